@@ -1,0 +1,79 @@
+"""What can be wrong with a request, as one table (RFC 9457 problem details)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+# code -> (HTTP status, title). The code is what programs match on; it never changes.
+CODES: dict[str, tuple[int, str]] = {
+    "bad_request": (400, "The request cannot be read"),
+    "invalid_json": (400, "The body is not valid JSON"),
+    "unauthorized": (401, "A valid key is needed"),
+    "forbidden": (403, "This key may not do that"),
+    "not_found": (404, "Not found"),
+    "method_not_allowed": (405, "This path does not take that method"),
+    "not_acceptable": (406, "That form cannot be produced"),
+    "conflict": (409, "That conflicts with what exists"),
+    "stream_ended": (409, "The stream has ended"),
+    "idempotency_conflict": (409, "That idempotency key was used for something else"),
+    "gone": (410, "No longer available"),
+    "too_large": (413, "Too large"),
+    "unsupported_media_type": (415, "That content type is not taken here"),
+    "invalid": (422, "A field is not valid"),
+    "unknown_type": (422, "The event type's schema refuses this"),
+    "too_many": (429, "A limit is reached"),
+    "internal": (500, "Something broke on our side"),
+    "unavailable": (503, "Not available right now"),
+}
+
+
+class Problem(Exception):
+    """A refusal that the caller can act on.
+
+    code: a key of CODES. detail: one sentence that says what to do. errors: for validation, a list of
+    {"field": "stream.kind", "detail": "…"}. extra: further members of the problem object.
+    retry_after_seconds: sent as Retry-After.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[dict[str, str]] = (),
+        extra: dict[str, Any] | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.status, self.title = CODES[code]
+        self.detail = detail
+        self.errors = list(errors)
+        self.extra = extra or {}
+        self.retry_after_seconds = retry_after_seconds
+
+    def body(self, trace_id: str) -> dict[str, Any]:
+        """The application/problem+json object (RFC 9457 section 3) as a dict."""
+        answer: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "trace_id": trace_id,
+        }
+        if self.errors:
+            answer["errors"] = self.errors
+        answer.update(self.extra)
+        return answer
+
+
+def not_found(what: str) -> Problem:
+    """The one answer for an absent thing and for a thing of another workspace: nothing tells them apart."""
+    return Problem("not_found", f"There is no such {what} in this workspace.")
+
+
+def invalid(field: str, detail: str) -> Problem:
+    """A validation problem about one field."""
+    return Problem("invalid", f"{field}: {detail}", errors=[{"field": field, "detail": detail}])

@@ -1,0 +1,113 @@
+"""The way to PostgreSQL: one engine a process, short transactions, weekly partitions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.orm import Session
+
+from app.models import PARTITIONED
+
+POOL_SIZE = 10  # per process; PostgreSQL's default of 100 connections then serves several processes
+MAX_OVERFLOW = 10
+WEEKS_AHEAD = 4  # a month without any release or worker before an insert has to make its own partition
+
+
+def sqlalchemy_url(database_url: str) -> str:
+    """A libpq URL (postgresql:// or postgres://) as SQLAlchemy wants it, for psycopg 3."""
+    return "postgresql+psycopg://" + database_url.partition("://")[2]
+
+
+class Database:
+    """Connections for one process. Make one after the fork: psycopg connections are not fork-safe."""
+
+    def __init__(self, database_url: str, *, pool_size: int = POOL_SIZE) -> None:
+        self.url = database_url
+        self._pool_size = pool_size
+        self._engine: Engine | None = None
+        # 64 greenlets once made 50 pools and exhausted the server: create under a lock.
+        self._lock = threading.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        """The process's one engine, made at first use."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = create_engine(
+                    sqlalchemy_url(self.url),
+                    pool_size=self._pool_size,
+                    max_overflow=MAX_OVERFLOW,
+                    pool_timeout=10,  # a full pool answers 503 rather than hang
+                    pool_pre_ping=True,  # a restarted server costs a reconnect, not an error
+                    connect_args={
+                        "connect_timeout": 5,
+                        "application_name": "twofold",
+                        "options": "-c timezone=UTC -c statement_timeout=30000 -c lock_timeout=10000"
+                        " -c idle_in_transaction_session_timeout=60000",
+                    },
+                )
+            return self._engine
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction on a Core connection; commits at the end, rolls back on an exception."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction on an ORM session; commits at the end, rolls back on an exception."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Give all connections back to the server."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+
+def week_of(moment: datetime) -> datetime:
+    """Monday 00:00 UTC of the week that holds `moment`: where its partition begins."""
+    day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(days=day.weekday())
+
+
+def partition_name(table: str, week: datetime) -> str:
+    """The partition of `table` that begins at `week`, such as events_p20261116."""
+    return f"{table}_p{week:%Y%m%d}"
+
+
+def make_partitions(connection: Connection, now: datetime, weeks_ahead: int = WEEKS_AHEAD) -> list[str]:
+    """Make the partitions from last week to `weeks_ahead` weeks after `now`; returns the names of new ones.
+
+    Last week's is there for clocks that differ around a Monday. Safe to run at the same time in many processes:
+    an advisory transaction lock lets one at a time look and create.
+    """
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('twofold partitions'))"))
+    made: list[str] = []
+    for table in PARTITIONED:
+        for offset in range(-1, weeks_ahead + 1):
+            start = week_of(now) + timedelta(weeks=offset)
+            name = partition_name(table, start)
+            if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
+                continue
+            connection.execute(text(_partition_ddl(table, name, start)))
+            made.append(name)
+    return made
+
+
+def _partition_ddl(table: str, name: str, start: datetime) -> str:
+    end = start + timedelta(weeks=1)
+    # Deliveries are updated several times each: room on the page for HOT updates, and vacuum that does not wait
+    # for a fifth of a large table to be dead.
+    storage = "WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0.02)" if table == "deliveries" else ""
+    return (
+        f"CREATE TABLE {name} PARTITION OF {table} "
+        f"FOR VALUES FROM ('{start:%Y-%m-%d}T00:00:00Z') TO ('{end:%Y-%m-%d}T00:00:00Z') {storage}"
+    )

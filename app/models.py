@@ -1,0 +1,239 @@
+"""The tables (DESIGN section 9). Rows are read and written by the noun modules, never here.
+
+`events`, `deliveries` and `attempts` grow without end, so they are range partitions by week on `created_at`:
+retention drops a partition instead of deleting rows. Their ids carry `created_at` (see core.ids), so a look-up by
+id prunes to one partition. A unique index on a partitioned table must contain the partition key, hence the
+two-column primary keys; `seq` is unique by the stream's row lock and idempotency by the small `event_keys`.
+There are no foreign keys into or out of partitioned tables: they would stop a partition from being dropped.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Identity, Index, Integer, LargeBinary, MetaData, Text, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+PARTITIONED = ("events", "deliveries", "attempts")
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """The metadata that migrations are compared with."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this as a class attribute
+        str: Text,
+        bytes: LargeBinary,
+        datetime: DateTime(timezone=True),
+        list[str]: ARRAY(Text),
+        dict[str, Any]: JSONB,
+    }
+
+
+NOW = text("now()")
+
+
+class Workspace(Base):
+    """A customer. `uid` is the platform's own name for it."""
+
+    __tablename__ = "workspaces"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    uid: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A key, stored as its SHA-256 (it is 256 random bits, so nothing slower is needed)."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str | None] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    prefix: Mapped[str]
+    secret_hash: Mapped[bytes] = mapped_column(unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class Stream(Base):
+    """One live subject. `last_seq` is the counter that every event takes its seq from, under this row's lock."""
+
+    __tablename__ = "streams"
+    __table_args__ = (
+        Index("uq_streams_subject", "workspace_id", "kind", "external_id", unique=True),
+        Index("ix_streams_open", "workspace_id", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_streams_list", "workspace_id", "id"),
+        {"postgresql_with": {"fillfactor": 70}},  # last_seq changes with every batch: leave room for HOT updates
+    )
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    external_id: Mapped[str]
+    attributes: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    last_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class StreamToken(Base):
+    """A short-lived credential for one stream; the row makes it listable and revocable."""
+
+    __tablename__ = "stream_tokens"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    stream_id: Mapped[int] = mapped_column(ForeignKey("streams.id", ondelete="CASCADE"), index=True)
+    workspace_id: Mapped[str]
+    key_id: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    revoked_at: Mapped[datetime | None]
+
+
+class Event(Base):
+    """An immutable fact. `body` is the canonical envelope, byte for byte what webhooks and streams carry."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_stream_id_seq", "stream_id", "seq"),
+        Index("ix_events_workspace_id_id", "workspace_id", "id"),
+        {"postgresql_partition_by": "RANGE (created_at)"},
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str]
+    stream_id: Mapped[int] = mapped_column(BigInteger)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    type: Mapped[str]
+    occurred_at: Mapped[datetime]
+    body: Mapped[bytes]
+
+
+class EventKey(Base):
+    """An idempotency key of a stream and the event that took it; kept 7 days."""
+
+    __tablename__ = "event_keys"
+    stream_id: Mapped[int] = mapped_column(ForeignKey("streams.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class IdempotentRequest(Base):
+    """The answer to a POST that came with an Idempotency-Key, to be given again; sealed, as it may hold a secret."""
+
+    __tablename__ = "idempotent_requests"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[bytes]
+    status: Mapped[int]
+    sealed_body: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Endpoint(Base):
+    """A registered webhook URL with its filters, secrets and state."""
+
+    __tablename__ = "endpoints"
+    __table_args__ = (
+        Index("ix_endpoints_workspace_id_id", "workspace_id", "id"),
+        {"postgresql_with": {"fillfactor": 70}},  # health columns change with every batch of outcomes
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
+    url: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default=text("''"))
+    event_types: Mapped[list[str] | None]  # NULL: every type; "call.*" is a prefix
+    stream_kinds: Mapped[list[str] | None]  # NULL: every kind
+    sealed_headers: Mapped[bytes | None]  # customers put credentials into headers
+    rate_limit: Mapped[int | None] = mapped_column(Integer)  # attempts per second
+    signing: Mapped[str] = mapped_column(server_default=text("'hmac'"))
+    status: Mapped[str] = mapped_column(server_default=text("'enabled'"))
+    disabled_reason: Mapped[str | None]
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    # Health, written by the drain: how it has been answering, which decides its lane and its end.
+    consecutive_failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    failing_since: Mapped[datetime | None]
+    last_outcome: Mapped[str | None]
+    rate_tat: Mapped[float | None]  # theoretical arrival time of the rate limit (GCRA), Unix seconds
+
+
+class EndpointSecret(Base):
+    """A sealed signing secret. The newest signs first; a rotated one signs too until `expires_at`."""
+
+    __tablename__ = "endpoint_secrets"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id", ondelete="CASCADE"), index=True)
+    sealed: Mapped[bytes]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """The intention: one event to one endpoint. The row is the job; `due_at` is the queue."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        Index("ix_deliveries_due_at", "due_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_deliveries_endpoint_due_at", "endpoint_id", "due_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_deliveries_workspace_id_id", "workspace_id", "id"),
+        Index("ix_deliveries_endpoint_id_id", "endpoint_id", "id"),
+        Index("ix_deliveries_event_id", "event_id"),
+        {"postgresql_partition_by": "RANGE (created_at)"},
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str]
+    endpoint_id: Mapped[str]
+    event_id: Mapped[str]
+    event_created_at: Mapped[datetime]
+    event_type: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default=text("'pending'"))
+    reason: Mapped[str | None]
+    trigger: Mapped[str] = mapped_column(server_default=text("'schedule'"))  # of the attempts to come
+    due_at: Mapped[datetime]
+    window_started_at: Mapped[datetime]  # the schedule counts from here: created_at, or the last retry or recover
+    deadline_at: Mapped[datetime]
+    attempt_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    window_attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # since window_started_at
+    claims: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    lease_token: Mapped[str | None] = mapped_column(UUID(as_uuid=False))
+    finished_at: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    """One HTTP exchange of a delivery; never changed."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        Index("ix_attempts_delivery_id", "delivery_id"),
+        Index("ix_attempts_endpoint_id_id", "endpoint_id", "id"),
+        {"postgresql_partition_by": "RANGE (created_at)"},
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str]
+    endpoint_id: Mapped[str]
+    delivery_id: Mapped[str]
+    number: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[datetime]
+    duration_ms: Mapped[int] = mapped_column(Integer)
+    outcome: Mapped[str]
+    error: Mapped[str | None]
+    status_code: Mapped[int | None] = mapped_column(Integer)
+    remote_address: Mapped[str | None]
+    response_headers: Mapped[dict[str, Any] | None]
+    response_body: Mapped[bytes | None]
+    trigger: Mapped[str]

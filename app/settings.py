@@ -1,0 +1,146 @@
+"""Settings: read once from the environment, typed, refused by name when they make no sense."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from app.core import retry
+
+Network = IPv4Network | IPv6Network
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """One or more settings are missing or make no sense; the text names each, with the mend."""
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(raw: str) -> int:
+        try:
+            number = int(raw)
+        except ValueError:
+            raise ValueError(f"is {raw!r}, which is not a whole number") from None
+        if not low <= number <= high:
+            raise ValueError(f"is {number}; give a number from {low} to {high}")
+        return number
+
+    return read
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(raw: str) -> str:
+        if urlsplit(raw).scheme not in schemes:
+            raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return raw.rstrip("/") if schemes[0].startswith("http") else raw
+
+    return read
+
+
+def _secret(raw: str) -> str:
+    if len(raw) < 32:
+        raise ValueError("is shorter than 32 characters; make one with: openssl rand -hex 32")
+    return raw
+
+
+def _secrets(raw: str) -> tuple[str, ...]:
+    return tuple(_secret(part.strip()) for part in raw.split(",") if part.strip())
+
+
+def _networks(raw: str) -> tuple[Network, ...]:
+    found: list[Network] = []
+    for part in raw.split(","):
+        if not part.strip():
+            continue
+        try:
+            found.append(ip_network(part.strip()))
+        except ValueError:
+            raise ValueError(f"has {part.strip()!r}, which is not a network such as 127.0.0.0/8") from None
+    return tuple(found)
+
+
+def _delays(raw: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", raw):
+        raise ValueError("must be whole seconds separated by commas, such as 5,30,120")
+    return tuple(int(part) for part in raw.split(","))
+
+
+def _setting(read: Callable[[str], T], default: str | None, about: str) -> Any:
+    """A dataclass field that carries its own reader, default text (None: required) and description."""
+    return field(metadata={"read": read, "default": default, "about": about})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set. Field `database_url` is read from DATABASE_URL, and so on."""
+
+    database_url: str = _setting(_url("postgresql", "postgres"), None, "PostgreSQL 15 or newer, as a libpq URL")
+    redis_url: str = _setting(_url("redis", "rediss", "unix"), None, "Redis 6.2 or newer (or Valkey)")
+    secret_key: str = _setting(_secret, None, "Encrypts webhook secrets and signs stream tokens; 32 characters or more")
+    secret_key_previous: tuple[str, ...] = _setting(_secrets, "", "Former SECRET_KEY values that are still accepted")
+    public_url: str = _setting(_url("http", "https"), "http://127.0.0.1:8000", "The address that clients use")
+    allow_subnets: tuple[Network, ...] = _setting(_networks, "", "Networks that webhooks may reach though not public")
+    retry_delays_seconds: tuple[int, ...] = _setting(
+        _delays, ",".join(map(str, retry.DELAYS_SECONDS)), "Waits between the attempts of one delivery"
+    )
+    delivery_window_seconds: int = _setting(
+        _whole(1, 30 * 86400), str(retry.WINDOW_SECONDS), "How long a delivery is tried"
+    )
+    lease_seconds: int = _setting(_whole(5, 3600), "60", "How long a claimed delivery belongs to one drain")
+    disable_after_seconds: int = _setting(
+        _whole(60, 365 * 86400), str(5 * 86400), "An endpoint that fails this long without a success is disabled"
+    )
+    send_total_seconds: int = _setting(_whole(1, 60), "15", "Total time for one attempt")
+    send_connect_seconds: int = _setting(_whole(1, 60), "5", "Time to connect in one attempt")
+    retention_days: int = _setting(_whole(1, 3650), "90", "Events, deliveries and attempts are kept this long")
+    bus_shards: int = _setting(_whole(1, 64), "8", "Redis streams that announce events; equal on every machine")
+    bus_maxlen: int = _setting(_whole(100, 1_000_000), "10000", "Entries kept in each of them")
+    max_event_bytes: int = _setting(_whole(1024, 16 * 2**20), str(256 * 1024), "Largest event")
+    max_batch_events: int = _setting(_whole(1, 10_000), "1000", "Most events in one request")
+    max_batch_bytes: int = _setting(_whole(1024, 64 * 2**20), str(4 * 2**20), "Largest request body")
+    max_json_depth: int = _setting(_whole(4, 200), "64", "Deepest nesting of a JSON body")
+    max_open_streams: int = _setting(_whole(1, 10_000_000), "10000", "Open streams in one workspace")
+    max_endpoints: int = _setting(_whole(1, 100_000), "1000", "Endpoints in one workspace")
+    max_subscribers: int = _setting(_whole(1, 1_000_000), "10000", "Live connections of one web process")
+    max_subscribers_per_workspace: int = _setting(
+        _whole(1, 1_000_000), "5000", "Live connections of one workspace in one web process"
+    )
+    max_subscribers_per_key: int = _setting(
+        _whole(1, 1_000_000), "2000", "Live connections of one key in one web process"
+    )
+    stream_token_seconds: int = _setting(_whole(5, 86400), "300", "Life of a stream token")
+    secret_overlap_seconds: int = _setting(_whole(0, 30 * 86400), "86400", "A rotated webhook secret still signs this long")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Settings from an environment mapping. Raises SettingsError naming every bad or missing one."""
+        values: dict[str, Any] = {}
+        wrong: list[str] = []
+        for item in fields(cls):
+            name = item.name.upper()
+            raw = environ.get(name) or item.metadata["default"]
+            if raw is None:
+                wrong.append(f"{name} is not set ({item.metadata['about']})")
+                continue
+            try:
+                values[item.name] = item.metadata["read"](raw)
+            except ValueError as error:
+                wrong.append(f"{name} {error}")
+        if not wrong:
+            wrong += [f"RETRY_DELAYS_SECONDS {text}" for text in _schedule_problems(values)]
+        if wrong:
+            raise SettingsError("Twofold cannot start:\n" + "\n".join(f"  - {text}" for text in wrong))
+        return cls(**values)
+
+
+def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
+    delays, window = values["retry_delays_seconds"], values["delivery_window_seconds"]
+    return [] if sum(delays) <= window else [f"add up to {sum(delays)} s, more than DELIVERY_WINDOW_SECONDS ({window})"]
