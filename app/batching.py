@@ -1,0 +1,137 @@
+"""Calls that arrive at the same moment share one run: group commit, and one query for many look-ups.
+
+The first caller in leads: it runs the batch of everybody queued so far (at first itself alone) and hands the lead to
+the first of those who queued meanwhile. No thread or greenlet of its own, so nothing has to be started, stopped or
+forked; built on `threading` attributes looked up at each call, so it works with plain threads and, after gevent's
+monkey patching, with greenlets.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+MAX_WEIGHT = 256  # items in one run: big enough to hide a commit, small enough to keep a transaction short
+
+
+class Abandoned(RuntimeError):
+    """The caller that was running this item's batch was killed in the middle: it may or may not have taken effect."""
+
+
+class _Slot(Generic[In, Out]):
+    """One waiting caller: its item, then its outcome (or its promotion to leader)."""
+
+    __slots__ = ("error", "item", "leads", "result", "woken")
+
+    def __init__(self, item: In) -> None:
+        self.item = item
+        self.woken = threading.Event()
+        self.leads = False
+        self.result: Out | None = None
+        self.error: BaseException | None = None
+
+    def outcome(self) -> Out:
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # set by _settle whenever there is no error
+
+
+class Batcher(Generic[In, Out]):
+    """Runs `run` for one batch at a time.
+
+    run: takes the items, in the order in which they queued, and gives one result or exception for each, in that
+    order. An exception that it raises goes to every caller of the batch.
+    weigh: what an item counts for against `max_weight` (a batch holds at least one item, however heavy).
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[In]], Sequence[Out | Exception]],
+        *,
+        max_weight: int = MAX_WEIGHT,
+        weigh: Callable[[In], int] = lambda item: 1,
+    ) -> None:
+        self._run = run
+        self._max_weight = max_weight
+        self._weigh = weigh
+        self._lock = threading.Lock()
+        self._queue: deque[_Slot[In, Out]] = deque()
+        self._led = False  # whether some caller leads now
+
+    def submit(self, item: In) -> Out:
+        """Wait until `item` has been run in some batch; its result, or its exception raised.
+
+        Raises Abandoned when the leader was killed in the middle of the run. A caller that is killed while it waits
+        withdraws its item if no batch has taken it yet.
+        """
+        slot: _Slot[In, Out] = _Slot(item)
+        with self._lock:
+            self._queue.append(slot)
+            if not self._led:
+                self._led = slot.leads = True
+        if not slot.leads:
+            self._wait(slot)
+        if slot.leads:
+            try:
+                self._settle(self._take())
+            finally:
+                self._hand_over()
+        return slot.outcome()
+
+    def _wait(self, slot: _Slot[In, Out]) -> None:
+        try:
+            slot.woken.wait()
+        except BaseException:  # killed (GreenletExit, a timeout, KeyboardInterrupt): nobody may wait for us
+            with self._lock:
+                if slot in self._queue:
+                    self._queue.remove(slot)
+            if slot.leads:
+                self._hand_over()
+            raise
+
+    def _take(self) -> list[_Slot[In, Out]]:
+        """The next batch, oldest first; the leader is always its first."""
+        batch: list[_Slot[In, Out]] = []
+        weight = 0
+        with self._lock:
+            while self._queue:
+                weight += self._weigh(self._queue[0].item)
+                if batch and weight > self._max_weight:
+                    break
+                batch.append(self._queue.popleft())
+        return batch
+
+    def _settle(self, batch: list[_Slot[In, Out]]) -> None:
+        """Run a batch and give each of its callers the outcome; wakes them whatever happens."""
+        try:
+            results = self._run([slot.item for slot in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"the run gave {len(results)} results for {len(batch)} items")
+            for slot, result in zip(batch, results, strict=True):
+                if isinstance(result, Exception):
+                    slot.error = result
+                else:
+                    slot.result = result
+        except Exception as error:
+            for slot in batch:
+                slot.error = error
+        except BaseException:
+            for slot in batch:
+                slot.error = Abandoned("the caller that ran this batch was stopped")
+            raise
+        finally:
+            for slot in batch:
+                slot.woken.set()
+
+    def _hand_over(self) -> None:
+        """Give the lead to the caller who has waited longest, or to nobody."""
+        with self._lock:
+            self._led = bool(self._queue)
+            if self._queue:
+                self._queue[0].leads = True
+                self._queue[0].woken.set()
