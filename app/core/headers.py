@@ -1,0 +1,80 @@
+"""Which headers a customer may add to webhooks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+MAX_HEADERS = 20
+# Names and values with their separators, as on the wire. Many servers refuse a request head over 8 KiB: half is theirs.
+MAX_BYTES = 4096
+_SEPARATOR_BYTES = 4  # ": " and CR LF
+
+# RFC 9110, 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Printable latin-1: anything else could end the line, or is not the same text for sender and receiver.
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\xff]")
+
+_FRAMING = "belongs to the connection, which Twofold manages"
+_BODY = "describes the exchange, which Twofold decides"
+REFUSED = {
+    "host": "is taken from the URL",
+    "content-length": _FRAMING,
+    "transfer-encoding": _FRAMING,
+    "connection": _FRAMING,
+    "keep-alive": _FRAMING,
+    "expect": _FRAMING,
+    "te": _FRAMING,
+    "trailer": _FRAMING,
+    "upgrade": _FRAMING,
+    "http2-settings": _FRAMING,
+    "content-encoding": _BODY,
+    "accept-encoding": _BODY,
+    "cookie": "is not for servers to send: use Authorization or a header of your own",
+}
+REFUSED_PREFIXES = {
+    "proxy-": "is for proxies, and none is used",
+    "webhook-": "is set by Twofold: it carries the id, the time and the signature",
+}
+
+
+def check_headers(headers: Mapping[str, object]) -> list[tuple[str, str]]:
+    """What is wrong with an endpoint's extra headers, as (name, reason); empty when they may be sent.
+
+    The name is ``""`` when the reason concerns all of them.
+    """
+    problems: list[tuple[str, str]] = []
+    if len(headers) > MAX_HEADERS:
+        problems.append(("", f"at most {MAX_HEADERS} headers, these are {len(headers)}"))
+    size = sum(len(name) + len(str(value)) + _SEPARATOR_BYTES for name, value in headers.items())
+    if size > MAX_BYTES:
+        problems.append(("", f"at most {MAX_BYTES} bytes of names and values, these are {size}"))
+    seen: set[str] = set()
+    for name, value in headers.items():
+        if reason := _name_problem(name, seen) or _value_problem(value):
+            problems.append((name, reason))
+        seen.add(name.lower())
+    return problems
+
+
+def _name_problem(name: str, seen: set[str]) -> str | None:
+    lower = name.lower()
+    if not _TOKEN.fullmatch(name):
+        return "is not a header name: use letters, digits and hyphens"
+    if lower in seen:
+        return "is given twice: header names do not distinguish capitals"
+    if lower in REFUSED:
+        return REFUSED[lower]
+    return next((reason for prefix, reason in REFUSED_PREFIXES.items() if lower.startswith(prefix)), None)
+
+
+def _value_problem(value: object) -> str | None:
+    if not isinstance(value, str):
+        return "must have a text as its value"
+    if not value.strip():
+        return "must not be empty"
+    if value != value.strip():
+        return "must not start or end with a space: it would be lost on the way"
+    if _NOT_PRINTABLE.search(value):
+        return "must have printable latin-1 characters only: no line breaks, tabs or emoji"
+    return None
