@@ -1,0 +1,92 @@
+"""Fairness: in-flight limits, rate limits, lanes."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core.window import MAX_IN_FLIGHT, START_IN_FLIGHT, gcra, lane, resized, wait_seconds
+
+
+@pytest.mark.parametrize(
+    ("limit", "succeeded", "expected"),
+    [
+        (4, True, 5),
+        (31, True, 32),
+        (32, True, 32),
+        (1, True, 2),
+        (32, False, 16),
+        (5, False, 2),
+        (2, False, 1),
+        (1, False, 1),
+    ],
+)
+def test_an_endpoint_earns_its_transfers_one_by_one_and_loses_half(limit: int, succeeded: bool, expected: int) -> None:
+    assert resized(limit, succeeded=succeeded) == expected
+
+
+def test_28_successes_bring_a_new_endpoint_to_the_full_window() -> None:
+    limit, successes = START_IN_FLIGHT, 0
+    while limit < MAX_IN_FLIGHT:
+        limit, successes = resized(limit, succeeded=True), successes + 1
+    assert successes == 28
+
+
+@pytest.mark.parametrize(
+    ("per_second", "want", "granted"),
+    [(100, 50, 11), (100, 3, 3), (10, 50, 2), (1, 50, 1), (0.1, 50, 1), (5000, 50, 50), (100, 0, 0)],
+)
+def test_after_a_pause_one_and_a_tenth_of_a_second_more_are_granted(per_second: float, want: int, granted: int) -> None:
+    assert gcra(None, 1000.0, per_second, want)[0] == granted
+    assert gcra(3.0, 1000.0, per_second, want)[0] == granted
+
+
+@pytest.mark.parametrize("per_second", [0.5, 1, 3, 10, 77, 100, 1000])
+@pytest.mark.parametrize("step_seconds", [0.004, 0.013, 0.09, 1.0])
+def test_the_rate_is_kept_in_every_second_and_used_in_the_long_run(per_second: float, step_seconds: float) -> None:
+    grants: list[tuple[float, int]] = []
+    tat = None
+    for step in range(int(5 / step_seconds)):
+        granted, tat = gcra(tat, step * step_seconds, per_second, 10_000)
+        grants += [(step * step_seconds, granted)] if granted else []
+    for start, _ in grants:
+        assert sum(n for at, n in grants if start <= at < start + 1) <= per_second * 1.1 + 1.001
+    if step_seconds <= 0.1:  # asked often enough, nothing is lost
+        assert sum(n for _, n in grants) >= per_second * 5 * 0.99 - 1
+
+
+def test_refusals_cost_nothing() -> None:
+    granted, tat = gcra(None, 0.0, 1.0, 1)
+    assert granted == 1
+    for _ in range(100):
+        granted, tat = gcra(tat, 0.5, 1.0, 5)
+        assert granted == 0
+    assert gcra(tat, 0.9, 1.0, 5)[0] == 1
+
+
+@pytest.mark.parametrize("per_second", [0.1, 1, 7, 10, 33, 100])
+def test_the_wait_is_exactly_until_the_next_grant(per_second: float) -> None:
+    _, tat = gcra(None, 50.0, per_second, 10_000)
+    wait = wait_seconds(tat, 50.0, per_second)
+    assert wait > 0
+    assert gcra(tat, 50.0 + wait * 0.99, per_second, 1)[0] == 0
+    assert gcra(tat, 50.0 + wait, per_second, 1)[0] == 1
+    assert wait_seconds(tat, 50.0 + wait, per_second) == 0
+    assert wait_seconds(None, 50.0, per_second) == 0
+
+
+@pytest.mark.parametrize(
+    ("failures", "last_outcome", "expected"),
+    [
+        (0, None, "fast"),
+        (0, "success", "fast"),
+        (1, "http_error", "fast"),
+        (2, "connect_error", "fast"),
+        (3, "http_error", "slow"),
+        (1, "timeout", "slow"),
+        (400, "dns_error", "slow"),
+    ],
+)
+def test_hanging_and_failing_endpoints_have_their_own_lane(
+    failures: int, last_outcome: str | None, expected: str
+) -> None:
+    assert lane(failures, last_outcome) == expected
