@@ -2,7 +2,7 @@
 # make demo  a support call played through the running product (in another terminal)
 # make test  everything that is proven
 # make lint  style, types, import directions
-# make clean removes what was made here, data included
+# make clean removes what was built here; data stay in var/
 #
 # Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
 
@@ -48,5 +48,5 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) var build twofold.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build twofold.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

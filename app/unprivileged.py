@@ -1,0 +1,53 @@
+"""PostgreSQL refuses to run as root: who it runs as then, and how that user reaches its files."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from app import children
+from app.children import User
+
+# There on every system, so that no account has to be made. A data directory that somebody owns stays theirs.
+NOBODY = "nobody"
+SEARCH = stat.S_IXGRP | stat.S_IXOTH
+READ = stat.S_IRGRP | stat.S_IROTH
+
+
+def user_for(data: Path) -> User | None:
+    """The user to run PostgreSQL as: None (ourselves) unless we are root, then the data's owner or `nobody`."""
+    if os.geteuid() != 0:
+        return None
+    owner = data.stat().st_uid if data.exists() else 0
+    entry = pwd.getpwuid(owner) if owner else pwd.getpwnam(NOBODY)
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def let_through(directory: Path, install: Path, user: User, say: Callable[[str], None]) -> None:
+    """Make sure that `user` can enter `directory` and run what is in `install`; says what it had to open for that.
+
+    Opens no more than needed: search permission (not reading) on the folders above, and reading on the installation.
+    """
+    for path in (directory, install):
+        for folder in (path, *path.parents):
+            mode = folder.stat().st_mode
+            if not mode & stat.S_IXOTH:
+                folder.chmod(mode | SEARCH)
+                say(f"PostgreSQL runs as user {user.name}: gave {folder} search permission (chmod o+x).")
+    command = [str(install / "bin" / "postgres"), "--version"]
+    if children.spawn(command, directory=directory, output=subprocess.DEVNULL, user=user).wait() != 0:
+        _make_readable(install)
+
+
+def _make_readable(install: Path) -> None:
+    # Installed under a strict umask: readable by root alone.
+    for folder, _, files in os.walk(install):
+        os.chmod(folder, os.stat(folder).st_mode | READ | SEARCH)
+        for name in files:
+            path = Path(folder, name)
+            mode = path.stat().st_mode
+            path.chmod(mode | READ | (SEARCH if mode & stat.S_IXUSR else 0))
