@@ -15,8 +15,8 @@ START_IN_FLIGHT = 4
 MAX_IN_FLIGHT = 32
 MIN_IN_FLIGHT = 1
 
-# How far ahead of an even spacing transfers may run. A tenth of a second keeps any second within 110 % of the limit (and
-# one transfer), lets a claim take more than one row, and loses nothing to a loop that asks ten times a second.
+# How far ahead of an even spacing transfers may run. A tenth of a second keeps any second within 110 % of the limit
+# (and one transfer), lets a claim take more than one row, and loses nothing to a loop that asks ten times a second.
 BURST_SECONDS = 0.1
 
 # Forgives what floating point lost: ten times a tenth must be ten grants and not nine.
