@@ -1,0 +1,164 @@
+"""Rings a drain: one Celery message that says only "something may be due".
+
+Rings are coalesced by a Redis key that is set before the message is sent and deleted by the drain before its first
+claim. So whoever finds the key knows that a claim is still to come, and that it will see every row committed so far.
+A ring is best effort: the deliveries are rows in PostgreSQL, and every worker's pulse rings again each second.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from celery import Celery
+from kombu import Connection, Producer
+from kombu.exceptions import KombuError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+log = logging.getLogger(__name__)
+
+QUEUE = "deliver"
+TASK = "deliver"
+KEY = "wake:deliver"
+
+# How long a lost message can hide later rings: as long as the pulse takes to ring again.
+KEY_MILLISECONDS = 1000
+# Wakes that wait unanswered when every worker is busy (or none is there): more of them would wake nobody.
+MAX_WAITING = 16
+# After a failure rings are not even tried for a moment, so that callers do not queue up behind a dead Redis.
+PAUSE_SECONDS = 1.0
+
+CONNECT_SECONDS = 2
+SOCKET_SECONDS = 5
+RING_SECONDS = 2  # for one command of a ring: somebody who has just committed may be waiting for it
+
+# What can go wrong between here and Redis. OSError: sockets; the others: what redis and kombu make of them.
+FAILURES = (RedisError, KombuError, OSError)
+
+
+def broker_url(redis_url: str) -> str:
+    """A Redis URL (redis://, rediss://, unix://) as kombu wants it."""
+    parts = urlsplit(redis_url)
+    query = dict(parse_qsl(parts.query))
+    if parts.scheme == "unix":
+        secret = f"{parts.username or ''}:{parts.password}@" if parts.password else ""
+        return f"redis+socket://{secret}{parts.path}?virtual_host={query.get('db', '0')}"
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in query:
+        return parts._replace(query=urlencode({**query, "ssl_cert_reqs": "CERT_REQUIRED"})).geturl()
+    return redis_url
+
+
+def broker_options() -> dict[str, Any]:
+    """kombu's transport options: short time-outs, and the locks of a dead or frozen worker let go within seconds."""
+    return {
+        "socket_timeout": SOCKET_SECONDS,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "visibility_timeout": 120,  # a wake that nobody acknowledged is long superseded by then
+        "unacked_mutex_expire": 15,  # the default of 300 s stops redelivery when its holder froze
+        "max_retries": 0,
+    }
+
+
+class Wake:
+    """Rings and answers. Works in a web process under gevent, in a worker's parent and in its children.
+
+    Connections are made at the first ring of a process and never used in another one: a fork starts afresh.
+    """
+
+    def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = redis_url
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._redis: Redis | None = None
+        self._producer: Any = None
+        self._quiet_until = 0.0
+        self.failures = 0  # rings that did not reach Redis, for the metrics
+
+    def ring(self) -> bool:
+        """Make sure that a drain will claim after this moment; whether Redis took it. Never raises."""
+        return self._attempt(self._ring)
+
+    def answered(self) -> bool:
+        """The drain is about to claim: rings from now on are new ones. Never raises."""
+        return self._attempt(lambda redis: redis.delete(KEY))
+
+    def close(self) -> None:
+        """Let the connections go."""
+        with self._lock:
+            self._drop()
+
+    def _attempt(self, act: Callable[[Redis], object]) -> bool:
+        self._renew_after_fork()
+        with self._lock:
+            if self._clock() < self._quiet_until:
+                self.failures += 1
+                return False
+            try:
+                act(self._connected())
+            except FAILURES as error:
+                self.failures += 1
+                self._quiet_until = self._clock() + PAUSE_SECONDS
+                log.debug("Redis did not take a wake: %s", error)
+                self._drop()
+                return False
+        return True
+
+    def _ring(self, redis: Redis) -> None:
+        # The key first, by redis-py: kombu sleeps 2 s after a refused connection, so it is only asked when Redis is up.
+        if not redis.set(KEY, "1", px=KEY_MILLISECONDS, nx=True) or int(str(redis.llen(QUEUE))) >= MAX_WAITING:
+            return
+        if self._producer is None:
+            connection = Connection(broker_url(self._url), transport_options=broker_options())
+            self._producer = Producer(connection.channel(), auto_declare=False)
+        headers, properties, body, _ = _CELERY.amqp.as_task_v2(str(uuid.uuid4()), TASK, (), {}, ignore_result=True)
+        # The anonymous exchange needs no binding in Redis, so FLUSHALL takes nothing that a publish depends on.
+        self._producer.publish(
+            body, exchange="", routing_key=QUEUE, serializer="json", retry=False, headers=headers, **properties
+        )
+
+    def _connected(self) -> Redis:
+        if self._redis is None:
+            self._redis = Redis.from_url(
+                self._url,
+                socket_connect_timeout=CONNECT_SECONDS,
+                socket_timeout=RING_SECONDS,
+                socket_keepalive=True,
+                # Once more, at once, on a new connection: the server may have closed an idle one.
+                retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+            )
+        return self._redis
+
+    def _drop(self) -> None:
+        """Forget the connections; closing a broken one may fail, which is no news."""
+        redis, self._redis = self._redis, None
+        producer, self._producer = self._producer, None
+        with suppress(*FAILURES):
+            if redis is not None:
+                redis.close()
+        with suppress(*FAILURES):
+            if producer is not None:
+                producer.connection.close()
+
+    def _renew_after_fork(self) -> None:
+        """In a child, forget the parent's connections and lock without touching them."""
+        if self._pid != os.getpid():
+            self._pid, self._lock, self._quiet_until = os.getpid(), threading.Lock(), 0.0
+            self._redis = self._producer = None
+
+
+# Only to write the message as Celery's workers read it; it never connects.
+_CELERY = Celery("twofold", set_as_current=False)
