@@ -102,7 +102,7 @@ class Settings:
     send_connect_seconds: int = _setting(_whole(1, 60), "5", "Time to connect in one attempt")
     retention_days: int = _setting(_whole(1, 3650), "90", "Events, deliveries and attempts are kept this long")
     bus_shards: int = _setting(_whole(1, 64), "8", "Redis streams that announce events; equal on every machine")
-    bus_maxlen: int = _setting(_whole(100, 1_000_000), "10000", "Entries kept in each of them")
+    bus_maxlen: int = _setting(_whole(100, 1_000_000), "4096", "Entries kept in each of them")
     max_event_bytes: int = _setting(_whole(1024, 16 * 2**20), str(256 * 1024), "Largest event")
     max_batch_events: int = _setting(_whole(1, 10_000), "1000", "Most events in one request")
     max_batch_bytes: int = _setting(_whole(1024, 64 * 2**20), str(4 * 2**20), "Largest request body")
@@ -117,7 +117,9 @@ class Settings:
         _whole(1, 1_000_000), "2000", "Live connections of one key in one web process"
     )
     stream_token_seconds: int = _setting(_whole(5, 86400), "300", "Life of a stream token")
-    secret_overlap_seconds: int = _setting(_whole(0, 30 * 86400), "86400", "A rotated webhook secret still signs this long")
+    secret_overlap_seconds: int = _setting(
+        _whole(0, 30 * 86400), "86400", "A rotated webhook secret still signs this long"
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

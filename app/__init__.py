@@ -1,0 +1,1 @@
+"""Twofold: one event, two deliveries."""

@@ -1,0 +1,186 @@
+"""Reading posted events: bytes in, drafts or refusals out, one for each event and in order."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.core import envelope
+from app.core.problem import Problem, invalid
+
+# Allow-lists, because the names stand in SSE lines, URLs and headers: no CR, LF, NUL, space or slash gets there.
+TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
+KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+EXTERNAL_ID = re.compile(r"[A-Za-z0-9_.~:@+=-]{1,200}")
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+# EventSource dispatches these names itself: an event so named could not be told from its own.
+RESERVED_TYPES = frozenset({"error", "open", "message"})
+FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key")
+_DIGITS = 4000  # CPython refuses to turn more than 4300 digits into an int (CVE-2020-10735)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event as posted, checked in itself. data: compact JSON text; value: the same, parsed."""
+
+    kind: str
+    stream_id: str
+    type: str
+    data: str
+    value: Any
+    occurred_at: datetime | None
+    idempotency_key: str | None
+
+
+def read_json(raw: bytes, max_depth: int) -> tuple[str, Any]:
+    """Strict JSON (RFC 8259) from bytes: the text and the value. Raises Problem for anything else."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise Problem("invalid_json", f"The body is not UTF-8: byte {error.start} cannot be read.") from None
+    if text.startswith("\ufeff"):
+        raise Problem("invalid_json", "The body starts with a byte order mark; send plain UTF-8.")
+    if not text.strip(" \t\r\n"):
+        raise Problem("invalid_json", "The body is empty; send a JSON object.")
+    if envelope.depth(text) > max_depth:
+        raise Problem("invalid_json", f"The JSON is nested deeper than {max_depth} levels; flatten it.")
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise Problem("invalid_json", f"The body is not valid JSON: {_reason(error)}.") from None
+    if "\0" in text or _ESCAPED_NUL.search(text):
+        raise Problem(
+            "invalid", "A string holds a NUL character (\\u0000), which many receivers cannot store; drop it."
+        )
+    return text, value
+
+
+def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
+    """One event from the bytes of one JSON object. Raises Problem."""
+    if len(raw) > max_bytes:
+        raise Problem("too_large", f"The event has {len(raw)} bytes; the most is {max_bytes}.")
+    text, value = read_json(raw, max_depth)
+    return _draft(text.strip(" \t\r\n"), value)
+
+
+def split_array(raw: bytes, max_depth: int) -> list[bytes]:
+    """The elements of a JSON array, each in its own spelling. Raises Problem unless it is a valid array."""
+    text, value = read_json(raw, max_depth)
+    if not isinstance(value, list):
+        raise Problem("invalid", "The body must be an event object or an array of them.")
+    text = text.strip(" \t\r\n")
+    parts: list[bytes] = []
+    at = 1
+    for _ in value:
+        while text[at] in " \t\r\n,":
+            at += 1
+        _, end = _DECODER.raw_decode(text, at)
+        parts.append(text[at:end].encode())
+        at = end
+    return parts
+
+
+def split_lines(raw: bytes) -> list[bytes]:
+    """The lines of application/x-ndjson that hold anything; only LF (or CRLF) separates lines."""
+    return [line for part in raw.split(b"\n") if (line := part.strip(b" \t\r"))]
+
+
+def _draft(text: str, value: Any) -> Draft:
+    if not isinstance(value, dict):
+        raise Problem("invalid", "An event must be a JSON object with stream, type and data.")
+    errors = _field_errors(value)
+    if errors:
+        raise Problem("invalid", "; ".join(f"{e['field']}: {e['detail']}" for e in errors), errors=errors)
+    found = envelope.members(text)
+    if len(found) != len(value):
+        raise invalid("body", "a field is given twice")
+    raw_data = dict(found)["data"]
+    occurred_at = read_time(value["occurred_at"]) if value.get("occurred_at") is not None else None
+    return Draft(
+        value["stream"]["kind"],
+        value["stream"]["id"],
+        value["type"],
+        envelope.compact(raw_data),
+        value["data"],
+        occurred_at,
+        value.get("idempotency_key"),
+    )
+
+
+def read_time(text: str) -> datetime:
+    """RFC 3339 text with an offset as an aware UTC datetime. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("the offset is missing: end it with Z")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the year is out of range") from None
+
+
+def _field_errors(value: dict[str, Any]) -> list[dict[str, str]]:
+    errors = [_error(name, f"unknown field; an event has {', '.join(FIELDS)}") for name in value if name not in FIELDS]
+    errors += _stream_errors(value.get("stream"))
+    kind = value.get("type")
+    if not isinstance(kind, str) or not TYPE.fullmatch(kind):
+        errors.append(_error("type", "give letters, digits and _ . : - (at most 128), such as call.barge_in"))
+    elif kind in RESERVED_TYPES:
+        errors.append(_error("type", f"{kind} is reserved by EventSource; choose another name"))
+    if "data" not in value:
+        errors.append(_error("data", "is missing; give an object, {} if there is nothing to say"))
+    elif not isinstance(value["data"], dict):
+        errors.append(_error("data", "must be an object"))
+    key = value.get("idempotency_key")
+    if key is not None and (not isinstance(key, str) or not KEY.fullmatch(key)):
+        errors.append(_error("idempotency_key", "give 1 to 255 printable ASCII characters without spaces"))
+    return errors + _time_errors(value.get("occurred_at"))
+
+
+def _stream_errors(stream: Any) -> list[dict[str, str]]:
+    if not isinstance(stream, dict):
+        return [_error("stream", 'give an object such as {"kind": "call", "id": "call_1"}')]
+    errors = [
+        _error(f"stream.{name}", "unknown field; a stream has kind and id") for name in stream.keys() - {"kind", "id"}
+    ]
+    if not isinstance(stream.get("kind"), str) or not KIND.fullmatch(stream["kind"]):
+        errors.append(_error("stream.kind", "give a small letter, then small letters, digits and _ . - (at most 64)"))
+    if not isinstance(stream.get("id"), str) or not EXTERNAL_ID.fullmatch(stream["id"]):
+        errors.append(_error("stream.id", "give 1 to 200 of letters, digits and _ . ~ : @ + = -"))
+    return errors
+
+
+def _time_errors(text: Any) -> list[dict[str, str]]:
+    if text is None:
+        return []
+    try:
+        if not isinstance(text, str):
+            raise ValueError
+        read_time(text)
+    except ValueError:
+        return [_error("occurred_at", "give an RFC 3339 time with its offset, such as 2026-11-20T10:00:00.123Z")]
+    return []
+
+
+def _error(field: str, detail: str) -> dict[str, str]:
+    return {"field": field, "detail": detail}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.lower()} at line {error.lineno}, column {error.colno}"
+    return str(error) or "it is nested too deep"
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < _DIGITS else float(digits)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
