@@ -51,7 +51,7 @@ http_parser = "auto"  # the C parser (gunicorn_h1c) where it is installed
 
 timeout = 30  # a worker whose event loop stands still this long is replaced
 graceful_timeout = 20  # streams say good-bye in waves within it
-keepalive = 15  # longer than the pause of a producer that posts every few seconds
+keepalive = 5  # idle connections; a graceful stop waits for them to pass
 limit_request_line = 8190  # a URL with a stream token is about 500 bytes
 limit_request_fields = 100
 limit_request_field_size = 8190

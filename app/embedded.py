@@ -184,7 +184,7 @@ class EmbeddedPostgres(EmbeddedServer):
         self._options = POSTGRES_OPTIONS if durable else POSTGRES_OPTIONS | POSTGRES_NOT_DURABLE
         self._durable = durable
         self._data = self.directory / "data"
-        self._user: User | None = None
+        self.user: User | None = None  # whom it runs as, None: as ourselves
 
     @property
     def url(self) -> str:
@@ -192,9 +192,9 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def prepare(self) -> None:
         super().prepare()
-        self._user = unprivileged.user_for(self._data)
-        if self._user:
-            unprivileged.let_through(self.directory, _postgres_bin().parent, self._user, self._say)
+        self.user = unprivileged.user_for(self._data)
+        if self.user:
+            unprivileged.let_through(self.directory, _postgres_bin().parent, self.user, self._say)
         if not self._data.exists():
             self._init_data()
 
@@ -215,15 +215,15 @@ class EmbeddedPostgres(EmbeddedServer):
         fresh.mkdir(mode=0o700)
         password_file = self.directory / "data.password"
         write_private(password_file, f"{self._state['password']}\n")
-        if self._user:
-            os.chown(fresh, self._user.uid, self._user.gid)
-            os.chown(password_file, self._user.uid, self._user.gid)
+        if self.user:
+            os.chown(fresh, self.user.uid, self.user.gid)
+            os.chown(password_file, self.user.uid, self.user.gid)
         command = [str(_postgres_bin() / "initdb"), "-D", str(fresh), "-U", DATABASE, f"--pwfile={password_file}"]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]
         command += [] if self._durable else ["--no-sync"]
         with (self.directory / "server.log").open("ab") as output:
             # It changes into the directory it was started in: one that its user may enter.
-            process = children.spawn(command, directory=self.directory, output=output.fileno(), user=self._user)
+            process = children.spawn(command, directory=self.directory, output=output.fileno(), user=self.user)
             status = process.wait()
         password_file.unlink()
         if status != 0:
@@ -239,7 +239,7 @@ class EmbeddedPostgres(EmbeddedServer):
             command,
             directory=self.directory,
             output=output,
-            user=self._user,
+            user=self.user,
             parent_death_signal=signal.SIGINT,
         )
 

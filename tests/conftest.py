@@ -1,0 +1,211 @@
+"""Real engines and real processes for the tests.
+
+Each test runner (a pytest-xdist worker, or the one process) has a PostgreSQL and a Redis of its own for its session. A
+`database_url` is a fresh, migrated database, copied from a template in some 30 ms.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+import redis
+
+from app.db import Database
+from app.embedded import EmbeddedPostgres, EmbeddedRedis
+from app.local_keys import make_keys
+from app.settings import Settings
+from tests.processes import ROOT, RunningServer, environment, free_port, start_web, start_worker
+
+SECRET_KEY = "0123456789abcdef" * 4
+LOG_TAIL_BYTES = 8000
+REDIS_FOR_TESTS = 0  # this database number is emptied for each test that asks for `redis_url`
+# Servers take the others in turn. One that comes round again may find old wake-ups and announcements, which are hints.
+REDIS_FOR_SERVERS = itertools.cycle(range(1, 16))
+
+StartServer = Callable[..., RunningServer]
+
+
+@pytest.fixture(scope="session")
+def engine_directory() -> Iterator[Path]:
+    """Short and reachable for the user that PostgreSQL runs as; pytest's own directories are private."""
+    directory = Path(tempfile.mkdtemp(prefix="twofold-tests-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(engine_directory: Path) -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL that is lost with the session."""
+    engine = EmbeddedPostgres(engine_directory / "postgres", durable=False)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(engine_directory: Path) -> Iterator[EmbeddedRedis]:
+    """A running Redis that is lost with the session."""
+    engine = EmbeddedRedis(engine_directory / "redis")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres: EmbeddedPostgres) -> Callable[[], str]:
+    """A function that returns the URL of a fresh, migrated database."""
+    template, numbers = _database_of(postgres.url, "template_of_tests"), itertools.count(1)
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template_of_tests")
+    alembic = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    done = subprocess.run(
+        alembic, cwd=ROOT, env=environment({"DATABASE_URL": template}), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def make() -> str:
+        name = f"test_{next(numbers)}"
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            # FILE_COPY: no log of it, which the tests' PostgreSQL would not replay anyway.
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template_of_tests STRATEGY FILE_COPY")
+        return _database_of(postgres.url, name)
+
+    return make
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str], postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A fresh, migrated database for this test."""
+    url = new_database()
+    yield url
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Connections to `database_url`."""
+    found = Database(database_url)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis) -> str:
+    """An empty Redis database."""
+    url = _redis_of(redis_server.url, REDIS_FOR_TESTS)
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture
+def environ(database_url: str, redis_url: str) -> dict[str, str]:
+    """The settings of `settings` as environment variables."""
+    return _environ(database_url, redis_url)
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    """Settings for this test's database and Redis; webhooks may go to this machine."""
+    return Settings.from_env(environ)
+
+
+@pytest.fixture
+def start_server(
+    new_database: Callable[[], str], redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartServer]:
+    """A function that starts a web process (`worker=True`: and a Celery worker) with settings of the test's own.
+
+    start_server(worker=False, RETENTION_DAYS="3", …) -> RunningServer. Ended with the test.
+    """
+    yield from _servers(new_database, redis_server, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def server(
+    new_database: Callable[[], str], redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """A web process shared by many tests: do not stop it, use streams and names of your own."""
+    servers = _servers(new_database, redis_server, tmp_path_factory)
+    yield next(servers)()
+    next(servers, None)
+
+
+@pytest.fixture(scope="session")
+def product(
+    new_database: Callable[[], str], redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """Web and worker, shared by many tests: do not stop it, use streams and endpoints of your own."""
+    servers = _servers(new_database, redis_server, tmp_path_factory)
+    yield next(servers)(worker=True)
+    next(servers, None)
+
+
+_running: list[RunningServer] = []
+
+
+def _servers(
+    new_database: Callable[[], str], redis_server: EmbeddedRedis, directories: pytest.TempPathFactory
+) -> Iterator[StartServer]:
+    started: list[RunningServer] = []
+
+    def start(*, worker: bool = False, **changed: str) -> RunningServer:
+        port = str(free_port())
+        settings = _environ(new_database(), _redis_of(redis_server.url, next(REDIS_FOR_SERVERS)))
+        settings |= {"PORT": port, "WEB_CONCURRENCY": "1"}
+        env = environment(settings | {"PUBLIC_URL": f"http://127.0.0.1:{port}"} | changed)
+        logs = directories.mktemp("logs")
+        database = Database(env["DATABASE_URL"])
+        keys = make_keys(database)
+        database.close()
+        web = start_web(env, logs / "web.log")
+        found = RunningServer(f"http://127.0.0.1:{port}", env, keys, web)
+        started.append(found)
+        _running.append(found)
+        if worker:
+            found.worker = start_worker(env, logs / "worker.log")
+        return found
+
+    yield start
+    for server in started:
+        server.kill()
+        _running.remove(server)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show the end of each process's output below a failure."""
+    report = yield
+    if report.failed:
+        for server in _running:
+            for process in server.processes:
+                report.sections.append((f"{process.name} {process.pid}", process.log_text()[-LOG_TAIL_BYTES:]))
+    return report
+
+
+def _environ(database_url: str, redis_url: str) -> dict[str, str]:
+    return {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": SECRET_KEY,
+        "ALLOW_SUBNETS": "127.0.0.0/8,::1/128",
+    }
+
+
+def _database_of(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def _redis_of(url: str, number: int) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{number}"))
