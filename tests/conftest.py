@@ -1,12 +1,13 @@
 """Real engines and real processes for the tests.
 
 Each test runner (a pytest-xdist worker, or the one process) has a PostgreSQL and a Redis of its own for its session. A
-`database_url` is a fresh, migrated database, copied from a template in some 30 ms.
+`database_url` is a fresh, migrated database, copied from a template.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from tests.processes import ROOT, RunningServer, environment, free_port, start_w
 
 SECRET_KEY = "0123456789abcdef" * 4
 LOG_TAIL_BYTES = 8000
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 2 * 2**30  # a session takes some 200 MB
 REDIS_FOR_TESTS = 0  # this database number is emptied for each test that asks for `redis_url`
 # Servers take the others in turn. One that comes round again may find old wake-ups and announcements, which are hints.
 REDIS_FOR_SERVERS = itertools.cycle(range(1, 16))
@@ -36,8 +39,10 @@ StartServer = Callable[..., RunningServer]
 
 @pytest.fixture(scope="session")
 def engine_directory() -> Iterator[Path]:
-    """Short and reachable for the user that PostgreSQL runs as; pytest's own directories are private."""
-    directory = Path(tempfile.mkdtemp(prefix="twofold-tests-"))
+    """For the engines' files: in memory where there is room, which makes a new database in 15 ms instead of 150."""
+    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
+    # Not one of pytest's own directories: they are private, and PostgreSQL may run as another user.
+    directory = Path(tempfile.mkdtemp(prefix="twofold-tests-", dir=MEMORY if roomy else None))
     directory.chmod(0o711)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -79,10 +80,8 @@ class RunningProcess:
 
     def kill_all(self) -> None:
         """SIGKILL for it and everything in its session; returns when it is gone."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:

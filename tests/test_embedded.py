@@ -1,4 +1,4 @@
-"""The embedded engines: real servers that keep their data, end with their parent and forgive how they ended last time."""
+"""The embedded engines keep their data, end with their parent, and forgive how they ended last time."""
 
 from __future__ import annotations
 
