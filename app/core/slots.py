@@ -1,0 +1,134 @@
+"""A drain's places for transfers, and who gets them: nobody who hangs keeps another waiting.
+
+Pure: the caller passes the monotonic clock's reading, in seconds.
+
+Two lanes share the places. The fast lane is for endpoints that answer, the slow one for those that fail, time out, or
+have left a transfer unanswered for a second. A transfer that is older than that second moves to the slow lane's
+account, so a hundred endpoints that begin to hang at once hold the fast lane up for one second and not for the whole
+time-out. New places in the slow lane are given only while it holds fewer than its share.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from app.core.window import START_IN_FLIGHT, Lane, resized
+
+# 512 transfers in all: what one process keeps busy with some 130 µs of work each, and safely within the 1,024 open
+# files that a process gets by default. A quarter is enough to keep trying those that fail.
+FAST_PLACES = 384
+SLOW_PLACES = 128
+PLACES = FAST_PLACES + SLOW_PLACES
+
+# A receiver should answer a webhook at once; one that takes longer than this is slow, and may wait for others like it.
+SLOW_AFTER_SECONDS = 1.0
+
+# What is known of an endpoint is forgotten this long after its last transfer: it starts small again, so that an
+# endpoint that was once quick cannot begin to hang with 32 transfers.
+FORGET_AFTER_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """What this drain has in flight to one endpoint."""
+
+    limit: int = START_IN_FLIGHT
+    in_flight: int = 0
+    slow: int = 0  # of those, how many are on the slow lane's account because they are old
+    used_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Transfer:
+    endpoint_id: str
+    lane: Lane
+    started_at: float
+    old: bool = False
+
+
+class Slots:
+    """The places of one drain: which are taken, by whom, and since when."""
+
+    def __init__(self) -> None:
+        self._transfers: dict[Hashable, _Transfer] = {}
+        self._young: deque[Hashable] = deque()  # in the order in which they started
+        self._endpoints: dict[str, _Endpoint] = {}
+        self._fast = 0  # transfers on the fast lane's account
+
+    def start(self, key: Hashable, endpoint_id: str, lane: Lane, now: float) -> None:
+        """A transfer has started. key: unique among those in flight."""
+        self._transfers[key] = _Transfer(endpoint_id, lane, now)
+        self._young.append(key)
+        endpoint = self._endpoints.setdefault(endpoint_id, _Endpoint())
+        endpoint.in_flight += 1
+        endpoint.used_at = now
+        self._fast += lane == "fast"
+
+    def finish(self, key: Hashable, now: float, *, succeeded: bool) -> None:
+        """A transfer has ended; its endpoint's limit grows or shrinks."""
+        transfer = self._transfers.pop(key)
+        endpoint = self._endpoints[transfer.endpoint_id]
+        endpoint.in_flight -= 1
+        endpoint.slow -= transfer.old
+        endpoint.limit = resized(endpoint.limit, succeeded=succeeded)
+        endpoint.used_at = now
+        self._fast -= transfer.lane == "fast" and not transfer.old
+
+    def advance(self, now: float) -> None:
+        """Let time pass: what is old moves to the slow lane, and idle endpoints are forgotten."""
+        while self._young:
+            transfer = self._transfers.get(self._young[0])
+            if transfer is not None:
+                if now - transfer.started_at < SLOW_AFTER_SECONDS:
+                    break
+                transfer.old = True
+                self._endpoints[transfer.endpoint_id].slow += 1
+                self._fast -= transfer.lane == "fast"
+            self._young.popleft()
+        idle = [
+            endpoint_id
+            for endpoint_id, endpoint in self._endpoints.items()
+            if not endpoint.in_flight and now - endpoint.used_at > FORGET_AFTER_SECONDS
+        ]
+        for endpoint_id in idle:
+            del self._endpoints[endpoint_id]
+
+    @property
+    def in_flight(self) -> int:
+        """Transfers that have started and not ended."""
+        return len(self._transfers)
+
+    def free(self, lane: Lane) -> int:
+        """How many transfers may start now in a lane."""
+        total = PLACES - self.in_flight
+        if lane == "fast":
+            return max(0, min(FAST_PLACES - self._fast, total))
+        return max(0, min(SLOW_PLACES - (self.in_flight - self._fast), total))
+
+    def room(self, endpoint_id: str) -> int:
+        """How many more transfers one endpoint may have."""
+        endpoint = self._endpoints.get(endpoint_id)
+        return START_IN_FLIGHT if endpoint is None else max(0, endpoint.limit - endpoint.in_flight)
+
+    def hangs(self, endpoint_id: str) -> bool:
+        """Whether a transfer to the endpoint has been unanswered for so long that it belongs to the slow lane."""
+        endpoint = self._endpoints.get(endpoint_id)
+        return endpoint is not None and endpoint.slow > 0
+
+
+def divide(rooms: Sequence[int], places: int) -> list[int]:
+    """Share places among askers: equal shares, and what one cannot use goes to the others.
+
+    rooms: the most that each can use; the answer has the same order. When there are fewer places than askers, the
+    first ones get one each.
+    """
+    shares = [0] * len(rooms)
+    # Those with the least room first, so that what they leave over is known when the others' turn comes. Among equals
+    # the last first: dividing rounds down, so any remainder is left for those who come first.
+    order = sorted(range(len(rooms)), key=lambda asker: (rooms[asker], -asker))
+    for taken, asker in enumerate(order):
+        shares[asker] = min(rooms[asker], places // (len(order) - taken))
+        places -= shares[asker]
+    return shares
