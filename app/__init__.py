@@ -1,1 +1,62 @@
 """Twofold: one event, two deliveries."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The web application: the only place where its parts are joined. Raises SettingsError.
+
+    Connections are made at first use, so this may run before or after a fork. The imports stand inside because every
+    `import app.…`, a worker's too, runs this file.
+    """
+    from flask import Flask
+
+    from app.access import Access
+    from app.bus import Announcer
+    from app.db import Database
+    from app.ledger import Ledger
+    from app.settings import Settings
+    from app.wake import Wake
+    from app.web import blueprints, metrics, parts, problems
+
+    settings = settings or Settings.from_env(os.environ)
+    database = Database(settings.database_url)
+    announcer = Announcer(
+        settings.redis_url,
+        shards=settings.bus_shards,
+        maxlen=settings.bus_maxlen,
+        wake=Wake(settings.redis_url).ring,
+    )
+    ledger = Ledger(
+        database,
+        ends=lambda kind, type, data: False,
+        refuses=lambda kind, type, data: None,
+        announce=announcer.announce,
+        window_seconds=settings.delivery_window_seconds,
+        max_open_streams=settings.max_open_streams,
+    )
+    app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # a doubled slash is another path, not a redirect
+    parts.install(
+        app,
+        parts.Parts(
+            settings=settings,
+            database=database,
+            access=Access(database),
+            ledger=ledger,
+            ring=lambda: announcer.announce((), True),
+        ),
+    )
+    metrics.install(app)
+    problems.install(app)
+    for blueprint in blueprints():
+        app.register_blueprint(blueprint)
+    return app

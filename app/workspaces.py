@@ -27,8 +27,7 @@ _REST = (
 
 def create_workspace(session: Session, *, uid: str | None, name: str) -> Workspace:
     """A new workspace; without a `uid` (the platform's own name for it) its id serves. Raises Problem conflict."""
-    if uid is not None and uid.startswith(f"{ids.WORKSPACE}_"):
-        raise invalid("uid", f"must not start with {ids.WORKSPACE}_, which is how ids start")
+    _check_uid(uid)
     now = ids.truncate(datetime.now(UTC))
     id = ids.make(ids.WORKSPACE, now, os.urandom(ids.RANDOM_BYTES))
     row = session.scalars(
@@ -38,8 +37,18 @@ def create_workspace(session: Session, *, uid: str | None, name: str) -> Workspa
         .returning(Workspace)
     ).one_or_none()
     if row is None:
-        raise Problem("conflict", f"There is a workspace with the uid {uid} already; read it at /v1/workspaces/{uid}.")
+        raise _taken(uid)
     return row
+
+
+def change_workspace(session: Session, row: Workspace, *, uid: str | None, name: str | None) -> None:
+    """Give a workspace another uid or name; None leaves it. Raises Problem conflict for a uid that is taken."""
+    if uid is not None and uid not in (row.id, row.uid):
+        _check_uid(uid)
+        if find_workspace(session, uid) is not None:
+            raise _taken(uid)
+    row.uid, row.name = uid or row.uid, name or row.name
+    session.flush()
 
 
 def find_workspace(session: Session, reference: str) -> Workspace | None:
@@ -84,3 +93,12 @@ def delete_workspace(session: Session, workspace_id: str) -> None:
 def shown(row: Workspace) -> dict[str, Any]:
     """A workspace as the API answers it."""
     return {"id": row.id, "uid": row.uid, "name": row.name, "created_at": rfc3339(row.created_at)}
+
+
+def _check_uid(uid: str | None) -> None:
+    if uid is not None and uid.startswith(f"{ids.WORKSPACE}_"):
+        raise invalid("uid", f"must not start with {ids.WORKSPACE}_, which is how ids start")
+
+
+def _taken(uid: str | None) -> Problem:
+    return Problem("conflict", f"There is a workspace with the uid {uid} already; read it at /v1/workspaces/{uid}.")

@@ -1,0 +1,56 @@
+"""Figures for Prometheus. With PROMETHEUS_MULTIPROC_DIR set, those of all web processes together; else of this one."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from flask import Flask, Response, g, request
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+REQUESTS = Counter("twofold_http_requests", "Requests answered, by route and status.", ["method", "route", "status"])
+# A stream counts until its first byte. From a cached read to the gateway's patience.
+SECONDS = Histogram(
+    "twofold_http_request_seconds",
+    "Time until an answer began.",
+    ["method", "route"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+
+
+def install(app: Flask) -> None:
+    """Count every request of the app."""
+    app.before_request(_start)
+    app.after_request(_count)
+
+
+def exposition() -> bytes:
+    """The figures in Prometheus's text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    joined = CollectorRegistry()
+    MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
+    return generate_latest(joined)
+
+
+def text(lines: bytes) -> Response:
+    """The figures as a response."""
+    return Response(lines, content_type=CONTENT_TYPE_LATEST)
+
+
+def _start() -> None:
+    g.began = time.perf_counter()
+
+
+def _count(response: Response) -> Response:
+    # The rule, not the path: ids and query strings have no place here, and labels must be few.
+    route = request.url_rule.rule if request.url_rule else "none"
+    method = request.method if request.method in _METHODS else "other"
+    REQUESTS.labels(method, route, str(response.status_code)).inc()
+    if "began" in g:
+        SECONDS.labels(method, route).observe(time.perf_counter() - g.began)
+    return response
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

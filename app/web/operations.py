@@ -1,0 +1,120 @@
+"""For operators and newcomers: health, readiness, figures, and the API described."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from flask import Blueprint, Response, current_app, render_template
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+
+from app.core.problem import Problem
+from app.web import metrics, openapi
+from app.web.auth import Answer, open_route, routes_of
+from app.web.parts import parts
+
+log = logging.getLogger(__name__)
+
+api = Blueprint("operations", __name__)
+
+_MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_REDIS_SECONDS = 1.0  # a readiness probe must not wait longer for an engine that we can do without
+_PROBE = "for probes, which have no key"
+_READERS = "for readers, before they have a key"
+
+
+@open_route(api, "GET", "/healthz", why=_PROBE, answers={200: "Health"}, summary="Whether this process answers")
+def healthz() -> Answer:
+    return Answer({"status": "ok"})
+
+
+@open_route(
+    api,
+    "GET",
+    "/readyz",
+    why=_PROBE,
+    answers={200: "Ready"},
+    summary="Whether requests can be served. Redis is not needed for it: without, streams and webhooks are slower",
+)
+def readyz() -> Answer:
+    database, migrations = _database_state()
+    redis = "up" if _redis_answers() else "down"
+    state = {"database": database, "migrations": migrations, "redis": redis}
+    if database != "up":
+        raise Problem("unavailable", "PostgreSQL cannot be reached at DATABASE_URL.", extra=state)
+    if migrations != "current":
+        raise Problem("unavailable", "The tables are not this version's; run: alembic upgrade head", extra=state)
+    return Answer({"status": "ready" if redis == "up" else "degraded"} | state)
+
+
+@open_route(api, "GET", "/metrics", why=_PROBE, answers={200: "text"}, summary="Figures for Prometheus")
+def figures() -> Response:
+    return metrics.text(metrics.exposition() + _queue_figures())
+
+
+@open_route(api, "GET", "/openapi.json", why=_READERS, answers={200: "Any"}, summary="This API in OpenAPI 3.1")
+def openapi_json() -> Answer:
+    return Answer(openapi.document(routes_of(current_app), parts().settings.public_url))
+
+
+@open_route(api, "GET", "/docs", why=_READERS, answers={200: "html"}, summary="This API as a page")
+def docs() -> Response:
+    described = openapi.document(routes_of(current_app), parts().settings.public_url)
+    response = Response(render_template("docs.html", api=described), content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return response
+
+
+@cache
+def _head() -> str | None:
+    """The migration that this version's code expects."""
+    return ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+
+
+def _database_state() -> tuple[str, str]:
+    try:
+        with parts().database.begin() as connection:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    except ProgrammingError:  # the table is not there
+        return "up", "missing"
+    except SQLAlchemyError as error:
+        log.warning("not ready: %s", str(error).splitlines()[0])
+        return "down", "unknown"
+    return "up", "current" if list(found) == [_head()] else "other"
+
+
+def _redis_answers() -> bool:
+    client = Redis.from_url(
+        parts().settings.redis_url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS
+    )
+    try:
+        return bool(client.ping())
+    except (RedisError, OSError):
+        return False
+    finally:
+        client.close()
+
+
+def _queue_figures() -> bytes:
+    """How late the oldest due delivery is: the one figure that tells whether the workers keep up."""
+    query = text(
+        "SELECT greatest(0, extract(epoch FROM now() - min(due_at)))::float FROM deliveries"
+        " WHERE status = 'pending' AND due_at <= now()"
+    )
+    try:
+        with parts().database.begin() as connection:
+            late = connection.execute(query).scalar() or 0.0
+    except SQLAlchemyError:
+        return b""  # the figures of the process itself are worth having when the database is away
+    name = "twofold_oldest_due_delivery_seconds"
+    return (
+        f"# HELP {name} How long the oldest due delivery has been waiting for a worker.\n"
+        f"# TYPE {name} gauge\n{name} {late:.3f}\n"
+    ).encode()

@@ -1,0 +1,207 @@
+"""What the API answers, as JSON Schema (2020-12) by name: the components of /openapi.json.
+
+Answers may gain members; none is renamed or removed. So no schema forbids further ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.core.problem import CODES
+from app.core.retry import Outcome
+from app.keys import SCOPES
+
+Schema = dict[str, Any]
+
+
+def _object(about: str, required: Schema, optional: Schema | None = None) -> Schema:
+    return {
+        "type": "object",
+        "description": about,
+        "properties": required | (optional or {}),
+        "required": list(required),
+    }
+
+
+def _or_null(schema: Schema) -> Schema:
+    return schema | {"type": [schema["type"], "null"]}
+
+
+def _list_of(name: str) -> Schema:
+    return _object(
+        "A page of a list. next_cursor null: there is no more.",
+        {"data": {"type": "array", "items": _ref(name)}, "next_cursor": _or_null(_TEXT)},
+    )
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _one_of(*texts: str) -> Schema:
+    return {"type": "string", "enum": list(texts)}
+
+
+_TEXT: Schema = {"type": "string"}
+_TEXTS: Schema = {"type": "array", "items": _TEXT}
+_NUMBER: Schema = {"type": "integer"}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_ANY_OBJECT: Schema = {"type": "object"}
+_STREAM_NAME = _object("A stream's name.", {"kind": _TEXT, "id": _TEXT})
+_KEY: Schema = {
+    "id": _TEXT,
+    "name": _TEXT,
+    "prefix": _TEXT | {"description": "the first letters of the key, to recognise it by"},
+    "scopes": {"type": "array", "items": _one_of(*SCOPES)},
+    "created_at": _TIME,
+}
+_ENDPOINT: Schema = {
+    "id": _TEXT,
+    "url": _TEXT,
+    "description": _TEXT,
+    "status": _one_of("enabled", "disabled"),
+    "disabled_reason": _or_null(_TEXT),
+    "disabled_at": _or_null(_TIME),
+    "event_types": _or_null(_TEXTS),
+    "stream_kinds": _or_null(_TEXTS),
+    "header_names": _TEXTS,
+    "rate_limit": _or_null(_NUMBER),
+    "signing": _one_of("hmac", "ed25519"),
+    "consecutive_failures": _NUMBER,
+    "failing_since": _or_null(_TIME),
+    "created_at": _TIME,
+    "updated_at": _TIME,
+}
+_SECRET: Schema = {
+    "secret": _TEXT | {"description": "whsec_…: verifies the v1 signatures"},
+    "former": {
+        "type": "array",
+        "description": "secrets that were rotated and sign too until expires_at",
+        "items": _object("A former secret.", {"expires_at": _TIME}, {"secret": _TEXT, "public_key": _TEXT}),
+    },
+}
+_PUBLIC_KEY: Schema = {"public_key": _TEXT | {"description": "whpk_…: verifies the v1a signatures"}}
+_ATTEMPT: Schema = {
+    "id": _TEXT,
+    "number": _NUMBER,
+    "started_at": _TIME,
+    "duration_ms": _NUMBER,
+    "outcome": _one_of(*(outcome.value for outcome in Outcome)),
+    "status_code": _or_null(_NUMBER),
+    "remote_address": _or_null(_TEXT),
+    "response_headers": {"type": ["object", "null"]},
+    "response_body": _or_null(_TEXT),
+    "trigger": _one_of("schedule", "manual", "recover", "test"),
+}
+_DELIVERY: Schema = {
+    "id": _TEXT,
+    "event_id": _TEXT,
+    "endpoint_id": _TEXT,
+    "event_type": _TEXT,
+    "status": _one_of("pending", "delivered", "failed", "cancelled"),
+    "reason": _or_null(_TEXT),
+    "attempt_count": _NUMBER,
+    "created_at": _TIME,
+    "next_attempt_at": _or_null(_TIME),
+    "deadline_at": _TIME,
+    "finished_at": _or_null(_TIME),
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "Problem": _object(
+        "RFC 9457 problem details.",
+        {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": _NUMBER,
+            "code": _one_of(*CODES),
+            "detail": _TEXT | {"description": "what is wrong and what to do"},
+            "trace_id": _TEXT | {"description": "also in X-Request-Id; our log has it"},
+        },
+        {"errors": {"type": "array", "items": _object("One field.", {"field": _TEXT, "detail": _TEXT})}},
+    ),
+    "Workspace": _object("A customer.", {"id": _TEXT, "uid": _TEXT, "name": _TEXT, "created_at": _TIME}),
+    "WorkspaceList": _list_of("Workspace"),
+    "Key": _object("A key, without its secret.", _KEY),
+    "CreatedKey": _object("A new key.", _KEY | {"key": _TEXT | {"description": "the secret; shown only now"}}),
+    "KeyList": _list_of("Key"),
+    "Event": _object(
+        "The canonical envelope, as webhooks and streams carry it.",
+        {
+            "id": _TEXT,
+            "type": _TEXT,
+            "timestamp": _TIME,
+            "workspace_id": _TEXT,
+            "stream": _STREAM_NAME,
+            "seq": _NUMBER,
+            "data": _ANY_OBJECT,
+        },
+    ),
+    "EventList": _list_of("Event"),
+    "EventIn": _object(
+        "An event to accept. The body may also be an array of them, or application/x-ndjson.",
+        {"stream": _STREAM_NAME, "type": _TEXT, "data": _ANY_OBJECT},
+        {"occurred_at": _TIME, "idempotency_key": _TEXT},
+    ),
+    "Accepted": _object(
+        "An event that is stored, with its place in its stream.",
+        {
+            "id": _TEXT,
+            "seq": _NUMBER,
+            "stream": _STREAM_NAME,
+            "type": _TEXT,
+            "occurred_at": _TIME,
+            "created_at": _TIME,
+            "duplicate": {"type": "boolean"},
+        },
+    ),
+    "AcceptedOrList": {"anyOf": [_ref("Accepted"), _ref("AcceptedList")]},
+    "AcceptedList": _object(
+        "The answers to an array, in its order.",
+        {"data": {"type": "array", "items": {"anyOf": [_ref("Accepted"), _ref("Problem")]}}},
+    ),
+    "Stream": _object(
+        "A live subject.",
+        {
+            "kind": _TEXT,
+            "id": _TEXT,
+            "status": _one_of("open", "ended"),
+            "attributes": _ANY_OBJECT,
+            "last_seq": _NUMBER,
+            "created_at": _TIME,
+            "ended_at": _or_null(_TIME),
+        },
+    ),
+    "StreamList": _list_of("Stream"),
+    "Token": _object("A short-lived key to one stream.", {"url": _TEXT, "token": _TEXT, "expires_at": _TIME}),
+    "Endpoint": _object("A registered webhook URL.", _ENDPOINT),
+    "EndpointWithSecret": _object("A new endpoint and its secret.", _ENDPOINT | _SECRET, _PUBLIC_KEY),
+    "EndpointList": _list_of("Endpoint"),
+    "Secret": _object("What verifies signatures.", _SECRET, _PUBLIC_KEY),
+    "Recovered": _object(
+        "What a recovery made pending.",
+        {
+            "retried": _NUMBER | {"description": "deliveries that had failed or were cancelled"},
+            "missed": _NUMBER | {"description": "events that had no delivery to this endpoint"},
+            "complete": {"type": "boolean", "description": "false: ask again, there is more"},
+        },
+    ),
+    "Retried": _object("A delivery that will be attempted.", {"id": _TEXT, "status": _one_of("pending")}),
+    "Delivery": _object("One event for one endpoint.", _DELIVERY),
+    "DeliveryList": _list_of("Delivery"),
+    "Attempt": _object("One HTTP exchange.", _ATTEMPT),
+    "DeliveryWithAttempts": _object(
+        "A delivery and what was tried.", _DELIVERY | {"attempts": {"type": "array", "items": _ref("Attempt")}}
+    ),
+    "Health": _object("The process answers.", {"status": _one_of("ok")}),
+    "Ready": _object(
+        "Whether requests can be served.",
+        {
+            "status": _one_of("ready", "degraded"),
+            "database": _one_of("up"),
+            "migrations": _one_of("current"),
+            "redis": _one_of("up", "down"),
+        },
+    ),
+    "Any": {},
+}
