@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import cast
@@ -106,36 +107,39 @@ def _doorway(module: str) -> Callable[..., int]:
 
 def _create_key(arguments: argparse.Namespace) -> int:
     scopes = [scope.strip() for scope in arguments.scopes.split(",") if scope.strip()]
-    with _database().session() as session:
+    with _database() as database, database.session() as session:
         workspace = find_workspace(session, arguments.workspace) if arguments.workspace else None
         if arguments.workspace and workspace is None:
             raise CommandError(f"there is no workspace {arguments.workspace}")
-        key = create_key(
-            session, name=arguments.name, scopes=scopes, workspace_id=workspace.id if workspace else None
-        )
+        key = create_key(session, name=arguments.name, scopes=scopes, workspace_id=workspace.id if workspace else None)
     print(json.dumps({"id": key.id, "key": key.key, "prefix": key.prefix, "scopes": key.scopes}, indent=2))
     return 0
 
 
 def _create_workspace(arguments: argparse.Namespace) -> int:
-    with _database().session() as session:
+    with _database() as database, database.session() as session:
         found = shown(create_workspace(session, uid=arguments.uid, name=arguments.name))
     print(json.dumps(found, indent=2, ensure_ascii=False))
     return 0
 
 
 def _partitions(_arguments: argparse.Namespace) -> int:
-    with _database().begin() as connection:
+    with _database() as database, database.begin() as connection:
         for name in make_partitions(connection, datetime.now(UTC)):
             print(name)
     return 0
 
 
-def _database() -> Database:
+@contextmanager
+def _database() -> Iterator[Database]:
     url = os.environ.get("DATABASE_URL")
     if not url:
         raise CommandError(NO_DATABASE)
-    return Database(url)
+    database = Database(url, pool_size=1)
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 if __name__ == "__main__":
