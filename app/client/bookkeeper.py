@@ -117,6 +117,12 @@ class Bookkeeper:
             pages: list[Viewer | Receiver] = [*self._viewers, *self._receivers]
             return all(page.has_all(known) for page in pages)
 
+    @property
+    def acknowledged_count(self) -> int:
+        """How many events were acknowledged up to now."""
+        with self._lock:
+            return sum(post.acknowledged_at is not None for post in self._posts.values())
+
     def posts(self) -> list[Posted]:
         """Every posted event, in the order of posting."""
         with self._lock:
