@@ -1,0 +1,78 @@
+"""What docs/architecture.md says about the code's shape, held. (Import directions between layers: lint-imports.)"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+
+PRODUCT = sorted(path for folder in ("app", "workers") for path in (ROOT / folder).rglob("*.py"))
+CORE = [path for path in PRODUCT if path.is_relative_to(ROOT / "app" / "core")]
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+VAGUE_NAMES = re.compile(r"(util|helper|service|manager)s?|common|base|misc")
+PURE = sys.stdlib_module_names | {"cryptography"}
+# The standard library's own ways out of a pure function.
+IMPURE = set(
+    "asyncio http.client io multiprocessing os pathlib random secrets select shutil socket sqlite3 subprocess tempfile"
+    " threading time urllib.request".split()
+)
+CLOCKS = re.compile(r"\b(datetime\.now|datetime\.utcnow|date\.today)\(")
+
+
+def ids(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", CORE, ids=ids(CORE))
+def test_the_core_imports_the_standard_library_and_cryptography_only(path: Path) -> None:
+    foreign = [
+        name for name in imports(path) if name.split(".")[0] not in PURE and not f"{name}.".startswith("app.core.")
+    ]
+    assert foreign == []
+
+
+@pytest.mark.parametrize("path", CORE, ids=ids(CORE))
+def test_the_core_has_no_input_output_clock_or_randomness(path: Path) -> None:
+    assert [name for name in imports(path) if name in IMPURE] == []
+    assert CLOCKS.findall(path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=ids(PRODUCT))
+def test_files_and_functions_stay_readable(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= LONGEST_FILE
+    long = [
+        f"{node.name}: {node.end_lineno - node.lineno + 1} lines"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION
+    ]
+    assert long == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert [str(path) for path in PRODUCT if VAGUE_NAMES.fullmatch(path.stem)] == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in PRODUCT
+        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []
