@@ -9,7 +9,10 @@ from typing import cast
 from flask import Flask, current_app
 
 from app.access import Access
+from app.contract_files import Schemas
+from app.core.contract import Rules
 from app.db import Database
+from app.hub import Hub
 from app.ledger import Ledger
 from app.settings import Settings
 
@@ -18,13 +21,20 @@ _KEY = "twofold"
 
 @dataclass(slots=True)
 class Parts:
-    """The joined parts of one process. ring: wakes a drain, best effort and without waiting."""
+    """The joined parts of one process.
+
+    ring: wakes a drain, best effort and without waiting. token_keys: sign stream tokens, the current one first.
+    """
 
     settings: Settings
     database: Database
     access: Access
     ledger: Ledger
     ring: Callable[[], None]
+    rules: Rules
+    schemas: Schemas
+    hub: Hub
+    token_keys: tuple[bytes, ...]
 
 
 def install(app: Flask, parts: Parts) -> None:

@@ -41,8 +41,12 @@ def trace_id() -> str:
 def answer(problem: Problem) -> Response:
     """A problem as a response."""
     body = json.dumps(problem.body(trace_id()), ensure_ascii=False).encode("utf-8", "replace")
-    response = Response(body, problem.status, content_type=CONTENT_TYPE)
-    if problem.status == 401:
+    return dress(Response(body, problem.status, content_type=CONTENT_TYPE), problem)
+
+
+def dress(response: Response, problem: Problem) -> Response:
+    """The headers that go with an error, whatever form its body has."""
+    if response.status_code == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="twofold"'
     if problem.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(problem.retry_after_seconds)

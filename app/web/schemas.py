@@ -173,7 +173,19 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "StreamList": _list_of("Stream"),
-    "Token": _object("A short-lived key to one stream.", {"url": _TEXT, "token": _TEXT, "expires_at": _TIME}),
+    "Token": _object(
+        "A short-lived key to one stream.",
+        {
+            "id": _TEXT,
+            "url": _TEXT | {"description": "the live stream, with the token: what a browser opens"},
+            "token": _TEXT,
+            "expires_at": _TIME,
+        },
+    ),
+    "TokenInfo": _object(
+        "A token, without its text.", {"id": _TEXT, "key_id": _TEXT, "created_at": _TIME, "expires_at": _TIME}
+    ),
+    "TokenInfoList": _list_of("TokenInfo"),
     "Endpoint": _object("A registered webhook URL.", _ENDPOINT),
     "EndpointWithSecret": _object("A new endpoint and its secret.", _ENDPOINT | _SECRET, _PUBLIC_KEY),
     "EndpointList": _list_of("Endpoint"),

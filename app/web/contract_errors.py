@@ -1,0 +1,56 @@
+"""Errors of contract routes, in the form that the contract's document gives them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from flask import Response
+
+from app.core import contract
+from app.core.contract import Contract
+from app.core.envelope import rfc3339
+from app.core.problem import Problem
+from app.web import problems
+from app.web.parse import JSON
+
+# Problem code -> case of the contract's error table.
+_CASES = {
+    "unauthorized": "unauthorized",
+    "forbidden": "forbidden",
+    "not_found": "not_found",
+    "too_many": "too_many",
+    "unavailable": "unavailable",
+    "bad_request": "bad_request",
+    "invalid": "bad_request",
+}
+
+
+class Refused(Problem):
+    """A refusal that contracts may word in their own way. case: a key of contract.ERROR_STATUS."""
+
+    def __init__(self, case: str, detail: str) -> None:
+        super().__init__("bad_request", detail)
+        self.case = case
+
+
+def answer(declared: Contract, problem: Problem, stream_id: str | None) -> Response:
+    """A problem as this contract's answer."""
+    case = problem.case if isinstance(problem, Refused) else _CASES.get(problem.code)
+    if case is None:
+        return problems.answer(problem)
+    form = declared.error(case, problem.detail)
+    if declared.error_template is None:
+        body = problem.body(problems.trace_id()) | {"status": form.status, "code": form.code, "detail": form.detail}
+        content, kind = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"), problems.CONTENT_TYPE
+    else:
+        values = {
+            "code": form.code,
+            "message": form.detail,
+            "status": form.status,
+            "stream_id": stream_id,
+            "trace_id": problems.trace_id(),
+            "now": rfc3339(datetime.now(UTC)),
+        }
+        content, kind = contract.fixed_data(declared.error_template, values), JSON
+    return problems.dress(Response(content, form.status, content_type=kind), problem)

@@ -1,0 +1,93 @@
+"""Who opens a stream: by a key or a stream token, wherever the contract's route lets it stand."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from flask import request
+
+from app import streams
+from app.core import tokens
+from app.core.contract import Route
+from app.core.problem import Problem
+from app.web.parts import parts
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Who was let in. expires_at: Unix seconds; kind, stream_id: the one stream that a token opens."""
+
+    key_id: str
+    workspace_id: str
+    token_id: str | None = None
+    expires_at: float | None = None
+    kind: str | None = None
+    stream_id: str | None = None
+
+    def check_stream(self, kind: str, stream_id: str) -> None:
+        """Raises Problem unauthorized when the token is for another stream."""
+        if self.token_id is not None and (self.kind, self.stream_id) != (kind, stream_id):
+            raise Problem("unauthorized", "This token opens another stream; mint one for this stream.")
+
+
+def opener(route: Route) -> Opener:
+    """Who is calling this route. Raises Problem unauthorized or forbidden."""
+    found = _given(route)
+    if found is None:
+        raise Problem("unauthorized", f"A credential is missing: send {_ways(route)}.")
+    what, secret = found
+    return _by_token(secret) if what == "token" else _by_key(secret)
+
+
+def _given(route: Route) -> tuple[str, str] | None:
+    """The first credential in a place that the route knows: (key or token, its text)."""
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    places = {
+        "bearer": bearer.strip() if scheme.lower() == "bearer" else "",
+        "x-api-key": request.headers.get("X-API-Key", "").strip(),
+        "query": request.args.get("token", ""),
+    }
+    for where, secret in places.items():
+        if secret and any(way.endswith(f":{where}") for way in route.credentials):
+            what = "token" if tokens.looks_like(secret) else "key"
+            if f"{what}:{where}" not in route.credentials:
+                raise Problem("unauthorized", f"A {what} is not taken there; send {_ways(route)}.")
+            return what, secret
+    return None
+
+
+def _by_key(secret: str) -> Opener:
+    access = parts().access
+    caller = access.authenticate(secret)
+    if caller is None:
+        raise Problem("unauthorized", "This key is not known, or it has been revoked.")
+    caller.require("subscribe")
+    return Opener(caller.key_id, access.workspace_for(caller, request.headers.get("X-Workspace")))
+
+
+def _by_token(secret: str) -> Opener:
+    joined = parts()
+    claims = tokens.decode(joined.token_keys, secret, time.time())
+    row = None
+    if claims is not None:
+        with joined.database.begin() as connection:
+            row = streams.usable_token(connection, claims.id)
+    if claims is None or row is None:
+        raise Problem("unauthorized", "This token is not valid, or it has expired; mint a fresh one.")
+    _, workspace_id, key_id = row
+    return Opener(key_id, workspace_id, claims.id, float(claims.expires_at), claims.kind, claims.stream_id)
+
+
+_WAYS = {
+    "key:bearer": "Authorization: Bearer <key>",
+    "key:x-api-key": "X-API-Key: <key>",
+    "key:query": "?token=<key>",
+    "token:bearer": "Authorization: Bearer <stream token>",
+    "token:query": "?token=<stream token>",
+    "session:cookie": "the console's session cookie",
+}
+
+
+def _ways(route: Route) -> str:
+    return " or ".join(_WAYS[way] for way in route.credentials)

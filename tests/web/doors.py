@@ -1,0 +1,93 @@
+"""A caller of the API for tests: Flask's test client with a key, whose every answer is held to /openapi.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from werkzeug.test import TestResponse
+
+from app.core.acceptance import Accepted
+from app.core.drafts import read_event
+from app.ledger import Submission
+from app.web import openapi
+from app.web.auth import routes_of
+from app.web.parts import Parts
+
+EVERY_SCOPE = ["publish", "subscribe", "manage", "operate"]
+
+
+@dataclass
+class Door:
+    """One key's way in. workspace_id: what the key belongs to, or (platform) names in X-Workspace; '' for none."""
+
+    app: Flask
+    key: str
+    workspace_id: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def ask(self, method: str, path: str, json: Any = None, **options: Any) -> TestResponse:
+        """The answer, whatever its status; checked against its documentation."""
+        headers = {"Authorization": f"Bearer {self.key}", **self.headers, **options.pop("headers", {})}
+        response = self.client.open(path, method=method, json=json, headers=headers, **options)
+        check_documented(self.app, method, response)
+        return response
+
+    def get(self, path: str, status: int = 200, **options: Any) -> Any:
+        return self._expect(self.ask("GET", path, **options), status)
+
+    def post(self, path: str, json: Any = None, status: int = 201, **options: Any) -> Any:
+        return self._expect(self.ask("POST", path, json, **options), status)
+
+    def put(self, path: str, json: Any = None, status: int = 201, **options: Any) -> Any:
+        return self._expect(self.ask("PUT", path, json, **options), status)
+
+    def patch(self, path: str, json: Any = None, status: int = 200, **options: Any) -> Any:
+        return self._expect(self.ask("PATCH", path, json, **options), status)
+
+    def delete(self, path: str, status: int = 204, **options: Any) -> Any:
+        return self._expect(self.ask("DELETE", path, **options), status)
+
+    def publish(self, kind: str, stream_id: str, type: str, data: str = "{}") -> str:
+        """Commit one event through the ledger; its id. data: JSON text, kept as it is spelled."""
+        raw = f'{{"stream":{{"kind":"{kind}","id":"{stream_id}"}},"type":"{type}","data":{data}}}'
+        parts: Parts = self.app.extensions["twofold"]
+        (outcome,) = parts.ledger.accept(Submission(self.workspace_id, [read_event(raw.encode(), 2**18, 64)]))
+        assert isinstance(outcome, Accepted), outcome
+        return outcome.id
+
+    @staticmethod
+    def _expect(response: TestResponse, status: int) -> Any:
+        assert response.status_code == status, response.get_data(as_text=True)
+        return response.get_json() if response.data else None
+
+
+def check_documented(app: Flask, method: str, response: TestResponse) -> None:
+    """Fails unless the answer is one that the API's description promises."""
+    request = response.request
+    with app.test_request_context(request.path, method=method):
+        from flask import request as routed
+
+        name = routed.endpoint
+    if name is None:
+        assert response.content_type == "application/problem+json"
+        return
+    declared = routes_of(app)[name]
+    description = openapi.document({name: declared}, "http://localhost")
+    operation = description["paths"][declared.path][declared.method.lower()]
+    described = operation["responses"].get(str(response.status_code), operation["responses"]["default"])
+    if "content" not in described:
+        assert response.data == b""
+        return
+    ((content_type, content),) = described["content"].items()
+    assert response.content_type.startswith(content_type), response.content_type
+    if "json" in content_type:
+        schema = content["schema"] | {"components": description["components"]}
+        Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(response.get_json())

@@ -1,0 +1,79 @@
+"""Workspaces: made by the platform, reachable by id and uid, deleted with everything in them."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from app.db import Database
+from tests.web.doors import Door
+
+
+def test_a_workspace_is_made_read_renamed_and_listed(platform: Door) -> None:
+    made = platform.post("/v1/workspaces", {"name": "Acme", "uid": "acme"})
+    assert platform.get("/v1/workspaces/acme") == platform.get(f"/v1/workspaces/{made['id']}") == made
+    changed = platform.patch("/v1/workspaces/acme", {"name": "Acme Ltd", "uid": "acme-ltd"})
+    assert changed == made | {"name": "Acme Ltd", "uid": "acme-ltd"}
+    platform.get("/v1/workspaces/acme", 404)
+    assert platform.get("/v1/workspaces")["data"] == [changed]
+
+
+def test_without_a_uid_the_id_serves(platform: Door) -> None:
+    made = platform.post("/v1/workspaces", {"name": "Plain"})
+    assert made["uid"] == made["id"]
+
+
+def test_a_uid_is_taken_once(platform: Door, acme: Door) -> None:
+    assert platform.post("/v1/workspaces", {"name": "Again", "uid": "acme"}, 409)["code"] == "conflict"
+    platform.post("/v1/workspaces", {"name": "Other", "uid": "other"})
+    platform.patch("/v1/workspaces/other", {"uid": "acme"}, 409)
+    assert "ws_" in platform.post("/v1/workspaces", {"name": "Sly", "uid": acme.workspace_id}, 422)["detail"]
+
+
+def test_a_list_is_paged_without_gap_or_repeat(platform: Door) -> None:
+    made = [platform.post("/v1/workspaces", {"name": f"w{n}"})["id"] for n in range(7)]
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = platform.get(f"/v1/workspaces?limit=3{cursor}")
+        seen += [row["id"] for row in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert sorted(seen) == sorted(made)
+    assert seen == sorted(seen, reverse=True)
+
+
+@pytest.mark.parametrize("cursor", ["x", "!!", "ws_1", "Zm9v", "%00", "é"])
+def test_a_cursor_that_was_never_given_is_refused(platform: Door, cursor: str) -> None:
+    problem = platform.get(f"/v1/workspaces?cursor={cursor}", 422)
+    assert problem["errors"][0]["field"] == "cursor"
+
+
+def test_a_workspace_key_reads_its_own_workspace_and_changes_none(acme: Door) -> None:
+    assert acme.get("/v1/workspaces/acme")["id"] == acme.workspace_id
+    for status, ask in (
+        (403, lambda: acme.ask("GET", "/v1/workspaces")),
+        (403, lambda: acme.ask("POST", "/v1/workspaces", {"name": "x"})),
+        (403, lambda: acme.ask("PATCH", "/v1/workspaces/acme", {"name": "x"})),
+        (403, lambda: acme.ask("DELETE", "/v1/workspaces/acme")),
+    ):
+        assert ask().status_code == status
+
+
+def test_deleting_a_workspace_takes_everything_along_and_kills_its_keys(
+    platform: Door, acme: Door, globex: Door, database: Database
+) -> None:
+    for door in (acme, globex):
+        door.post("/v1/endpoints", {"url": "http://127.0.0.1:9/"})
+        door.publish("call", "c1", "call.started")
+        door.post("/v1/streams/call/c1/tokens")
+    platform.delete("/v1/workspaces/acme")
+    acme.get("/v1/streams", 401)
+    platform.get("/v1/workspaces/acme", 404)
+    platform.get("/v1/streams", 404, headers={"X-Workspace": acme.workspace_id})
+    for table in ("api_keys", "streams", "stream_tokens", "events", "endpoints", "deliveries"):
+        with database.begin() as connection:
+            found = connection.execute(text(f"SELECT DISTINCT workspace_id FROM {table}")).scalars().all()
+        assert set(found) - {None} == {globex.workspace_id}, table
+    assert len(globex.get("/v1/events")["data"]) == 1
