@@ -66,9 +66,10 @@ class HttpxSse(Reader):
 
 
 class Lines(Reader):
-    """`requests`, line by line, as the example in document 003 does it (and the `id:` line besides).
+    """`requests`, line by line, as the example in document 003 does it, and the `id:` line besides.
 
-    Like that example it would also break a line at a raw U+2028: see examples/README.md.
+    Unlike that example it waits for the blank line: a cut may leave half an event behind. Like that example it breaks
+    a line at a raw U+2028, too: see examples/README.md.
     """
 
     def __init__(self) -> None:
@@ -84,16 +85,18 @@ class Lines(Reader):
             yield self._items(response)
 
     def _items(self, response: requests.Response) -> Iterator[Item]:
-        event_type = id = ""
+        event_type = id = data = ""
         for line in response.iter_lines(decode_unicode=True):
             if not line:
-                event_type = ""
+                if data:
+                    yield Item(event_type, id, data)
+                event_type = data = ""
             elif line.startswith("event: "):
                 event_type = line[7:]
             elif line.startswith("id: "):
                 id = line[4:]
             elif line.startswith("data: "):
-                yield Item(event_type, id, line[6:])
+                data = line[6:]
 
 
 class WebSocketReader(Reader):
