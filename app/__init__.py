@@ -19,13 +19,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     from flask import Flask
 
+    from app import contract_files
     from app.access import Access
-    from app.bus import Announcer
+    from app.bus import Announcer, BusReader
     from app.db import Database
+    from app.hub import Hub
     from app.ledger import Ledger
     from app.settings import Settings
+    from app.stream_reads import StreamReads
     from app.wake import Wake
-    from app.web import blueprints, metrics, parts, problems
+    from app.web import blueprints, live, metrics, parts, problems
 
     settings = settings or Settings.from_env(os.environ)
     database = Database(settings.database_url)
@@ -35,10 +38,16 @@ def create_app(settings: Settings | None = None) -> Flask:
         maxlen=settings.bus_maxlen,
         wake=Wake(settings.redis_url).ring,
     )
+    rules = contract_files.load(settings.contracts_dir)
+    schemas = contract_files.Schemas(rules)
+    hub = Hub(
+        lambda on_batch: BusReader(settings.redis_url, shards=settings.bus_shards, on_batch=on_batch),
+        StreamReads(database),
+    )
     ledger = Ledger(
         database,
-        ends=lambda kind, type, data: False,
-        refuses=lambda kind, type, data: None,
+        ends=rules.ends,
+        refuses=schemas.refuses,
         announce=announcer.announce,
         window_seconds=settings.delivery_window_seconds,
         max_open_streams=settings.max_open_streams,
@@ -53,10 +62,13 @@ def create_app(settings: Settings | None = None) -> Flask:
             access=Access(database),
             ledger=ledger,
             ring=lambda: announcer.announce((), True),
+            rules=rules,
+            schemas=schemas,
+            hub=hub,
         ),
     )
     metrics.install(app)
     problems.install(app)
-    for blueprint in blueprints():
+    for blueprint in (*blueprints(), live.blueprint(rules)):
         app.register_blueprint(blueprint)
     return app

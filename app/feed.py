@@ -48,6 +48,7 @@ class Feed:
     """Carries one subscriber.
 
     opening, closing: frames (ready for the socket) before the first event and after the last of an ended stream.
+    restart: what to send when this process ends and the client is to come back.
     on_input: what to do with bytes that the client sends (WebSocket); None: they are read and ignored.
     """
 
@@ -60,6 +61,7 @@ class Feed:
         *,
         opening: bytes = b"",
         closing: Callable[[], bytes] = bytes,
+        restart: Callable[[], bytes] = bytes,
         on_input: Callable[[bytes], None] | None = None,
     ) -> None:
         self._hub = hub
@@ -67,7 +69,7 @@ class Feed:
         self._subscriber = subscriber
         self._raw = sock
         self._opening = opening
-        self._closing = closing
+        self._farewell = {"ended": closing, "restart": restart}
         self._on_input = on_input
 
     def run(self) -> bool:
@@ -91,9 +93,13 @@ class Feed:
             reader.close()
             writer.stop()
             writer.close()
-            self._hub.detach(self._live, subscriber)
+            self.close()
             if subscriber.gone:
                 self._cut()
+
+    def close(self) -> None:
+        """Leave the hub. Done by run() too; for a response that was never begun."""
+        self._hub.detach(self._live, self._subscriber)
 
     def _serve(self, writer: Any) -> bool:
         subscriber, live = self._subscriber, self._live
@@ -104,16 +110,24 @@ class Feed:
                 writer.start(subscriber.attention.set)
                 subscriber.attention.wait()
                 writer.stop()
-            elif said_farewell or subscriber.closing is not None:
+            elif said_farewell:
                 return True
+            elif subscriber.closing is not None:
+                said_farewell = self._say_farewell(subscriber.closing)
             elif not subscriber.joined and not self._hub.join(live, subscriber):
                 self._replay()
             elif live.ended:
-                subscriber.outbox.extend((0, part) for part in [self._closing()] if part)
-                said_farewell = True
+                said_farewell = self._say_farewell("ended")
             else:
                 subscriber.attention.wait()
         return False
+
+    def _say_farewell(self, reason: str) -> bool:
+        """Queue what the contract says at the end, if it says anything for this reason."""
+        frame = self._farewell.get(reason, bytes)()
+        if frame:
+            self._subscriber.outbox.append((0, frame))
+        return True
 
     def _replay(self) -> None:
         """Put the next page behind the cursor into the outbox."""

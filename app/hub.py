@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,7 +42,7 @@ class Head(Protocol):
 class Log(Protocol):
     """What the hub reads from PostgreSQL; each call is one short query."""
 
-    def heads(self, streams: Sequence[int]) -> Mapping[int, Head]: ...
+    def heads(self, stream_ids: Sequence[int]) -> Mapping[int, Head]: ...
     def events_after(self, after: Mapping[int, int]) -> Mapping[int, list[Event]]: ...
     def dead_credentials(self, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]: ...
 
@@ -108,6 +108,7 @@ class Hub:
         self._streams: dict[int, LiveStream] = {}
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self.open: Counter[str] = Counter()  # connections by key id, by workspace id, and of the process under ""
         self.frames_sent = 0
         self.frames_dropped = 0
         self.caught_up = 0
@@ -122,6 +123,7 @@ class Hub:
             if first := live is None:
                 live = self._streams[stream] = LiveStream(stream, external_id)
             live.subscribers.add(subscriber)
+            self.open.update(("", subscriber.key_id, subscriber.workspace_id))
             self._start()
         try:
             if first:
@@ -148,7 +150,11 @@ class Hub:
         """Forget a subscriber; the last one takes its stream along."""
         with self._lock:
             self._leave(live, subscriber)
+            if subscriber not in live.subscribers:
+                return
             live.subscribers.discard(subscriber)
+            self.open.subtract(("", subscriber.key_id, subscriber.workspace_id))
+            self.open += Counter()  # forget the zeros
             self.frames_dropped += subscriber.take_dropped()
             if not live.subscribers and self._streams.get(live.id) is live:
                 del self._streams[live.id]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -103,6 +104,9 @@ class Settings:
     retention_days: int = _setting(_whole(1, 3650), "90", "Events, deliveries and attempts are kept this long")
     bus_shards: int = _setting(_whole(1, 64), "8", "Redis streams that announce events; equal on every machine")
     bus_maxlen: int = _setting(_whole(100, 1_000_000), "4096", "Entries kept in each of them")
+    contracts_dir: Path | None = _setting(
+        lambda raw: Path(raw) if raw else None, "", "A folder with further contract files (*.toml)"
+    )
     max_event_bytes: int = _setting(_whole(1024, 16 * 2**20), str(256 * 1024), "Largest event")
     max_batch_events: int = _setting(_whole(1, 10_000), "1000", "Most events in one request")
     max_batch_bytes: int = _setting(_whole(1024, 64 * 2**20), str(4 * 2**20), "Largest request body")

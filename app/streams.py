@@ -125,7 +125,9 @@ def find(connection: Connection, workspace_id: str, kind: str, external_id: str)
         " WHERE workspace_id = %(w)s AND kind = %(k)s AND external_id = %(x)s",
         {"w": workspace_id, "k": kind, "x": external_id},
     ).one_or_none()
-    return None if row is None else Found(row.id, workspace_id, kind, external_id, row.last_seq, row.ended, row.attributes)
+    return (
+        None if row is None else Found(row.id, workspace_id, kind, external_id, row.last_seq, row.ended, row.attributes)
+    )
 
 
 def heads(connection: Connection, streams: Sequence[int]) -> dict[int, Head]:

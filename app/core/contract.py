@@ -230,7 +230,7 @@ def wrap(how: str, data: bytes) -> bytes:
     return sse.chunk(data) if how == "chunk" else data
 
 
-def fixed_data(template: str, values: Mapping[str, str | int | None]) -> bytes:
+def fixed_data(template: str, values: Mapping[str, Any]) -> bytes:
     """A template object with its `$name` strings replaced by the values, as compact JSON."""
     return json.dumps(fill(json.loads(template), values), ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -100,12 +100,16 @@ class Slots:
         """Transfers that have started and not ended."""
         return len(self._transfers)
 
+    @property
+    def vacant(self) -> int:
+        """Places that no transfer has."""
+        return PLACES - self.in_flight
+
     def free(self, lane: Lane) -> int:
-        """How many transfers may start now in a lane."""
-        total = PLACES - self.in_flight
+        """How many transfers may start now in a lane, if none starts in the other."""
         if lane == "fast":
-            return max(0, min(FAST_PLACES - self._fast, total))
-        return max(0, min(SLOW_PLACES - (self.in_flight - self._fast), total))
+            return max(0, min(FAST_PLACES - self._fast, self.vacant))
+        return max(0, min(SLOW_PLACES - (self.in_flight - self._fast), self.vacant))
 
     def room(self, endpoint_id: str) -> int:
         """How many more transfers one endpoint may have."""

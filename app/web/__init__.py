@@ -15,12 +15,14 @@ def blueprints() -> list[Blueprint]:
         api_streams,
         api_workspaces,
         operations,
+        publish,
     )
 
     return [
         api_workspaces.api,
         api_keys.api,
         api_events.api,
+        publish.api,
         api_streams.api,
         api_endpoints.api,
         api_deliveries.api,

@@ -137,7 +137,7 @@ def route(
             call = Call(parts(), admission.caller, admission.workspace_id, read_query(request, declared.query), {})
             return _perform(declared, handler, call, path_values, transaction)
 
-        _add(blueprint, declared, view)
+        declare_view(blueprint, declared, view)
         return handler
 
     return declare
@@ -154,7 +154,7 @@ def open_route(
         def view(**path_values: str) -> Response:
             return _response(handler(**path_values))
 
-        _add(blueprint, declared, view)
+        declare_view(blueprint, declared, view)
         return handler
 
     return declare
@@ -178,7 +178,8 @@ def by_key(declared: Route) -> Admission:
     return Admission(caller, access.workspace_for(caller, named))
 
 
-def _add(blueprint: Blueprint, declared: Route, view: Callable[..., Response]) -> None:
+def declare_view(blueprint: Blueprint, declared: Route, view: Callable[..., Response]) -> None:
+    """Serve a view under its declaration. The view itself sees to the guard."""
     name = view.__name__
     rule = re.sub(r"\{(\w+)\}", r"<\1>", declared.path)
     blueprint.add_url_rule(rule, name, view, methods=[declared.method])

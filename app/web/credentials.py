@@ -11,6 +11,7 @@ from app import streams
 from app.core import tokens
 from app.core.contract import Route
 from app.core.problem import Problem
+from app.web import stream_tokens
 from app.web.parts import parts
 
 
@@ -68,7 +69,7 @@ def _by_key(secret: str) -> Opener:
 
 def _by_token(secret: str) -> Opener:
     joined = parts()
-    claims = tokens.decode(joined.token_keys, secret, time.time())
+    claims = tokens.decode(stream_tokens.signing_keys(joined.settings), secret, time.time())
     row = None
     if claims is not None:
         with joined.database.begin() as connection:

@@ -21,13 +21,14 @@ from app.core import contract, drafts, envelope, ids, sse
 from app.core.contract import Contract, Rules, View
 from app.core.contract import Route as ContractRoute
 from app.core.envelope import Event
-from app.core.problem import Problem, not_found
+from app.core.problem import Problem
 from app.feed import Feed, prepare_socket
 from app.streams import Found
 from app.subscriber import Subscriber, Terms
 from app.web import auth, contract_errors
 from app.web.contract_errors import Refused
 from app.web.credentials import Opener, opener
+from app.web.find import find
 from app.web.mint import mint
 from app.web.parts import Parts, parts
 
@@ -90,23 +91,6 @@ def serve_sse(declared: Contract, route: ContractRoute, kind: str, stream_id: st
         return Response(headers=list(sse.HEADERS))
     feed = open_feed(joined, route, view, found, who, sock, start, opening)
     return Response(_body(feed), headers=list(sse.HEADERS), direct_passthrough=True)
-
-
-def find(joined: Parts, declared: Contract, route: ContractRoute, who: Opener, kind: str, stream_id: str) -> Found:
-    """The stream that is asked for, in the caller's workspace. Raises Problem."""
-    if not stream_id:
-        raise Refused("missing_id", f"The {route.id_in} parameter {route.id_name} is missing.")
-    pattern = declared.id_patterns.get(kind)
-    if not drafts.EXTERNAL_ID.fullmatch(stream_id) or (pattern and not re.fullmatch(pattern, stream_id)):
-        raise Refused("invalid_id", f"{route.id_name} does not have the form of an id of a {kind}.")
-    if not drafts.KIND.fullmatch(kind):
-        raise Refused("invalid_id", "The kind is a small letter, then small letters, digits and _ . - (at most 64).")
-    who.check_stream(kind, stream_id)
-    with joined.database.begin() as connection:
-        found = streams.find(connection, who.workspace_id, kind, stream_id)
-    if found is None:
-        raise not_found("stream")
-    return found
 
 
 def check_limits(joined: Parts, who: Opener) -> None:
@@ -225,5 +209,3 @@ def _fixed(route: ContractRoute, view: View, found: Found, *, closing: bool) -> 
         "trace_id": None,
     }
     return contract.wrap(view.wrap, sse.frame(fixed.event, None, contract.fixed_data(fixed.data, values)))
-
-

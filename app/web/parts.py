@@ -21,10 +21,7 @@ _KEY = "twofold"
 
 @dataclass(slots=True)
 class Parts:
-    """The joined parts of one process.
-
-    ring: wakes a drain, best effort and without waiting. token_keys: sign stream tokens, the current one first.
-    """
+    """The joined parts of one process. ring: wakes a drain, best effort and without waiting."""
 
     settings: Settings
     database: Database
@@ -34,7 +31,6 @@ class Parts:
     rules: Rules
     schemas: Schemas
     hub: Hub
-    token_keys: tuple[bytes, ...]
 
 
 def install(app: Flask, parts: Parts) -> None:

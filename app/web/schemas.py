@@ -143,7 +143,7 @@ SCHEMAS: dict[str, Schema] = {
         {"stream": _STREAM_NAME, "type": _TEXT, "data": _ANY_OBJECT},
         {"occurred_at": _TIME, "idempotency_key": _TEXT},
     ),
-    "Accepted": _object(
+    "EventOut": _object(
         "An event that is stored, with its place in its stream.",
         {
             "id": _TEXT,
@@ -155,10 +155,9 @@ SCHEMAS: dict[str, Schema] = {
             "duplicate": {"type": "boolean"},
         },
     ),
-    "AcceptedOrList": {"anyOf": [_ref("Accepted"), _ref("AcceptedList")]},
-    "AcceptedList": _object(
+    "EventsOut": _object(
         "The answers to an array, in its order.",
-        {"data": {"type": "array", "items": {"anyOf": [_ref("Accepted"), _ref("Problem")]}}},
+        {"data": {"type": "array", "items": {"anyOf": [_ref("EventOut"), _ref("Problem")]}}},
     ),
     "Stream": _object(
         "A live subject.",
@@ -177,7 +176,7 @@ SCHEMAS: dict[str, Schema] = {
         "A short-lived key to one stream.",
         {
             "id": _TEXT,
-            "url": _TEXT | {"description": "the live stream, with the token: what a browser opens"},
+            "url": _TEXT | {"description": "the live stream; a browser adds ?token="},
             "token": _TEXT,
             "expires_at": _TIME,
         },
@@ -185,7 +184,7 @@ SCHEMAS: dict[str, Schema] = {
     "TokenInfo": _object(
         "A token, without its text.", {"id": _TEXT, "key_id": _TEXT, "created_at": _TIME, "expires_at": _TIME}
     ),
-    "TokenInfoList": _list_of("TokenInfo"),
+    "TokenList": _list_of("TokenInfo"),
     "Endpoint": _object("A registered webhook URL.", _ENDPOINT),
     "EndpointWithSecret": _object("A new endpoint and its secret.", _ENDPOINT | _SECRET, _PUBLIC_KEY),
     "EndpointList": _list_of("Endpoint"),

@@ -1,0 +1,83 @@
+"""Stream tokens: HS256 JWTs (RFC 7515, RFC 7519) that open one stream of one workspace for a few minutes.
+
+The standard library suffices for the one algorithm that is used; nothing here reads the header's `alg`, so a token
+cannot choose how it is checked.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_HEADER = {"alg": "HS256", "typ": "JWT"}
+_AUDIENCE = "stream"  # a token made for anything else with the same key is refused
+MAX_LENGTH = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says. id: its row; kind and stream_id: the one stream; expires_at: Unix seconds."""
+
+    id: str
+    kind: str
+    stream_id: str
+    expires_at: int
+
+
+def encode(key: bytes, claims: Claims, issued_at: int) -> str:
+    """The compact form of a signed token."""
+    payload = {
+        "jti": claims.id,
+        "aud": _AUDIENCE,
+        "kind": claims.kind,
+        "sub": claims.stream_id,
+        "iat": issued_at,
+        "exp": claims.expires_at,
+    }
+    head = f"{_b64(_json(_HEADER))}.{_b64(_json(payload))}"
+    return f"{head}.{_b64(_mac(key, head))}"
+
+
+def decode(keys: Sequence[bytes], token: str, now: float) -> Claims | None:
+    """The claims of a token that one of the keys has signed and that has not expired; None for any other text."""
+    head, _, signature = token.rpartition(".")
+    if len(token) > MAX_LENGTH or head.count(".") != 1 or not token.isascii():
+        return None
+    given = _unb64(signature)
+    # Every key is tried, so that the time tells nothing of which one fits.
+    if given is None or not any([hmac.compare_digest(_mac(key, head), given) for key in keys]):
+        return None
+    try:
+        payload = json.loads(_unb64(head.partition(".")[2]) or b"")
+        claims = Claims(payload["jti"], payload["kind"], payload["sub"], payload["exp"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return claims if payload.get("aud") == _AUDIENCE and now < claims.expires_at else None
+
+
+def looks_like(text: str) -> bool:
+    """Whether a credential has a token's form rather than a key's."""
+    return text.startswith("ey") and text.count(".") == 2
+
+
+def _mac(key: bytes, head: str) -> bytes:
+    return hmac.new(key, head.encode(), hashlib.sha256).digest()
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _unb64(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text.encode() + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return None
