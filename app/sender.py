@@ -1,0 +1,189 @@
+"""Send many webhooks at once through libcurl, each to an address that is allowed and within hard limits.
+
+One `Sender` belongs to one process and one thread. libcurl says which sockets it waits for and until when, and epoll
+waits: the cost of a transfer does not grow with the number of others that hang, nor with the number of open files.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import certifi
+import pycurl
+
+from app.core.addresses import Network
+from app.transfer import Request, Result, Transfer, unsendable
+
+__all__ = ["Request", "Result", "Sender"]
+
+# Connections and idle handles kept: as many as a drain has transfers in flight.
+MAX_CONNECTIONS = 512
+
+
+class Sender:
+    """POSTs in flight: ``add`` requests, then ``poll`` for results. Make it in the process that uses it."""
+
+    def __init__(
+        self,
+        allow_subnets: Sequence[Network],
+        total_seconds: float = 15,
+        connect_seconds: float = 5,
+        *,
+        ca_file: str | None = None,
+    ) -> None:
+        """``allow_subnets``: networks that may be reached although not public. ``total_seconds`` covers everything
+        from the look-up of the name to the last byte, ``connect_seconds`` up to and including the TLS handshake.
+        ``ca_file``: trusted certificates (PEM) instead of those of ``certifi``."""
+        self._allow = tuple(allow_subnets)
+        self._total_seconds, self._connect_seconds = total_seconds, connect_seconds
+        self._ca_file = ca_file or certifi.where()
+        self._pid = os.getpid()
+        self._active: dict[Any, Transfer] = {}  # by easy handle
+        self._idle: list[Transfer] = []
+        self._unsendable: list[Result] = []
+        self._waiter = _Waiter()
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, MAX_CONNECTIONS)
+        self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._waiter.watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._waiter.set_timer)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests were added whose results have not been returned."""
+        return len(self._active) + len(self._unsendable)
+
+    def add(self, request: Request) -> None:
+        """Start one request. It never fails here: what cannot be sent is a ``protocol_error`` of the next ``poll``.
+
+        Raises RuntimeError after a fork: libcurl handles must not be shared between processes.
+        """
+        if os.getpid() != self._pid:
+            raise RuntimeError("a Sender belongs to the process that made it: make another one after a fork")
+        transfer = self._idle.pop() if self._idle else self._new_transfer()
+        try:
+            transfer.prepare(request)
+            self._multi.add_handle(transfer.curl)
+        except (pycurl.error, ValueError, TypeError) as error:
+            transfer.curl.close()
+            self._unsendable.append(unsendable(request, error))
+            return
+        self._active[transfer.curl] = transfer
+
+    def poll(self, timeout_seconds: float) -> list[Result]:
+        """The results that have come since the last call; waits up to ``timeout_seconds`` for the first.
+
+        Returns at once when nothing is in flight.
+        """
+        results, self._unsendable = self._unsendable, []
+        ends_at = time.monotonic() + timeout_seconds
+        while True:
+            wait_seconds = 0.0 if results else ends_at - time.monotonic()
+            self._waiter.run(self._multi, wait_seconds if self._active else 0.0)
+            self._collect(results)
+            if results or not self._active or time.monotonic() >= ends_at:
+                return results
+
+    def close(self) -> None:
+        """Give up what is in flight and close every connection. A name look-up under way is waited for."""
+        for transfer in self._active.values():
+            self._multi.remove_handle(transfer.curl)
+        for transfer in [*self._active.values(), *self._idle]:
+            transfer.curl.close()
+        self._active.clear()
+        self._idle.clear()
+        self._multi.close()
+        self._waiter.close()
+
+    def _collect(self, results: list[Result]) -> None:
+        waiting = 1
+        while waiting:
+            waiting, succeeded, failed = self._multi.info_read()
+            for curl in succeeded:
+                results.append(self._finish(curl, pycurl.E_OK, ""))
+            for curl, code, message in failed:
+                results.append(self._finish(curl, code, message))
+
+    def _finish(self, curl: Any, code: int, message: str) -> Result:
+        transfer = self._active.pop(curl)
+        result = transfer.result(code, message)
+        self._multi.remove_handle(curl)
+        transfer.forget()
+        if len(self._idle) < MAX_CONNECTIONS:
+            self._idle.append(transfer)
+        else:
+            curl.close()
+        return result
+
+    def _new_transfer(self) -> Transfer:
+        transfer = Transfer(self._allow)
+        setopt = transfer.curl.setopt
+        setopt(pycurl.TIMEOUT_MS, round(self._total_seconds * 1000))
+        setopt(pycurl.CONNECTTIMEOUT_MS, round(self._connect_seconds * 1000))
+        setopt(pycurl.CAINFO, self._ca_file)
+        return transfer
+
+
+class _Waiter:
+    """Waits for the sockets and the timer that libcurl names (its "multi socket" interface)."""
+
+    def __init__(self) -> None:
+        # macOS, where people develop, has no epoll; poll(2) has the same events and is slower only.
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        self._poller: Any = self._epoll or select.poll()
+        self._watched: dict[int, int] = {}
+        self._timer_at: float | None = None
+
+    def watch(self, what: int, fd: int, _multi: Any, _data: Any) -> None:
+        """libcurl's socket callback."""
+        if what == pycurl.POLL_REMOVE:
+            if self._watched.pop(fd, None) is not None:
+                with suppress(OSError):  # closed already: epoll has forgotten it by itself
+                    self._poller.unregister(fd)
+            return
+        events = _EVENTS[what]
+        if fd not in self._watched:
+            self._poller.register(fd, events)
+        elif self._watched[fd] != events:
+            self._poller.modify(fd, events)
+        self._watched[fd] = events
+
+    def set_timer(self, milliseconds: int) -> None:
+        """libcurl's timer callback; negative: none."""
+        self._timer_at = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+
+    def run(self, multi: Any, timeout_seconds: float) -> None:
+        """Wait for the first thing to do, then let libcurl do all that can be done now."""
+        if self._timer_at is not None:
+            timeout_seconds = min(timeout_seconds, self._timer_at - time.monotonic())
+        timeout_seconds = max(0.0, timeout_seconds)
+        ready = self._epoll.poll(timeout_seconds) if self._epoll else self._poller.poll(timeout_seconds * 1000)
+        for fd, events in ready:
+            multi.socket_action(fd, _action(events))
+        if self._timer_at is not None and self._timer_at <= time.monotonic():
+            self._timer_at = None
+            multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+
+    def close(self) -> None:
+        """Give the epoll descriptor back."""
+        if self._epoll:
+            self._epoll.close()
+
+
+_EVENTS = {
+    pycurl.POLL_IN: select.POLLIN,
+    pycurl.POLL_OUT: select.POLLOUT,
+    pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
+    pycurl.POLL_NONE: 0,
+}
+
+
+def _action(events: int) -> int:
+    """What poll found, in libcurl's bits. An error or the end of a connection is found by reading."""
+    action: int = pycurl.CSELECT_IN if events & ~select.POLLOUT else 0
+    return action | pycurl.CSELECT_OUT if events & select.POLLOUT else action

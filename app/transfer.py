@@ -1,0 +1,248 @@
+"""One POST of a webhook: an easy handle of libcurl, what it may do, and what it heard."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pycurl
+
+from app.core.addresses import Network, why_blocked
+from app.core.retry import Outcome
+
+USER_AGENT = "Twofold/1.0 (webhooks)"
+
+# What an answer may cost us. Real ones are tiny: what is kept is for a person who reads the delivery log, and the rest
+# up to the cut is read only so that the connection can be used again.
+MAX_HEAD_BYTES = 64 * 1024
+KEPT_BODY_BYTES = 16 * 1024
+MAX_BODY_BYTES = 64 * 1024
+
+# An idle connection is not used after this: load balancers close theirs after 60 s, and a POST that meets the closing
+# has to be sent again.
+MAX_IDLE_SECONDS = 50
+# No connection lives longer than this: a receiver that moves to another address is followed.
+MAX_CONNECTION_SECONDS = 300
+# How long a resolved name is believed; libcurl's default. The guard judges each address when its socket is opened.
+DNS_CACHE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST. ``key`` comes back with the result; ``headers`` are added to ours, and win over them."""
+
+    key: object
+    url: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a request.
+
+    A complete head of an answer decides, whatever follows it: ``status_code`` is set exactly when ``outcome`` is
+    ``success`` or ``http_error``. ``response_body`` are the first 16 KiB. ``error`` says in words what went wrong.
+    """
+
+    key: object
+    outcome: Outcome
+    status_code: int | None
+    remote_address: str | None
+    response_headers: list[tuple[str, str]]
+    response_body: bytes
+    retry_after: str | None
+    duration_seconds: float
+    error: str | None
+
+
+class Transfer:
+    """One easy handle, used for one request after another, and what it has heard of the present one.
+
+    The options that differ between requests (URL, headers, body) are set anew for each; nothing else is ever set.
+    """
+
+    def __init__(self, allow: Sequence[Network]) -> None:
+        self._allow = allow
+        self._request: Request | None = None
+        self.curl = pycurl.Curl()
+        for option, value in _FIXED_OPTIONS:
+            self.curl.setopt(option, value)
+        self.curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+        self.curl.setopt(pycurl.HEADERFUNCTION, self._on_head_line)
+        self.curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        self.forget()
+
+    def prepare(self, request: Request) -> None:
+        """Set the handle up. Raises ValueError, TypeError or pycurl.error for what cannot stand in a request."""
+        self._request = request
+        self.curl.setopt(pycurl.URL, request.url)
+        self.curl.setopt(pycurl.HTTPHEADER, _head_lines(request.headers))
+        self.curl.setopt(pycurl.POSTFIELDS, request.body)
+
+    def forget(self) -> None:
+        """Drop all that belongs to one request; the handle itself lets go of the body, which may be large."""
+        self._request = None
+        self._lines: list[bytes] = []
+        self._head_bytes = 0
+        self._body = bytearray()
+        self._body_bytes = 0
+        self._opened: str | None = None
+        self._refused: list[str] = []
+        self.curl.setopt(pycurl.POSTFIELDS, b"")
+
+    def result(self, code: int, message: str) -> Result:
+        """What came of the request, once libcurl is done with it (``code`` and ``message`` are its own)."""
+        assert self._request is not None
+        status_code, headers = _read_head(self._lines)
+        outcome, error = self._judge(status_code, code, message)
+        return Result(
+            self._request.key,
+            outcome,
+            status_code,
+            self.curl.getinfo(pycurl.PRIMARY_IP) or self._opened,
+            headers,
+            bytes(self._body),
+            next((value for name, value in headers if name.lower() == "retry-after"), None),
+            self.curl.getinfo(pycurl.TOTAL_TIME),
+            error,
+        )
+
+    def _judge(self, status_code: int | None, code: int, message: str) -> tuple[Outcome, str | None]:
+        if status_code is not None:
+            cut = self._body_bytes > MAX_BODY_BYTES
+            late = f"the body of the answer was not complete: {message}" if code != pycurl.E_OK and not cut else None
+            return (Outcome.SUCCESS if 200 <= status_code < 300 else Outcome.HTTP_ERROR), late
+        if self._refused and self._opened is None:
+            return Outcome.BLOCKED_ADDRESS, "; ".join(self._refused)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            return Outcome.PROTOCOL_ERROR, f"the head of the answer is larger than {MAX_HEAD_BYTES // 1024} KiB"
+        if code == pycurl.E_OK:
+            return Outcome.PROTOCOL_ERROR, "the connection was closed inside the head of the answer"
+        # TLS 1.3: a server that refuses the client says so only after the handshake has ended for the client.
+        if code in _CUT_SHORT and "alert" in message:
+            return Outcome.TLS_ERROR, message
+        return _OUTCOMES.get(code, Outcome.PROTOCOL_ERROR), message or pycurl.easy_strerror(code)
+
+    def _open_socket(self, _purpose: int, address: Any) -> Any:
+        """The guard: called by libcurl for each address it is about to connect to."""
+        ip = str(address.addr[0])
+        reason = why_blocked(ip, self._allow) if address.family in _FAMILIES else "not an internet address"
+        if reason is not None:
+            self._refused.append(f"{ip} is {reason}")
+            return pycurl.SOCKET_BAD
+        self._opened = ip
+        try:
+            return _LentSocket(address.family, address.socktype, address.protocol)
+        except OSError:  # too many open files, or no IPv6 here: libcurl tries the next address or reports the failure
+            return pycurl.SOCKET_BAD
+
+    def _on_head_line(self, line: bytes) -> int | None:
+        self._lines.append(line)
+        self._head_bytes += len(line)
+        return -1 if self._head_bytes > MAX_HEAD_BYTES else None  # -1 aborts
+
+    def _on_body(self, chunk: bytes) -> int | None:
+        self._body_bytes += len(chunk)
+        if len(self._body) < KEPT_BODY_BYTES:
+            self._body += chunk[: KEPT_BODY_BYTES - len(self._body)]
+        return -1 if self._body_bytes > MAX_BODY_BYTES else None
+
+
+class _LentSocket(socket.socket):
+    """pycurl duplicates the descriptor that it is given and lets go of the object: this one is closed with it."""
+
+    def __del__(self) -> None:
+        descriptor = self.detach()
+        if descriptor >= 0:  # else it could not be opened at all
+            os.close(descriptor)
+
+
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_HTTP_ONLY = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+_FIXED_OPTIONS = (
+    (pycurl.POST, 1),
+    (pycurl.NOSIGNAL, 1),  # no SIGALRM in a process that has signal handlers of its own
+    (pycurl.PROTOCOLS, _HTTP_ONLY),
+    (pycurl.FOLLOWLOCATION, 0),
+    (pycurl.REDIR_PROTOCOLS, 0),
+    (pycurl.PROXY, ""),  # an empty text: not even the one that the environment names
+    (pycurl.NOPROXY, "*"),
+    (pycurl.NETRC, pycurl.NETRC_IGNORED),
+    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
+    (pycurl.HTTP09_ALLOWED, 0),
+    (pycurl.SSL_VERIFYPEER, 1),
+    (pycurl.SSL_VERIFYHOST, 2),
+    (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+    (pycurl.USERAGENT, USER_AGENT),
+    (pycurl.DNS_CACHE_TIMEOUT, DNS_CACHE_SECONDS),
+    (pycurl.MAXAGE_CONN, MAX_IDLE_SECONDS),
+    (pycurl.MAXLIFETIME_CONN, MAX_CONNECTION_SECONDS),
+)
+
+# Every libcurl failure before a complete head that is not listed here is a protocol_error.
+_OUTCOMES = {
+    pycurl.E_OPERATION_TIMEDOUT: Outcome.TIMEOUT,
+    pycurl.E_COULDNT_RESOLVE_HOST: Outcome.DNS_ERROR,
+    pycurl.E_COULDNT_CONNECT: Outcome.CONNECT_ERROR,
+    pycurl.E_INTERFACE_FAILED: Outcome.CONNECT_ERROR,
+    pycurl.E_NO_CONNECTION_AVAILABLE: Outcome.CONNECT_ERROR,
+    pycurl.E_SSL_CONNECT_ERROR: Outcome.TLS_ERROR,
+    pycurl.E_PEER_FAILED_VERIFICATION: Outcome.TLS_ERROR,
+    pycurl.E_SSL_CIPHER: Outcome.TLS_ERROR,
+    pycurl.E_SSL_CERTPROBLEM: Outcome.TLS_ERROR,
+    pycurl.E_SSL_CACERT_BADFILE: Outcome.TLS_ERROR,
+    pycurl.E_SSL_ISSUER_ERROR: Outcome.TLS_ERROR,
+    pycurl.E_SSL_INVALIDCERTSTATUS: Outcome.TLS_ERROR,
+    pycurl.E_SSL_ENGINE_INITFAILED: Outcome.TLS_ERROR,
+}
+_CUT_SHORT = (pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_GOT_NOTHING)
+
+_LINE_BREAKERS = re.compile(r"[\r\n\0]")
+
+
+def _head_lines(headers: Sequence[tuple[str, str]]) -> list[bytes]:
+    """The request's own header lines for libcurl. Raises ValueError for what is not one header a pair."""
+    # The colon alone takes a header away: libcurl would ask before it sends more than 1 MiB, and wait a second.
+    lines = ["Expect:"]
+    for name, value in headers:
+        lines.append(f"{name}: {value}" if value else f"{name};")
+    if "content-type" not in {name.lower() for name, _ in headers}:
+        lines.append("Content-Type: application/json")
+    if _LINE_BREAKERS.search("".join(lines)):
+        raise ValueError("a header holds a line break or a NUL")
+    return [line.encode("latin-1") for line in lines]
+
+
+_STATUS_LINE = re.compile(rb"HTTP/[0-9.]+ ([0-9]{3})\b")
+
+
+def _read_head(lines: Sequence[bytes]) -> tuple[int | None, list[tuple[str, str]]]:
+    """The status code and the headers of the answer, out of the lines of interim answers (1xx), its head, and perhaps
+    trailers. (None, []) when the head did not come to its end."""
+    status_code = 0  # between heads
+    headers: list[tuple[str, str]] = []
+    for line in lines:
+        if not status_code:
+            match = _STATUS_LINE.match(line)
+            if not match:
+                break
+            status_code, headers = int(match[1]), []
+        elif line.strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            headers.append((name, value.strip()))
+        elif status_code >= 200:
+            return status_code, headers
+        else:
+            status_code = 0
+    return None, []
+
+
+def unsendable(request: Request, error: Exception) -> Result:
+    """The result of a request that could not even be put to libcurl."""
+    words = f"the request could not be made: {error}"
+    return Result(request.key, Outcome.PROTOCOL_ERROR, None, None, [], b"", None, 0.0, words)
