@@ -42,6 +42,8 @@ STOP_SECONDS = 30.0  # gunicorn lets streams go within 20 s; a drain finishes wh
 SECOND_SIGNAL_SECONDS = 0.5  # one Ctrl-C can arrive twice (terminal and make); a later one means "now"
 NOT_READY_SECONDS = 30.0
 EVERYWHERE = ("", "0.0.0.0", "::")
+# To look at the other settings before anything is started: nonsense is named once, here, not by each process.
+NO_ENGINES = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://"}
 
 
 class RunError(Exception):
@@ -118,8 +120,6 @@ class LocalRun:
         self._engines: dict[str, EmbeddedServer] = {}
         self._urls: dict[str, str] = {}
         self._keys: LocalKeys | None = None  # known once everything is ready
-        self._http = requests.Session()
-        self._http.trust_env = False  # no proxy between us and this machine
 
     def claim(self) -> None:
         """Make the directory ours. Raises AlreadyRunningError; nothing may be stopped or killed before this."""
@@ -131,9 +131,9 @@ class LocalRun:
         self._described.unlink(missing_ok=True)
         self._end_leftovers()
         check_port(self._place)
+        Settings.from_env(NO_ENGINES | child_environment(self._environ, self._place, {}))
         self._find_engines()
         env = child_environment(self._environ, self._place, self._urls)
-        Settings.from_env(env)  # nonsense is named here, not by each process
         if self._supervisor.run_once(Program("release", lambda: self._spawn(self._release, env))) != 0:
             raise RunError("The database could not be brought up to date (see above); nothing was started.")
         keys = self._make_keys()
@@ -201,17 +201,11 @@ class LocalRun:
     def _wait_ready(self) -> None:
         """Returns when /readyz answers 200; says from time to time what is missing."""
         say_at = time.monotonic() + NOT_READY_SECONDS
-        while True:
+        while (lacking := what_is_not_ready(self._place.base_url)) is not None:
             self._supervisor.tick()
-            answer = "no answer yet"
-            with suppress(requests.RequestException):
-                response = self._http.get(f"{self._place.base_url}/readyz", timeout=2)
-                if response.status_code == 200:
-                    return
-                answer = response.text[:500]
             if time.monotonic() > say_at:
                 say_at = time.monotonic() + NOT_READY_SECONDS
-                self._say(f"Not ready yet; {self._place.base_url}/readyz says: {answer}")
+                self._say(f"Not ready yet; {self._place.base_url}/readyz says: {lacking}")
 
     def _processes_changed(self) -> None:
         if self._keys is None:
@@ -225,6 +219,17 @@ class LocalRun:
             "run_pid": os.getpid(),
         }
         write_private(self._described, json.dumps(described, indent=2) + "\n")
+
+
+def what_is_not_ready(base_url: str) -> str | None:
+    """None when /readyz answers 200, else what it says."""
+    with requests.Session() as http:  # closed at once: a connection kept open would delay a graceful stop
+        http.trust_env = False  # no proxy between us and this machine
+        try:
+            response = http.get(f"{base_url}/readyz", timeout=2)
+        except requests.RequestException:
+            return "no answer yet"
+        return None if response.status_code == 200 else response.text[:500]
 
 
 def welcome(base_url: str, keys: LocalKeys, directory: Path) -> str:

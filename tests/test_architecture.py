@@ -18,10 +18,8 @@ LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 VAGUE_NAMES = re.compile(r"(util|helper|service|manager)s?|common|base|misc")
 PURE = sys.stdlib_module_names | {"cryptography"}
 # The standard library's own ways out of a pure function.
-IMPURE = set(
-    "asyncio http.client io multiprocessing os pathlib random secrets select shutil socket sqlite3 subprocess tempfile"
-    " threading time urllib.request".split()
-)
+IMPURE = {"asyncio", "http.client", "io", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "shutil"}
+IMPURE |= {"socket", "sqlite3", "subprocess", "tempfile", "threading", "time", "urllib.request"}
 CLOCKS = re.compile(r"\b(datetime\.now|datetime\.utcnow|date\.today)\(")
 
 

@@ -1,0 +1,271 @@
+"""`make run` as its user meets it: it starts from nothing, says what is wrong, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+import redis
+import requests
+
+from app import children
+from app.dev import Place, child_environment
+from tests.processes import ROOT, environment, eventually, free_port
+
+READY_SECONDS = 60.0
+PROGRAMS = {"postgres", "redis", "web", "worker", "beat"}
+
+
+class Run:
+    """One `python -m app.dev` with its files in `directory` and its output in a file."""
+
+    def __init__(self, directory: Path, *, parent: list[str] | None = None, **env: str) -> None:
+        self.directory = directory
+        self.port = env.get("PORT") or str(free_port())
+        self.output = directory.with_suffix(".out")
+        command = [*(parent or []), sys.executable, "-m", "app.dev"]
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command + (["--stop-with-parent"] if parent else []),
+                cwd=ROOT,
+                env=environment({"TWOFOLD_VAR": str(directory), "PORT": self.port, "WEB_CONCURRENCY": "1"} | env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def described(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = json.loads((self.directory / "dev.json").read_text())
+        except FileNotFoundError:
+            return None
+        return found
+
+    def ready(self) -> dict[str, Any]:
+        """What dev.json says, once it is there and a web process answers."""
+
+        def look() -> dict[str, Any] | None:
+            assert self.process.poll() is None, self.text()
+            found = self.described()
+            return found if found and found["run_pid"] == self.process.pid else None
+
+        return eventually(look, READY_SECONDS, about=f"ready:\n{self.text()}")
+
+    def ended(self, seconds: float = 45.0) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"did not end within {seconds} s:\n{self.text()}") from None
+
+    def remains(self) -> list[psutil.Process]:
+        """What it started and has not ended."""
+        return [*children.marked(self.directory), *servers_in(self.directory)]
+
+
+def servers_in(directory: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            named = any(str(directory) in part for part in process.cmdline())
+            if named or (process.name() == "redis-server" and process.cwd() == str(directory / "redis")):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def directory(engine_directory: Path) -> Path:
+    return engine_directory / f"run-{os.urandom(4).hex()}"
+
+
+@pytest.fixture
+def start(directory: Path) -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def begin(**options: Any) -> Run:
+        runs.append(Run(directory, **options))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.process.kill()
+        run.process.wait()
+    children.end(runs[-1].remains() if runs else [], [(signal.SIGKILL, 10.0)])
+
+
+def shown_lines(run: Run) -> list[str]:
+    return eventually(lambda: re.findall(r"^  (curl .*)$", run.text(), re.M), about="the lines to try")
+
+
+def test_it_starts_from_nothing_and_the_lines_it_prints_work(start: Callable[..., Run], directory: Path) -> None:
+    run = start()
+    found = run.ready()
+    assert found["base_url"] == f"http://127.0.0.1:{run.port}"
+    assert set(found["pids"]) == PROGRAMS
+    assert stat.S_IMODE((directory / "dev.json").stat().st_mode) == 0o600
+    with psycopg.connect(found["database_url"]) as connection:
+        assert connection.execute("SELECT count(*) FROM workspaces").fetchone() == (1,)
+    with redis.Redis.from_url(found["redis_url"]) as client:
+        assert client.ping()
+
+    lines = shown_lines(run)
+    assert len(lines) == 5
+    printed = [output_of(line) for line in lines]
+    assert json.loads(printed[0])["secret"].startswith("whsec_")
+    assert json.loads(printed[1])["seq"] == 1
+    assert len(json.loads(printed[2])["data"]) == 1
+    assert "# HELP" in printed[3]
+    assert "event: call.barge_in\nid: 1\n" in printed[4]
+
+
+def output_of(line: str) -> str:
+    """What a printed line shows; a stream, which stays open, is left after a moment."""
+    shown = subprocess.run([*shlex.split(line), "--max-time", "3"], capture_output=True, text=True, check=False)
+    assert shown.returncode == (28 if "/live" in line else 0), (line, shown)  # 28: curl's own time limit
+    return shown.stdout
+
+
+def test_ctrl_c_ends_everything_and_the_next_run_finds_its_data(start: Callable[..., Run]) -> None:
+    run = start()
+    before = run.ready()
+    run.process.send_signal(signal.SIGINT)
+    assert run.ended() == 0, run.text()
+    assert run.remains() == []
+    assert run.described() is None
+
+    following = start(PORT=run.port).ready()
+    for name in ("base_url", "platform_key", "workspace_id", "workspace_key", "database_url", "redis_url"):
+        assert following[name] == before[name]
+
+
+def test_a_killed_run_leaves_nothing_that_blocks_the_next(start: Callable[..., Run]) -> None:
+    run = start()
+    run.ready()
+    run.process.kill()
+    following = start(PORT=run.port)
+    found = following.ready()
+    assert set(found["pids"]) == PROGRAMS
+    following.process.send_signal(signal.SIGTERM)
+    assert following.ended() == 0
+    assert following.remains() == []
+
+
+def test_a_run_ends_when_what_started_it_is_killed(start: Callable[..., Run], tmp_path: Path) -> None:
+    # A shell that waits, as make does.
+    run = start(parent=["/bin/sh", "-c", '"$@"; exit', "sh"])
+    eventually(run.described, READY_SECONDS, about=run.text())
+    run.process.kill()
+    eventually(lambda: run.remains() == [], 45, about="all ended")
+
+
+def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
+    run = start()
+    found = run.ready()
+    for pid in found["pids"].values():
+        os.kill(pid, signal.SIGKILL)
+
+    def all_new() -> bool:
+        now = run.described()
+        return now is not None and set(now["pids"]) == PROGRAMS and not set(now["pids"].values()) & set(
+            found["pids"].values()
+        )
+
+    eventually(all_new, 30, about=run.text())
+    eventually(lambda: is_ready(found["base_url"]), 30, about=run.text())
+    assert run.process.poll() is None
+    for name in PROGRAMS:
+        assert f"{name} has ended (SIGKILL). Starting it again" in run.text()
+
+
+def is_ready(base_url: str) -> bool:
+    try:
+        return requests.get(f"{base_url}/readyz", timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def test_a_taken_port_is_a_clear_message(start: Callable[..., Run]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = start(PORT=str(port))
+        assert run.ended(20) == 1
+    assert f"Port {port} cannot be used: Address already in use" in run.text()
+    assert f"PORT={port + 1} make run" in run.text()
+    assert "Traceback" not in run.text()
+    assert run.remains() == []
+
+
+def test_a_second_run_in_the_same_place_is_refused_and_disturbs_nothing(start: Callable[..., Run]) -> None:
+    run = start()
+    found = run.ready()
+    second = start()
+    assert second.ended(20) == 1
+    assert f"already running here (process {run.process.pid})" in second.text()
+    assert run.process.poll() is None
+    assert run.described() == found
+    assert is_ready(found["base_url"])
+
+
+def test_engines_of_ones_own_are_used_instead(
+    start: Callable[..., Run], new_database: Callable[[], str], redis_url: str, directory: Path
+) -> None:
+    database_url = new_database()
+    run = start(DATABASE_URL=database_url, REDIS_URL=redis_url)
+    found = run.ready()
+    assert (found["database_url"], found["redis_url"]) == (database_url, redis_url)
+    assert set(found["pids"]) == PROGRAMS - {"postgres", "redis"}
+    assert not (directory / "postgres").exists()
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"PORT": "http"}, "PORT is 'http'; give a number"),
+        ({"PORT": "70000"}, "PORT is '70000'; give a number"),
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "DATABASE_URL is set, but PostgreSQL there"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY is shorter than 32 characters"),
+        ({"RETENTION_DAYS": "never"}, "RETENTION_DAYS is 'never'"),
+    ],
+    ids=["port", "port range", "database", "secret", "setting"],
+)
+def test_settings_that_make_no_sense_end_it_with_a_message(
+    start: Callable[..., Run], env: dict[str, str], said: str
+) -> None:
+    run = start(**env)
+    assert run.ended(30) == 1
+    assert said in run.text()
+    assert "Traceback" not in run.text()
+    assert run.remains() == []
+
+
+def test_webhooks_may_reach_this_machine_unless_the_environment_decides(tmp_path: Path) -> None:
+    place = Place(tmp_path, "", 8000)
+    secret = {"SECRET_KEY": "s" * 32}
+    assert child_environment(secret, place, {})["ALLOW_SUBNETS"] == "127.0.0.0/8,::1/128"
+    assert child_environment(secret | {"ALLOW_SUBNETS": ""}, place, {})["ALLOW_SUBNETS"] == ""
+    assert child_environment(secret | {"ALLOW_SUBNETS": "10.0.0.0/8"}, place, {})["ALLOW_SUBNETS"] == "10.0.0.0/8"
+
+
+def test_the_secret_key_is_made_once_and_private(tmp_path: Path) -> None:
+    place = Place(tmp_path, "", 8000)
+    first = child_environment({}, place, {})["SECRET_KEY"]
+    assert len(first) >= 32
+    assert child_environment({}, place, {})["SECRET_KEY"] == first
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
