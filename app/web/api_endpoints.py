@@ -170,7 +170,7 @@ def rotate_secret(call: Call, endpoint_id: str) -> Answer:
     scope="manage",
     body=(),
     transaction=False,
-    answers={202: "Accepted"},
+    answers={202: "EventOut", 200: "EventOut"},
     summary="Send a test event to this endpoint alone, whatever its filters say",
 )
 def test_endpoint(call: Call, endpoint_id: str) -> Answer:

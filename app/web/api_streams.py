@@ -6,7 +6,9 @@ from flask import Blueprint
 
 from app import streams
 from app.core import drafts
-from app.web import paging
+from app.core.envelope import rfc3339
+from app.core.problem import not_found
+from app.web import paging, stream_tokens
 from app.web.auth import Answer, Call, route
 from app.web.fields import Field
 
@@ -84,3 +86,67 @@ def end_stream(call: Call, kind: str, stream_id: str) -> Answer:
     call.parts.ledger.end(call.workspace_id, kind, stream_id)
     with call.parts.database.session() as session:
         return Answer(streams.get_stream(session, call.workspace_id, kind, stream_id))
+
+
+@route(
+    api,
+    "POST",
+    "/v1/streams/{kind}/{stream_id}/tokens",
+    scope="subscribe",
+    body=(),
+    answers={201: "Token"},
+    summary="Make a short-lived token that opens this stream alone: for browsers, which must not hold a key",
+)
+def make_token(call: Call, kind: str, stream_id: str) -> Answer:
+    settings = call.parts.settings
+    found = streams.find(call.session.connection(), call.workspace_id, kind, stream_id)
+    if found is None:
+        raise not_found("stream")
+    row = streams.make_token(call.session, found, call.caller.key_id, settings.stream_token_seconds)
+    token = stream_tokens.signed(settings, row, found)
+    return Answer(
+        {
+            "id": row.id,
+            "url": f"{settings.public_url}/v1/streams/{kind}/{stream_id}/live",
+            "token": token,
+            "expires_at": rfc3339(row.expires_at),
+        },
+        201,
+    )
+
+
+@route(
+    api,
+    "GET",
+    "/v1/streams/{kind}/{stream_id}/tokens",
+    scope="subscribe",
+    answers={200: "TokenList"},
+    summary="List the newest tokens of a stream that work",
+)
+def list_tokens(call: Call, kind: str, stream_id: str) -> Answer:
+    streams.get_stream(call.session, call.workspace_id, kind, stream_id)
+    rows = streams.list_tokens(call.session, call.workspace_id, kind, stream_id, limit=paging.MOST)
+    shown = [
+        {
+            "id": row.id,
+            "key_id": row.key_id,
+            "created_at": rfc3339(row.created_at),
+            "expires_at": rfc3339(row.expires_at),
+        }
+        for row in rows
+    ]
+    return Answer({"data": shown, "next_cursor": None})
+
+
+@route(
+    api,
+    "DELETE",
+    "/v1/streams/{kind}/{stream_id}/tokens/{token_id}",
+    scope="subscribe",
+    answers={204: ""},
+    summary="Revoke a token; a stream that it opened is closed within seconds",
+)
+def revoke_token(call: Call, kind: str, stream_id: str, token_id: str) -> Answer:
+    streams.get_stream(call.session, call.workspace_id, kind, stream_id)
+    streams.revoke_token(call.session, call.workspace_id, token_id)
+    return Answer(None, 204)
