@@ -20,7 +20,8 @@ from app.client.records import Finding
 from app.demo_producer import Tally
 
 PLAIN_LINE_SECONDS = 2.0
-FINDINGS_SHOWN = 10
+PROBLEMS_SHOWN = 20
+SUBJECTS_SHOWN = 3
 
 
 class Meter(Protocol):
@@ -94,12 +95,22 @@ def show(outcome: Outcome) -> None:
         f" (p50 {_ms(times, 50)} ms, p95 {_ms(times, 95)} ms); refused {tally.refused}, retried {tally.retried},"
         f" unanswered {tally.unanswered}; stream reconnects {outcome.reconnects}"
     )
-    said = [*outcome.problems, *map(str, outcome.findings)]
-    for text in said[:FINDINGS_SHOWN]:
-        console.print(f"  ! {text}", markup=False, highlight=False)
-    if len(said) > FINDINGS_SHOWN:
-        console.print(f"  … and {len(said) - FINDINGS_SHOWN} more")
+    for text in [*outcome.problems[:PROBLEMS_SHOWN], *grouped(outcome.findings)]:
+        console.print(f"  ! {text}", markup=False, highlight=False, soft_wrap=True)
     console.print("All there." if outcome.is_good else "Not as it should be.")
+
+
+def grouped(findings: Sequence[Finding]) -> list[str]:
+    """Findings of one sort on one line, with the first few of them in full."""
+    sorts: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        sorts.setdefault((finding.invariant, finding.kind, finding.where), []).append(finding)
+    lines = []
+    for (invariant, kind, where), found in sorts.items():
+        shown = "; ".join(f"{finding.subject}: {finding.detail}" for finding in found[:SUBJECTS_SHOWN])
+        more = f"; and {len(found) - SUBJECTS_SHOWN} more" if len(found) > SUBJECTS_SHOWN else ""
+        lines.append(f"{invariant} {kind} at {where}, {len(found)}: {shown}{more}")
+    return lines
 
 
 def as_json(outcome: Outcome) -> str:
@@ -121,12 +132,13 @@ def as_json(outcome: Outcome) -> str:
 
 
 def _table(outcome: Outcome) -> Table:
+    """A column for each view and one for the webhook. posted: what was acknowledged and is to be seen there."""
     table = Table(title=outcome.title, title_justify="left")
     table.add_column("")
     for name in outcome.counts:
         table.add_column(name, justify="right")
     counts = outcome.counts.values()
-    table.add_row("expected", *(str(count.expected) for count in counts))
+    table.add_row("posted", *(str(count.expected) for count in counts))
     table.add_row("arrived", *(str(count.arrived) for count in counts))
     table.add_row("verified", *(str(c.verified) if name == "webhook" else "" for name, c in outcome.counts.items()))
     table.add_row("missing", *(str(count.missing) for count in counts))
@@ -138,7 +150,7 @@ def _table(outcome: Outcome) -> Table:
 
 def _figures(count: Count) -> dict[str, Any]:
     return {
-        "expected": count.expected,
+        "posted": count.expected,
         "arrived": count.arrived,
         "verified": count.verified,
         "missing": count.missing,

@@ -95,6 +95,8 @@ class DemoViewer(threading.Thread):
         headers = {"Authorization": f"Bearer {key}"}
         if self._last_event_id:
             headers["Last-Event-ID"] = self._last_event_id
+        elif self.connects and self.view.resumes:
+            headers["Last-Event-ID"] = "0"  # cut before the first event: everything since the beginning
         with self._reader.reading(url, headers) as items:
             if self.connects and not self.view.resumes:
                 self.page.cut("connected again, and this contract replays nothing")

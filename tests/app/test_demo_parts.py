@@ -136,6 +136,18 @@ def test_a_viewer_that_is_cut_goes_on_where_it_was(books: Bookkeeper, reader: st
     assert (viewer.reconnects, viewer.faults, viewer.over.is_set()) == (2, [], True)
 
 
+def test_a_viewer_that_is_cut_before_the_first_event_asks_for_all_of_them(books: Bookkeeper) -> None:
+    cursors = []
+
+    def script(request: BaseHTTPRequestHandler, count: int) -> None:
+        cursors.append(request.headers.get("Last-Event-ID"))
+        start_stream(request, 204 if count else 200)
+
+    with serving(script) as url:
+        watch(url, books, view())
+    assert cursors == [None, "0"]
+
+
 def test_payload_and_flat_frames_are_read_and_openings_are_no_events(books: Bookkeeper) -> None:
     def script(request: BaseHTTPRequestHandler, count: int) -> None:
         start_stream(request, 204 if count else 200)

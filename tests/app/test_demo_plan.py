@@ -12,9 +12,11 @@ from uuid import UUID
 import pytest
 
 from app.client.records import compact
+from app.contract_files import Schemas, load
 from app.demo_plan import EXAMPLES, PlanError, Recorded, named, plays, recording, resized, stream_id
 from app.demo_run import moments
 
+CONTRACTS = ("canonical", "serveka", "voicebip", "atoms", "aitronos")
 RECORDINGS = sorted(path.name for path in EXAMPLES.glob("*.ndjson"))
 ENDINGS = {("call_end", None), ("call.ended", None)} | {
     (type, status) for type in ("bot_status", "status") for status in ("completed", "failed")
@@ -27,8 +29,7 @@ def ends(event: Recorded) -> bool:
 
 
 def test_every_recording_is_played_by_a_contract_and_every_contract_plays_one() -> None:
-    names = ["canonical", "serveka", "voicebip", "atoms", "aitronos"]
-    played = [play.recording for name in names for play in plays(name)]
+    played = [play.recording for name in CONTRACTS for play in plays(name)]
     assert sorted(played) == RECORDINGS
     assert plays(None) == plays("canonical")
 
@@ -144,3 +145,11 @@ def test_the_id_inside_the_payloads_becomes_the_run_s_own() -> None:
 def test_the_pace(options: dict[str, Any], expected: list[float]) -> None:
     given = argparse.Namespace(**{"rate": None, "speed": None, "duration": 20.0, **options})
     assert moments([5, 7, 15], given) == pytest.approx(expected)
+
+
+def test_every_recorded_event_fits_its_contract_s_schema() -> None:
+    schemas = Schemas(load(None))
+    for play in (play for name in CONTRACTS for play in plays(name)):
+        for event in recording(play.recording):
+            assert schemas.refuses(play.kind, event.type, json.loads(event.data)) is None
+    assert schemas.warned == {}
