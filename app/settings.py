@@ -141,12 +141,11 @@ class Settings:
             except ValueError as error:
                 wrong.append(f"{name} {error}")
         if not wrong:
-            wrong += [f"RETRY_DELAYS_SECONDS {text}" for text in _schedule_problems(values)]
+            delays, window_seconds = values["retry_delays_seconds"], values["delivery_window_seconds"]
+            wrong += [
+                f"RETRY_DELAYS_SECONDS, DELIVERY_WINDOW_SECONDS: {text}"
+                for text in retry.check_schedule(delays, window_seconds)
+            ]
         if wrong:
             raise SettingsError("Twofold cannot start:\n" + "\n".join(f"  - {text}" for text in wrong))
         return cls(**values)
-
-
-def _schedule_problems(values: Mapping[str, Any]) -> list[str]:
-    delays, window = values["retry_delays_seconds"], values["delivery_window_seconds"]
-    return [] if sum(delays) <= window else [f"add up to {sum(delays)} s, more than DELIVERY_WINDOW_SECONDS ({window})"]
