@@ -25,9 +25,11 @@ def sqlalchemy_url(database_url: str) -> str:
 class Database:
     """Connections for one process. Make one after the fork: psycopg connections are not fork-safe."""
 
-    def __init__(self, database_url: str, *, pool_size: int = POOL_SIZE) -> None:
+    def __init__(self, database_url: str, *, pool_size: int = POOL_SIZE, options: str = "") -> None:
+        """options: further server settings of its connections, as "-c name=value …"."""
         self.url = database_url
         self._pool_size = pool_size
+        self._options = options
         self._engine: Engine | None = None
         # 64 greenlets once made 50 pools and exhausted the server: create under a lock.
         self._lock = threading.Lock()
@@ -47,7 +49,7 @@ class Database:
                         "connect_timeout": 5,
                         "application_name": "twofold",
                         "options": "-c timezone=UTC -c statement_timeout=30000 -c lock_timeout=10000"
-                        " -c idle_in_transaction_session_timeout=60000",
+                        f" -c idle_in_transaction_session_timeout=60000 {self._options}",
                     },
                 )
             return self._engine

@@ -123,8 +123,8 @@ def recover(
     return Recovered(len(retried), len(created), len(ended) + len(missed) <= most)
 
 
-def cancel_pending(work: Work, endpoint_id: str, reason: str) -> int:
-    """Cancel what an endpoint has pending, and return how many.
+def cancel_pending(work: Work, endpoint_id: str, reason: str, *, most: int | None = None) -> int:
+    """Cancel what an endpoint has pending (at least the first `most`), and return how many.
 
     Rows that are being sent at the moment are left to their drain: a success counts, a failure is cancelled there.
     """
@@ -133,7 +133,7 @@ def cancel_pending(work: Work, endpoint_id: str, reason: str) -> int:
         values = {"endpoint": endpoint_id, "reason": reason, "most": CANCEL_BATCH}
         cancelled = cast("CursorResult[Any]", work.execute(text(_CANCEL), values)).rowcount
         total += cancelled
-        if cancelled < CANCEL_BATCH:
+        if cancelled < CANCEL_BATCH or (most is not None and total >= most):
             return total
 
 

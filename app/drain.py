@@ -1,0 +1,231 @@
+"""The drain: claims what is due, signs, sends and records, many deliveries at a time.
+
+One drain lives in each worker process. A run goes in rounds: take the results that have come, and in one transaction
+record them and claim as many due rows as there are free places; then send those. It ends when nothing is due and
+nothing is in flight, or when its turn is over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import lru_cache, partial
+from typing import Literal, Protocol, cast
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from app.claims import Claim, Claimed, Claimer
+from app.core.retry import Outcome
+from app.core.sealing import unseal
+from app.core.signing import sign
+from app.core.slots import Slots
+from app.db import Database
+from app.health import update_health
+from app.outcomes import Exchange, Recorded, Recorder
+from app.sender import Request, Result, Sender
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# A turn ends so that the worker's other tasks have theirs. For as long as one transfer may take after that, only
+# endpoints that answer are still served: those that hang end meanwhile, and nobody else waits for them.
+TURN_SECONDS = 20.0
+# How often rows that have become due are looked for while transfers are in flight.
+LOOK_SECONDS = 0.05
+# Opened secrets and headers that are kept at hand, by their sealed form; so a changed one is another one.
+OPENED_KEPT = 4096
+
+Phase = Literal["open", "closing", "closed"]
+
+
+class Bell(Protocol):
+    """What a drain needs of app.wake.Wake."""
+
+    def ring(self) -> bool: ...
+    def answered(self) -> bool: ...
+
+
+class Drain:
+    """Delivers what is due. Belongs to one process and one thread, as its database connections and sender do."""
+
+    def __init__(
+        self,
+        database: Database,
+        sender: Sender,
+        settings: Settings,
+        wake: Bell,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+        ahead: timedelta = timedelta(0),
+    ) -> None:
+        """database: made with claims.DATABASE_OPTIONS. stopping: whether to claim no more. clock: monotonic seconds.
+        ahead: how far this drain's idea of the time of day runs before the database's; for tests."""
+        self._database, self._sender, self._wake = database, sender, wake
+        self._stopping, self._clock = stopping, clock
+        self._closing_seconds = settings.send_total_seconds
+        self._disable_after_seconds = settings.disable_after_seconds
+        self._claimer = Claimer(lease_seconds=settings.lease_seconds, ahead=ahead)
+        self._recorder = Recorder(settings.retry_delays_seconds, ahead=ahead)
+        self._slots = Slots()
+        self._unrecorded: list[Exchange] = []
+        self._recorded = 0
+        keys = (settings.secret_key, *settings.secret_key_previous)
+        self._unseal = lru_cache(OPENED_KEPT)(partial(unseal, keys))
+
+    def run(self, turn_seconds: float = TURN_SECONDS) -> int:
+        """Deliver until nothing is due and nothing in flight, or the turn is over; the number of attempts recorded.
+
+        A database that cannot be used ends the run with a line in the log: what was claimed is due again when its
+        lease ends, and results that could not be recorded are kept for the next run.
+        """
+        before = self._recorded
+        self._wake.answered()
+        try:
+            self._run(self._clock(), turn_seconds)
+        except SQLAlchemyError as error:
+            log.warning("deliveries pause, the database cannot be used: %s", _first_line(error))
+            self._give_up()
+        return self._recorded - before
+
+    def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
+        """One round. phase: whom to claim for: all, only endpoints that answer, or nobody."""
+        self._collect(poll_seconds)
+        claim = self._round(phase)
+        for claimed in claim.rows:
+            self._send(claimed)
+        return claim
+
+    def _run(self, started_at: float, turn_seconds: float) -> None:
+        wait_seconds = 0.0
+        phase: Phase = "open"
+        while True:
+            before, phase = phase, self._phase(self._clock() - started_at, turn_seconds)
+            if before == "open" != phase and not self._stopping():
+                self._wake.ring()  # somebody else goes on, or this process after its other tasks
+            claim = self.run_once(phase, wait_seconds)
+            wait_seconds = 0.0 if claim.rows and claim.more else LOOK_SECONDS
+            if self._slots.in_flight or self._unrecorded:
+                continue
+            if phase != "open" or not (claim.more or claim.wait_seconds is not None):
+                return
+            time.sleep(min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+
+    def _phase(self, elapsed_seconds: float, turn_seconds: float) -> Phase:
+        if self._stopping() or elapsed_seconds >= turn_seconds + self._closing_seconds:
+            return "closed"
+        return "closing" if elapsed_seconds >= turn_seconds else "open"
+
+    def _collect(self, poll_seconds: float) -> None:
+        """Take the results that have come."""
+        for result in self._sender.poll(poll_seconds):
+            claimed, started_at = cast("tuple[Claimed, float]", result.key)
+            self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
+            self._unrecorded.append(_exchange(claimed, started_at, result))
+        self._slots.advance(self._clock())
+
+    def _round(self, phase: Phase) -> Claim:
+        """Record and claim in one transaction, then bring the endpoints' health up to date in another."""
+        exchanges = self._unrecorded
+        if phase == "closed" and not exchanges:
+            return Claim()
+        try:
+            with self._database.begin() as connection:
+                recorded = self._record(connection, exchanges)
+                claim = Claim()
+                if phase != "closed":
+                    claim = self._claimer.claim(connection, self._slots, fast_only=phase == "closing")
+        except DBAPIError as error:
+            if isinstance(error, OperationalError | InterfaceError) or not exchanges:
+                raise
+            log.error("%d outcomes are recorded one by one: %s", len(exchanges), _first_line(error))
+            self._record_singly(exchanges)
+            return Claim(more=True)
+        self._unrecorded = []
+        self._update_health(recorded)
+        return claim
+
+    def _record(self, connection: Connection, exchanges: Sequence[Exchange]) -> list[Recorded]:
+        jitters = [random.random() for _ in exchanges]
+        return self._recorder.record(connection, exchanges, monotonic=self._clock(), jitters=jitters)
+
+    def _record_singly(self, exchanges: Sequence[Exchange]) -> None:
+        """What the database refuses is one exchange's fault: its neighbours are recorded all the same."""
+        self._unrecorded = []
+        for exchange in exchanges:
+            try:
+                with self._database.begin() as connection:
+                    recorded = self._record(connection, [exchange])
+            except DBAPIError as error:
+                log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, _first_line(error))
+                continue
+            self._update_health(recorded)
+
+    def _update_health(self, recorded: Sequence[Recorded]) -> None:
+        self._recorded += len(recorded)
+        if recorded:
+            with self._database.begin() as connection:
+                update_health(connection, recorded, disable_after_seconds=self._disable_after_seconds)
+
+    def _give_up(self) -> None:
+        """Without a database: let what is in flight end, try once more to record it, and keep it if that fails."""
+        while self._slots.in_flight:
+            self._collect(LOOK_SECONDS)
+        try:
+            self._round("closed")
+        except SQLAlchemyError:
+            log.warning("%d outcomes are kept until the database is back", len(self._unrecorded))
+
+    def _send(self, claimed: Claimed) -> None:
+        now = self._clock()
+        try:
+            request = Request((claimed, now), claimed.target.url, self._headers(claimed), claimed.body)
+        except ValueError as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
+            log.error("delivery %s cannot be signed: %s", claimed.id, error)
+            self._unrecorded.append(_exchange(claimed, now, error))
+            return
+        self._sender.add(request)
+        self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now)
+
+    def _headers(self, claimed: Claimed) -> list[tuple[str, str]]:
+        """The customer's headers, and Standard Webhooks' three. Raises ValueError when something sealed cannot be
+        opened or there is nothing to sign with."""
+        target = claimed.target
+        own = {} if target.sealed_headers is None else json.loads(self._unseal(target.sealed_headers))
+        secrets = [self._unseal(sealed).decode() for sealed in target.sealed_secrets]
+        if not secrets:
+            raise ValueError("the endpoint has no secret")
+        timestamp = int(claimed.claimed_at.timestamp())
+        return [
+            *own.items(),
+            ("webhook-id", claimed.event_id),
+            ("webhook-timestamp", str(timestamp)),
+            ("webhook-signature", sign(secrets, claimed.event_id, timestamp, claimed.body)),
+        ]
+
+
+def _exchange(claimed: Claimed, started_at: float, result: Result | ValueError) -> Exchange:
+    if isinstance(result, ValueError):
+        words = f"not sent: {result}"
+        return Exchange(claimed, Outcome.PROTOCOL_ERROR, None, words, None, (), b"", None, started_at, 0.0, by_us=True)
+    return Exchange(
+        claimed=claimed,
+        outcome=result.outcome,
+        status_code=result.status_code,
+        error=result.error,
+        remote_address=result.remote_address,
+        response_headers=result.response_headers,
+        response_body=result.response_body,
+        retry_after=result.retry_after,
+        started_monotonic=started_at,
+        duration_seconds=result.duration_seconds,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

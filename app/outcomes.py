@@ -1,0 +1,255 @@
+"""Outcomes: what an attempt's result changes, for a batch of results in one transaction.
+
+Attempts are always appended. The delivery changes under the lease: a drain that has lost its lease (it was frozen, or
+cut off from the database) may still report a success, which counts; its failures change nothing. No outcome leads out
+of a terminal state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app import deliveries
+from app.claims import Claimed
+from app.core import ids, retry
+from app.core.retry import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What came of one attempt. age_seconds: how long ago it started; by_us: it failed here, before any sending."""
+
+    claimed: Claimed
+    outcome: Outcome
+    status_code: int | None
+    error: str | None
+    remote_address: str | None
+    response_headers: Sequence[tuple[str, str]]
+    response_body: bytes
+    retry_after: str | None
+    started_monotonic: float
+    duration_seconds: float
+    by_us: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One exchange after it was recorded, for the endpoint's health. healthy: what its row says already."""
+
+    endpoint_id: str
+    outcome: Outcome
+    ended_at: datetime
+    gone: bool
+    healthy: bool
+
+
+@dataclass(slots=True)
+class _Row:
+    """A delivery's changing columns, read under a lock and written back."""
+
+    id: str
+    created_at: datetime
+    status: str
+    reason: str | None
+    due_at: datetime
+    trigger: str
+    attempt_count: int
+    window_attempts: int
+    window_started_at: datetime
+    deadline_at: datetime
+    lease_token: str | None
+    finished_at: datetime | None
+    endpoint_status: str | None
+    healthy: bool
+    now: datetime
+
+
+class Recorder:
+    """Records exchanges for one drain."""
+
+    def __init__(self, delays: Sequence[float], *, ahead: timedelta = timedelta(0)) -> None:
+        """delays: the retry schedule, seconds. ahead: as for the Claimer."""
+        self._delays = delays
+        self._ahead = ahead
+
+    def record(
+        self, connection: Connection, exchanges: Sequence[Exchange], *, monotonic: float, jitters: Sequence[float]
+    ) -> list[Recorded]:
+        """Append the attempts and move the deliveries on. Rows that are gone (a deleted workspace) are left out.
+
+        monotonic: the clock of `started_monotonic`, now. jitters: a random number in [0, 1) for each exchange.
+        """
+        if not exchanges:
+            return []
+        rows = self._lock(connection, exchanges)
+        recorded: list[Recorded] = []
+        attempts: list[tuple[Any, ...]] = []
+        for exchange, jitter in zip(exchanges, jitters, strict=True):
+            row = rows.get(exchange.claimed.id)
+            if row is None:
+                continue
+            started_at = row.now - timedelta(seconds=monotonic - exchange.started_monotonic)
+            trigger = row.trigger
+            gone = self._apply(row, exchange, jitter)
+            attempts.append(_attempt(exchange, row.attempt_count, started_at, trigger))
+            if not exchange.by_us:
+                recorded.append(Recorded(exchange.claimed.endpoint_id, exchange.outcome, row.now, gone, row.healthy))
+        _insert_attempts(connection, attempts)
+        _write(connection, list(rows.values()))
+        return recorded
+
+    def _lock(self, connection: Connection, exchanges: Sequence[Exchange]) -> dict[str, _Row]:
+        keys = {exchange.claimed.id: exchange.claimed.created_at for exchange in exchanges}
+        values = {"ids": list(keys), "created": list(keys.values()), "ahead": self._ahead, **_span(keys.values())}
+        return {row.id: _Row(**row._mapping) for row in connection.exec_driver_sql(_LOCK, values)}
+
+    def _apply(self, row: _Row, exchange: Exchange, jitter: float) -> bool:
+        """Change the row as the exchange says; whether the endpoint has said that it is gone."""
+        row.attempt_count += 1
+        holds_lease = row.lease_token == exchange.claimed.lease_token
+        if row.status != "pending" or not (holds_lease or exchange.outcome == Outcome.SUCCESS):
+            return False
+        # A person's attempt in the middle of a window does not use up one of the schedule.
+        row.window_attempts += row.trigger != "manual" or row.window_attempts == 0
+        decision = retry.decide(
+            now=row.now,
+            created_at=row.window_started_at,
+            deadline_at=row.deadline_at,
+            scheduled_attempts=row.window_attempts,
+            outcome=exchange.outcome,
+            status_code=exchange.status_code,
+            retry_after=exchange.retry_after,
+            jitter=jitter,
+            delays=self._delays,
+        )
+        _move(row, decision)
+        return decision.disable_endpoint
+
+
+def _move(row: _Row, decision: retry.Decision) -> None:
+    """Write a decision into the row."""
+    row.lease_token = None
+    row.status, row.reason = decision.status, decision.reason
+    if decision.status == "pending":
+        if row.trigger == "test":
+            row.status, row.reason = "failed", f"{deliveries.TEST_FAILED}: {decision.reason}"
+        elif row.endpoint_status != "enabled":
+            ended = deliveries.ENDPOINT_DELETED if row.endpoint_status is None else deliveries.ENDPOINT_DISABLED
+            row.status, row.reason = "cancelled", ended
+        else:
+            assert decision.due_at is not None
+            row.due_at, row.trigger = decision.due_at, "schedule"
+    if row.status != "pending":
+        row.finished_at = row.now
+
+
+def _attempt(exchange: Exchange, number: int, started_at: datetime, trigger: str) -> tuple[Any, ...]:
+    """The attempt's columns, in the order of _INSERT."""
+    claimed, created_at = exchange.claimed, ids.truncate(started_at)
+    return (
+        ids.make(ids.ATTEMPT, created_at, os.urandom(ids.RANDOM_BYTES)),
+        created_at,
+        claimed.workspace_id,
+        claimed.endpoint_id,
+        claimed.id,
+        number,
+        started_at,
+        round(exchange.duration_seconds * 1000),
+        str(exchange.outcome),
+        _storable(exchange.error) if exchange.error else None,
+        exchange.status_code,
+        exchange.remote_address,
+        _headers(exchange.response_headers),
+        exchange.response_body if exchange.status_code is not None else None,
+        trigger,
+    )
+
+
+def _headers(pairs: Sequence[tuple[str, str]]) -> str | None:
+    """Response headers as a JSON object; what came more than once is joined with commas (RFC 9110, 5.3)."""
+    joined: dict[str, str] = {}
+    spelled: dict[str, str] = {}
+    for name, value in pairs:
+        name = spelled.setdefault(name.lower(), _storable(name))
+        joined[name] = f"{joined[name]}, {_storable(value)}" if name in joined else _storable(value)
+    return json.dumps(joined) if joined else None
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL keeps neither NUL nor lone surrogates, and no attempt may be lost for one."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _span(created: Any) -> dict[str, datetime]:
+    """The bounds of some creation times, by which PostgreSQL leaves partitions out."""
+    moments = list(created)
+    return {"first": min(moments), "last": max(moments)}
+
+
+def _insert_attempts(connection: Connection, attempts: Sequence[tuple[Any, ...]]) -> None:
+    if attempts:
+        columns = zip(*attempts, strict=True)
+        connection.exec_driver_sql(_INSERT, {f"c{number}": list(column) for number, column in enumerate(columns)})
+
+
+def _write(connection: Connection, rows: Sequence[_Row]) -> None:
+    if rows:
+        values: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in _WRITTEN}
+        connection.exec_driver_sql(_UPDATE, {**values, **_span(values["created_at"])})
+
+
+# In id order, so that two that lock some of the same rows never wait for each other in a circle.
+_LOCK = """
+SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
+  d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
+  e.consecutive_failures = 0 AND e.last_outcome IS NOT DISTINCT FROM 'success' IS TRUE AS healthy,
+  now() + %(ahead)s::interval AS now
+FROM unnest(%(ids)s::text[], %(created)s::timestamptz[]) AS k (id, created_at)
+JOIN deliveries d ON d.id = k.id AND d.created_at = k.created_at
+LEFT JOIN endpoints e ON e.id = d.endpoint_id
+WHERE d.created_at BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
+ORDER BY d.id FOR UPDATE OF d
+"""
+
+_WRITTEN = (
+    "id",
+    "created_at",
+    "status",
+    "reason",
+    "due_at",
+    "trigger",
+    "attempt_count",
+    "window_attempts",
+    "lease_token",
+    "finished_at",
+)
+_UPDATE = """
+UPDATE deliveries AS d
+SET status = n.status, reason = n.reason, due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
+  window_attempts = n.window_attempts, lease_token = n.lease_token, finished_at = n.finished_at
+FROM unnest(%(id)s::text[], %(created_at)s::timestamptz[], %(status)s::text[], %(reason)s::text[],
+  %(due_at)s::timestamptz[], %(trigger)s::text[], %(attempt_count)s::int[], %(window_attempts)s::int[],
+  %(lease_token)s::uuid[], %(finished_at)s::timestamptz[])
+  AS n (id, created_at, status, reason, due_at, trigger, attempt_count, window_attempts, lease_token, finished_at)
+WHERE d.id = n.id AND d.created_at = n.created_at
+  AND d.created_at BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
+"""
+
+_INSERT = """
+INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
+  error, status_code, remote_address, response_headers, response_body, trigger)
+SELECT id, created_at, workspace, endpoint, delivery, number, started_at, duration, outcome, error, status, address,
+  headers::jsonb, body, trigger
+FROM unnest(%(c0)s::text[], %(c1)s::timestamptz[], %(c2)s::text[], %(c3)s::text[], %(c4)s::text[], %(c5)s::int[],
+  %(c6)s::timestamptz[], %(c7)s::int[], %(c8)s::text[], %(c9)s::text[], %(c10)s::int[], %(c11)s::text[],
+  %(c12)s::text[], %(c13)s::bytea[], %(c14)s::text[])
+  AS a (id, created_at, workspace, endpoint, delivery, number, started_at, duration, outcome, error, status, address,
+  headers, body, trigger)
+"""
