@@ -1,0 +1,77 @@
+"""The Celery app. Its messages are wake-ups that may be lost or come twice; what is to be done stands in PostgreSQL.
+
+That is why every setting here prefers a short outage over redelivery: tasks are acknowledged before they run, have no
+results, and are neither scheduled for later nor repeated by Celery.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from celery import Celery
+from celery.schedules import crontab
+from celery.signals import worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
+
+from app.settings import Settings, SettingsError
+from app.wake import QUEUE, Wake, broker_options, broker_url
+from workers import child
+from workers.pulse import Pulse
+
+
+def _settings() -> Settings:
+    """The environment's settings; ends the process with a plain message when they make no sense."""
+    try:
+        return Settings.from_env(os.environ)
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
+settings = _settings()
+
+app = Celery("twofold", broker=broker_url(settings.redis_url), include=["workers.tasks"])
+app.conf.update(
+    accept_content=["json"],
+    broker_connection_max_retries=None,  # Celery's default gives up after a hundred tries
+    broker_connection_retry_on_startup=True,
+    broker_transport_options=broker_options(),
+    task_acks_late=False,
+    task_default_queue=QUEUE,
+    task_ignore_result=True,
+    task_publish_retry=False,  # whoever publishes has committed; the pulse makes up for a lost wake-up
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # a drain needs no Redis
+    worker_consumer="workers.consumer:Consumer",
+    worker_enable_prefetch_count_reduction=False,  # every task is acknowledged early: none is counted twice
+    worker_prefetch_multiplier=1,
+    # No state on disk: the schedule is by the clock, so a restart neither repeats nor delays it.
+    beat_scheduler="celery.beat:Scheduler",
+    beat_schedule={"housekeeping": {"task": "housekeeping", "schedule": crontab(minute="17")}},
+)
+
+_pulse: Pulse | None = None
+
+
+def _start_pulse(**_: Any) -> None:
+    global _pulse
+    _pulse = Pulse(settings.database_url, Wake(settings.redis_url))
+    _pulse.start()
+
+
+def _stop_pulse(**_: Any) -> None:
+    if _pulse is not None:
+        _pulse.stop()
+
+
+def _start_child(**_: Any) -> None:
+    child.start(settings)
+
+
+def _stop_claiming(**_: Any) -> None:
+    child.stop_all()
+
+
+worker_ready.connect(_start_pulse)
+worker_shutting_down.connect(_stop_claiming)
+worker_shutdown.connect(_stop_pulse)
+worker_process_init.connect(_start_child)

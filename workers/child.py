@@ -1,0 +1,74 @@
+"""What each process of the worker's pool owns: its database connections, its sender, its drain.
+
+They are made after the fork, because neither psycopg's connections nor libcurl's handles can be shared between
+processes. Two things tell a drain to stop claiming and to let what is in flight end: the worker's parent, through a
+byte of shared memory that it sets when it shuts down, and SIGTERM to the process itself, which a supervisor that
+signals the whole group sends.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+from types import FrameType
+
+from app import claims
+from app.db import Database
+from app.drain import Drain
+from app.sender import Sender
+from app.settings import Settings
+from app.wake import Wake
+
+# Made in the parent, before any fork: every child sees the same byte. (Where children are spawned and not forked, as
+# on macOS, they do not see it, and a drain's turn ends by itself within 35 s.)
+_all_stop = mmap.mmap(-1, 1)
+_child: Child | None = None
+
+
+class Child:
+    """The parts of one pool process, and whether it has been told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
+        sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
+        self._drain = Drain(database, sender, settings, Wake(settings.redis_url), stopping=self._is_stopping)
+        self._running = False
+        self._told = False
+
+    def run(self) -> None:
+        """Run the drain."""
+        self._running = True
+        try:
+            self._drain.run()
+        finally:
+            self._running = self._told = False
+
+    def on_sigterm(self, number: int, _frame: FrameType | None) -> None:
+        """Let a running drain end first; otherwise end at once, as without a handler."""
+        if self._running:
+            self._told = True
+            return
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _is_stopping(self) -> bool:
+        return self._told or _all_stop[0] != 0
+
+
+def start(settings: Settings) -> None:
+    """Set up this process."""
+    global _child
+    _child = Child(settings)
+    signal.signal(signal.SIGTERM, _child.on_sigterm)
+
+
+def stop_all() -> None:
+    """In the worker's parent: no drain may claim any more."""
+    _all_stop[0] = 1
+
+
+def run() -> None:
+    """Run this process's drain."""
+    assert _child is not None, "tasks run in the worker's pool processes"
+    _child.run()

@@ -1,0 +1,87 @@
+"""The pulse: rings a drain each second while a row is due. Every worker's parent process has one.
+
+It makes up for every lost wake-up, and starts what is due at a later time: nothing correct depends on a message, nor on
+beat. It also makes the coming weeks' partitions.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import claims
+from app.db import Database, make_partitions
+from app.wake import Wake
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0
+PARTITIONS_SECONDS = 3600.0
+
+_DUE = "SELECT EXISTS (SELECT FROM deliveries WHERE status = 'pending' AND due_at <= now())"
+
+
+class Pulse:
+    """A thread with a database connection of its own.
+
+    The pool's processes are forked beside it and inherit that connection, but never use it; psycopg closes a
+    connection only in the process that made it.
+    """
+
+    def __init__(self, database_url: str, wake: Wake, *, beat_seconds: float = BEAT_SECONDS) -> None:
+        self._database = Database(database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
+        self._wake = wake
+        self._beat_seconds = beat_seconds
+        self._partitions_at = 0.0
+        self._lost: set[str] = set()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and close its connections."""
+        self._stopped.set()
+        self._thread.join(self._beat_seconds * 2)
+        self._database.close()
+        self._wake.close()
+
+    def beat(self) -> bool:
+        """Ring if something is due; whether something is. Never raises: what is away is logged once."""
+        try:
+            due = self._look()
+        except SQLAlchemyError as error:
+            self._report("PostgreSQL", str(error).partition("\n")[0])
+            return False
+        self._report("PostgreSQL", None)
+        if due:
+            self._report("Redis", None if self._wake.ring() else "wake-ups do not arrive, deliveries wait for it")
+        return due
+
+    def _look(self) -> bool:
+        with self._database.begin() as connection:
+            if time.monotonic() >= self._partitions_at:
+                made = make_partitions(connection, datetime.now(UTC))
+                self._partitions_at = time.monotonic() + PARTITIONS_SECONDS
+                if made:
+                    log.info("made partitions: %s", ", ".join(made))
+            return bool(connection.exec_driver_sql(_DUE).scalar())
+
+    def _report(self, engine: str, trouble: str | None) -> None:
+        """Log an outage when it begins and when it ends."""
+        if trouble is not None and engine not in self._lost:
+            self._lost.add(engine)
+            log.warning("%s cannot be used: %s", engine, trouble)
+        elif trouble is None and engine in self._lost:
+            self._lost.discard(engine)
+            log.warning("%s can be used again", engine)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._beat_seconds):
+            self.beat()
