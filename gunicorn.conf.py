@@ -42,6 +42,11 @@ def on_starting(server):
         sys.exit("Twofold does not serve TLS itself (streams write to the plain socket). Put a proxy in front of it.")
 
 
+def post_worker_init(worker):
+    """Tell the application when its process is to end, so that streams are closed in waves, each with a farewell."""
+    worker.wsgi.extensions["twofold.watch"](lambda: worker.alive)
+
+
 bind = os.environ.get("BIND") or f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(4, os.cpu_count() or 1))
 worker_class = "gevent"

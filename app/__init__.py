@@ -67,6 +67,7 @@ def create_app(settings: Settings | None = None) -> Flask:
             hub=hub,
         ),
     )
+    app.extensions["twofold.watch"] = live.watch(hub)
     metrics.install(app)
     problems.install(app)
     for blueprint in (*blueprints(), live.blueprint(rules)):

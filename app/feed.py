@@ -6,19 +6,20 @@ subscriber has not seen yet, drains what the socket would not take, and notices 
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import gevent
 
 from app.core import contract
+from app.core.envelope import Event
 from app.hub import Hub, LiveStream
 from app.subscriber import Subscriber
-
-log = logging.getLogger(__name__)
 
 READ, WRITE = 1, 2  # libev's event bits
 # What the kernel may hold for one connection (it doubles the figure). Unbounded it hides megabytes, and a
@@ -47,9 +48,11 @@ def prepare_socket(sock: Any) -> Any:
 class Feed:
     """Carries one subscriber.
 
-    opening, closing: frames (ready for the socket) before the first event and after the last of an ended stream.
-    restart: what to send when this process ends and the client is to come back.
+    opening: bytes (ready for the socket) before the first event. farewell: the bytes to end with, by reason: "ended"
+    (the stream), "restart" (this process), "expired", "revoked", "gone" (the workspace) or what `close` was given.
+    speed: an ended stream is replayed at its own pace, so many times faster; None: at once.
     on_input: what to do with bytes that the client sends (WebSocket); None: they are read and ignored.
+    linger_seconds: how long to wait, after the farewell, for the client to close first.
     """
 
     def __init__(
@@ -60,17 +63,20 @@ class Feed:
         sock: Any,
         *,
         opening: bytes = b"",
-        closing: Callable[[], bytes] = bytes,
-        restart: Callable[[], bytes] = bytes,
+        farewell: Callable[[str], bytes] = lambda reason: b"",
+        speed: float | None = None,
         on_input: Callable[[bytes], None] | None = None,
+        linger_seconds: float = 0,
     ) -> None:
+        self.subscriber = subscriber
         self._hub = hub
         self._live = live
-        self._subscriber = subscriber
         self._raw = sock
         self._opening = opening
-        self._farewell = {"ended": closing, "restart": restart}
+        self._farewell = farewell
+        self._pace = None if speed is None else Pace(speed)
         self._on_input = on_input
+        self._linger_seconds = linger_seconds
 
     def run(self) -> bool:
         """Serve until the stream ends, the client goes or this side closes.
@@ -78,7 +84,7 @@ class Feed:
         True: everything was sent and the response can be ended properly. False: the connection was cut, perhaps
         in the middle of a frame.
         """
-        subscriber = self._subscriber
+        subscriber = self.subscriber
         loop = gevent.get_hub().loop
         reader = loop.io(self._raw.fileno(), READ)
         writer = loop.io(self._raw.fileno(), WRITE)
@@ -87,7 +93,8 @@ class Feed:
         if self._opening:
             subscriber.outbox.append((0, self._opening))
         try:
-            return self._serve(writer)
+            self._serve(writer)
+            return not subscriber.gone
         finally:
             reader.stop()
             reader.close()
@@ -99,49 +106,61 @@ class Feed:
 
     def close(self) -> None:
         """Leave the hub. Done by run() too; for a response that was never begun."""
-        self._hub.detach(self._live, self._subscriber)
+        self._hub.detach(self._live, self.subscriber)
 
-    def _serve(self, writer: Any) -> bool:
-        subscriber, live = self._subscriber, self._live
-        said_farewell = False
+    def _serve(self, writer: Any) -> None:
+        subscriber, live = self.subscriber, self._live
         while not subscriber.gone:
             subscriber.attention.clear()
             if not subscriber.flush(time.monotonic()):
                 writer.start(subscriber.attention.set)
                 subscriber.attention.wait()
                 writer.stop()
-            elif said_farewell:
-                return True
             elif subscriber.closing is not None:
-                said_farewell = self._say_farewell(subscriber.closing)
+                return self._end(subscriber.closing, writer)
             elif not subscriber.joined and not self._hub.join(live, subscriber):
-                self._replay()
+                self._read_on()
             elif live.ended:
-                said_farewell = self._say_farewell("ended")
+                return self._end("ended", writer)
             else:
                 subscriber.attention.wait()
-        return False
 
-    def _say_farewell(self, reason: str) -> bool:
-        """Queue what the contract says at the end, if it says anything for this reason."""
-        frame = self._farewell.get(reason, bytes)()
-        if frame:
-            self._subscriber.outbox.append((0, frame))
-        return True
-
-    def _replay(self) -> None:
-        """Put the next page behind the cursor into the outbox."""
-        subscriber = self._subscriber
-        page = self._hub.page(self._live, subscriber.cursor)
-        if not page:
-            # Retention has dropped what lies between: the sequence goes on where the log begins again.
-            subscriber.cursor = self._live.last_seq
+    def _read_on(self) -> None:
+        if self._pace is None:
+            self._replay(self._hub.page(self._live, self.subscriber.cursor))
             return
+        if not self._pace.waiting:
+            self._pace.waiting.extend(self._hub.page(self._live, self.subscriber.cursor))
+        seconds = self._pace.seconds_left(time.monotonic())
+        if seconds > 0:
+            self.subscriber.attention.wait(timeout=seconds)
+        else:
+            self._replay([self._pace.waiting.popleft()] if self._pace.waiting else [])
+
+    def _replay(self, page: Sequence[Event]) -> None:
+        """Put events that follow the cursor into the outbox."""
+        subscriber = self.subscriber
         for event in page:
             if subscriber.view.shows(event.type):
                 data = contract.encode(subscriber.view, event, self._live.external_id)
                 subscriber.outbox.append((event.seq, data))
-        subscriber.cursor = page[-1].seq
+        # An empty page: retention has dropped what lay between, and there is nothing to wait for.
+        subscriber.cursor = page[-1].seq if page else self._live.last_seq
+
+    def _end(self, reason: str, writer: Any) -> None:
+        """Say farewell, send it all, and give the client a moment to close first where it is to."""
+        subscriber = self.subscriber
+        if data := self._farewell(reason):
+            subscriber.outbox.append((0, data))
+        while not subscriber.gone and not subscriber.flush(time.monotonic()):
+            subscriber.attention.clear()
+            writer.start(subscriber.attention.set)
+            subscriber.attention.wait()
+            writer.stop()
+        until = time.monotonic() + self._linger_seconds
+        while not subscriber.gone and (left := until - time.monotonic()) > 0:
+            subscriber.attention.clear()
+            subscriber.attention.wait(timeout=left)
 
     def _on_readable(self) -> None:
         """Called by the event loop: the client has said something, or has gone."""
@@ -152,12 +171,29 @@ class Feed:
         except OSError:
             data = b""
         if not data:
-            self._subscriber.fail()
+            self.subscriber.fail()
         elif self._on_input is not None:
             self._on_input(data)
 
     def _cut(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             self._raw.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+
+
+class Pace:
+    """When the events of a recording are due, played so many times faster than they happened."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._began: tuple[float, datetime] | None = None  # (monotonic seconds, time of the first event)
+        self.waiting: deque[Event] = deque()
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds until the next waiting event is due; 0 when it is, or when none waits."""
+        if not self.waiting:
+            return 0.0
+        happened = datetime.fromisoformat(self.waiting[0].timestamp)
+        if self._began is None:
+            self._began = (now, happened)
+        began, first = self._began
+        return max(0.0, began + (happened - first).total_seconds() / self._speed - now)

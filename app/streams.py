@@ -221,14 +221,24 @@ def revoke_token(session: Session, workspace_id: str, token_id: str) -> None:
     )
 
 
-def usable_token(connection: Connection, token_id: str) -> tuple[int, str, str] | None:
-    """(stream id, workspace id, key id) of a token that is neither revoked nor expired, made by a living key."""
+@dataclass(frozen=True, slots=True)
+class UsableToken:
+    """A token's stream and workspace, and the key that made it with its scopes."""
+
+    stream_id: int
+    workspace_id: str
+    key_id: str
+    scopes: Sequence[str]
+
+
+def usable_token(connection: Connection, token_id: str) -> UsableToken | None:
+    """The token, if it is neither revoked nor expired and was made by a living key."""
     row = connection.exec_driver_sql(
-        "SELECT t.stream_id, t.workspace_id, t.key_id FROM stream_tokens t JOIN api_keys k ON k.id = t.key_id"
+        "SELECT t.stream_id, t.workspace_id, t.key_id, k.scopes FROM stream_tokens t JOIN api_keys k ON k.id = t.key_id"
         " WHERE t.id = %(id)s AND t.revoked_at IS NULL AND t.expires_at > now() AND k.revoked_at IS NULL",
         {"id": token_id},
     ).one_or_none()
-    return None if row is None else (row.stream_id, row.workspace_id, row.key_id)
+    return None if row is None else UsableToken(row.stream_id, row.workspace_id, row.key_id, row.scopes)
 
 
 def dead_credentials(connection: Connection, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from app.core.contract import View
 
+SILENT_HEARTBEATS = 2.5  # a WebSocket peer that has answered none of two pings is dead
+
 Frames = Sequence[tuple[int, bytes]]  # (seq, bytes ready for the socket); seq 0: not an event
 
 
@@ -51,6 +53,7 @@ class Subscriber:
         "closing",
         "cursor",
         "gone",
+        "heard_at",
         "joined",
         "outbox",
         "started",
@@ -71,6 +74,7 @@ class Subscriber:
         self.gone = False  # the peer has closed, or the socket is beyond use
         self.started = False  # whether the headers are out, so that the socket may be written to
         self.closing: str | None = None  # why this side wants to end it
+        self.heard_at: float | None = None  # when the peer last answered; None: it is not asked to (SSE)
         self.attention = threading.Event()  # set whenever the connection's own greenlet has something to look at
 
     @property
@@ -120,6 +124,8 @@ class Subscriber:
         """Heartbeat, expiry and stall, by the monotonic clock."""
         if self._terms.expires_at is not None and now >= self._terms.expires_at:
             self.close("expired")
+        if self.heard_at is not None and now - self.heard_at > SILENT_HEARTBEATS * self._terms.heartbeat_seconds:
+            self.fail()
         if not self.outbox:
             self._progress_at = now
             if now >= self._heartbeat_at and self.started and self.closing is None:

@@ -22,6 +22,7 @@ CODES: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "That content type is not taken here"),
     "invalid": (422, "A field is not valid"),
     "unknown_type": (422, "The event type's schema refuses this"),
+    "upgrade_required": (426, "This path speaks another protocol"),
     "too_many": (429, "A limit is reached"),
     "internal": (500, "Something broke on our side"),
     "unavailable": (503, "Not available right now"),

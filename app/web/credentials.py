@@ -25,6 +25,7 @@ class Opener:
     expires_at: float | None = None
     kind: str | None = None
     stream_id: str | None = None
+    may_publish: bool = False
 
     def check_stream(self, kind: str, stream_id: str) -> None:
         """Raises Problem unauthorized when the token is for another stream."""
@@ -64,7 +65,8 @@ def _by_key(secret: str) -> Opener:
     if caller is None:
         raise Problem("unauthorized", "This key is not known, or it has been revoked.")
     caller.require("subscribe")
-    return Opener(caller.key_id, access.workspace_for(caller, request.headers.get("X-Workspace")))
+    workspace_id = access.workspace_for(caller, request.headers.get("X-Workspace"))
+    return Opener(caller.key_id, workspace_id, may_publish="publish" in caller.scopes)
 
 
 def _by_token(secret: str) -> Opener:
@@ -76,8 +78,15 @@ def _by_token(secret: str) -> Opener:
             row = streams.usable_token(connection, claims.id)
     if claims is None or row is None:
         raise Problem("unauthorized", "This token is not valid, or it has expired; mint a fresh one.")
-    _, workspace_id, key_id = row
-    return Opener(key_id, workspace_id, claims.id, float(claims.expires_at), claims.kind, claims.stream_id)
+    return Opener(
+        row.key_id,
+        row.workspace_id,
+        claims.id,
+        float(claims.expires_at),
+        claims.kind,
+        claims.stream_id,
+        may_publish="publish" in row.scopes,
+    )
 
 
 _WAYS = {

@@ -8,43 +8,44 @@ from __future__ import annotations
 
 import os
 import random
-import re
-import time
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 from flask import Blueprint, Response, request
 
-from app import streams
-from app.core import contract, drafts, envelope, ids, sse
+from app.core import contract, envelope, ids, sse
 from app.core.contract import Contract, Rules, View
 from app.core.contract import Route as ContractRoute
 from app.core.envelope import Event
 from app.core.problem import Problem
-from app.feed import Feed, prepare_socket
+from app.feed import Feed
+from app.hub import Hub
 from app.streams import Found
-from app.subscriber import Subscriber, Terms
 from app.web import auth, contract_errors
 from app.web.contract_errors import Refused
-from app.web.credentials import Opener, opener
+from app.web.credentials import opener
 from app.web.find import find
 from app.web.mint import mint
-from app.web.parts import Parts, parts
+from app.web.opening import check_limits, cursor_of, open_feed, start_of, types_of
+from app.web.parts import parts
+from app.web.ws import serve_websocket
 
 # After a restart clients come back spread over this time, each told a time of its own.
 RECONNECT_MILLISECONDS = (1000, 5000)
-_CURSOR = re.compile(r"[0-9]{1,18}")
+WATCH_SECONDS = 0.2
+CLOSING_SECONDS = 3.0  # over which a process that ends closes its streams; gunicorn's graceful_timeout is 20
+SPEEDS = (0.01, 1000.0)
 
 
 def blueprint(rules: Rules) -> Blueprint:
     """All routes of all contracts."""
     made = Blueprint("contracts", __name__)
+    made.after_request(_allow_other_origins)
     for declared in rules.contracts:
         for route in declared.routes:
-            serve = {"sse": serve_sse, "mint": mint}.get(route.does)
-            if serve is not None:
-                _add(made, declared, route, serve)
+            serve = {"sse": serve_sse, "websocket": serve_websocket, "mint": mint}[route.does]
+            _add(made, declared, route, serve)
     return made
 
 
@@ -63,8 +64,18 @@ def _add(
 
     view.__name__ = f"{declared.name}_{route.name}"
     summary = f"{declared.about} ({declared.name}: {route.name})"
-    answers = {route.mint_status: ""} if route.does == "mint" else {200: ""}
+    answers = {route.mint_status: "Any"} if route.does == "mint" else {200: "sse"}
     auth.declare_view(made, auth.Route(route.method, route.path, "subscribe", summary, answers=answers), view)
+
+
+def _allow_other_origins(response: Response) -> Response:
+    """Let pages of any origin read streams (Fetch standard, CORS). No cookie goes along with `*`, so whoever reads
+    has a key or a token."""
+    response.headers.setdefault("Access-Control-Allow-Origin", "*")
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Headers"] = "Authorization, X-API-Key, Last-Event-ID, Cache-Control"
+        response.headers["Access-Control-Max-Age"] = "600"
+    return response
 
 
 def serve_sse(declared: Contract, route: ContractRoute, kind: str, stream_id: str) -> Response:
@@ -72,8 +83,9 @@ def serve_sse(declared: Contract, route: ContractRoute, kind: str, stream_id: st
     joined = parts()
     who = opener(route)
     found = find(joined, declared, route, who, kind, stream_id)
-    wanted = _wanted(route)
-    cursor = _cursor(route)
+    wanted = types_of(route)
+    cursor = cursor_of(route)
+    speed = _speed(route, found)
     if found.ended:
         if route.ended == "refuse":
             raise Refused("ended", f"This {kind} has ended.")
@@ -85,62 +97,29 @@ def serve_sse(declared: Contract, route: ContractRoute, kind: str, stream_id: st
     check_limits(joined, who)
     chunked = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
     view = contract.view(route, "chunk" if chunked else "raw", found.attributes, wanted)
-    start, last = _start(joined, route, found, cursor)
+    start, last = start_of(joined, route, found, cursor)
     opening = _opening(route, view, found, last)
     if request.method == "HEAD":
         return Response(headers=list(sse.HEADERS))
-    feed = open_feed(joined, route, view, found, who, sock, start, opening)
-    return Response(_body(feed), headers=list(sse.HEADERS), direct_passthrough=True)
+    options = {"opening": opening, "farewell": lambda reason: _farewell(route, view, found, reason), "speed": speed}
+    feed = open_feed(joined, route, view, found, who, sock, start, options)
+    response = Response(_body(feed), headers=list(sse.HEADERS), direct_passthrough=True)
+    response.call_on_close(feed.close)  # a generator that was never begun does not run its `finally`
+    return response
 
 
-def check_limits(joined: Parts, who: Opener) -> None:
-    """Raises Problem too_many when the process, the workspace or the key has its fill of connections."""
-    settings, counts = joined.settings, joined.hub.open
-    for name, most, what in (
-        ("", settings.max_subscribers, "This server"),
-        (who.workspace_id, settings.max_subscribers_per_workspace, "The workspace"),
-        (who.key_id, settings.max_subscribers_per_key, "The key"),
-    ):
-        if counts[name] >= most:
-            raise Problem("too_many", f"{what} has {most} live connections, the most there may be; close some first.")
+def watch(hub: Hub) -> Callable[[Callable[[], bool]], None]:
+    """What the server calls with a function that tells whether this process is to go on."""
 
+    def wait(alive: Callable[[], bool]) -> None:
+        def run() -> None:
+            while alive():
+                threading.Event().wait(WATCH_SECONDS)
+            hub.close_all("restart", CLOSING_SECONDS)
 
-def open_feed(
-    joined: Parts,
-    route: ContractRoute,
-    view: View,
-    found: Found,
-    who: Opener,
-    sock: Any,
-    start: int,
-    opening: bytes,
-) -> Feed:
-    """Register the subscriber in the hub, standing at `start` and not yet joined."""
-    now = time.monotonic()
-    terms = Terms(
-        drop=route.overflow == "drop",
-        overflow_frames=route.overflow_frames,
-        heartbeat=contract.wrap(view.wrap, sse.comment(route.heartbeat, blank_line=route.heartbeat_blank_line)),
-        heartbeat_seconds=route.heartbeat_seconds,
-        expires_at=None if who.expires_at is None else now + who.expires_at - time.time(),
-        key_id=who.key_id,
-        token_id=who.token_id,
-        workspace_id=found.workspace_id,
-    )
-    raw = prepare_socket(sock)
-    subscriber = Subscriber(raw, view, terms, now)
-    live = joined.hub.attach(found.id, found.external_id, subscriber)
-    joined.hub.reach(live, found.last_seq)
-    subscriber.cursor = min(start, live.last_seq)
-    return Feed(
-        joined.hub,
-        live,
-        subscriber,
-        raw,
-        opening=opening,
-        closing=lambda: _fixed(route, view, found, closing=True),
-        restart=lambda: contract.wrap(view.wrap, sse.retry(random.randint(*RECONNECT_MILLISECONDS))),
-    )
+        threading.Thread(target=run, name="watch", daemon=True).start()
+
+    return wait
 
 
 def _body(feed: Feed) -> Iterator[bytes]:
@@ -151,44 +130,29 @@ def _body(feed: Feed) -> Iterator[bytes]:
         feed.close()
 
 
-def _wanted(route: ContractRoute) -> tuple[str, ...] | None:
-    given = ",".join(request.args.getlist("types")) if "types" in route.options else ""
+def _speed(route: ContractRoute, found: Found) -> float | None:
+    """How many times faster than it happened an ended stream is to be replayed."""
+    given = request.args.get("speed") if "speed" in route.options else None
     if not given:
         return None
-    patterns = tuple(sorted({part.strip() for part in given.split(",") if part.strip()}))
-    for pattern in patterns:
-        if pattern != "*" and not drafts.TYPE.fullmatch(pattern.removesuffix(".*")):
-            raise Problem("invalid", f"types: {pattern!r} is neither a type, nor a prefix such as call.*, nor *.")
-    return patterns
+    try:
+        speed = float(given)
+    except ValueError:
+        speed = 0.0
+    if not SPEEDS[0] <= speed <= SPEEDS[1]:
+        raise Problem("invalid", f"speed: give a factor from {SPEEDS[0]} to {SPEEDS[1]:.0f}, such as 1 or 2.5.")
+    if not found.ended:
+        raise Problem("conflict", "Only an ended stream can be replayed at its own pace; leave speed out.")
+    return speed
 
 
-def _cursor(route: ContractRoute) -> int | None:
-    """The seq up to which the client has seen everything. The header wins: an EventSource repeats its first URL."""
-    if route.replay == "none":
-        return None
-    name, given = "Last-Event-ID", request.headers.get("Last-Event-ID")
-    if given is None and "after_seq" in route.options:
-        name, given = "after_seq", request.args.get("after_seq")
-    if not given:
-        return None
-    if not _CURSOR.fullmatch(given):
-        raise Problem("bad_request", f"{name} is not the number of an event; leave it out to start anew.")
-    return int(given)
-
-
-def _start(joined: Parts, route: ContractRoute, found: Found, cursor: int | None) -> tuple[int, Event | None]:
-    """(the seq behind which the stream begins for this subscriber, an event of the past to show first)."""
-    floor = 0
-    if route.replay == "window":
-        with joined.database.begin() as connection:
-            floor = streams.seq_before(connection, found.id, route.replay_seconds)
-    start = max(cursor or 0, floor)
-    if cursor is None and route.replay != "window" and not (found.ended and route.ended == "replay"):
-        start = found.last_seq
-    if found.ended and route.ended_type is not None and start >= found.last_seq:
-        with joined.database.begin() as connection:
-            return start, streams.last_event_of_type(connection, found.id, route.ended_type)
-    return start, None
+def _farewell(route: ContractRoute, view: View, found: Found, reason: str) -> bytes:
+    """What ends the stream: the contract's closing frame, or before a restart how long to wait."""
+    if reason == "ended":
+        return _fixed(route, view, found, closing=True)
+    if reason == "restart":
+        return contract.wrap(view.wrap, sse.retry(random.randint(*RECONNECT_MILLISECONDS)))
+    return b""
 
 
 def _opening(route: ContractRoute, view: View, found: Found, last: Event | None) -> bytes:

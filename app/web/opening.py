@@ -1,0 +1,111 @@
+"""What SSE and WebSocket streams have in common when they open: limits, cursor, registration in the hub."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from flask import request
+
+from app import streams
+from app.core import contract, drafts, sse, websocket
+from app.core.contract import Route as ContractRoute
+from app.core.contract import View
+from app.core.envelope import Event
+from app.core.problem import Problem
+from app.feed import Feed, prepare_socket
+from app.streams import Found
+from app.subscriber import Subscriber, Terms
+from app.web.credentials import Opener
+from app.web.parts import Parts
+
+_CURSOR = re.compile(r"[0-9]{1,18}")
+
+
+def check_limits(joined: Parts, who: Opener) -> None:
+    """Raises Problem too_many when the process, the workspace or the key has its fill of connections."""
+    settings, counts = joined.settings, joined.hub.open
+    for name, most, what in (
+        ("", settings.max_subscribers, "This server"),
+        (who.workspace_id, settings.max_subscribers_per_workspace, "The workspace"),
+        (who.key_id, settings.max_subscribers_per_key, "The key"),
+    ):
+        if counts[name] >= most:
+            raise Problem("too_many", f"{what} has {most} live connections, the most there may be; close some first.")
+
+
+def open_feed(
+    joined: Parts,
+    route: ContractRoute,
+    view: View,
+    found: Found,
+    who: Opener,
+    sock: Any,
+    start: int,
+    options: dict[str, Any],
+) -> Feed:
+    """Register the subscriber in the hub, standing at `start` and not yet joined. options: of the Feed."""
+    now = time.monotonic()
+    terms = Terms(
+        drop=route.overflow == "drop",
+        overflow_frames=route.overflow_frames,
+        heartbeat=_heartbeat(route, view),
+        heartbeat_seconds=route.heartbeat_seconds,
+        expires_at=None if who.expires_at is None else now + who.expires_at - time.time(),
+        key_id=who.key_id,
+        token_id=who.token_id,
+        workspace_id=found.workspace_id,
+    )
+    raw = prepare_socket(sock)
+    subscriber = Subscriber(raw, view, terms, now)
+    live = joined.hub.attach(found.id, found.external_id, subscriber)
+    joined.hub.reach(live, found.last_seq)
+    subscriber.cursor = min(start, live.last_seq)
+    return Feed(joined.hub, live, subscriber, raw, **options)
+
+
+def _heartbeat(route: ContractRoute, view: View) -> bytes:
+    if view.wrap == "ws":
+        return websocket.frame(websocket.PING, b"")
+    return contract.wrap(view.wrap, sse.comment(route.heartbeat, blank_line=route.heartbeat_blank_line))
+
+
+def types_of(route: ContractRoute) -> tuple[str, ...] | None:
+    given = ",".join(request.args.getlist("types")) if "types" in route.options else ""
+    if not given:
+        return None
+    patterns = tuple(sorted({part.strip() for part in given.split(",") if part.strip()}))
+    for pattern in patterns:
+        if pattern != "*" and not drafts.TYPE.fullmatch(pattern.removesuffix(".*")):
+            raise Problem("invalid", f"types: {pattern!r} is neither a type, nor a prefix such as call.*, nor *.")
+    return patterns
+
+
+def cursor_of(route: ContractRoute) -> int | None:
+    """The seq up to which the client has seen everything. The header wins: an EventSource repeats its first URL."""
+    if route.replay == "none":
+        return None
+    name, given = "Last-Event-ID", request.headers.get("Last-Event-ID")
+    if given is None and "after_seq" in route.options:
+        name, given = "after_seq", request.args.get("after_seq")
+    if not given:
+        return None
+    if not _CURSOR.fullmatch(given):
+        raise Problem("bad_request", f"{name} is not the number of an event; leave it out to start anew.")
+    return int(given)
+
+
+def start_of(joined: Parts, route: ContractRoute, found: Found, cursor: int | None) -> tuple[int, Event | None]:
+    """(the seq behind which the stream begins for this subscriber, an event of the past to show first)."""
+    floor = 0
+    if route.replay == "window":
+        with joined.database.begin() as connection:
+            floor = streams.seq_before(connection, found.id, route.replay_seconds)
+    start = max(cursor or 0, floor)
+    if cursor is None and route.replay != "window" and not (found.ended and route.ended == "replay"):
+        start = found.last_seq
+    if found.ended and route.ended_type is not None and start >= found.last_seq:
+        with joined.database.begin() as connection:
+            return start, streams.last_event_of_type(connection, found.id, route.ended_type)
+    return start, None

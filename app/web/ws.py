@@ -1,0 +1,204 @@
+"""WebSocket routes of contracts (RFC 6455): 101 only after everything that can be refused has been checked."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flask import Response, request
+
+from app.core import contract, drafts, envelope, websocket
+from app.core.contract import Contract
+from app.core.contract import Route as ContractRoute
+from app.core.drafts import Draft
+from app.core.problem import Problem
+from app.feed import Feed
+from app.ledger import Ledger, Submission
+from app.streams import Found
+from app.web.contract_errors import Refused
+from app.web.credentials import Opener, opener
+from app.web.find import find
+from app.web.opening import check_limits, cursor_of, open_feed, start_of, types_of
+from app.web.parts import parts
+from app.ws_inbound import Inbound, close_frame
+
+log = logging.getLogger(__name__)
+
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+LINGER_SECONDS = 2.0  # for the client's half of the closing handshake
+MAX_WAITING_TEXTS = 100  # of one client; the rate limit lets fewer come
+
+
+def serve_websocket(declared: Contract, route: ContractRoute, kind: str, stream_id: str) -> Response:
+    """Open a WebSocket stream."""
+    joined = parts()
+    key = _handshake_key()
+    who = opener(route)
+    found = find(joined, declared, route, who, kind, stream_id)
+    if found.ended and route.ended == "refuse":
+        raise Refused("ended", f"This {kind} has ended.")
+    sock = request.environ.get("gunicorn.socket")
+    if sock is None:
+        raise Problem("unavailable", "Live streams need the gunicorn gevent server.")
+    check_limits(joined, who)
+    view = contract.view(route, "ws", found.attributes, types_of(route))
+    start, _ = start_of(joined, route, found, cursor_of(route))
+    talk = _Conversation(joined.ledger, route, found, who, joined.settings.max_json_depth)
+    feed = open_feed(joined, route, view, found, who, sock, start, talk.options())
+    talk.bind(feed)
+    accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
+    return _Switched(_run(feed, talk), accept)
+
+
+def _handshake_key() -> str:
+    headers = request.headers
+    upgrades = {part.strip().lower() for part in headers.get("Upgrade", "").split(",")}
+    if "websocket" not in upgrades or "upgrade" not in headers.get("Connection", "").lower():
+        raise Problem("upgrade_required", "This path speaks WebSocket; connect with a WebSocket client.")
+    if headers.get("Sec-WebSocket-Version") != "13":
+        raise Problem("upgrade_required", "Only version 13 of the WebSocket protocol is spoken here.")
+    key = headers.get("Sec-WebSocket-Key", "").strip()
+    try:
+        whole = len(base64.b64decode(key, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        whole = False
+    if not whole:
+        raise Problem("bad_request", "Sec-WebSocket-Key must be 16 bytes in base 64 (RFC 6455 section 4.1).")
+    return key
+
+
+class _Switched(Response):
+    """101 Switching Protocols; the iterator owns the socket from then on."""
+
+    def __init__(self, run: Iterator[bytes], accept: str) -> None:
+        super().__init__(status=101, headers={"Upgrade": "websocket", "Sec-WebSocket-Accept": accept})
+        # gunicorn adds `Connection: upgrade` itself when it sees this one, which WSGI applications may not send.
+        self.headers["Connection"] = "Upgrade"
+        del self.headers["Content-Type"]
+        self._run = run
+
+    def get_app_iter(self, environ: Any) -> Iterable[bytes]:
+        return self._run  # werkzeug gives no body to a 101
+
+
+def _run(feed: Feed, talk: _Conversation) -> Iterator[bytes]:
+    try:
+        yield b""  # makes gunicorn send the headers
+        talk.start()
+        feed.run()
+        # gunicorn would end an HTTP body now. It takes this for a client that has gone, and just closes.
+        raise BrokenPipeError(errno.EPIPE, "the WebSocket is over")
+    finally:
+        talk.stop()
+        feed.close()
+
+
+class _Conversation:
+    """What a client says on its WebSocket, and what becomes of it."""
+
+    def __init__(self, ledger: Ledger, route: ContractRoute, found: Found, who: Opener, max_depth: int) -> None:
+        self._ledger = ledger
+        self._max_depth = max_depth
+        self._route = route
+        self._found = found
+        self._who = who
+        self._texts: deque[str] = deque()
+        self._something = threading.Event()
+        self._over = False
+        self._inbound = Inbound(self._on_text, self._reply, self._end, time.monotonic)
+        self._feed: Feed | None = None
+
+    def options(self) -> dict[str, Any]:
+        """How the feed is to treat this connection."""
+        return {
+            "farewell": lambda reason: close_frame(reason, self._inbound.peer_close),
+            "on_input": self._on_input,
+            "linger_seconds": LINGER_SECONDS,
+        }
+
+    def bind(self, feed: Feed) -> None:
+        """The connection that answers go to."""
+        self._feed = feed
+        feed.subscriber.heard_at = time.monotonic()
+
+    def start(self) -> None:
+        """Accept texts in a thread of its own: the event loop must not wait for a commit."""
+        if self._route.inbound_type is not None:
+            threading.Thread(target=self._work, name="ws-inbound", daemon=True).start()
+
+    def stop(self) -> None:
+        """No more is accepted."""
+        self._over = True
+        self._something.set()
+
+    def _on_input(self, data: bytes) -> None:
+        if self._feed is not None:
+            self._feed.subscriber.heard_at = time.monotonic()
+        self._inbound.receive(data)
+
+    def _on_text(self, text: str) -> None:
+        if self._route.inbound_type is None:
+            self._say("bad_request", "This stream takes no texts from its viewers.")
+        elif len(self._texts) < MAX_WAITING_TEXTS:
+            self._texts.append(text)
+            self._something.set()
+        else:
+            self._end("too_fast")
+
+    def _work(self) -> None:
+        while not self._over:
+            self._something.wait()
+            self._something.clear()
+            while self._texts and not self._over:
+                try:
+                    self._accept(self._texts.popleft())
+                except Problem as problem:
+                    self._say(problem.code, problem.detail)
+                except Exception:
+                    log.exception("a text of a WebSocket client could not be taken")
+                    self._say("internal", "Something broke on our side.")
+
+    def _accept(self, text: str) -> None:
+        if not self._who.may_publish:
+            raise Problem("forbidden", "Texts become events, which needs a key with the scope publish.")
+        raw, value = drafts.read_json(text.encode(), self._max_depth)
+        if not isinstance(value, dict) or set(value) != {"type", "data"}:
+            raise Problem("invalid", 'Send {"type": "dtmf", "data": {…}}, with these two members.')
+        if not isinstance(value["type"], str) or not drafts.TYPE.fullmatch(value["type"]):
+            raise Problem("invalid", "type: give letters, digits and _ . : - (at most 128).")
+        if not isinstance(value["data"], dict):
+            raise Problem("invalid", "data: must be an object.")
+        found = self._found
+        draft = Draft(
+            found.kind,
+            found.external_id,
+            self._route.inbound_type or "",
+            envelope.compact(raw.strip(" \t\r\n")),
+            value,
+            None,
+            None,
+        )
+        answer = self._ledger.accept(Submission(found.workspace_id, [draft]))[0]
+        if isinstance(answer, Problem):
+            raise answer
+
+    def _say(self, code: str, detail: str) -> None:
+        body = json.dumps({"error": {"code": code, "detail": detail}}, ensure_ascii=False)
+        self._reply(websocket.text_frame(body.encode()))
+
+    def _reply(self, frame: bytes) -> None:
+        if self._feed is not None:
+            self._feed.subscriber.write([(0, frame)], frame)
+
+    def _end(self, reason: str) -> None:
+        if self._feed is not None:
+            self._feed.subscriber.close(reason)
