@@ -67,9 +67,7 @@ def test_a_key_may_come_in_either_header(acme: Door, header: str) -> None:
         ({"X-API-Key": "pk_\xff"}, "not known"),
     ],
 )
-def test_without_a_working_key_the_answer_says_what_to_send(
-    acme: Door, headers: dict[str, str], phrase: str
-) -> None:
+def test_without_a_working_key_the_answer_says_what_to_send(acme: Door, headers: dict[str, str], phrase: str) -> None:
     response = acme.client.get("/v1/streams", headers=headers)
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
@@ -86,7 +84,9 @@ def test_a_platform_key_must_name_the_workspace_it_acts_for(platform: Door, acme
 def test_a_workspace_key_may_name_its_own_workspace_only(acme: Door, globex: Door) -> None:
     for name in ("acme", acme.workspace_id):
         acme.get("/v1/streams", headers={"X-Workspace": name})
-    foreign = [acme.ask("GET", "/v1/streams", headers={"X-Workspace": name}) for name in ("globex", globex.workspace_id)]
+    foreign = [
+        acme.ask("GET", "/v1/streams", headers={"X-Workspace": name}) for name in ("globex", globex.workspace_id)
+    ]
     absent = acme.ask("GET", "/v1/streams", headers={"X-Workspace": "nobody"})
     assert {response.status_code for response in [*foreign, absent]} == {404}
     assert len({response.get_json()["detail"] for response in [*foreign, absent]}) == 1

@@ -1,0 +1,91 @@
+"""Every route is declared: it has a guard, or a reason for having none; and it is documented."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from jsonschema import Draft202012Validator
+
+from app.web.auth import Route, routes_of
+from tests.web.doors import EVERY_SCOPE, Door
+
+PLAIN = {"kind": "call", "stream_id": "c1", "workspace": "acme"}
+
+
+def guarded(app: Flask) -> Iterator[tuple[Route, str]]:
+    """Each route that needs a key, with a path that fits it."""
+    for declared in routes_of(app).values():
+        if not declared.public:
+            yield declared, re.sub(r"\{(\w+)\}", lambda found: PLAIN.get(found[1], "x"), declared.path)
+
+
+def test_every_rule_of_the_url_map_is_a_declared_route(app: Flask) -> None:
+    declared = routes_of(app)
+    for rule in app.url_map.iter_rules():
+        assert rule.endpoint in declared, f"{rule.rule} was not made by route() or open_route()"
+        assert declared[rule.endpoint].method in (rule.methods or ())
+
+
+def test_a_route_without_a_key_says_why(app: Flask) -> None:
+    public = {declared.path for declared in routes_of(app).values() if declared.public}
+    assert public == {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
+    for declared in routes_of(app).values():
+        assert bool(declared.public) != bool(declared.scope)
+
+
+def test_every_guarded_route_answers_401_without_a_key(app: Flask) -> None:
+    for declared, path in guarded(app):
+        response = app.test_client().open(path, method=declared.method)
+        assert response.status_code == 401, (declared.method, path)
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_every_guarded_route_answers_403_without_its_scope_and_names_it(acme: Door) -> None:
+    doors = {}
+    for scope in EVERY_SCOPE:
+        others = [other for other in EVERY_SCOPE if other != scope]
+        doors[scope] = Door(acme.app, acme.post("/v1/keys", {"name": "but one", "scopes": others})["key"])
+    only_tokens = {
+        route.path
+        for declared in acme.app.extensions["twofold"].rules.contracts
+        for route in declared.routes
+        if not any(way.startswith("key:") for way in route.credentials)
+    }
+    seen = 0
+    for declared, path in guarded(acme.app):
+        if declared.path in only_tokens:
+            continue
+        door = doors[declared.scope]
+        response = door.ask(declared.method, path, headers={"X-API-Key": door.key})
+        assert response.status_code == 403, (declared.method, path)
+        assert declared.scope in response.get_data(as_text=True)
+        seen += 1
+    assert seen > 20
+
+
+def test_the_openapi_document_lists_every_route_and_holds_together(app: Flask) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    served = {(declared.path, declared.method.lower()) for declared in routes_of(app).values()}
+    listed = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert listed == served
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    for operation in operations:
+        assert operation["summary"]
+        assert operation["responses"]["default"]
+    for reference in re.findall(r'"\$ref": ?"#/components/schemas/(\w+)"', str(document).replace("'", '"')):
+        assert reference in document["components"]["schemas"]
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("path", ["/docs"])
+def test_the_page_shows_every_route(app: Flask, path: str) -> None:
+    page = app.test_client().get(path).get_data(as_text=True)
+    for declared in routes_of(app).values():
+        assert f"{declared.method} {declared.path}<" in page
+        assert declared.summary.replace("'", "&#39;") in page
