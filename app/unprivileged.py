@@ -32,20 +32,23 @@ def let_through(directory: Path, install: Path, user: User, say: Callable[[str],
 
     Opens no more than needed: search permission (not reading) on the folders above, and reading on the installation.
     """
-    for path in (directory, install):
-        for folder in (path, *path.parents):
-            mode = folder.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                folder.chmod(mode | SEARCH)
-                say(f"PostgreSQL runs as user {user.name}: gave {folder} search permission (chmod o+x).")
-    command = [str(install / "bin" / "postgres"), "--version"]
+    folders = dict.fromkeys(folder for path in (directory, install) for folder in (path, *path.parents))
+    closed = [folder for folder in folders if not folder.stat().st_mode & stat.S_IXOTH]
+    for folder in closed:
+        folder.chmod(folder.stat().st_mode | SEARCH)
+    if closed:
+        say(f"PostgreSQL runs as user {user.name}; let it pass through (chmod o+x): {' '.join(map(str, closed))}")
+    # initdb: it loads the libraries that come beside the installation, which the server itself does not.
+    command = [str(install / "bin" / "initdb"), "--version"]
     if children.spawn(command, directory=directory, output=subprocess.DEVNULL, user=user).wait() != 0:
-        _make_readable(install)
+        say(f"PostgreSQL runs as user {user.name}; made its programs readable: {install}")
+        for tree in (install, *install.parent.parent.glob(f"{install.parent.name}.libs")):
+            _make_readable(tree)
 
 
-def _make_readable(install: Path) -> None:
+def _make_readable(tree: Path) -> None:
     # Installed under a strict umask: readable by root alone.
-    for folder, _, files in os.walk(install):
+    for folder, _, files in os.walk(tree):
         os.chmod(folder, os.stat(folder).st_mode | READ | SEARCH)
         for name in files:
             path = Path(folder, name)
