@@ -201,6 +201,12 @@ class Delivery(Base):
         Index("ix_deliveries_due_at", "due_at", postgresql_where=text("status = 'pending'")),
         Index("ix_deliveries_endpoint_due_at", "endpoint_id", "due_at", postgresql_where=text("status = 'pending'")),
         Index("ix_deliveries_workspace_id_id", "workspace_id", "id"),
+        Index(  # few rows among many: the list of what went wrong must not read through what went well
+            "ix_deliveries_not_delivered",
+            "workspace_id",
+            "id",
+            postgresql_where=text("status IN ('failed', 'cancelled')"),
+        ),
         Index("ix_deliveries_endpoint_id_id", "endpoint_id", "id"),
         Index("ix_deliveries_event_id", "event_id"),
         {"postgresql_partition_by": "RANGE (created_at)"},

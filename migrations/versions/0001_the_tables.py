@@ -70,6 +70,13 @@ def upgrade() -> None:
     op.create_index("ix_deliveries_endpoint_id_id", "deliveries", ["endpoint_id", "id"], unique=False)
     op.create_index("ix_deliveries_event_id", "deliveries", ["event_id"], unique=False)
     op.create_index("ix_deliveries_workspace_id_id", "deliveries", ["workspace_id", "id"], unique=False)
+    op.create_index(
+        "ix_deliveries_not_delivered",
+        "deliveries",
+        ["workspace_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('failed', 'cancelled')"),
+    )
     op.create_table(
         "events",
         sa.Column("id", sa.Text(), nullable=False),
@@ -242,6 +249,11 @@ def downgrade() -> None:
     op.drop_index("ix_events_workspace_id_id", table_name="events")
     op.drop_index("ix_events_stream_id_seq", table_name="events")
     op.drop_table("events")
+    op.drop_index(
+        "ix_deliveries_not_delivered",
+        table_name="deliveries",
+        postgresql_where=sa.text("status IN ('failed', 'cancelled')"),
+    )
     op.drop_index("ix_deliveries_workspace_id_id", table_name="deliveries")
     op.drop_index("ix_deliveries_event_id", table_name="deliveries")
     op.drop_index("ix_deliveries_endpoint_id_id", table_name="deliveries")
