@@ -28,7 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app.settings import Settings
     from app.stream_reads import StreamReads
     from app.wake import Wake
-    from app.web import blueprints, live, metrics, parts, problems
+    from app.web import blueprints, live, live_metrics, metrics, parts, problems
 
     settings = settings or Settings.from_env(os.environ)
     database = Database(settings.database_url)
@@ -43,6 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     hub = Hub(
         lambda on_batch: BusReader(settings.redis_url, shards=settings.bus_shards, on_batch=on_batch),
         StreamReads(database),
+        observe=live_metrics.observer(),
     )
     ledger = Ledger(
         database,

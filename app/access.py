@@ -60,6 +60,16 @@ class Access:
         """Who this key belongs to; None when there is no such key or it is revoked."""
         return self._callers.submit(digest(secret)) if 0 < len(secret) <= LONGEST_SECRET else None
 
+    def caller_of_key(self, key_id: str) -> Caller | None:
+        """Whose key has this id; None when it is revoked or gone. For credentials that stand for a key."""
+        with self._database.begin() as connection:
+            row = connection.execute(
+                select(ApiKey.id, ApiKey.workspace_id, ApiKey.scopes).where(
+                    ApiKey.id == key_id, ApiKey.revoked_at.is_(None)
+                )
+            ).one_or_none()
+        return None if row is None else Caller(row.id, row.workspace_id, frozenset(row.scopes))
+
     def workspace_for(self, caller: Caller, reference: str | None) -> str:
         """The id of the workspace that the caller acts for.
 

@@ -69,6 +69,7 @@ class Feed:
         linger_seconds: float = 0,
     ) -> None:
         self.subscriber = subscriber
+        self.lingering = False  # everything is sent; only the client's own farewell is awaited
         self._hub = hub
         self._live = live
         self._raw = sock
@@ -157,6 +158,7 @@ class Feed:
             writer.start(subscriber.attention.set)
             subscriber.attention.wait()
             writer.stop()
+        self.lingering = True
         until = time.monotonic() + self._linger_seconds
         while not subscriber.gone and (left := until - time.monotonic()) > 0:
             subscriber.attention.clear()

@@ -91,8 +91,8 @@ class LiveStream:
 class Hub:
     """All live streams of one process.
 
-    reader: takes `on_batch` of this hub and gives back the follower; log: PostgreSQL; stopping: true once the process
-    is to end; clock: monotonic seconds.
+    reader: takes `on_batch` of this hub and gives back the follower; events: PostgreSQL; clock: monotonic seconds;
+    observe: looks at the figures (open, frames_sent, frames_dropped, caught_up, holes) each second.
     """
 
     def __init__(
@@ -101,10 +101,12 @@ class Hub:
         events: Log,
         *,
         clock: Callable[[], float] = time.monotonic,
+        observe: Callable[[Hub], None] = lambda hub: None,
     ) -> None:
         self._bus = reader(self.on_batch)
         self._log = events
         self._clock = clock
+        self._observe = observe
         self._streams: dict[int, LiveStream] = {}
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -273,6 +275,7 @@ class Hub:
 
     def poll(self) -> None:
         """Find what the bus lost: one query for the heads of all live streams."""
+        self._observe(self)
         known = [live for live in list(self._streams.values()) if live.last_seq >= 0]
         if not known:
             return

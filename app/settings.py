@@ -104,7 +104,7 @@ class Settings:
     retention_days: int = _setting(_whole(1, 3650), "90", "Events, deliveries and attempts are kept this long")
     bus_shards: int = _setting(_whole(1, 64), "8", "Redis streams that announce events; equal on every machine")
     bus_maxlen: int = _setting(_whole(100, 1_000_000), "4096", "Entries kept in each of them")
-    contracts_dir: Path | None = _setting(
+    contracts_dir: Path | None = _setting(  # noqa: RUF009 - the field() is inside
         lambda raw: Path(raw) if raw else None, "", "A folder with further contract files (*.toml)"
     )
     max_event_bytes: int = _setting(_whole(1024, 16 * 2**20), str(256 * 1024), "Largest event")

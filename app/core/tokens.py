@@ -12,15 +12,16 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 _HEADER = {"alg": "HS256", "typ": "JWT"}
-_AUDIENCE = "stream"  # a token made for anything else with the same key is refused
+STREAM, SESSION = "stream", "session"  # audiences: a token made for one purpose is refused for the other
 MAX_LENGTH = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says. id: its row; kind and stream_id: the one stream; expires_at: Unix seconds."""
+    """What a stream token says. id: its row; kind and stream_id: the one stream; expires_at: Unix seconds."""
 
     id: str
     kind: str
@@ -29,21 +30,28 @@ class Claims:
 
 
 def encode(key: bytes, claims: Claims, issued_at: int) -> str:
-    """The compact form of a signed token."""
-    payload = {
-        "jti": claims.id,
-        "aud": _AUDIENCE,
-        "kind": claims.kind,
-        "sub": claims.stream_id,
-        "iat": issued_at,
-        "exp": claims.expires_at,
-    }
-    head = f"{_b64(_json(_HEADER))}.{_b64(_json(payload))}"
-    return f"{head}.{_b64(_mac(key, head))}"
+    """The compact form of a signed stream token."""
+    payload: dict[str, str | int] = {"jti": claims.id, "kind": claims.kind, "sub": claims.stream_id, "iat": issued_at}
+    return sign(key, STREAM, payload, claims.expires_at)
 
 
 def decode(keys: Sequence[bytes], token: str, now: float) -> Claims | None:
-    """The claims of a token that one of the keys has signed and that has not expired; None for any other text."""
+    """The claims of a stream token that one of the keys has signed and that has not expired; None for other text."""
+    payload = read(keys, STREAM, token, now)
+    try:
+        return None if payload is None else Claims(payload["jti"], payload["kind"], payload["sub"], payload["exp"])
+    except KeyError:
+        return None
+
+
+def sign(key: bytes, audience: str, claims: Mapping[str, str | int], expires_at: int) -> str:
+    """A signed token with these claims. expires_at: Unix seconds."""
+    head = f"{_b64(_json(_HEADER))}.{_b64(_json({'aud': audience, **claims, 'exp': expires_at}))}"
+    return f"{head}.{_b64(_mac(key, head))}"
+
+
+def read(keys: Sequence[bytes], audience: str, token: str, now: float) -> dict[str, Any] | None:
+    """The claims of a token for this audience that one of the keys has signed and that has not expired, else None."""
     head, _, signature = token.rpartition(".")
     if len(token) > MAX_LENGTH or head.count(".") != 1 or not token.isascii():
         return None
@@ -53,10 +61,10 @@ def decode(keys: Sequence[bytes], token: str, now: float) -> Claims | None:
         return None
     try:
         payload = json.loads(_unb64(head.partition(".")[2]) or b"")
-        claims = Claims(payload["jti"], payload["kind"], payload["sub"], payload["exp"])
+        good = payload["aud"] == audience and now < payload["exp"]
     except (ValueError, KeyError, TypeError):
         return None
-    return claims if payload.get("aud") == _AUDIENCE and now < claims.expires_at else None
+    return payload if good else None
 
 
 def looks_like(text: str) -> bool:

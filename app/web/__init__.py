@@ -16,6 +16,7 @@ def blueprints() -> list[Blueprint]:
         api_workspaces,
         operations,
         publish,
+        sessions,
     )
 
     return [
@@ -23,6 +24,7 @@ def blueprints() -> list[Blueprint]:
         api_keys.api,
         api_events.api,
         publish.api,
+        sessions.api,
         api_streams.api,
         api_endpoints.api,
         api_deliveries.api,

@@ -178,11 +178,15 @@ def by_key(declared: Route) -> Admission:
     return Admission(caller, access.workspace_for(caller, named))
 
 
-def declare_view(blueprint: Blueprint, declared: Route, view: Callable[..., Response]) -> None:
+def declare_view(
+    blueprint: Blueprint, declared: Route, view: Callable[..., Response], *, websocket: bool = False
+) -> None:
     """Serve a view under its declaration. The view itself sees to the guard."""
     name = view.__name__
     rule = re.sub(r"\{(\w+)\}", r"<\1>", declared.path)
     blueprint.add_url_rule(rule, name, view, methods=[declared.method])
+    if websocket:  # werkzeug routes handshakes apart; the plain rule stays, to say what this path speaks
+        blueprint.add_url_rule(rule, name, view, websocket=True)
     blueprint.record(lambda state: routes_of(cast(Flask, state.app)).__setitem__(f"{blueprint.name}.{name}", declared))
 
 

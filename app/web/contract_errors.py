@@ -10,7 +10,7 @@ from flask import Response
 from app.core import contract
 from app.core.contract import Contract
 from app.core.envelope import rfc3339
-from app.core.problem import Problem
+from app.core.problem import CODES, Problem
 from app.web import problems
 from app.web.parse import JSON
 
@@ -41,7 +41,9 @@ def answer(declared: Contract, problem: Problem, stream_id: str | None) -> Respo
         return problems.answer(problem)
     form = declared.error(case, problem.detail)
     if declared.error_template is None:
-        body = problem.body(problems.trace_id()) | {"status": form.status, "code": form.code, "detail": form.detail}
+        title = next((title for status, title in CODES.values() if status == form.status), problem.title)
+        own = {"title": title, "status": form.status, "code": form.code, "detail": form.detail}
+        body = problem.body(problems.trace_id()) | own
         content, kind = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"), problems.CONTENT_TYPE
     else:
         values = {

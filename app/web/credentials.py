@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from flask import request
 
 from app import streams
+from app.access import Caller
 from app.core import tokens
 from app.core.contract import Route
 from app.core.problem import Problem
 from app.web import stream_tokens
 from app.web.parts import parts
+from app.web.sessions import caller_of_cookie
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Opener:
 def opener(route: Route) -> Opener:
     """Who is calling this route. Raises Problem unauthorized or forbidden."""
     found = _given(route)
+    if found is None and "session:cookie" in route.credentials and (signed_in := caller_of_cookie(parts())):
+        return _by_session(*signed_in)
     if found is None:
         raise Problem("unauthorized", f"A credential is missing: send {_ways(route)}.")
     what, secret = found
@@ -67,6 +71,12 @@ def _by_key(secret: str) -> Opener:
     caller.require("subscribe")
     workspace_id = access.workspace_for(caller, request.headers.get("X-Workspace"))
     return Opener(caller.key_id, workspace_id, may_publish="publish" in caller.scopes)
+
+
+def _by_session(caller: Caller, workspace_id: str) -> Opener:
+    caller.require("subscribe")
+    named = request.headers.get("X-Workspace") or workspace_id
+    return Opener(caller.key_id, parts().access.workspace_for(caller, named), may_publish="publish" in caller.scopes)
 
 
 def _by_token(secret: str) -> Opener:

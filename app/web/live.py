@@ -65,7 +65,8 @@ def _add(
     view.__name__ = f"{declared.name}_{route.name}"
     summary = f"{declared.about} ({declared.name}: {route.name})"
     answers = {route.mint_status: "Any"} if route.does == "mint" else {200: "sse"}
-    auth.declare_view(made, auth.Route(route.method, route.path, "subscribe", summary, answers=answers), view)
+    shown = auth.Route(route.method, route.path, "subscribe", summary, answers=answers)
+    auth.declare_view(made, shown, view, websocket=route.does == "websocket")
 
 
 def _allow_other_origins(response: Response) -> Response:

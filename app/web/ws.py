@@ -200,5 +200,7 @@ class _Conversation:
             self._feed.subscriber.write([(0, frame)], frame)
 
     def _end(self, reason: str) -> None:
-        if self._feed is not None:
+        if self._feed is not None and self._feed.lingering:
+            self._feed.subscriber.fail()  # both sides have said farewell
+        elif self._feed is not None:
             self._feed.subscriber.close(reason)
