@@ -110,6 +110,7 @@ class Hub:
         self._streams: dict[int, LiveStream] = {}
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._stopping = False
         self.open: Counter[str] = Counter()  # connections by key id, by workspace id, and of the process under ""
         self.frames_sent = 0
         self.frames_dropped = 0
@@ -119,7 +120,12 @@ class Hub:
     # --- who watches what -------------------------------------------------------------------------------------
 
     def attach(self, stream: int, external_id: str, subscriber: Subscriber) -> LiveStream:
-        """Register a subscriber, not yet joined, and make sure that its stream is followed from here on."""
+        """Register a subscriber, not yet joined, and make sure that its stream is followed from here on.
+
+        Raises LookupError if the stream has gone, ConnectionError if its head cannot be read now.
+        """
+        if self._stopping:
+            subscriber.close("restart")  # let in by a connection that was kept alive: it is to come back elsewhere
         with self._lock:
             live = self._streams.get(stream)
             if first := live is None:
@@ -140,7 +146,9 @@ class Hub:
     def _open(self, live: LiveStream) -> None:
         try:
             self._bus.follow(live.id)  # before the head is read: what comes after the head is then on the bus
-            head = self._log.heads([live.id])[live.id]
+            head = self._log.heads([live.id]).get(live.id)
+            if head is None:
+                raise LookupError("the stream was deleted meanwhile")
             live.last_seq = head.last_seq
             live.end_seq = head.last_seq if head.ended else None
         finally:
@@ -308,6 +316,7 @@ class Hub:
 
     def close_all(self, reason: str, over_seconds: float) -> None:
         """Close every stream in waves, so that the clients do not all come back in one moment."""
+        self._stopping = True
         subscribers = self.subscribers()
         waves = max(1, min(20, len(subscribers) // 50))
         for wave in range(waves):

@@ -13,7 +13,7 @@ from app.core import contract, drafts, sse, websocket
 from app.core.contract import Route as ContractRoute
 from app.core.contract import View
 from app.core.envelope import Event
-from app.core.problem import Problem
+from app.core.problem import Problem, not_found
 from app.feed import Feed, prepare_socket
 from app.streams import Found
 from app.subscriber import Subscriber, Terms
@@ -59,7 +59,12 @@ def open_feed(
     )
     raw = prepare_socket(sock)
     subscriber = Subscriber(raw, view, terms, now)
-    live = joined.hub.attach(found.id, found.external_id, subscriber)
+    try:
+        live = joined.hub.attach(found.id, found.external_id, subscriber)
+    except LookupError:
+        raise not_found("stream") from None
+    except ConnectionError as error:
+        raise Problem("unavailable", f"Not available right now: {error}; try again.", retry_after_seconds=1) from None
     joined.hub.reach(live, found.last_seq)
     subscriber.cursor = min(start, live.last_seq)
     return Feed(joined.hub, live, subscriber, raw, **options)
