@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from app import deliveries, endpoints
+from app import deliveries, delivery_log, endpoints
 from app.core import drafts, ids
 from app.core.acceptance import Accepted
 from app.core.addresses import MAX_URL_LENGTH
@@ -209,6 +209,18 @@ def recover_endpoint(call: Call, endpoint_id: str) -> Answer:
     )
     call.due = done.count > 0
     return Answer({"retried": done.retried, "missed": done.missed, "complete": done.complete}, 202)
+
+
+@route(
+    api,
+    "GET",
+    "/v1/endpoints/{endpoint_id}/stats",
+    scope="manage",
+    answers={200: "Stats"},
+    summary="How an endpoint has been doing, and what waits for it",
+)
+def endpoint_stats(call: Call, endpoint_id: str) -> Answer:
+    return Answer(delivery_log.endpoint_stats(call.session, call.workspace_id, endpoint_id))
 
 
 def _shown(call: Call, row: Endpoint) -> dict[str, Any]:

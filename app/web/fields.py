@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.core import ids
 from app.core.drafts import read_time
 
 Complaint = dict[str, str]  # {"field": …, "detail": …}
@@ -42,6 +43,12 @@ class Field:
     least: int = 0
     most: int = 2**63 - 1
     example: Any = field(default=None, compare=False)
+
+
+def id_field(name: str, prefix: str, about: str) -> Field:
+    """A field that holds one of our ids."""
+    pattern = re.compile(rf"{prefix}_[0-7][{ids.ALPHABET}]{{{ids.LENGTH - 1}}}")
+    return Field(name, "text", about, pattern=pattern, hint=f"must be an id that begins with {prefix}_")
 
 
 def check(fields: Sequence[Field], given: Mapping[str, Any]) -> list[Complaint]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.core.problem import CODES
 from app.core.retry import Outcome
+from app.delivery_log import STATUSES
 from app.keys import SCOPES
 
 Schema = dict[str, Any]
@@ -87,10 +88,12 @@ _ATTEMPT: Schema = {
     "started_at": _TIME,
     "duration_ms": _NUMBER,
     "outcome": _one_of(*(outcome.value for outcome in Outcome)),
+    "error": _or_null(_TEXT),
     "status_code": _or_null(_NUMBER),
     "remote_address": _or_null(_TEXT),
     "response_headers": {"type": ["object", "null"]},
     "response_body": _or_null(_TEXT),
+    "response_body_truncated": {"type": "boolean"},
     "trigger": _one_of("schedule", "manual", "recover", "test"),
 }
 _DELIVERY: Schema = {
@@ -98,7 +101,7 @@ _DELIVERY: Schema = {
     "event_id": _TEXT,
     "endpoint_id": _TEXT,
     "event_type": _TEXT,
-    "status": _one_of("pending", "delivered", "failed", "cancelled"),
+    "status": _one_of(*STATUSES),
     "reason": _or_null(_TEXT),
     "attempt_count": _NUMBER,
     "created_at": _TIME,
@@ -197,7 +200,18 @@ SCHEMAS: dict[str, Schema] = {
             "complete": {"type": "boolean", "description": "false: ask again, there is more"},
         },
     ),
-    "Retried": _object("A delivery that will be attempted.", {"id": _TEXT, "status": _one_of("pending")}),
+    "Stats": _object(
+        "How an endpoint has been doing.",
+        {
+            "hours": _NUMBER | {"description": "how far back it was counted"},
+            "deliveries": _object("How many, by status.", dict.fromkeys(STATUSES, _NUMBER)),
+            "success_rate": {"type": ["number", "null"], "description": "delivered of all that ended, 0 to 1"},
+            "attempts": _NUMBER,
+            "duration_ms": _object("Of attempts.", {"p50": _or_null(_NUMBER), "p95": _or_null(_NUMBER)}),
+            "pending": _NUMBER | {"description": "waiting now"},
+            "oldest_pending_at": _or_null(_TIME),
+        },
+    ),
     "Delivery": _object("One event for one endpoint.", _DELIVERY),
     "DeliveryList": _list_of("Delivery"),
     "Attempt": _object("One HTTP exchange.", _ATTEMPT),

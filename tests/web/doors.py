@@ -14,9 +14,16 @@ from app.core.acceptance import Accepted
 from app.core.drafts import read_event
 from app.ledger import Submission
 from app.web import openapi
-from app.web.auth import routes_of
+from app.web.auth import Route, routes_of
 from app.web.parts import Parts
 
+# Without these a WebSocket route says only that it speaks another protocol; other routes do not look at them.
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 EVERY_SCOPE = ["publish", "subscribe", "manage", "operate"]
 
 
@@ -67,6 +74,13 @@ class Door:
     def _expect(response: TestResponse, status: int) -> Any:
         assert response.status_code == status, response.get_data(as_text=True)
         return response.get_json() if response.data else None
+
+
+def handshake(app: Flask, declared: Route) -> dict[str, str]:
+    """The headers that make a request what this route speaks."""
+    contracts = app.extensions["twofold"].rules.contracts
+    spoken = {(route.path, route.does) for contract in contracts for route in contract.routes}
+    return HANDSHAKE if (declared.path, "websocket") in spoken else {}
 
 
 def check_documented(app: Flask, method: str, response: TestResponse) -> None:

@@ -10,7 +10,7 @@ from flask import Flask
 from jsonschema import Draft202012Validator
 
 from app.web.auth import Route, routes_of
-from tests.web.doors import EVERY_SCOPE, Door
+from tests.web.doors import EVERY_SCOPE, Door, handshake
 
 PLAIN = {"kind": "call", "stream_id": "c1", "workspace": "acme"}
 
@@ -38,7 +38,7 @@ def test_a_route_without_a_key_says_why(app: Flask) -> None:
 
 def test_every_guarded_route_answers_401_without_a_key(app: Flask) -> None:
     for declared, path in guarded(app):
-        response = app.test_client().open(path, method=declared.method)
+        response = app.test_client().open(path, method=declared.method, headers=handshake(app, declared))
         assert response.status_code == 401, (declared.method, path)
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -59,7 +59,7 @@ def test_every_guarded_route_answers_403_without_its_scope_and_names_it(acme: Do
         if declared.path in only_tokens:
             continue
         door = doors[declared.scope]
-        response = door.ask(declared.method, path, headers={"X-API-Key": door.key})
+        response = door.ask(declared.method, path, headers={"X-API-Key": door.key, **handshake(acme.app, declared)})
         assert response.status_code == 403, (declared.method, path)
         assert declared.scope in response.get_data(as_text=True)
         seen += 1

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from app.core.contract import Contract
 from app.web.auth import IDS, Route, routes_of
 from app.web.fields import Field
-from tests.web.doors import Door
+from tests.web.doors import Door, handshake
 
 # An id that every contract takes for one of its own, whatever the kind.
 THEIRS, NOTHING = "mbsess_theirs", "mbsess_nothing"
@@ -79,7 +79,7 @@ def contracts_of(app: Flask) -> tuple[Contract, ...]:
 def ask(door: Door, declared: Route, path: str, values: dict[str, str]) -> TestResponse:
     filled = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
     # X-API-Key too: some contracts take nothing else. The trace id is the caller's, so that answers can be compared.
-    headers = {"X-Request-Id": "same", "X-API-Key": door.key}
+    headers = {"X-Request-Id": "same", "X-API-Key": door.key, **handshake(door.app, declared)}
     return door.ask(declared.method, filled, body_for(declared.body), headers=headers)
 
 
