@@ -79,7 +79,7 @@ class Drain:
         self._unseal = lru_cache(OPENED_KEPT)(partial(unseal, keys))
 
     def run(self, turn_seconds: float = TURN_SECONDS) -> int:
-        """Deliver until nothing is due and nothing in flight, or the turn is over; the number of attempts recorded.
+        """Deliver until nothing is due and nothing in flight, or the turn is over; how many attempts were made.
 
         A database that cannot be used ends the run with a line in the log: what was claimed is due again when its
         lease ends, and results that could not be recorded are kept for the next run.

@@ -98,8 +98,8 @@ UPDATE endpoints AS e SET
   last_outcome = news.outcome
 FROM locked JOIN news ON news.id = locked.id WHERE e.id = locked.id
 RETURNING e.id, e.failing_since,
-  e.status = 'enabled'
-    AND e.failing_since <= %(now)s::timestamptz - make_interval(secs => %(patience)s) IS TRUE AS out_of_patience
+  coalesce(e.failing_since <= %(now)s::timestamptz - make_interval(secs => %(patience)s), false)
+    AND e.status = 'enabled' AS out_of_patience
 """
 
 _DISABLE = """

@@ -209,7 +209,7 @@ def _write(connection: Connection, rows: Sequence[_Row]) -> None:
 _LOCK = """
 SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
   d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
-  e.consecutive_failures = 0 AND e.last_outcome IS NOT DISTINCT FROM 'success' IS TRUE AS healthy,
+  coalesce(e.consecutive_failures = 0 AND e.last_outcome = 'success', false) AS healthy,
   now() + %(ahead)s::interval AS now
 FROM unnest(%(ids)s::text[], %(created)s::timestamptz[]) AS k (id, created_at)
 JOIN deliveries d ON d.id = k.id AND d.created_at = k.created_at

@@ -1,0 +1,157 @@
+"""A claimed row belongs to one drain until its lease ends; whoever lost it can report a success and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from app import claims
+from app.drain import Drain
+from app.embedded import EmbeddedPostgres
+from app.workspaces import delete_workspace
+from tests.app.scripted_server import OK, ScriptedServer, answering
+from tests.workers.world import World
+
+NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+
+
+def finish(drain: Drain) -> None:
+    """Let a drain that has claimed go on to the end without claiming more."""
+    while drain._slots.in_flight or drain._unrecorded:
+        drain.run_once("closed", 0.05)
+
+
+def test_a_claimed_row_is_nobody_elses_until_the_lease_ends(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        world.publish(4)
+        first, second = world.drain(), world.drain()
+        assert len(first.run_once().rows) == 4
+        assert second.run_once().rows == []
+        world.make_due()  # the lease has ended, the first drain is believed dead
+        assert len(second.run_once().rows) == 4
+        finish(second)
+        finish(first)
+    assert world.statuses() == {"delivered": 4}
+    assert {row.attempt_count for row in world.deliveries()} == {2}
+    assert len(world.attempts()) == len(receiver.seen) == 8
+
+
+def test_a_late_success_wins_and_the_later_failure_changes_nothing(world: World) -> None:
+    with ScriptedServer(answering(OK)) as good, ScriptedServer(answering(NO)) as bad:
+        endpoint_id = world.endpoint(good.url)
+        world.publish()
+        late, present = world.drain(), world.drain()
+        late.run_once()
+        world.make_due()
+        world.change(endpoint_id, url=bad.url)
+        present.run_once()
+        finish(late)
+        row = world.delivery()
+        assert (row.status, row.attempt_count) == ("delivered", 1)
+        finish(present)
+    after = world.delivery()
+    assert (after.status, after.reason, after.finished_at, after.attempt_count) == (
+        "delivered",
+        None,
+        row.finished_at,
+        2,
+    )
+    assert [attempt.outcome for attempt in world.attempts()] == ["success", "http_error"]
+
+
+def test_a_late_failure_changes_nothing_but_is_in_the_log(world: World) -> None:
+    with ScriptedServer(answering(NO)) as bad, ScriptedServer(answering(OK)) as good:
+        endpoint_id = world.endpoint(bad.url)
+        world.publish()
+        late, present = world.drain(), world.drain()
+        late.run_once()
+        world.make_due()
+        world.change(endpoint_id, url=good.url)
+        present.run_once()
+        before = world.delivery()
+        finish(late)
+        row = world.delivery()
+        assert (row.status, row.due_at, row.lease_token) == ("pending", before.due_at, before.lease_token)
+        finish(present)
+    assert world.delivery().status == "delivered"
+    assert [attempt.outcome for attempt in world.attempts()] == ["http_error", "success"]
+
+
+def test_no_outcome_leads_out_of_a_terminal_state(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        world.publish()
+        drain = world.drain()
+        drain.run_once()
+        world.sql("UPDATE deliveries SET status = 'cancelled', reason = 'by hand', finished_at = now()")
+        finish(drain)
+    row = world.delivery()
+    assert (row.status, row.reason, row.attempt_count) == ("cancelled", "by hand", 1)
+
+
+def test_a_row_that_kills_its_worker_is_parked_after_five_lost_claims(world: World) -> None:
+    world.endpoint("http://127.0.0.1:1/")
+    world.publish()
+    for _ in range(claims.MOST_LOST_CLAIMS):
+        assert len(world.drain().run_once().rows) == 1  # a drain that is never heard of again
+        world.make_due()
+    assert world.drain().run_once().rows == []
+    row = world.delivery()
+    assert (row.status, row.attempt_count, row.lease_token) == ("failed", 0, None)
+    assert row.reason.startswith("worker_crash")
+    assert row.finished_at is not None
+
+
+def test_a_row_whose_event_is_gone_fails_and_says_so(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        world.publish(2)
+        world.sql("DELETE FROM events WHERE seq = 1")
+        world.drain().run()
+    assert world.statuses() == {"delivered": 1, "failed": 1}
+    assert world.one("SELECT reason FROM deliveries WHERE status = 'failed'").startswith("event_expired")
+
+
+def test_a_workspace_deleted_during_the_attempt_leaves_nothing_behind(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        world.publish(3)
+        drain = world.drain()
+        drain.run_once()
+        with world.database.session() as session:
+            delete_workspace(session, world.workspace_id)
+        finish(drain)
+    assert world.attempts() == []
+
+
+@contextmanager
+def no_connections(postgres: EmbeddedPostgres, database_url: str) -> Iterator[None]:
+    """A database that cuts every connection and takes no new one."""
+    name = urlsplit(database_url).path[1:]
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        yield
+        connection.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+
+
+def test_a_cut_connection_ends_the_run_with_a_line_and_loses_no_outcome(
+    world: World, postgres: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        world.publish(3)
+        drain = world.drain()
+        drain.run_once()
+        with no_connections(postgres, world.settings.database_url):
+            assert drain.run() == 0
+        assert "the database cannot be used" in caplog.text
+        assert "3 outcomes are kept" in caplog.text
+        assert drain.run() == 3
+    assert world.statuses() == {"delivered": 3}
+    assert len(world.attempts()) == len(receiver.seen) == 3
