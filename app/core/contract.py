@@ -260,10 +260,10 @@ def _without(raw: str, names: frozenset[str]) -> str:
     """The inside of a JSON object's text without the members that the frame itself gives."""
     inside = raw[1:-1]
     # The plain search is a cheap no in nearly every case; an escaped spelling of a name ("\u0063all_id") is rare
-    # enough to be looked at in full.
+    # enough to be looked at in full. What is kept stays as it was spelled.
     if "\\u" not in inside and not any(f'"{name}":' in inside for name in names):
         return inside
-    return ",".join(f"{_json(name)}:{value}" for name, value in envelope.members(raw) if name not in names)
+    return ",".join(member for name, _, member in envelope.members(raw) if name not in names)
 
 
 def _json(text: str) -> str:

@@ -19,6 +19,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 # EventSource dispatches these names itself: an event so named could not be told from its own.
 RESERVED_TYPES = frozenset({"error", "open", "message"})
 FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key")
+_ARRAY_DEPTH = 300  # of a batch: deeper than any event may be, shallow enough for the parser's recursion
 _DIGITS = 4000  # CPython refuses to turn more than 4300 digits into an int (CVE-2020-10735)
 
 
@@ -36,7 +37,16 @@ class Draft:
 
 
 def read_json(raw: bytes, max_depth: int) -> tuple[str, Any]:
-    """Strict JSON (RFC 8259) from bytes: the text and the value. Raises Problem for anything else."""
+    """Strict JSON (RFC 8259) without NUL from bytes: the text and the value. Raises Problem for anything else."""
+    text, value = _parse(raw, max_depth)
+    if _ESCAPED_NUL.search(text):  # a raw one is no JSON
+        raise Problem(
+            "invalid", "A string holds a NUL character (\\u0000), which many receivers cannot store; drop it."
+        )
+    return text, value
+
+
+def _parse(raw: bytes, max_depth: int) -> tuple[str, Any]:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -51,10 +61,6 @@ def read_json(raw: bytes, max_depth: int) -> tuple[str, Any]:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise Problem("invalid_json", f"The body is not valid JSON: {_reason(error)}.") from None
-    if "\0" in text or _ESCAPED_NUL.search(text):
-        raise Problem(
-            "invalid", "A string holds a NUL character (\\u0000), which many receivers cannot store; drop it."
-        )
     return text, value
 
 
@@ -66,9 +72,13 @@ def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
     return _draft(text.strip(" \t\r\n"), value)
 
 
-def split_array(raw: bytes, max_depth: int) -> list[bytes]:
-    """The elements of a JSON array, each in its own spelling. Raises Problem unless it is a valid array."""
-    text, value = read_json(raw, max_depth)
+def split_array(raw: bytes) -> list[bytes]:
+    """The elements of a JSON array, each in its own spelling. Raises Problem unless it is a valid array.
+
+    Only what makes the array unreadable is refused here: an element that is too deep or holds a NUL fails alone, when
+    it is read.
+    """
+    text, value = _parse(raw, _ARRAY_DEPTH)
     if not isinstance(value, list):
         raise Problem("invalid", "The body must be an event object or an array of them.")
     text = text.strip(" \t\r\n")
@@ -94,16 +104,16 @@ def _draft(text: str, value: Any) -> Draft:
     errors = _field_errors(value)
     if errors:
         raise Problem("invalid", "; ".join(f"{e['field']}: {e['detail']}" for e in errors), errors=errors)
-    found = envelope.members(text)
-    if len(found) != len(value):
+    given = envelope.members(text)
+    found = {name: raw for name, raw, _ in given}
+    if len(given) != len(value) or len(envelope.members(found["stream"])) != len(value["stream"]):
         raise invalid("body", "a field is given twice")
-    raw_data = dict(found)["data"]
     occurred_at = read_time(value["occurred_at"]) if value.get("occurred_at") is not None else None
     return Draft(
         value["stream"]["kind"],
         value["stream"]["id"],
         value["type"],
-        envelope.compact(raw_data),
+        envelope.compact(found["data"]),
         value["data"],
         occurred_at,
         value.get("idempotency_key"),

@@ -25,4 +25,5 @@ def text_frame(payload: bytes) -> bytes:
 
 def close_frame(code: int, reason: str) -> bytes:
     """A close frame with a status code (section 7.4) and a reason, cut to what a control frame holds."""
-    return frame(CLOSE, struct.pack("!H", code) + reason.encode()[:123])
+    whole = reason.encode()[:123].decode(errors="ignore")  # not in the middle of a character: it must be UTF-8
+    return frame(CLOSE, struct.pack("!H", code) + whole.encode())

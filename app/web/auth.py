@@ -98,7 +98,10 @@ class Answer:
         """The body's bytes."""
         if isinstance(self.value, bytes):
             return self.value
-        return b"" if self.value is None else json.dumps(self.value, ensure_ascii=False, separators=(",", ":")).encode()
+        if self.value is None:
+            return b""
+        # "replace": a refusal in a batch may quote half a surrogate pair that the caller sent.
+        return json.dumps(self.value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 Handler = Callable[..., Answer | Response]

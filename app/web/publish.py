@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -44,7 +45,7 @@ def publish(call: Call) -> Answer | Response:
         body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for answer in answers)
         return Response(body, 202, content_type=NDJSON)
     if raw.lstrip(b" \t\r\n").startswith(b"["):
-        answers = _accept(call, drafts.split_array(raw, settings.max_json_depth + 1), settings)
+        answers = _accept(call, drafts.split_array(raw), settings)
         return Answer({"data": [_shown(answer) for answer in answers]}, 202)
     draft = _with_key(drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key)
     only = call.parts.ledger.accept(Submission(call.workspace_id, [draft]))[0]
@@ -66,8 +67,7 @@ def _accept(call: Call, parts: Sequence[bytes], settings: Settings) -> list[Acce
 def _read(part: bytes, index: int, call: Call, settings: Settings) -> Draft | Problem:
     try:
         draft = drafts.read_event(part, settings.max_event_bytes, settings.max_json_depth)
-        # One header for many events: each takes the key with its place in the batch.
-        return _with_key(draft, f"{call.idempotency_key}:{index}" if call.idempotency_key else None)
+        return _with_key(draft, _key_at(call.idempotency_key, index) if call.idempotency_key else None)
     except Problem as problem:
         return problem
 
@@ -75,7 +75,13 @@ def _read(part: bytes, index: int, call: Call, settings: Settings) -> Draft | Pr
 def _with_key(draft: Draft, header: str | None) -> Draft:
     if header is None or draft.idempotency_key is not None:
         return draft
-    return replace(draft, idempotency_key=header[:255])
+    return replace(draft, idempotency_key=header)
+
+
+def _key_at(header: str, index: int) -> str:
+    """One header for many events: each takes the key with its place in the batch, and stays within a key's length."""
+    key = f"{header}:{index}"
+    return key if drafts.KEY.fullmatch(key) else f"{hashlib.sha256(header.encode()).hexdigest()}:{index}"
 
 
 def _shown(answer: Accepted | Problem) -> dict[str, object]:
