@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, text, update
+from sqlalchemy import Connection, Row, select, text
 from sqlalchemy.orm import Session
 
 from app.core import ids
@@ -209,16 +209,17 @@ def list_tokens(session: Session, workspace_id: str, kind: str, external_id: str
     return list(session.scalars(query.order_by(StreamToken.id.desc()).limit(limit)))
 
 
-def revoke_token(session: Session, workspace_id: str, token_id: str) -> None:
-    """Refuse the token from now on; open streams close within a heartbeat. Raises Problem not_found."""
-    token = session.get(StreamToken, token_id)
-    if token is None or token.workspace_id != workspace_id:
-        raise not_found("token")
-    session.execute(
-        update(StreamToken)
-        .where(StreamToken.id == token_id, StreamToken.revoked_at.is_(None))
-        .values(revoked_at=datetime.now(UTC))
+def revoke_token(session: Session, workspace_id: str, kind: str, external_id: str, token_id: str) -> None:
+    """Refuse a token of this stream from now on; streams it opened close within seconds. Raises Problem not_found."""
+    token = session.scalar(
+        select(StreamToken)
+        .join(Stream, Stream.id == StreamToken.stream_id)
+        .where(StreamToken.id == token_id, Stream.workspace_id == workspace_id)
+        .where(Stream.kind == kind, Stream.external_id == external_id)
     )
+    if token is None:
+        raise not_found("token")
+    token.revoked_at = token.revoked_at or datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,5 @@ def list_tokens(call: Call, kind: str, stream_id: str) -> Answer:
     summary="Revoke a token; a stream that it opened is closed within seconds",
 )
 def revoke_token(call: Call, kind: str, stream_id: str, token_id: str) -> Answer:
-    streams.get_stream(call.session, call.workspace_id, kind, stream_id)
-    streams.revoke_token(call.session, call.workspace_id, token_id)
+    streams.revoke_token(call.session, call.workspace_id, kind, stream_id, token_id)
     return Answer(None, 204)
