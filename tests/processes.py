@@ -30,15 +30,21 @@ T = TypeVar("T")
 
 
 def eventually(
-    look: Callable[[], T], seconds: float = 10.0, *, about: str = "", poll_seconds: float = POLL_SECONDS
+    look: Callable[[], T],
+    seconds: float = 10.0,
+    *,
+    about: str | Callable[[], str] = "",
+    poll_seconds: float = POLL_SECONDS,
 ) -> T:
-    """The first true value that `look` returns; fails the test when `seconds` pass without one."""
+    """The first true value that `look` returns; fails the test, telling `about`, when `seconds` pass without one."""
     deadline = time.monotonic() + seconds
     while True:
         value = look()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {about or look}; last seen: {value!r}"
+        if time.monotonic() > deadline:
+            told = about() if callable(about) else about
+            raise AssertionError(f"not within {seconds} s: {told or look}\nlast seen: {value!r}")
         time.sleep(poll_seconds)
 
 
@@ -165,7 +171,7 @@ def start_web(env: Mapping[str, str], log: Path) -> RunningProcess:
     def ready() -> bool:
         try:
             return requests.get(f"http://127.0.0.1:{env['PORT']}/readyz", timeout=2).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     return _started(RunningProcess("web", LINES["web"], env, log), ready)

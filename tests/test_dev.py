@@ -65,7 +65,7 @@ class Run:
             found = self.described()
             return found if found and found["run_pid"] == self.process.pid else None
 
-        return eventually(look, READY_SECONDS, about=f"ready:\n{self.text()}")
+        return eventually(look, READY_SECONDS, about=self.text)
 
     def ended(self, seconds: float = 45.0) -> int:
         try:
@@ -170,7 +170,7 @@ def test_a_killed_run_leaves_nothing_that_blocks_the_next(start: Callable[..., R
 def test_a_run_ends_when_what_started_it_is_killed(start: Callable[..., Run], tmp_path: Path) -> None:
     # A shell that waits, as make does.
     run = start(parent=["/bin/sh", "-c", '"$@"; exit', "sh"])
-    eventually(run.described, READY_SECONDS, about=run.text())
+    eventually(run.described, READY_SECONDS, about=run.text)
     run.process.kill()
     eventually(lambda: run.remains() == [], 45, about="all ended")
 
@@ -187,8 +187,8 @@ def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
             found["pids"].values()
         )
 
-    eventually(all_new, 30, about=run.text())
-    eventually(lambda: is_ready(found["base_url"]), 30, about=run.text())
+    eventually(all_new, 30, about=run.text)
+    eventually(lambda: is_ready(found["base_url"]), 30, about=run.text)
     assert run.process.poll() is None
     for name in PROGRAMS:
         assert f"{name} has ended (SIGKILL). Starting it again" in run.text()

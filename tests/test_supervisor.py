@@ -38,7 +38,7 @@ class Screen:
             self.supervisor.tick()
             return look()
 
-        eventually(ticked, seconds, about=f"on the screen: {self.text()}", poll_seconds=0)
+        eventually(ticked, seconds, about=self.text, poll_seconds=0)
 
     def close(self) -> None:
         os.close(self._descriptor)
