@@ -38,7 +38,11 @@ def parser() -> argparse.ArgumentParser:
         "--duration", type=_above_zero, default=DURATION_SECONDS, help="seconds for one recording (default: 20)"
     )
     pace.add_argument("--speed", type=_above_zero, help="its own pace times this, such as 1 or 10")
-    pace.add_argument("--rate", type=_above_zero, help="events per second, evenly")
+    pace.add_argument(
+        "--rate",
+        type=_above_zero,
+        help="events per second, evenly, if the product answers fast enough: one request is out at a time",
+    )
     options.add_argument(
         "--deadline",
         type=_above_zero,
