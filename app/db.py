@@ -44,6 +44,7 @@ class Database:
                     pool_size=self._pool_size,
                     max_overflow=MAX_OVERFLOW,
                     pool_timeout=10,  # a full pool answers 503 rather than hang
+                    hide_parameters=True,  # errors are logged; what they were about may be secret
                     pool_pre_ping=True,  # a restarted server costs a reconnect, not an error
                     connect_args={
                         "connect_timeout": 5,
