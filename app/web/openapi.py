@@ -19,6 +19,8 @@ OTHER_ANSWERS = {
     "html": ("text/html", "A page"),
     "sse": ("text/event-stream", "Server-sent events, without end"),
 }
+# Bodies that may also come in another form than JSON.
+OTHER_BODIES = {"EventsIn": {"application/x-ndjson": {"schema": {"type": "string"}}}}
 _DESCRIPTION = """\
 One event, two deliveries: live to whoever is watching, and for sure to whoever registered.
 
@@ -86,7 +88,7 @@ def _body(declared: Route) -> dict[str, Any]:
     if declared.body:
         return {JSON: {"schema": body_schema(declared.body)}}
     if declared.body_schema:
-        return {JSON: {"schema": _ref(declared.body_schema)}}
+        return {JSON: {"schema": _ref(declared.body_schema)}, **OTHER_BODIES.get(declared.body_schema, {})}
     return {}
 
 

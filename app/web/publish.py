@@ -29,9 +29,9 @@ NDJSON = "application/x-ndjson"
     "POST",
     "/v1/events",
     scope="publish",
-    body_schema="EventIn",
+    body_schema="EventsIn",
     transaction=False,
-    answers={202: "EventOut", 200: "EventOut"},
+    answers={202: "Published", 200: "EventOut"},
     summary="Publish an event, an array of events, or one event a line (application/x-ndjson)",
 )
 def publish(call: Call) -> Answer | Response:

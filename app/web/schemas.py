@@ -142,10 +142,14 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "EventList": _list_of("Event"),
     "EventIn": _object(
-        "An event to accept. The body may also be an array of them, or application/x-ndjson.",
+        "An event to accept.",
         {"stream": _STREAM_NAME, "type": _TEXT, "data": _ANY_OBJECT},
         {"occurred_at": _TIME, "idempotency_key": _TEXT},
     ),
+    "EventsIn": {
+        "description": "An event (EventIn), or an array of them; as application/x-ndjson one event a line.",
+        "anyOf": [_ref("EventIn"), {"type": "array", "items": _ref("EventIn")}],
+    },
     "EventOut": _object(
         "An event that is stored, with its place in its stream.",
         {
@@ -158,6 +162,10 @@ SCHEMAS: dict[str, Schema] = {
             "duplicate": {"type": "boolean"},
         },
     ),
+    "Published": {
+        "description": "The answer to an event, or to an array (EventsOut); to application/x-ndjson a line a line.",
+        "anyOf": [_ref("EventOut"), _ref("EventsOut")],
+    },
     "EventsOut": _object(
         "The answers to an array, in its order.",
         {"data": {"type": "array", "items": {"anyOf": [_ref("EventOut"), _ref("Problem")]}}},
