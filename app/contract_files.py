@@ -6,12 +6,14 @@ import logging
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, best_match
+from referencing import Registry  # what jsonschema itself is built on
+from referencing.exceptions import Unresolvable
 
 from app.core.contract import Contract, Rules
 from app.core.contract_file import ContractError, read_contract
@@ -29,33 +31,42 @@ class Schemas:
     """The event types' JSON Schemas, compiled once. `warned` counts the mismatches of types that only warn."""
 
     def __init__(self, rules: Rules) -> None:
-        self._checks = {
-            key: (declared.check, Draft202012Validator(dict(declared.schema))) for key, declared in rules.types.items()
-        }
+        self._checks = {key: (declared.check, _validator(declared.schema)) for key, declared in rules.types.items()}
+        self._broken: set[tuple[str, str]] = set()  # whose schema could not be applied: said once
         self.warned: Counter[tuple[str, str]] = Counter()
 
     def refuses(self, kind: str, type: str, data: Any) -> str | None:
         """Why this payload may not be accepted, or None. A type without a schema takes anything."""
         check, validator = self._checks.get((kind, type), ("", None))
-        if validator is None or validator.is_valid(data):
+        if validator is None:
             return None
-        if check == "reject":
-            error = best_match(validator.iter_errors(data))
-            place = "data" + "".join(f".{part}" for part in (error.absolute_path if error else ()))
-            return f"The contract's schema of {type} refuses {place}: {error.message if error else 'no match'}"
-        self.warned[kind, type] += 1
-        return None
+        try:
+            if validator.is_valid(data):
+                return None
+            error = best_match(validator.iter_errors(data)) if check == "reject" else None
+        except Exception as broken:  # a reference to nowhere, a number beyond a float: no event may break its batch
+            if (kind, type) not in self._broken:
+                log.warning("the schema of %s %s cannot be applied: %r", kind, type, broken)
+            self._broken.add((kind, type))
+            error = None
+        if check != "reject":
+            self.warned[kind, type] += 1
+            return None
+        if error is None:
+            return f"The contract's schema of {type} cannot be applied to this data."
+        place = "data" + "".join(f".{part}" for part in error.absolute_path)
+        return f"The contract's schema of {type} refuses {place}: {error.message}"
 
 
-def load(extra: Path | None) -> Rules:
-    """All contracts. Raises ContractFileError."""
+def load(extra: Path | None, own_routes: Iterable[tuple[str, str]] = ()) -> Rules:
+    """All contracts. own_routes: (method, path) that the product serves itself. Raises ContractFileError."""
     files = sorted(OWN.glob("*.toml"))
     if extra is not None:
         if not extra.is_dir():
             raise ContractFileError(f"CONTRACTS_DIR is {extra}, which is not a folder")
         files += sorted(extra.glob("*.toml"))
     contracts = [read_file(file) for file in files]
-    _check_together(contracts, files)
+    _check_together(contracts, files, own_routes)
     return Rules(contracts)
 
 
@@ -73,22 +84,45 @@ def read_file(file: Path) -> Contract:
             Draft202012Validator.check_schema(dict(declared.schema))
         except SchemaError as error:
             raise ContractFileError(_explain(file, text, [(f"events[{index}].schema", error.message)])) from None
-        problem = best_match(Draft202012Validator(dict(declared.schema)).iter_errors(dict(declared.example)))
-        if problem is not None:
-            complaint = (f"events[{index}].example", f"does not fit its own schema: {problem.message}")
-            raise ContractFileError(_explain(file, text, [complaint]))
+        further = [(f"events[{index}].schema", example) for example in declared.schema.get("examples", ())]
+        for place, example in [(f"events[{index}].example", declared.example), *further]:
+            try:
+                problem = best_match(_validator(declared.schema).iter_errors(example))
+            except Unresolvable as error:
+                raise ContractFileError(_explain(file, text, [(f"events[{index}].schema", str(error))])) from None
+            if problem is not None:
+                complaint = f"has an example that does not fit its own schema: {problem.message}"
+                raise ContractFileError(_explain(file, text, [(place, complaint)]))
     return contract
 
 
-def _check_together(contracts: Iterable[Contract], files: Iterable[Path]) -> None:
-    seen: dict[tuple[str, str], Path] = {}
+def _validator(schema: Mapping[str, Any]) -> Any:
+    # A registry of its own: the default one would fetch a `$ref` to a URL from the network.
+    return Draft202012Validator(dict(schema), registry=Registry())
+
+
+def _check_together(
+    contracts: Iterable[Contract], files: Iterable[Path], own_routes: Iterable[tuple[str, str]]
+) -> None:
+    paths = {_pattern(*route): "Twofold itself" for route in own_routes}
+    names: dict[str, Path] = {}
     for contract, file in zip(contracts, files, strict=True):
-        for route in contract.routes:
-            # The names of parameters do not matter: two paths that differ in nothing else would shadow each other.
-            place = (route.method, re.sub(r"{\w+}", "{}", route.path))
-            if place in seen:
-                raise ContractFileError(f"{file}: {route.method} {route.path} is taken by {seen[place]}")
-            seen[place] = file
+        complaints = []
+        if contract.name in names:
+            complaints.append(("name", f"{contract.name!r} is taken by {names[contract.name]}"))
+        names[contract.name] = file
+        for index, route in enumerate(contract.routes):
+            place = _pattern(route.method, route.path)
+            if place in paths:
+                complaints.append((f"routes[{index}].path", f"{route.method} {route.path} is taken by {paths[place]}"))
+            paths[place] = str(file)
+        if complaints:
+            raise ContractFileError(_explain(file, file.read_text(encoding="utf-8"), complaints))
+
+
+def _pattern(method: str, path: str) -> tuple[str, str]:
+    """The names of parameters do not matter: two paths that differ in nothing else would shadow each other."""
+    return method, re.sub(r"{\w+}", "{}", path)
 
 
 def _explain(file: Path, text: str, complaints: Iterable[tuple[str, str]]) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,11 +35,15 @@ _DEADLOCK = "40P01"
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The events of one request. only_endpoint_id: a test event, delivered to that endpoint alone."""
+    """The events of one request. only_endpoint_id: a test event, delivered to that endpoint alone.
+
+    refusals: what the schemas have against the draft at an index; the ledger looks by itself.
+    """
 
     workspace_id: str
     drafts: Sequence[Draft]
     only_endpoint_id: str | None = None
+    refusals: Mapping[int, str] = field(default_factory=dict)
 
 
 Answers = list[Accepted | Problem]
@@ -86,7 +90,7 @@ class Ledger:
         if not submission.drafts:
             return []
         try:
-            return self._batcher.submit(submission)
+            return self._batcher.submit(self._checked(submission))
         except (OperationalError, TimeoutError, Abandoned, CommitUnknown) as error:
             log.warning("events not accepted: %s", str(error).splitlines()[0])
             raise Problem(
@@ -94,6 +98,15 @@ class Ledger:
                 "The event store cannot be reached; repeat the request with the same idempotency key.",
                 retry_after_seconds=1,
             ) from None
+
+    def _checked(self, submission: Submission) -> Submission:
+        """The submission with its refusals: found before any lock is held, so that no neighbour waits for schemas."""
+        found = {
+            index: reason
+            for index, draft in enumerate(submission.drafts)
+            if (reason := self._refuses(draft.kind, draft.type, draft.value)) is not None
+        }
+        return replace(submission, refusals=found)
 
     def end(self, workspace_id: str, kind: str, external_id: str) -> None:
         """End a stream without an event. A stream that has ended stays as it is. Raises Problem if absent."""
@@ -129,7 +142,7 @@ class Ledger:
     def _alone(self, submission: Submission) -> Answers | Exception:
         try:
             return self._commit([submission])[0]
-        except DBAPIError as error:
+        except (DBAPIError, CommitUnknown) as error:
             return error
 
     def _mend(self, error: DBAPIError) -> bool:
@@ -150,14 +163,13 @@ class Ledger:
                 # New streams are made in a transaction of their own: no lock is held while waiting for another's
                 # insert, so the id order of the locks below is the only order there is, and nothing deadlocks.
                 connection.rollback()
-                _make_streams(connection, [s for s in subjects if s not in streams], self._max_open_streams)
+                wanted = _wanted(submissions)
+                missing = [subject for subject in subjects if subject not in streams and subject in wanted]
+                _make_streams(connection, missing, self._max_open_streams)
                 connection.commit()
                 streams = _lock_streams(connection, subjects)
             acceptance = self._decide(connection, streams, submissions)
-            answers = [
-                [acceptance.take(part.workspace_id, draft, part.only_endpoint_id) for draft in part.drafts]
-                for part in submissions
-            ]
+            answers = [_take(acceptance, part) for part in submissions]
             due = self._write(connection, acceptance) if acceptance.events else 0
             try:
                 connection.commit()
@@ -188,7 +200,6 @@ class Ledger:
             now,
             lambda: os.urandom(ids.RANDOM_BYTES),
             self._ends,
-            self._refuses,
         )
 
     def _write(self, connection: Connection, acceptance: Acceptance) -> int:
@@ -203,6 +214,25 @@ class Ledger:
         if pairs:
             _insert_deliveries(connection, pairs, acceptance.now, acceptance.now + self._window)
         return len(pairs)
+
+
+def _wanted(submissions: Sequence[Submission]) -> set[Subject]:
+    """The subjects of events that may be accepted: for others no stream is made."""
+    return {
+        (part.workspace_id, draft.kind, draft.stream_id)
+        for part in submissions
+        for index, draft in enumerate(part.drafts)
+        if index not in part.refusals
+    }
+
+
+def _take(acceptance: Acceptance, part: Submission) -> Answers:
+    return [
+        acceptance.take(
+            part.workspace_id, draft, refusal=part.refusals.get(index), only_endpoint_id=part.only_endpoint_id
+        )
+        for index, draft in enumerate(part.drafts)
+    ]
 
 
 def _columns(subjects: Sequence[Subject]) -> dict[str, list[str]]:
@@ -222,6 +252,8 @@ def _lock_streams(connection: Connection, subjects: Sequence[Subject]) -> dict[S
 
 def _make_streams(connection: Connection, subjects: Sequence[Subject], max_open: int) -> None:
     """Insert the streams that do not exist, as far as each workspace's limit allows."""
+    if not subjects:
+        return
     open_streams = {
         row.workspace_id: row.open
         for row in connection.exec_driver_sql(

@@ -87,20 +87,22 @@ class Acceptance:
     now: datetime
     random: Callable[[], bytes]
     ends: Callable[[str, str, Any], bool]
-    refuses: Callable[[str, str, Any], str | None]
     events: list[NewEvent] = field(default_factory=list)
 
-    def take(self, workspace_id: str, draft: Draft, only_endpoint_id: str | None = None) -> Accepted | Problem:
-        """Accept one event, or say why not. A refusal touches nothing."""
+    def take(
+        self, workspace_id: str, draft: Draft, *, refusal: str | None = None, only_endpoint_id: str | None = None
+    ) -> Accepted | Problem:
+        """Accept one event, or say why not. refusal: what the schema has against it. A refusal touches nothing."""
         stream = self.streams.get((workspace_id, draft.kind, draft.stream_id))
+        key = draft.idempotency_key
+        if stream is not None and key is not None and (first := self.keys.get((stream.id, key))):
+            return replace(first, duplicate=True)
+        if stream is not None and stream.ended:
+            return Problem("stream_ended", f"The {draft.kind} {draft.stream_id} has ended and takes no more events.")
+        if refusal is not None:
+            return Problem("unknown_type", refusal, errors=[{"field": "data", "detail": refusal}])
         if stream is None:
             return Problem("too_many", "The workspace has as many open streams as it may have; end some first.")
-        if draft.idempotency_key is not None and (first := self.keys.get((stream.id, draft.idempotency_key))):
-            return replace(first, duplicate=True)
-        if stream.ended:
-            return Problem("stream_ended", f"The {draft.kind} {draft.stream_id} has ended and takes no more events.")
-        if reason := self.refuses(draft.kind, draft.type, draft.value):
-            return Problem("unknown_type", reason, errors=[{"field": "data", "detail": reason}])
         return self._accept(workspace_id, draft, stream, only_endpoint_id)
 
     def _accept(self, workspace_id: str, draft: Draft, stream: StreamState, only: str | None) -> Accepted:
