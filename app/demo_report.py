@@ -67,11 +67,13 @@ class _Plain:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The run as it ended. counts: by view, and "webhook"; problems: whatever else was not as it should be."""
+    """The run as it ended. logged: events whose webhook the delivery log calls delivered.
+    counts: by view, and "webhook"; problems: whatever else was not as it should be."""
 
     title: str
     posted: int
     acknowledged: int
+    logged: int
     tally: Tally
     counts: dict[str, Count]
     reconnects: int
@@ -81,7 +83,8 @@ class Outcome:
     @property
     def is_good(self) -> bool:
         """Nothing missing, nothing unverified, nothing repeated on a stream, nothing out of order or changed."""
-        return not self.findings and not self.problems and self.acknowledged == self.posted > 0
+        whole = self.acknowledged == self.logged == self.posted > 0
+        return whole and not self.findings and not self.problems
 
 
 def show(outcome: Outcome) -> None:
@@ -120,6 +123,7 @@ def as_json(outcome: Outcome) -> str:
             "good": outcome.is_good,
             "posted": outcome.posted,
             "acknowledged": outcome.acknowledged,
+            "logged": outcome.logged,
             "refused": outcome.tally.refused,
             "retried": outcome.tally.retried,
             "unanswered": outcome.tally.unanswered,
@@ -141,6 +145,7 @@ def _table(outcome: Outcome) -> Table:
     table.add_row("posted", *(str(count.expected) for count in counts))
     table.add_row("arrived", *(str(count.arrived) for count in counts))
     table.add_row("verified", *(str(c.verified) if name == "webhook" else "" for name, c in outcome.counts.items()))
+    table.add_row("logged", *(str(outcome.logged) if name == "webhook" else "" for name in outcome.counts))
     table.add_row("missing", *(str(count.missing) for count in counts))
     table.add_row("repeated", *(str(count.repeated) for count in counts))
     table.add_row("p50 ms", *(_ms(count.delays_seconds, 50) for count in counts))

@@ -28,6 +28,7 @@ ASK_SECONDS = 30.0  # a product that is being restarted is asked again for so lo
 OPEN_SECONDS = 30.0
 CLOSE_SECONDS = 15.0
 LOOK_SECONDS = 0.1
+LOG_SECONDS = 90.0  # logged a moment after the answer; after a crash when the lease has ended and it was sent again
 WEBHOOK = "webhook"
 EXPLAINED = 5  # missing webhooks whose deliveries are looked up
 
@@ -65,22 +66,23 @@ class Demo:
 
     def run(self, plays: Sequence[Play]) -> Outcome:
         """Play everything and say how it ended. What was made at the product is taken away again."""
-        with self._http, DemoReceiver() as receiver, self._endpoint(receiver) as secret:
+        with self._http, DemoReceiver() as receiver, self._endpoint(receiver) as (endpoint_id, secret):
             # The endpoint hears of the whole workspace; what is not of this run is let pass.
             receiver.page = self._page = self._books.receiver(WEBHOOK, Webhook(secret).verify, shared=True)
             began = time.monotonic()
             for play in list(plays) * self._options.count:
                 self._play(play)
-            outcome = self._outcome(plays, time.monotonic() - began)
+            took = time.monotonic() - began
+            outcome = self._outcome(plays, took, self._logged(endpoint_id))
             self._explain(outcome)
         return outcome
 
     @contextmanager
-    def _endpoint(self, receiver: DemoReceiver) -> Iterator[str]:
-        """A fresh endpoint for the receiver, deleted afterwards; its secret. Streams left open are ended, too."""
+    def _endpoint(self, receiver: DemoReceiver) -> Iterator[tuple[str, str]]:
+        """A fresh endpoint for the receiver, deleted afterwards: its id and secret. Open streams are ended, too."""
         made = self._ask("POST", "/v1/endpoints", {"url": receiver.url, "description": "make demo"})
         try:
-            yield str(made["secret"])
+            yield str(made["id"]), str(made["secret"])
         finally:
             with suppress(DemoError):
                 self._ask("DELETE", f"/v1/endpoints/{made['id']}")
@@ -170,7 +172,23 @@ class Demo:
             if not viewer.over.wait(max(deadline - time.monotonic(), 0)):
                 self._problems.append(f"{viewer.view.name}: not closed {CLOSE_SECONDS:.0f} s after the stream's end")
 
-    def _outcome(self, plays: Sequence[Play], seconds: float) -> Outcome:
+    def _logged(self, endpoint_id: str) -> int:
+        """How many of the posted events the delivery log calls delivered, once it has had time to."""
+        posted = {post.event_id for post in self._books.posts()}
+        deadline = time.monotonic() + LOG_SECONDS
+        while True:
+            path = f"/v1/deliveries?endpoint_id={endpoint_id}&status=delivered&limit=250"
+            delivered: set[str] = set()
+            cursor: str | None = ""
+            while cursor is not None:
+                page = self._ask("GET", f"{path}&cursor={cursor}" if cursor else path)
+                delivered |= {row["event_id"] for row in page["data"]} & posted
+                cursor = page["next_cursor"]
+            if delivered == posted or time.monotonic() > deadline:
+                return len(delivered)
+            time.sleep(LOOK_SECONDS)
+
+    def _outcome(self, plays: Sequence[Play], seconds: float, logged: int) -> Outcome:
         recordings = ", ".join(play.recording for play in plays)
         posts = self._books.posts()
         faults = [f"{viewer.view.name}: {fault}" for viewer in self._viewers for fault in viewer.faults]
@@ -178,6 +196,7 @@ class Demo:
             title=f"{recordings}, {seconds:.1f} s",
             posted=len(posts),
             acknowledged=self._books.acknowledged_count,
+            logged=logged,
             tally=self._tally,
             counts=self._books.counts(),
             reconnects=sum(viewer.reconnects for viewer in self._viewers),
