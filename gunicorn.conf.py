@@ -9,6 +9,7 @@ import re
 import sys
 
 from gunicorn import glogging
+from gunicorn.errors import AppImportError
 
 # A query string may carry a stream token. It appears in no log: the access log has the path alone, and this takes it
 # out of gunicorn's own error lines, tracebacks included.
@@ -40,6 +41,22 @@ def on_starting(server):
     """Refuse TLS here: live frames are written straight to the client's socket, past any TLS layer."""
     if server.cfg.is_ssl:
         sys.exit("Twofold does not serve TLS itself (streams write to the plain socket). Put a proxy in front of it.")
+
+
+def post_fork(server, worker):
+    """Let a setting or a contract file that cannot be used end the start with its explanation, not a traceback."""
+    load = worker.app.load
+
+    def load_or_explain():
+        from app.contract_files import ContractFileError
+        from app.settings import SettingsError
+
+        try:
+            return load()
+        except (ContractFileError, SettingsError) as error:
+            raise AppImportError(str(error)) from None
+
+    worker.app.load = load_or_explain
 
 
 def post_worker_init(worker):

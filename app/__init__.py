@@ -6,6 +6,8 @@ Imports stand inside the functions because every `import app.…`, a worker's to
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,29 +17,32 @@ if TYPE_CHECKING:
     from app.web.parts import Parts
 
 
-def create_app(settings: Settings | None = None) -> Flask:
-    """The web application. Raises SettingsError.
+def create_app(settings: Settings | None = None, *, clock: Callable[[], float] = time.monotonic) -> Flask:
+    """The web application. Raises SettingsError, ContractFileError.
 
-    Connections are made at first use, so this may run before or after a fork.
+    Connections are made at first use, so this may run before or after a fork. clock: monotonic seconds, by which
+    heartbeats are sent and tokens expire on open streams.
     """
     from flask import Flask
 
     from app.settings import Settings
-    from app.web import blueprints, live, metrics, parts, problems
+    from app.web import auth, blueprints, live, metrics, parts, problems
 
-    joined = _join(settings or Settings.from_env(os.environ))
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a doubled slash is another path, not a redirect
+    for blueprint in blueprints():
+        app.register_blueprint(blueprint)
+    own = {(route.method, route.path) for route in auth.routes_of(app).values()}
+    joined = _join(settings or Settings.from_env(os.environ), clock, own)
     parts.install(app, joined)
     app.extensions["twofold.watch"] = live.watch(joined.hub)
     metrics.install(app)
     problems.install(app)
-    for blueprint in (*blueprints(), live.blueprint(joined.rules)):
-        app.register_blueprint(blueprint)
+    app.register_blueprint(live.blueprint(joined.rules))
     return app
 
 
-def _join(settings: Settings) -> Parts:
+def _join(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tuple[str, str]]) -> Parts:
     """The only place where the parts are joined."""
     from app import contract_files
     from app.access import Access
@@ -57,11 +62,12 @@ def _join(settings: Settings) -> Parts:
         maxlen=settings.bus_maxlen,
         wake=Wake(settings.redis_url).ring,
     )
-    rules = contract_files.load(settings.contracts_dir)
+    rules = contract_files.load(settings.contracts_dir, own_routes)
     schemas = contract_files.Schemas(rules)
     hub = Hub(
         lambda on_batch: BusReader(settings.redis_url, shards=settings.bus_shards, on_batch=on_batch),
         StreamReads(database),
+        clock=clock,
         observe=live_metrics.observer(),
     )
     ledger = Ledger(

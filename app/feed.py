@@ -113,7 +113,7 @@ class Feed:
         subscriber, live = self.subscriber, self._live
         while not subscriber.gone:
             subscriber.attention.clear()
-            if not subscriber.flush(time.monotonic()):
+            if not subscriber.flush(self._hub.clock()):
                 writer.start(subscriber.attention.set)
                 subscriber.attention.wait()
                 writer.stop()
@@ -153,7 +153,7 @@ class Feed:
         subscriber = self.subscriber
         if data := self._farewell(reason):
             subscriber.outbox.append((0, data))
-        while not subscriber.gone and not subscriber.flush(time.monotonic()):
+        while not subscriber.gone and not subscriber.flush(self._hub.clock()):
             subscriber.attention.clear()
             writer.start(subscriber.attention.set)
             subscriber.attention.wait()

@@ -105,7 +105,7 @@ class Hub:
     ) -> None:
         self._bus = reader(self.on_batch)
         self._log = events
-        self._clock = clock
+        self.clock = clock
         self._observe = observe
         self._streams: dict[int, LiveStream] = {}
         self._lock = threading.Lock()
@@ -332,7 +332,7 @@ class Hub:
     def _start(self) -> None:
         if not self._threads:
             for name, seconds, step in (
-                ("hub-tick", TICK_SECONDS, lambda: self.tick(self._clock())),
+                ("hub-tick", TICK_SECONDS, lambda: self.tick(self.clock())),
                 ("hub-poll", POLL_SECONDS, self.poll),
                 ("hub-credentials", CREDENTIAL_SECONDS, self.check_credentials),
             ):

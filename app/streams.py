@@ -169,6 +169,14 @@ def last_event_of_type(connection: Connection, stream: int, type: str) -> Event 
     return None if row is None else _event(row)
 
 
+def types_after(connection: Connection, stream: int, seq: int) -> set[str]:
+    """The types of the events behind a seq."""
+    rows = connection.exec_driver_sql(
+        "SELECT DISTINCT type FROM events WHERE stream_id = %(s)s AND seq > %(q)s", {"s": stream, "q": seq}
+    )
+    return {row.type for row in rows}
+
+
 def seq_before(connection: Connection, stream: int, moment_seconds_ago: int) -> int:
     """The seq behind which everything is younger than so many seconds (0: everything is).
 

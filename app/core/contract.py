@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ ERROR_STATUS = {
     "too_many": 429,
     "unavailable": 503,
     "bad_request": 400,
+    "internal": 500,
 }
 # Where a credential may stand, and what it is. The two words are `what:where`.
 CREDENTIALS = ("key:bearer", "key:x-api-key", "key:query", "token:bearer", "token:query", "session:cookie")
@@ -141,10 +142,6 @@ class Contract:
     errors: Mapping[str, ErrorForm]
     error_template: str | None  # JSON text; None: problem+json
 
-    def error(self, case: str, fallback: str) -> ErrorForm:
-        """The form of an error case of this contract. case: a key of ERROR_STATUS; fallback: the sentence."""
-        return self.errors.get(case) or ErrorForm(ERROR_STATUS[case], case, fallback)
-
 
 class Rules:
     """What all loaded contracts together say of a kind: when its streams end and what its types look like."""
@@ -225,6 +222,14 @@ def encode(view: View, event: Event, stream_id: str) -> bytes:
     return wrap(view.wrap, sse.frame(event.type if frame.event else None, str(event.seq) if frame.id else None, line))
 
 
+def encode_fixed(view: View, fixed: Fixed, id: str | None, values: Mapping[str, Any]) -> bytes:
+    """An opening or closing frame as the bytes for a socket of this view. values: for the template."""
+    line = fixed_data(fixed.data, values)
+    if view.wrap == "ws":
+        return websocket.text_frame(line)
+    return wrap(view.wrap, sse.frame(fixed.event, id if view.frame.id else None, line))
+
+
 def wrap(how: str, data: bytes) -> bytes:
     """Bytes as they go to a socket: see View.wrap."""
     return sse.chunk(data) if how == "chunk" else data
@@ -244,6 +249,19 @@ def fill(template: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(template, str) and template.startswith("$"):
         return values.get(template[1:], template)
     return template
+
+
+def values_named(template: str) -> list[str]:
+    """The `$name` strings in a template's JSON text."""
+
+    def walk(part: Any) -> Iterator[str]:
+        if isinstance(part, dict | list):
+            for inner in part.values() if isinstance(part, dict) else part:
+                yield from walk(inner)
+        elif isinstance(part, str) and part.startswith("$"):
+            yield part
+
+    return list(walk(json.loads(template)))
 
 
 def path_parameters(path: str) -> list[str]:

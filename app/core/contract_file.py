@@ -5,13 +5,12 @@ Pure: the parsed tables come in, a Contract or a list of complaints comes out. `
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from app.core import drafts
+from app.core import contract_checks, drafts
 from app.core.contract import (
     CREDENTIALS,
     ERROR_STATUS,
@@ -25,14 +24,12 @@ from app.core.contract import (
     Route,
     path_parameters,
 )
-
-T = TypeVar("T")
+from app.core.strict_table import Table
 
 VALUES = ("$type", "$id", "$seq", "$timestamp", "$stream_id")
 OPTIONS = ("types", "after_seq", "speed")
 MINT_FIELDS = ("url", "token", "expires_at")
 _TRANSPORTS = ("sse", "websocket", "mint")
-_NAMES = {dict: "a table", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
 
 
 class ContractError(ValueError):
@@ -43,95 +40,17 @@ class ContractError(ValueError):
         super().__init__("; ".join(f"{place}: {text}" for place, text in self.complaints))
 
 
-class _Table:
-    """A TOML table that is read key by key and remembers what was wrong and what was not read."""
-
-    def __init__(self, value: Any, place: str, complaints: list[tuple[str, str]]) -> None:
-        self.place = place
-        self.complaints = complaints
-        self._value: dict[str, Any] = value if isinstance(value, dict) else {}
-        self._read: set[str] = set()
-        if not isinstance(value, dict):
-            self.wrong("", f"must be a table, not {value!r}")
-
-    def wrong(self, name: str, text: str) -> None:
-        """Note a complaint about one key (or, with '', about the table)."""
-        place = f"{self.place}.{name}" if self.place and name else self.place or name
-        self.complaints.append((place, text))
-
-    def has(self, name: str) -> bool:
-        """Whether the key is given."""
-        return name in self._value
-
-    def get(self, name: str, kind: type[T], default: T | None = None) -> T:
-        """The value of a key, of this type. Without a default the key is needed."""
-        self._read.add(name)
-        if name not in self._value:
-            if default is None:
-                self.wrong(name, "is missing")
-                return kind()
-            return default
-        value = self._value[name]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.wrong(name, f"must be {_NAMES[kind]}, not {value!r}")
-            return default if default is not None else kind()
-        return value
-
-    def choice(self, name: str, allowed: Iterable[str], default: str | None = None) -> str:
-        """A text that is one of a few words."""
-        value = self.get(name, str, default)
-        if value not in (words := tuple(allowed)) and self.has(name):
-            self.wrong(name, f"is {value!r}; give one of {', '.join(words)}{_nearest(value, words)}")
-        return value
-
-    def texts(self, name: str, allowed: Iterable[str] | None = None) -> tuple[str, ...]:
-        """A list of texts, each one of `allowed` when that is given."""
-        values = self.get(name, list, [])
-        words = None if allowed is None else tuple(allowed)
-        for value in values:
-            if not isinstance(value, str):
-                self.wrong(name, f"must hold texts, not {value!r}")
-            elif words is not None and value not in words:
-                self.wrong(name, f"has {value!r}; give some of {', '.join(words)}{_nearest(value, words)}")
-        return tuple(value for value in values if isinstance(value, str))
-
-    def table(self, name: str) -> _Table:
-        """A table below this one; an absent one is empty."""
-        return _Table(self.get(name, dict, {}), f"{self.place}.{name}" if self.place else name, self.complaints)
-
-    def tables(self, name: str) -> list[_Table]:
-        """A list of tables below this one."""
-        here = f"{self.place}.{name}" if self.place else name
-        return [_Table(v, f"{here}[{i}]", self.complaints) for i, v in enumerate(self.get(name, list, []))]
-
-    def raw(self, name: str) -> Any:
-        """Any value, or None."""
-        self._read.add(name)
-        return self._value.get(name)
-
-    def items(self) -> list[tuple[str, Any]]:
-        """Everything in the table, taken as read."""
-        self._read.update(self._value)
-        return list(self._value.items())
-
-    def done(self) -> None:
-        """Complain of every key that nobody asked for."""
-        for name in self._value:
-            if name not in self._read:
-                self.wrong(name, f"is not known here{_nearest(name, self._read)}")
-
-
 def read_contract(tables: Mapping[str, Any]) -> Contract:
     """A contract from a parsed TOML file. Raises ContractError with every complaint."""
     complaints: list[tuple[str, str]] = []
-    top = _Table(dict(tables), "", complaints)
-    name, about = top.get("name", str), top.get("about", str, "")
-    if top.has("name") and not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
-        top.wrong("name", "must be small letters, digits, _ and -")
+    top = Table(dict(tables), "", complaints)
+    name, about = _name(top), top.get("about", str, "")
     id_patterns: dict[str, str] = {}
     endings: dict[str, tuple[Ending, ...]] = {}
     for stream in top.tables("streams"):
         kind = _kind(stream)
+        if kind in endings:
+            stream.wrong("kind", f"{kind!r} is given twice")
         if pattern := _pattern(stream):
             id_patterns[kind] = pattern
         endings[kind] = tuple(_ending(table) for table in stream.tables("ends"))
@@ -140,20 +59,29 @@ def read_contract(tables: Mapping[str, Any]) -> Contract:
     routes = tuple(_route(table) for table in top.tables("routes"))
     errors, template = _errors(top.table("errors"))
     top.done()
-    _cross_check(top, routes, endings, events)
     if complaints:
         raise ContractError(complaints)
-    return Contract(name, about, id_patterns, endings, events, routes, errors, template)
+    contract = Contract(name, about, id_patterns, endings, events, routes, errors, template)
+    if complaints := list(contract_checks.check(contract)):
+        raise ContractError(complaints)
+    return contract
 
 
-def _kind(table: _Table) -> str:
+def _name(table: Table) -> str:
+    name = table.get("name", str)
+    if table.has("name") and not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        table.wrong("name", "must be a small letter, then small letters, digits and _")
+    return name
+
+
+def _kind(table: Table) -> str:
     kind = table.get("kind", str)
     if table.has("kind") and not drafts.KIND.fullmatch(kind):
         table.wrong("kind", "must be a small letter, then small letters, digits and _ . - (at most 64)")
     return kind
 
 
-def _pattern(table: _Table) -> str | None:
+def _pattern(table: Table) -> str | None:
     pattern = table.get("id_pattern", str, "")
     try:
         re.compile(pattern)
@@ -162,7 +90,7 @@ def _pattern(table: _Table) -> str | None:
     return pattern or None
 
 
-def _ending(table: _Table) -> Ending:
+def _ending(table: Table) -> Ending:
     ending = Ending(table.get("type", str), table.get("field", str, "") or None, table.texts("values"))
     if (ending.field is None) != (not ending.values):
         table.wrong("field", "and values go together: the stream ends when the field has one of the values")
@@ -170,7 +98,7 @@ def _ending(table: _Table) -> Ending:
     return ending
 
 
-def _event_type(table: _Table) -> EventType:
+def _event_type(table: Table) -> EventType:
     found = EventType(
         kind=_kind(table),
         type=table.get("type", str),
@@ -179,13 +107,18 @@ def _event_type(table: _Table) -> EventType:
         schema=_json(table, "schema"),
         example=_json(table, "example"),
     )
-    if table.has("type") and (not drafts.TYPE.fullmatch(found.type) or found.type in drafts.RESERVED_TYPES):
-        table.wrong("type", "is not a name that an event may have (letters, digits, _ . : -; not error, open, message)")
+    _check_name(table, "type", found.type)
     table.done()
     return found
 
 
-def _json(table: _Table, name: str) -> dict[str, Any]:
+def _check_name(table: Table, key: str, name: str) -> None:
+    """What stands behind `event:` must not break the line, nor pass for EventSource's own events."""
+    if table.has(key) and (not drafts.TYPE.fullmatch(name) or name in drafts.RESERVED_TYPES):
+        table.wrong(key, "is not a name that an event may have (letters, digits, _ . : -; not error, open, message)")
+
+
+def _json(table: Table, name: str) -> dict[str, Any]:
     """A JSON object, written as a TOML table or as JSON text (TOML has no null)."""
     value = table.raw(name)
     if isinstance(value, str):
@@ -201,14 +134,14 @@ def _json(table: _Table, name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _route(table: _Table) -> Route:
+def _route(table: Table) -> Route:
     does = table.choice("does", _TRANSPORTS, "sse")
     mint = does == "mint"
     id_in, id_name = _id_place(table)
     replay = table.choice("replay", ("none", "cursor", "window"), "none")
     ended = table.choice("ended", ("replay", "last", "refuse"), "refuse")
     route = Route(
-        name=table.get("name", str),
+        name=_name(table),
         does=does,
         method=table.choice("method", ("GET", "POST"), "POST" if mint else "GET"),
         path=_path(table),
@@ -241,7 +174,7 @@ def _route(table: _Table) -> Route:
     return route
 
 
-def _check_route(table: _Table, route: Route) -> None:
+def _check_route(table: Table, route: Route) -> None:
     if not route.credentials:
         table.wrong("credentials", f"is missing; give some of {', '.join(CREDENTIALS)}")
     if (route.replay == "window") != (route.replay_seconds > 0):
@@ -254,21 +187,32 @@ def _check_route(table: _Table, route: Route) -> None:
         table.wrong("mint_fields", f"is missing; give some of {', '.join(MINT_FIELDS)}")
     if route.inbound_type is not None and route.does != "websocket":
         table.wrong("inbound_type", 'goes with does = "websocket"')
-    in_path = set(path_parameters(route.path))
+    if route.does == "websocket" and table.has("heartbeat"):
+        table.wrong("heartbeat", "is a text of server-sent events; a WebSocket is kept alive by pings")
+    _check_path(table, route)
+
+
+def _check_path(table: Table, route: Route) -> None:
+    in_path = path_parameters(route.path)
+    if len(in_path) != len(set(in_path)):
+        table.wrong("path", "names a parameter twice")
     if route.kind is None and "kind" not in in_path:
         table.wrong("kind", "is missing: give it here, or as {kind} in the path")
+    known = {"kind"} if route.kind is None else set()
+    for name in sorted(set(in_path) - known - ({route.id_name} if route.id_in == "path" else set())):
+        table.wrong("path", f"holds {{{name}}}, which nothing reads: only the id, and kind where it is not given")
     if route.id_in == "path" and route.id_name not in in_path:
         table.wrong("id", f"names {route.id_name!r}, which the path does not hold")
 
 
-def _path(table: _Table) -> str:
+def _path(table: Table) -> str:
     path = table.get("path", str)
     if table.has("path") and not re.fullmatch(r"(/([A-Za-z0-9._-]+|\{\w+\}))+", path):
         table.wrong("path", "must look like /v1/calls/{call_id}/events")
     return path
 
 
-def _id_place(table: _Table) -> tuple[str, str]:
+def _id_place(table: Table) -> tuple[str, str]:
     """`id = "path:call_id"` or `"query:callId"`."""
     where, _, name = table.get("id", str).partition(":")
     if table.has("id") and (where not in ("path", "query") or not name):
@@ -276,7 +220,7 @@ def _id_place(table: _Table) -> tuple[str, str]:
     return where, name
 
 
-def _frame(table: _Table, *, needed: bool) -> Frame:
+def _frame(table: Table, *, needed: bool) -> Frame:
     if not needed:
         table.done()
         return Frame(False, False, "payload")
@@ -293,14 +237,14 @@ def _frame(table: _Table, *, needed: bool) -> Frame:
     return frame
 
 
-def _member(table: _Table, name: str, value: Any) -> str:
+def _member(table: Table, name: str, value: Any) -> str:
     if not isinstance(value, str) or (value.startswith("$") and value not in VALUES):
         table.wrong(name, f"must be a text or one of {', '.join(VALUES)}")
         return ""
     return value
 
 
-def _hidden(table: _Table) -> Hidden:
+def _hidden(table: Table) -> Hidden:
     rule = Hidden(table.get("type", str), table.get("attribute", str, "") or None, table.get("equals", str, "") or None)
     if (rule.attribute is None) != (rule.equals is None):
         table.wrong("attribute", "and equals go together")
@@ -308,30 +252,31 @@ def _hidden(table: _Table) -> Hidden:
     return rule
 
 
-def _fixed(table: _Table, name: str) -> Fixed | None:
+def _fixed(table: Table, name: str) -> Fixed | None:
     if not table.has(name):
         return None
     inner = table.table(name)
     fixed = Fixed(inner.get("event", str, "") or None, json.dumps(_json(inner, "data")))
+    _check_name(inner, "event", fixed.event or "")
     inner.done()
     return fixed
 
 
-def _heartbeat(table: _Table) -> str:
+def _heartbeat(table: Table) -> str:
     text = table.get("heartbeat", str, "keepalive")
     if not re.fullmatch(r"[ -~]{1,64}", text):
         table.wrong("heartbeat", "must be 1 to 64 printable characters; it is sent behind a colon and a space")
     return text
 
 
-def _number(table: _Table, name: str, default: int, low: int, high: int) -> int:
+def _number(table: Table, name: str, default: int, low: int, high: int) -> int:
     number = table.get(name, int, default)
     if not low <= number <= high:
         table.wrong(name, f"is {number}; give {low} to {high}")
     return number
 
 
-def _errors(table: _Table) -> tuple[dict[str, ErrorForm], str | None]:
+def _errors(table: Table) -> tuple[dict[str, ErrorForm], str | None]:
     template = table.raw("template")
     forms: dict[str, ErrorForm] = {}
     for case in ERROR_STATUS:
@@ -345,26 +290,3 @@ def _errors(table: _Table) -> tuple[dict[str, ErrorForm], str | None]:
             inner.done()
     table.done()
     return forms, None if template is None else json.dumps(_json(table, "template"))
-
-
-def _cross_check(
-    top: _Table, routes: tuple[Route, ...], endings: Mapping[str, Any], events: tuple[EventType, ...]
-) -> None:
-    names = [route.name for route in routes]
-    for index, route in enumerate(routes):
-        if names.index(route.name) != index:
-            top.wrong(f"routes[{index}].name", f"{route.name!r} is given twice")
-        if route.mints is not None and route.mints not in names:
-            top.wrong(
-                f"routes[{index}].mints", f"names {route.mints!r}, which is no route{_nearest(route.mints, names)}"
-            )
-        if route.kind is not None and route.kind not in endings:
-            top.wrong(f"routes[{index}].kind", f"is {route.kind!r}, which no [[streams]] declares")
-    for index, declared in enumerate(events):
-        if declared.kind not in endings:
-            top.wrong(f"events[{index}].kind", f"is {declared.kind!r}, which no [[streams]] declares")
-
-
-def _nearest(word: str, words: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(words), 1)
-    return f" (did you mean {near[0]}?)" if near else ""

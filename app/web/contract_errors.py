@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from flask import Response
 
 from app.core import contract
-from app.core.contract import Contract
+from app.core.contract import ERROR_STATUS, Contract, ErrorForm
 from app.core.envelope import rfc3339
 from app.core.problem import CODES, Problem
 from app.web import problems
@@ -23,6 +23,7 @@ _CASES = {
     "unavailable": "unavailable",
     "bad_request": "bad_request",
     "invalid": "bad_request",
+    "internal": "internal",
 }
 
 
@@ -36,10 +37,7 @@ class Refused(Problem):
 
 def answer(declared: Contract, problem: Problem, stream_id: str | None) -> Response:
     """A problem as this contract's answer."""
-    case = problem.case if isinstance(problem, Refused) else _CASES.get(problem.code)
-    if case is None:
-        return problems.answer(problem)
-    form = declared.error(case, problem.detail)
+    form = _form(declared, problem)
     if declared.error_template is None:
         title = next((title for status, title in CODES.values() if status == form.status), problem.title)
         own = {"title": title, "status": form.status, "code": form.code, "detail": form.detail}
@@ -50,9 +48,20 @@ def answer(declared: Contract, problem: Problem, stream_id: str | None) -> Respo
             "code": form.code,
             "message": form.detail,
             "status": form.status,
+            "fault": "client_error" if form.status < 500 else "server_error",
             "stream_id": stream_id,
             "trace_id": problems.trace_id(),
             "now": rfc3339(datetime.now(UTC)),
         }
         content, kind = contract.fixed_data(declared.error_template, values), JSON
     return problems.dress(Response(content, form.status, content_type=kind), problem)
+
+
+def _form(declared: Contract, problem: Problem) -> ErrorForm:
+    """The contract's own words for a problem, else the problem's."""
+    case = problem.case if isinstance(problem, Refused) else _CASES.get(problem.code)
+    if case is not None and (own := declared.errors.get(case)):
+        return own
+    if isinstance(problem, Refused):
+        return ErrorForm(ERROR_STATUS[problem.case], problem.case, problem.detail)
+    return ErrorForm(problem.status, problem.code, problem.detail)

@@ -6,28 +6,25 @@ workspace (404), state of the stream, limits (429), registration in the hub, and
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request
 
-from app.core import contract, envelope, ids, sse
+from app.core import contract, sse
 from app.core.contract import Contract, Rules, View
 from app.core.contract import Route as ContractRoute
-from app.core.envelope import Event
 from app.core.problem import Problem
 from app.feed import Feed
 from app.hub import Hub
 from app.streams import Found
-from app.web import auth, contract_errors
+from app.web import auth, contract_errors, problems
 from app.web.contract_errors import Refused
 from app.web.credentials import opener
 from app.web.find import find
 from app.web.mint import mint
-from app.web.opening import check_limits, cursor_of, open_feed, start_of, types_of
+from app.web.opening import check_limits, cursor_of, fixed_frame, has_more, open_feed, opening_of, start_of, types_of
 from app.web.parts import parts
 from app.web.ws import serve_websocket
 
@@ -59,7 +56,8 @@ def _add(
         stream_id = values.get(route.id_name) if route.id_in == "path" else request.args.get(route.id_name)
         try:
             return serve(declared, route, route.kind or values["kind"], stream_id or "")
-        except Problem as problem:
+        except Exception as error:  # whatever it is, it is told in the contract's form
+            problem = error if isinstance(error, Problem) else problems.problem_of(error)
             return contract_errors.answer(declared, problem, stream_id)
 
     view.__name__ = f"{declared.name}_{route.name}"
@@ -87,19 +85,18 @@ def serve_sse(declared: Contract, route: ContractRoute, kind: str, stream_id: st
     wanted = types_of(route)
     cursor = cursor_of(route)
     speed = _speed(route, found)
-    if found.ended:
-        if route.ended == "refuse":
-            raise Refused("ended", f"This {kind} has ended.")
-        if cursor is not None and cursor >= found.last_seq:
-            return Response(status=204)  # the polite stop for an EventSource (WHATWG HTML, section 9.2.3)
+    if found.ended and route.ended == "refuse":
+        raise Refused("ended", f"This {kind} has ended.")
+    chunked = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
+    view = contract.view(route, "chunk" if chunked else "raw", found.attributes, wanted)
+    start, last = start_of(joined, route, found, cursor)
+    if found.ended and cursor is not None and last is None and not has_more(joined, view, found, start):
+        return Response(status=204)  # the polite stop for an EventSource (WHATWG HTML, section 9.2.3)
     sock = request.environ.get("gunicorn.socket")
     if sock is None:
         raise Problem("unavailable", "Live streams need the gunicorn gevent server.")
     check_limits(joined, who)
-    chunked = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
-    view = contract.view(route, "chunk" if chunked else "raw", found.attributes, wanted)
-    start, last = start_of(joined, route, found, cursor)
-    opening = _opening(route, view, found, last)
+    opening = opening_of(route, view, found, last)
     if request.method == "HEAD":
         return Response(headers=list(sse.HEADERS))
     options = {"opening": opening, "farewell": lambda reason: _farewell(route, view, found, reason), "speed": speed}
@@ -150,27 +147,8 @@ def _speed(route: ContractRoute, found: Found) -> float | None:
 def _farewell(route: ContractRoute, view: View, found: Found, reason: str) -> bytes:
     """What ends the stream: the contract's closing frame, or before a restart how long to wait."""
     if reason == "ended":
-        return _fixed(route, view, found, closing=True)
+        # Who came when it was over may have been shown nothing else, and comes back until an id says not to.
+        return fixed_frame(route.closing, view, found, str(found.last_seq) if found.ended else None)
     if reason == "restart":
         return contract.wrap(view.wrap, sse.retry(random.randint(*RECONNECT_MILLISECONDS)))
     return b""
-
-
-def _opening(route: ContractRoute, view: View, found: Found, last: Event | None) -> bytes:
-    shown = contract.encode(view, last, found.external_id) if last is not None else b""
-    return _fixed(route, view, found, closing=False) + shown
-
-
-def _fixed(route: ContractRoute, view: View, found: Found, *, closing: bool) -> bytes:
-    """The contract's opening or closing frame, ready for the socket; empty if it has none."""
-    fixed = route.closing if closing else route.opening
-    if fixed is None:
-        return b""
-    now = datetime.now(UTC)
-    values = {
-        "new_id": ids.make(ids.EVENT, now, os.urandom(ids.RANDOM_BYTES)),
-        "now": envelope.rfc3339(now),
-        "stream_id": found.external_id,
-        "trace_id": None,
-    }
-    return contract.wrap(view.wrap, sse.frame(fixed.event, None, contract.fixed_data(fixed.data, values)))

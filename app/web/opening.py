@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import request
 
 from app import streams
-from app.core import contract, drafts, sse, websocket
+from app.core import contract, drafts, envelope, ids, sse, websocket
+from app.core.contract import Fixed, View
 from app.core.contract import Route as ContractRoute
-from app.core.contract import View
 from app.core.envelope import Event
 from app.core.problem import Problem, not_found
 from app.feed import Feed, prepare_socket
@@ -46,7 +48,7 @@ def open_feed(
     options: dict[str, Any],
 ) -> Feed:
     """Register the subscriber in the hub, standing at `start` and not yet joined. options: of the Feed."""
-    now = time.monotonic()
+    now = joined.hub.clock()
     terms = Terms(
         drop=route.overflow == "drop",
         overflow_frames=route.overflow_frames,
@@ -110,7 +112,36 @@ def start_of(joined: Parts, route: ContractRoute, found: Found, cursor: int | No
     start = max(cursor or 0, floor)
     if cursor is None and route.replay != "window" and not (found.ended and route.ended == "replay"):
         start = found.last_seq
-    if found.ended and route.ended_type is not None and start >= found.last_seq:
+    if found.ended and route.ended_type is not None:
         with joined.database.begin() as connection:
-            return start, streams.last_event_of_type(connection, found.id, route.ended_type)
+            last = streams.last_event_of_type(connection, found.id, route.ended_type)
+        if last is not None and (cursor or 0) < last.seq <= start:  # neither seen before nor about to be replayed
+            return start, last
     return start, None
+
+
+def has_more(joined: Parts, view: View, found: Found, after: int) -> bool:
+    """Whether this view shows anything of an ended stream behind a seq."""
+    if after >= found.last_seq:
+        return False
+    with joined.database.begin() as connection:
+        return any(view.shows(type) for type in streams.types_after(connection, found.id, after))
+
+
+def opening_of(route: ContractRoute, view: View, found: Found, last: Event | None) -> bytes:
+    """What comes before the first event: the contract's opening frame, and an event of the past to show first."""
+    shown = contract.encode(view, last, found.external_id) if last is not None else b""
+    return fixed_frame(route.opening, view, found) + shown
+
+
+def fixed_frame(fixed: Fixed | None, view: View, found: Found, id: str | None = None) -> bytes:
+    """A contract's opening or closing frame, ready for the socket; empty if it has none."""
+    if fixed is None:
+        return b""
+    now = datetime.now(UTC)
+    values = {
+        "new_id": ids.make(ids.EVENT, now, os.urandom(ids.RANDOM_BYTES)),
+        "now": envelope.rfc3339(now),
+        "stream_id": found.external_id,
+    }
+    return contract.encode_fixed(view, fixed, id, values)

@@ -48,6 +48,10 @@ def dress(response: Response, problem: Problem) -> Response:
     """The headers that go with an error, whatever form its body has."""
     if response.status_code == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="twofold"'
+    if response.status_code == 426:  # RFC 9110 section 15.5.22 and RFC 6455 section 4.4: what is spoken here instead
+        response.headers["Connection"] = "Upgrade"
+        response.headers["Upgrade"] = "websocket"
+        response.headers["Sec-WebSocket-Version"] = "13"
     if problem.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(problem.retry_after_seconds)
     return response
@@ -77,6 +81,10 @@ def _from_http(error: HTTPException) -> Response:
 
 
 def _from_surprise(error: Exception) -> Response:
+    return answer(problem_of(error))
+
+
+def problem_of(error: Exception) -> Problem:
     """What nobody foresaw, and a database that is away. The caller learns the trace id, our log the rest.
 
     The path is logged without its query, which may hold a stream token.
@@ -86,14 +94,12 @@ def _from_surprise(error: Exception) -> Response:
         isinstance(error, DBAPIError) and error.connection_invalidated
     ):
         log.warning("unavailable: %s: %s", what, str(error).splitlines()[0])
-        return answer(
-            Problem("unavailable", "The database cannot be reached; try again shortly.", retry_after_seconds=1)
-        )
+        return Problem("unavailable", "The database cannot be reached; try again shortly.", retry_after_seconds=1)
     if isinstance(error, IntegrityError):  # two changes met, and the other one won: say, the workspace was deleted
         log.warning("conflict: %s", what)
-        return answer(Problem("conflict", "Something that this depends on was changed meanwhile; read it again."))
+        return Problem("conflict", "Something that this depends on was changed meanwhile; read it again.")
     log.error("unexpected: %s", what, exc_info=error)
-    return answer(Problem("internal", "Something broke on our side; it is logged under this trace_id."))
+    return Problem("internal", "Something broke on our side; it is logged under this trace_id.")
 
 
 def _stamp(response: Response) -> Response:

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flask import Response, request
@@ -22,13 +22,13 @@ from app.core.contract import Route as ContractRoute
 from app.core.drafts import Draft
 from app.core.problem import Problem
 from app.feed import Feed
-from app.ledger import Ledger, Submission
+from app.ledger import Submission
 from app.streams import Found
 from app.web.contract_errors import Refused
 from app.web.credentials import Opener, opener
 from app.web.find import find
-from app.web.opening import check_limits, cursor_of, open_feed, start_of, types_of
-from app.web.parts import parts
+from app.web.opening import check_limits, cursor_of, fixed_frame, open_feed, opening_of, start_of, types_of
+from app.web.parts import Parts, parts
 from app.ws_inbound import Inbound, close_frame
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,11 @@ def serve_websocket(declared: Contract, route: ContractRoute, kind: str, stream_
         raise Problem("unavailable", "Live streams need the gunicorn gevent server.")
     check_limits(joined, who)
     view = contract.view(route, "ws", found.attributes, types_of(route))
-    start, _ = start_of(joined, route, found, cursor_of(route))
-    talk = _Conversation(joined.ledger, route, found, who, joined.settings.max_json_depth)
-    feed = open_feed(joined, route, view, found, who, sock, start, talk.options())
+    start, last = start_of(joined, route, found, cursor_of(route))
+    talk = _Conversation(joined, route, found, who)
+    options = talk.options(lambda: fixed_frame(route.closing, view, found))
+    options["opening"] = opening_of(route, view, found, last)
+    feed = open_feed(joined, route, view, found, who, sock, start, options)
     talk.bind(feed)
     accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
     return _Switched(_run(feed, talk), accept)
@@ -105,9 +107,10 @@ def _run(feed: Feed, talk: _Conversation) -> Iterator[bytes]:
 class _Conversation:
     """What a client says on its WebSocket, and what becomes of it."""
 
-    def __init__(self, ledger: Ledger, route: ContractRoute, found: Found, who: Opener, max_depth: int) -> None:
-        self._ledger = ledger
-        self._max_depth = max_depth
+    def __init__(self, joined: Parts, route: ContractRoute, found: Found, who: Opener) -> None:
+        self._ledger = joined.ledger
+        self._max_depth = joined.settings.max_json_depth
+        self._clock = joined.hub.clock
         self._route = route
         self._found = found
         self._who = who
@@ -117,10 +120,14 @@ class _Conversation:
         self._inbound = Inbound(self._on_text, self._reply, self._end, time.monotonic)
         self._feed: Feed | None = None
 
-    def options(self) -> dict[str, Any]:
-        """How the feed is to treat this connection."""
+    def options(self, closing: Callable[[], bytes]) -> dict[str, Any]:
+        """How the feed is to treat this connection. closing: the contract's closing frame."""
+
+        def farewell(reason: str) -> bytes:
+            return (closing() if reason == "ended" else b"") + close_frame(reason, self._inbound.peer_close)
+
         return {
-            "farewell": lambda reason: close_frame(reason, self._inbound.peer_close),
+            "farewell": farewell,
             "on_input": self._on_input,
             "linger_seconds": LINGER_SECONDS,
         }
@@ -128,7 +135,7 @@ class _Conversation:
     def bind(self, feed: Feed) -> None:
         """The connection that answers go to."""
         self._feed = feed
-        feed.subscriber.heard_at = time.monotonic()
+        feed.subscriber.heard_at = self._clock()
 
     def start(self) -> None:
         """Accept texts in a thread of its own: the event loop must not wait for a commit."""
@@ -142,7 +149,7 @@ class _Conversation:
 
     def _on_input(self, data: bytes) -> None:
         if self._feed is not None:
-            self._feed.subscriber.heard_at = time.monotonic()
+            self._feed.subscriber.heard_at = self._clock()
         self._inbound.receive(data)
 
     def _on_text(self, text: str) -> None:
