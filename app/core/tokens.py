@@ -46,7 +46,7 @@ def decode(keys: Sequence[bytes], token: str, now: float) -> Claims | None:
 
 def sign(key: bytes, audience: str, claims: Mapping[str, str | int], expires_at: int) -> str:
     """A signed token with these claims. expires_at: Unix seconds."""
-    head = f"{_b64(_json(_HEADER))}.{_b64(_json({'aud': audience, **claims, 'exp': expires_at}))}"
+    head = f"{_b64(_json(_HEADER))}.{_b64(_json({**claims, 'aud': audience, 'exp': expires_at}))}"
     return f"{head}.{_b64(_mac(key, head))}"
 
 
