@@ -24,12 +24,12 @@ from app import deliveries
 from app.core import window
 from app.core.slots import Slots, divide
 from app.core.window import Lane
+from app.db import partition_name, partitions_of, week_of
 
-# The statements below must use their indexes whatever the statistics say (they change faster than anybody can
-# analyse), and be planned once: planning for twenty partitions takes longer than running.
+# The statements below must use their indexes whatever the statistics say, which change faster than anybody can
+# analyse. Compiling them takes longer than running them.
 DATABASE_OPTIONS = (
-    "-c plan_cache_mode=force_generic_plan -c jit=off"
-    " -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c enable_hashjoin=off -c enable_mergejoin=off"
+    "-c jit=off -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 )
 
 # Endpoints that one claim looks at; the next goes on where it stopped. About 10 ms when all of them have rows due.
@@ -101,11 +101,12 @@ class Claimer:
         grants = _grants(alive, lanes, slots, fast_only)
         rates = self._limit_rates(connection, alive, grants, claim)
         if grants:
-            taken = self._take(connection, grants)
+            token = str(uuid.uuid4())
+            taken = self._take(connection, grants, token)
             counts = Counter(row.endpoint_id for row in taken)
             claim.more |= any(counts[endpoint_id] == most for endpoint_id, most in grants.items())
             _spend_rates(connection, rates, counts)
-            claim.rows = self._complete(connection, taken, lanes)
+            claim.rows = self._complete(connection, taken, token, lanes)
         return claim
 
     def _candidates(self, connection: Connection) -> tuple[list[Row[Any]], bool]:
@@ -147,24 +148,22 @@ class Claimer:
                 del grants[endpoint_id]
         return rates
 
-    def _take(self, connection: Connection, grants: dict[str, int]) -> list[Row[Any]]:
-        values = {
-            "ids": list(grants),
-            "most": list(grants.values()),
-            "lease": self._lease,
-            "token": str(uuid.uuid4()),
-            "ahead": self._ahead,
-        }
-        return list(connection.exec_driver_sql(_TAKE, values))
+    def _take(self, connection: Connection, grants: dict[str, int], token: str) -> list[Row[Any]]:
+        """Lock the rows that are due and lease them."""
+        wanted = {"ids": list(grants), "most": list(grants.values()), "ahead": self._ahead}
+        taken = list(connection.exec_driver_sql(_PICK, wanted))
+        for partition, ids in partitions_of("deliveries", ((row.id, row.created_at) for row in taken)).items():
+            lease = {"ids": ids, "lease": self._lease, "token": token, "ahead": self._ahead}
+            connection.exec_driver_sql(_LEASE.format(partition=partition), lease)
+        return taken
 
-    def _complete(self, connection: Connection, taken: Sequence[Row[Any]], lanes: dict[str, Lane]) -> list[Claimed]:
+    def _complete(
+        self, connection: Connection, taken: Sequence[Row[Any]], token: str, lanes: dict[str, Lane]
+    ) -> list[Claimed]:
         """Add what is needed to send; end the rows that cannot be sent any more."""
         if not taken:
             return []
-        events = {(row.event_id, row.event_created_at) for row in taken}
-        ids, created = zip(*events, strict=True)
-        span = {"ids": list(ids), "created": list(created), "first": min(created), "last": max(created)}
-        bodies = {row.id: row.body for row in connection.exec_driver_sql(_BODIES, span)}
+        bodies = _bodies(connection, {(row.event_id, row.event_created_at) for row in taken}, taken[0].now)
         endpoint_ids = {"ids": sorted({row.endpoint_id for row in taken})}
         targets = {
             row.id: Target(row.url, row.sealed_headers, row.secrets)
@@ -173,12 +172,12 @@ class Claimer:
         claimed: list[Claimed] = []
         hopeless: list[tuple[Row[Any], str]] = []
         for row in taken:
-            if row.claims - row.attempt_count > MOST_LOST_CLAIMS:
+            if row.claims - row.attempt_count >= MOST_LOST_CLAIMS:
                 hopeless.append((row, deliveries.WORKER_CRASH))
             elif row.event_id not in bodies:
                 hopeless.append((row, deliveries.EVENT_EXPIRED))
             elif target := targets.get(row.endpoint_id):  # else deleted this moment: cancelled when the lease ends
-                claimed.append(_claimed(row, lanes[row.endpoint_id], target, bodies[row.event_id]))
+                claimed.append(_claimed(row, token, lanes[row.endpoint_id], target, bodies[row.event_id]))
         _fail(connection, hopeless)
         return claimed
 
@@ -223,14 +222,26 @@ def _spend_rates(connection: Connection, rates: dict[str, _Rate], counts: Counte
         connection.exec_driver_sql(_SPEND_RATES, {"ids": list(spent), "tats": list(spent.values())})
 
 
-def _claimed(row: Row[Any], lane: Lane, target: Target, body: bytes) -> Claimed:
+def _bodies(connection: Connection, events: set[tuple[str, datetime]], now: datetime) -> dict[str, bytes]:
+    """The envelopes of some events; those past retention are missing, perhaps with their whole partition."""
+    found: dict[str, bytes] = {}
+    surely_there = partition_name("events", week_of(now - timedelta(days=1)))  # nothing is kept for less than a day
+    for partition, ids in partitions_of("events", events).items():
+        if partition < surely_there and not connection.exec_driver_sql(_EXISTS, {"name": partition}).scalar():
+            continue
+        rows = connection.exec_driver_sql(_BODIES.format(partition=partition), {"ids": ids})
+        found.update((row.id, row.body) for row in rows)
+    return found
+
+
+def _claimed(row: Row[Any], token: str, lane: Lane, target: Target, body: bytes) -> Claimed:
     return Claimed(
         id=row.id,
         created_at=row.created_at,
         workspace_id=row.workspace_id,
         endpoint_id=row.endpoint_id,
         event_id=row.event_id,
-        lease_token=row.lease_token,
+        lease_token=token,
         lane=lane,
         claimed_at=row.now,
         target=target,
@@ -277,27 +288,22 @@ UPDATE endpoints SET rate_tat = spent.tat
 FROM unnest(%(ids)s::text[], %(tats)s::float8[]) AS spent (id, tat) WHERE endpoints.id = spent.id
 """
 
-# MATERIALIZED: the rows are picked once. A plan that ran the inner part again would lock more than the limits allow.
-_TAKE = f"""
-WITH picked AS MATERIALIZED (
-  SELECT due.id, due.created_at
-  FROM unnest(%(ids)s::text[], %(most)s::int[]) AS granted (endpoint_id, most) CROSS JOIN LATERAL (
-    SELECT id, created_at FROM deliveries WHERE {_DUE} AND endpoint_id = granted.endpoint_id
-    ORDER BY due_at LIMIT granted.most FOR UPDATE SKIP LOCKED
-  ) AS due
-)
-UPDATE deliveries AS d
-SET due_at = {_NOW} + %(lease)s::interval, lease_token = %(token)s::uuid, claims = claims + 1
-FROM picked WHERE d.id = picked.id AND d.created_at = picked.created_at
-RETURNING d.id, d.created_at, d.workspace_id, d.endpoint_id, d.event_id, d.event_created_at, d.attempt_count, d.claims,
-  d.lease_token::text AS lease_token, {_NOW} AS now
+_PICK = f"""
+SELECT due.*, {_NOW} AS now
+FROM unnest(%(ids)s::text[], %(most)s::int[]) AS granted (endpoint_id, most) CROSS JOIN LATERAL (
+  SELECT id, created_at, workspace_id, endpoint_id, event_id, event_created_at, attempt_count, claims
+  FROM deliveries WHERE {_DUE} AND endpoint_id = granted.endpoint_id
+  ORDER BY due_at LIMIT granted.most FOR UPDATE SKIP LOCKED
+) AS due
 """
 
-_BODIES = """
-SELECT e.id, e.body FROM unnest(%(ids)s::text[], %(created)s::timestamptz[]) AS wanted (id, created_at)
-JOIN events e ON e.id = wanted.id AND e.created_at = wanted.created_at
-WHERE e.created_at BETWEEN %(first)s::timestamptz AND %(last)s::timestamptz
+_LEASE = f"""
+UPDATE {{partition}} SET due_at = {_NOW} + %(lease)s::interval, lease_token = %(token)s::uuid, claims = claims + 1
+WHERE id = ANY (%(ids)s::text[])
 """
+
+_EXISTS = "SELECT to_regclass(%(name)s) IS NOT NULL"
+_BODIES = "SELECT id, body FROM {partition} WHERE id = ANY (%(ids)s::text[])"
 
 _TARGETS = """
 SELECT e.id, e.url, e.sealed_headers, ARRAY(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.orm import Session
@@ -84,6 +84,22 @@ def week_of(moment: datetime) -> datetime:
 def partition_name(table: str, week: datetime) -> str:
     """The partition of `table` that begins at `week`, such as events_p20261116."""
     return f"{table}_p{week:%Y%m%d}"
+
+
+def partitions_of(table: str, keys: Iterable[tuple[str, datetime]]) -> dict[str, list[str]]:
+    """Rows, given as (id, created_at), by the partition that holds them: partition name -> ids in order.
+
+    A statement on the partition itself is planned and run in a fraction of the time of one on its parent, which opens
+    all of them.
+    """
+    found: dict[str, list[str]] = {}
+    days: dict[date, list[str]] = {}  # there are few, and working out a week costs more than looking up a day
+    for id, created_at in sorted(keys):
+        day = created_at.astimezone(UTC).date()
+        if day not in days:
+            days[day] = found.setdefault(partition_name(table, week_of(created_at)), [])
+        days[day].append(id)
+    return found
 
 
 def make_partitions(connection: Connection, now: datetime, weeks_ahead: int = WEEKS_AHEAD) -> list[str]:
