@@ -132,26 +132,36 @@ def _explain(file: Path, text: str, complaints: Iterable[tuple[str, str]]) -> st
 
 def line_of(lines: list[str], place: str) -> int:
     """The line (from 1) on which a place such as routes[1].frame.data stands, or the nearest table above it."""
-    at = 0
+    at, end, path = 0, len(lines), ""
     for name, index in re.findall(r"(\w[\w-]*)(?:\[(\d+)\])?", place):
-        found = _find(lines, at, name, int(index) if index else None)
+        path = f"{path}.{name}" if path else name
+        found = _header(lines, at, end, path, int(index or 0))
+        if found is None:
+            found = _key(lines, at, end, name)
         if found is None:
             break
         at = found
+        below = re.compile(rf"\s*\[\[?\s*{re.escape(path)}\.")
+        end = next((n for n in range(at + 1, end) if _HEADER.match(lines[n]) and not below.match(lines[n])), end)
     return at + 1
 
 
-def _find(lines: list[str], start: int, name: str, index: int | None) -> int | None:
-    header = re.compile(rf"\s*\[\[?\s*([\w-]+\.)*{re.escape(name)}\s*\]")
-    matching = [number for number, line in enumerate(lines) if number >= start and header.match(line)]
-    if index is not None and matching:
-        return matching[index] if index < len(matching) else None
-    if matching and index is None:
-        return matching[0]
+_HEADER = re.compile(r"\s*\[")
+
+
+def _header(lines: list[str], start: int, end: int, path: str, index: int) -> int | None:
+    """The line of [path], or of the [[path]] with this index."""
+    header = re.compile(rf"\s*\[\[?\s*{re.escape(path)}\s*\]")
+    matching = [number for number in range(start, end) if header.match(lines[number])]
+    return matching[index] if index < len(matching) else None
+
+
+def _key(lines: list[str], start: int, end: int, name: str) -> int | None:
+    """The line on which this key is set in the table that begins at `start`."""
     key = re.compile(rf'(^|[\s{{,])"?{re.escape(name)}"?\s*=')
-    for number in range(start, len(lines)):
-        if number > start and re.match(r"\s*\[", lines[number]):
-            return None  # the next table begins: the key is missing in this one
+    for number in range(start, end):
+        if number > start and _HEADER.match(lines[number]):
+            return None
         if key.search(lines[number]):
             return number
     return None

@@ -19,6 +19,7 @@ class Table:
         self.complaints = complaints
         self._value: dict[str, Any] = value if isinstance(value, dict) else {}
         self._read: set[str] = set()
+        self._asked: set[str] = set()
         if not isinstance(value, dict):
             self.wrong("", f"must be a table, not {value!r}")
 
@@ -29,6 +30,7 @@ class Table:
 
     def has(self, name: str) -> bool:
         """Whether the key is given."""
+        self._asked.add(name)
         return name in self._value
 
     def get(self, name: str, kind: type[T], default: T | None = None) -> T:
@@ -86,7 +88,7 @@ class Table:
         """Complain of every key that nobody asked for."""
         for name in self._value:
             if name not in self._read:
-                self.wrong(name, f"is not known here{nearest(name, self._read)}")
+                self.wrong(name, f"is not known here{nearest(name, self._read | self._asked)}")
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
