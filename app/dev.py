@@ -246,11 +246,11 @@ Watch webhooks arrive, in another terminal:
   .venv/bin/twofold listen --port 9000
 
 Then try, one after the other (the last one stays open and shows events as they come):
-  curl -s {base_url}/v1/endpoints {auth} {json_type} -d '{{"url":"http://127.0.0.1:9000/"}}'
-  curl -s {base_url}/v1/events {auth} {json_type} -d '{event}'
-  curl -s '{base_url}/v1/deliveries?limit=5' {auth}
-  curl -s {base_url}/readyz {base_url}/metrics
-  curl -sN '{base_url}/v1/streams/call/call_1/live?after_seq=0' {auth}
+  curl -sS -w '\\n' {base_url}/v1/endpoints {auth} {json_type} -d '{{"url":"http://127.0.0.1:9000/"}}'
+  curl -sS -w '\\n' {base_url}/v1/events {auth} {json_type} -d '{event}'
+  curl -sS -w '\\n' '{base_url}/v1/deliveries?limit=5' {auth}
+  curl -sS -w '\\n' {base_url}/readyz {base_url}/metrics
+  curl -sSN '{base_url}/v1/streams/call/call_1/live?after_seq=0' {auth}
 """
 
 
