@@ -46,6 +46,9 @@ def decode(fields: dict[bytes, bytes]) -> Announcement:
     stream, seq, body = int(fields[b"s"]), int(fields[b"q"]), fields.get(b"b")
     event = None
     if body is not None:
+        # Subscribers are sent these bytes as they are: they must at least look like an envelope of this event.
+        if not body.startswith(b'{"id":"%b",' % fields[b"i"]) or b',"data":{' not in body or body[-2:] != b"}}":
+            raise ValueError("the body is no envelope")
         event = Event(fields[b"i"].decode(), seq, fields[b"t"].decode(), fields[b"a"].decode(), body)
     return Announcement(stream, seq, event, b"e" in fields)
 
@@ -105,6 +108,9 @@ class Announcer:
                 if not away:
                     log.warning("bus: Redis does not answer (%s); streams are read from PostgreSQL meanwhile", error)
                 away = True
+            except Exception:  # nobody would start this thread again
+                self.lost += len(batch)
+                log.exception("bus: announcements were not sent")
             if due:
                 self._wake()
 
@@ -184,9 +190,12 @@ class BusReader:
                 away = True
                 threading.Event().wait(RETRY_SECONDS)
                 continue
-            announcements = self._decode(answer)
-            if announcements:
-                self._on_batch(announcements)
+            try:
+                if announcements := self._decode(answer):
+                    self._on_batch(announcements)
+            except Exception as error:  # PostgreSQL away, say: the poll makes up for it, and the next read must come
+                text = str(error).partition("\n")[0]
+                log.warning("bus: announcements were not taken: %s: %s", type(error).__name__, text)
 
     def _read(self, client: redis.Redis) -> Any:
         with self._lock:

@@ -7,6 +7,7 @@ subscriber has not seen yet, drains what the socket would not take, and notices 
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from app.core import contract
 from app.core.envelope import Event
 from app.hub import Hub, LiveStream
 from app.subscriber import Subscriber
+
+log = logging.getLogger(__name__)
 
 READ, WRITE = 1, 2  # libev's event bits
 # What the kernel may hold for one connection (it doubles the figure). Unbounded it hides megabytes, and a
@@ -95,7 +98,9 @@ class Feed:
             subscriber.outbox.append((0, self._opening))
         try:
             self._serve(writer)
-            return not subscriber.gone
+        except Exception as error:  # PostgreSQL away in the middle of a replay, say: the client comes back and resumes
+            log.warning("a live connection was cut: %s: %s", type(error).__name__, str(error).partition("\n")[0])
+            subscriber.fail()
         finally:
             reader.stop()
             reader.close()
@@ -104,6 +109,7 @@ class Feed:
             self.close()
             if subscriber.gone:
                 self._cut()
+        return not subscriber.gone
 
     def close(self) -> None:
         """Leave the hub. Done by run() too; for a response that was never begun."""

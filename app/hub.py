@@ -18,7 +18,7 @@ from typing import Protocol
 from app.core import contract
 from app.core.contract import View
 from app.core.envelope import Announcement, Event
-from app.subscriber import Subscriber
+from app.subscriber import Frames, Subscriber
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,14 @@ class LiveStream:
         return [event for event in self.ring if event.seq > after]
 
 
+class Full(Exception):
+    """As many connections are open as there may be. name: in which of the hub's counts."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("there are as many connections as there may be")
+        self.name = name
+
+
 class Hub:
     """All live streams of one process.
 
@@ -119,14 +127,27 @@ class Hub:
 
     # --- who watches what -------------------------------------------------------------------------------------
 
-    def attach(self, stream: int, external_id: str, subscriber: Subscriber) -> LiveStream:
+    def attach(
+        self,
+        stream: int,
+        external_id: str,
+        subscriber: Subscriber,
+        *,
+        seq: int = 0,
+        most: Mapping[str, int] | None = None,
+    ) -> LiveStream:
         """Register a subscriber, not yet joined, and make sure that its stream is followed from here on.
 
-        Raises LookupError if the stream has gone, ConnectionError if its head cannot be read now.
+        seq: the stream is known to have come so far, so it is read at least up to there. most: limits of `open`,
+        held against other connections that open at this moment. Raises Full, LookupError if the stream has gone,
+        ConnectionError if its head cannot be read now.
         """
         if self._stopping:
             subscriber.close("restart")  # let in by a connection that was kept alive: it is to come back elsewhere
         with self._lock:
+            for name, number in (most or {}).items():
+                if self.open[name] >= number:
+                    raise Full(name)
             live = self._streams.get(stream)
             if first := live is None:
                 live = self._streams[stream] = LiveStream(stream, external_id)
@@ -138,6 +159,7 @@ class Hub:
                 self._open(live)
             elif not live.ready.wait(timeout=10) or live.last_seq < 0:
                 raise ConnectionError("the stream's head could not be read")
+            self._reach(live, seq)
         except BaseException:
             self.detach(live, subscriber)
             raise
@@ -178,7 +200,7 @@ class Hub:
         subscriber.joined = True
         return True
 
-    def reach(self, live: LiveStream, seq: int) -> None:
+    def _reach(self, live: LiveStream, seq: int) -> None:
         """Read on until the stream stands at `seq` or later: a subscriber knows of events that the bus has not told."""
         if live.last_seq < seq:
             live.target = max(live.target, seq)
@@ -206,8 +228,11 @@ class Hub:
         behind: list[LiveStream] = []
         for stream, group in by_stream.items():
             live = self._streams.get(stream)
-            if live is not None and not self._take(live, group):
-                behind.append(live)
+            try:
+                if live is not None and not self._take(live, group):
+                    behind.append(live)
+            except Exception:  # one stream's trouble is not its neighbours'; the poll reads it from SQL
+                log.exception("hub: what the bus told of stream %s could not be handed on", stream)
         if behind:
             self.holes += len(behind)
             self.fill(behind)
@@ -233,7 +258,10 @@ class Hub:
             pages = self._log.events_after({stream: live.last_seq for stream, live in behind.items()})
             for stream, live in list(behind.items()):
                 before = live.last_seq
-                self.extend(live, pages.get(stream, []))
+                try:
+                    self.extend(live, pages.get(stream, []))
+                except Exception:
+                    log.exception("hub: events of stream %s could not be handed on", stream)
                 if live.last_seq >= live.target or live.last_seq == before:
                     del behind[stream]
 
@@ -243,18 +271,18 @@ class Hub:
         for event in events:
             if event.seq == live.last_seq + len(fresh) + 1:
                 fresh.append(event)
-                live.remember(event)
         if fresh:
-            for view, group in list(live.joined.items()):
-                self._fan_out(live, view, group, fresh)
+            # All is encoded before anything is written: what cannot be encoded leaves everybody where they were.
+            ready = [(group, _frames(live, view, fresh)) for view, group in live.joined.items()]
             live.last_seq = fresh[-1].seq
+            for event in fresh:
+                live.remember(event)
+            for group, frames in ready:
+                self._fan_out(live, group, frames)
         for subscriber in live.subscribers if live.ended else ():
             subscriber.attention.set()
 
-    def _fan_out(self, live: LiveStream, view: View, group: set[Subscriber], events: Sequence[Event]) -> None:
-        frames = [
-            (event.seq, contract.encode(view, event, live.external_id)) for event in events if view.shows(event.type)
-        ]
+    def _fan_out(self, live: LiveStream, group: set[Subscriber], frames: Frames) -> None:
         if not frames:
             return
         together = frames[0][1] if len(frames) == 1 else b"".join(data for _, data in frames)
@@ -339,6 +367,11 @@ class Hub:
                 thread = threading.Thread(target=_repeat, args=(name, seconds, step), name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
+
+
+def _frames(live: LiveStream, view: View, events: Sequence[Event]) -> Frames:
+    """What a view shows of these events, ready for the socket."""
+    return [(event.seq, contract.encode(view, event, live.external_id)) for event in events if view.shows(event.type)]
 
 
 def _repeat(name: str, seconds: float, step: Callable[[], None]) -> None:

@@ -104,6 +104,14 @@ class Subscriber:
             return True
         return self._keep(*_unsent(frames, sent))
 
+    def say(self, data: bytes) -> None:
+        """Send a whole frame that is no event, such as the answer to a ping; let go when the queue is full."""
+        if self.outbox or self.gone:
+            if len(self.outbox) < self._terms.overflow_frames:
+                self._keep([(0, data)])
+        else:
+            self.write([(0, data)], data)
+
     def flush(self, now: float) -> bool:
         """Send what is waiting, as far as the socket takes it; True when nothing is left."""
         while self.outbox and not self.gone:

@@ -17,6 +17,7 @@ from app.core.contract import Route as ContractRoute
 from app.core.envelope import Event
 from app.core.problem import Problem, not_found
 from app.feed import Feed, prepare_socket
+from app.hub import Full
 from app.streams import Found
 from app.subscriber import Subscriber, Terms
 from app.web.credentials import Opener
@@ -27,14 +28,24 @@ _CURSOR = re.compile(r"[0-9]{1,18}")
 
 def check_limits(joined: Parts, who: Opener) -> None:
     """Raises Problem too_many when the process, the workspace or the key has its fill of connections."""
-    settings, counts = joined.settings, joined.hub.open
-    for name, most, what in (
-        ("", settings.max_subscribers, "This server"),
-        (who.workspace_id, settings.max_subscribers_per_workspace, "The workspace"),
-        (who.key_id, settings.max_subscribers_per_key, "The key"),
-    ):
-        if counts[name] >= most:
-            raise Problem("too_many", f"{what} has {most} live connections, the most there may be; close some first.")
+    for name, (most, _) in _limits(joined, who).items():
+        if joined.hub.open[name] >= most:
+            raise _too_many(joined, who, name)
+
+
+def _limits(joined: Parts, who: Opener) -> dict[str, tuple[int, str]]:
+    """Name in the hub's counts -> (most, whose connections they are)."""
+    settings = joined.settings
+    return {
+        "": (settings.max_subscribers, "This server"),
+        who.workspace_id: (settings.max_subscribers_per_workspace, "The workspace"),
+        who.key_id: (settings.max_subscribers_per_key, "The key"),
+    }
+
+
+def _too_many(joined: Parts, who: Opener, name: str) -> Problem:
+    most, what = _limits(joined, who)[name]
+    return Problem("too_many", f"{what} has {most} live connections, the most there may be; close some first.")
 
 
 def open_feed(
@@ -61,13 +72,15 @@ def open_feed(
     )
     raw = prepare_socket(sock)
     subscriber = Subscriber(raw, view, terms, now)
+    most = {name: number for name, (number, _) in _limits(joined, who).items()}
     try:
-        live = joined.hub.attach(found.id, found.external_id, subscriber)
+        live = joined.hub.attach(found.id, found.external_id, subscriber, seq=found.last_seq, most=most)
+    except Full as full:
+        raise _too_many(joined, who, full.name) from None
     except LookupError:
         raise not_found("stream") from None
     except ConnectionError as error:
         raise Problem("unavailable", f"Not available right now: {error}; try again.", retry_after_seconds=1) from None
-    joined.hub.reach(live, found.last_seq)
     subscriber.cursor = min(start, live.last_seq)
     return Feed(joined.hub, live, subscriber, raw, **options)
 
@@ -82,7 +95,7 @@ def types_of(route: ContractRoute) -> tuple[str, ...] | None:
     given = ",".join(request.args.getlist("types")) if "types" in route.options else ""
     if not given:
         return None
-    patterns = tuple(sorted({part.strip() for part in given.split(",") if part.strip()}))
+    patterns = tuple(sorted({part.strip() for part in given.split(",") if part.strip()})) or ("*",)
     for pattern in patterns:
         if pattern != "*" and not drafts.TYPE.fullmatch(pattern.removesuffix(".*")):
             raise Problem("invalid", f"types: {pattern!r} is neither a type, nor a prefix such as call.*, nor *.")
@@ -94,7 +107,7 @@ def cursor_of(route: ContractRoute) -> int | None:
     if route.replay == "none":
         return None
     name, given = "Last-Event-ID", request.headers.get("Last-Event-ID")
-    if given is None and "after_seq" in route.options:
+    if not given and "after_seq" in route.options:
         name, given = "after_seq", request.args.get("after_seq")
     if not given:
         return None

@@ -204,7 +204,7 @@ class _Conversation:
 
     def _reply(self, frame: bytes) -> None:
         if self._feed is not None:
-            self._feed.subscriber.write([(0, frame)], frame)
+            self._feed.subscriber.say(frame)
 
     def _end(self, reason: str) -> None:
         if self._feed is not None and self._feed.lingering:
