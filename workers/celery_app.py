@@ -40,7 +40,7 @@ app.conf.update(
     task_default_queue=QUEUE,
     task_ignore_result=True,
     task_publish_retry=False,  # whoever publishes has committed; the pulse makes up for a lost wake-up
-    worker_cancel_long_running_tasks_on_connection_loss=False,  # a drain needs no Redis
+    worker_cancel_long_running_tasks_on_connection_loss=True,  # concerns late acknowledgement only; False warns
     worker_consumer="workers.consumer:Consumer",
     worker_enable_prefetch_count_reduction=False,  # every task is acknowledged early: none is counted twice
     worker_prefetch_multiplier=1,

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from urllib.parse import urlsplit
-
-import psycopg
 import pytest
 
 from app import claims
@@ -14,6 +9,7 @@ from app.drain import Drain
 from app.embedded import EmbeddedPostgres
 from app.workspaces import delete_workspace
 from tests.app.scripted_server import OK, ScriptedServer, answering
+from tests.workers.outages import no_connections
 from tests.workers.world import World
 
 NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
@@ -127,17 +123,6 @@ def test_a_workspace_deleted_during_the_attempt_leaves_nothing_behind(world: Wor
             delete_workspace(session, world.workspace_id)
         finish(drain)
     assert world.attempts() == []
-
-
-@contextmanager
-def no_connections(postgres: EmbeddedPostgres, database_url: str) -> Iterator[None]:
-    """A database that cuts every connection and takes no new one."""
-    name = urlsplit(database_url).path[1:]
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-        yield
-        connection.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
 
 
 def test_a_cut_connection_ends_the_run_with_a_line_and_loses_no_outcome(

@@ -1,0 +1,155 @@
+"""Rings are coalesced, best effort, and safe in every kind of process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from app.embedded import EmbeddedRedis
+from app.wake import KEY, MAX_WAITING, PAUSE_SECONDS, Wake, broker_url
+from tests.processes import ROOT, free_port
+
+
+@pytest.fixture
+def wake(redis_url: str) -> Iterator[Wake]:
+    found = Wake(redis_url)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as found:
+        yield found
+
+
+def test_a_ring_sends_one_message_that_celery_understands(wake: Wake, client: redis.Redis) -> None:
+    assert wake.ring()
+    message = json.loads(client.lindex("deliver", 0))
+    assert message["headers"]["task"] == "deliver"
+    assert message["headers"]["ignore_result"] is True
+    assert message["headers"]["eta"] is None
+    assert message["content-type"] == "application/json"
+
+
+def test_rings_are_one_until_a_drain_answers(wake: Wake, client: redis.Redis) -> None:
+    for _ in range(5):
+        assert wake.ring()
+    assert client.llen("deliver") == 1
+    wake.answered()
+    wake.ring()
+    assert client.llen("deliver") == 2
+
+
+def test_a_lost_message_hides_rings_for_a_second_only(wake: Wake, client: redis.Redis) -> None:
+    wake.ring()
+    assert 0 < client.pttl(KEY) <= 1000
+
+
+def test_wakes_that_nobody_takes_do_not_pile_up(wake: Wake, client: redis.Redis) -> None:
+    for _ in range(MAX_WAITING + 10):
+        wake.ring()
+        wake.answered()
+    assert client.llen("deliver") == MAX_WAITING
+
+
+def test_without_redis_a_ring_says_no_at_once_and_is_counted() -> None:
+    now = [100.0]
+    wake = Wake(f"redis://127.0.0.1:{free_port()}/0", clock=lambda: now[0])
+    started = time.monotonic()
+    assert not wake.ring()
+    assert not wake.ring()
+    assert not wake.answered()
+    assert time.monotonic() - started < 1
+    assert wake.failures == 3
+
+
+def test_with_a_frozen_redis_one_ring_waits_and_the_next_ones_do_not(engine_directory: Path) -> None:
+    engine = EmbeddedRedis(engine_directory / "frozen")
+    engine.start()
+    wake = Wake(engine.url)
+    try:
+        assert wake.ring()
+        with redis.Redis.from_url(engine.url) as client:
+            pid = int(client.info("server")["process_id"])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            assert not wake.ring()
+            assert time.monotonic() - started < 5
+            started = time.monotonic()
+            assert not any(wake.ring() for _ in range(100))
+            assert time.monotonic() - started < 0.5
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wake._quiet_until -= PAUSE_SECONDS
+        assert wake.ring()
+    finally:
+        wake.close()
+        engine.stop()
+
+
+def test_a_ring_after_the_server_closed_the_connection_is_no_failure(wake: Wake, client: redis.Redis) -> None:
+    wake.ring()
+    wake.answered()
+    client.client_kill_filter(_type="normal", skipme=True)
+    assert wake.ring()
+    assert wake.failures == 0
+
+
+def test_flushall_costs_no_ring(wake: Wake, client: redis.Redis) -> None:
+    for _ in range(5):
+        assert wake.ring()
+        client.flushall()
+    assert wake.ring()
+    assert client.llen("deliver") == 1
+
+
+def test_parent_and_child_of_a_fork_do_not_share_a_connection(wake: Wake, client: redis.Redis) -> None:
+    wake.ring()
+    child = os.fork()
+    if child == 0:
+        done = all(wake.answered() and wake.ring() for _ in range(5))
+        os._exit(0 if done else 1)
+    for _ in range(5):
+        assert wake.answered()
+        assert wake.ring()
+    assert os.waitpid(child, 0)[1] == 0
+    assert client.llen("deliver") >= 2
+
+
+def test_it_works_for_many_greenlets_under_gevent(redis_url: str, client: redis.Redis) -> None:
+    program = f"""
+from gevent import monkey; monkey.patch_all()
+import gevent
+from app.wake import Wake
+wake = Wake({redis_url!r})
+done = gevent.joinall([gevent.spawn(wake.ring) for _ in range(200)], timeout=10)
+assert all(one.value for one in done), wake.failures
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert client.llen("deliver") == 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "kombus"),
+    [
+        ("redis://:pw@host:1/2", "redis://:pw@host:1/2"),
+        ("unix:///run/redis.sock?db=3", "redis+socket:///run/redis.sock?virtual_host=3"),
+        ("unix://u:pw@/run/redis.sock", "redis+socket://u:pw@/run/redis.sock?virtual_host=0"),
+        ("rediss://host/0", "rediss://host/0?ssl_cert_reqs=CERT_REQUIRED"),
+        ("rediss://host/0?ssl_cert_reqs=none", "rediss://host/0?ssl_cert_reqs=none"),
+    ],
+)
+def test_redis_urls_are_understood_by_celery_too(ours: str, kombus: str) -> None:
+    assert broker_url(ours) == kombus
