@@ -231,6 +231,10 @@ class EmbeddedPostgres(EmbeddedServer):
         fresh.rename(self._data)
 
     def _spawn(self, output: int) -> subprocess.Popen[bytes]:
+        if self._server_of_pid_file() is None:
+            # Pids begin anew after a reboot or in a new container, and a dead child may not have been waited for yet:
+            # PostgreSQL would take either for a running server.
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
         options = {**self._options, "port": str(self._state["port"])}
         command = [str(_postgres_bin() / "postgres"), "-D", str(self._data)]
         for name, value in options.items():
@@ -260,17 +264,16 @@ class EmbeddedPostgres(EmbeddedServer):
         return bool(re.search(r"pre-existing shared memory block|is another postmaster", self.log_tail(4), re.I))
 
     def _leftovers(self) -> list[psutil.Process]:
-        """Also the one of PostgreSQL's own pid file, if that pid is still a server on our data."""
-        found = super()._leftovers()
-        pid_file = self._data / "postmaster.pid"
+        """Also the one of PostgreSQL's own pid file, if that is still a server on our data."""
+        found, server = super()._leftovers(), self._server_of_pid_file()
+        return [*found, server] if server and server not in found else found
+
+    def _server_of_pid_file(self) -> psutil.Process | None:
         with suppress(OSError, ValueError, psutil.Error):
-            process = psutil.Process(int(pid_file.read_text().split("\n")[0]))
-            if str(self._data) in process.cmdline():
-                return found if process in found else [*found, process]
-            # Pids begin anew after a reboot or in a new container: this one is by now somebody else's, and PostgreSQL
-            # would take it for a running server of the same user.
-            pid_file.unlink()
-        return found
+            process = psutil.Process(int((self._data / "postmaster.pid").read_text().split("\n")[0]))
+            if process.status() != psutil.STATUS_ZOMBIE and str(self._data) in process.cmdline():
+                return process
+        return None
 
 
 class EmbeddedRedis(EmbeddedServer):

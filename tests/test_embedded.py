@@ -111,7 +111,10 @@ def test_committed_data_survive_a_kill_of_the_server(directory: Path) -> None:
     engine.start()
     with psycopg.connect(engine.url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
-    os.kill(pid_of(engine), signal.SIGKILL)
+    killed = psutil.Process(pid_of(engine))
+    killed.kill()
+    # Dead, but not waited for: its pid still exists.
+    eventually(lambda: killed.status() == psutil.STATUS_ZOMBIE)
     following = EmbeddedPostgres(directory)
     following.start()
     with psycopg.connect(following.url) as connection:
