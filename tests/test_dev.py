@@ -155,6 +155,22 @@ def test_ctrl_c_ends_everything_and_the_next_run_finds_its_data(start: Callable[
         assert following[name] == before[name]
 
 
+def test_a_second_ctrl_c_does_not_wait_for_what_hangs(start: Callable[..., Run]) -> None:
+    run = start()
+    os.kill(run.ready()["pids"]["worker"], signal.SIGSTOP)
+    run.process.send_signal(signal.SIGINT)
+    eventually(lambda: "Stopping." in run.text(), about=run.text)
+    assert run.process.poll() is None
+
+    def interrupted() -> bool:
+        run.process.send_signal(signal.SIGINT)
+        return run.process.poll() is not None
+
+    # Two within half a second count as one: a Ctrl-C may arrive twice.
+    eventually(interrupted, 15, about=run.text, poll_seconds=0.6)
+    assert run.remains() == []
+
+
 def test_a_killed_run_leaves_nothing_that_blocks_the_next(start: Callable[..., Run]) -> None:
     run = start()
     run.ready()
