@@ -23,6 +23,8 @@ __all__ = ["Request", "Result", "Sender"]
 
 # Connections and idle handles kept: as many as a drain has transfers in flight.
 MAX_CONNECTIONS = 512
+# Receivers that are known to speak HTTP/2; who is forgotten is learned again by the next answer.
+MAX_HTTP2_KNOWN = 4096
 
 
 class Sender:
@@ -46,6 +48,7 @@ class Sender:
         self._active: dict[Any, Transfer] = {}  # by easy handle
         self._idle: list[Transfer] = []
         self._unsendable: list[Result] = []
+        self._http2: set[str] = set()
         self._waiter = _Waiter()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, MAX_CONNECTIONS)
@@ -67,7 +70,7 @@ class Sender:
             raise RuntimeError("a Sender belongs to the process that made it: make another one after a fork")
         transfer = self._idle.pop() if self._idle else self._new_transfer()
         try:
-            transfer.prepare(request)
+            transfer.prepare(request, wait_for_connection=_origin(request.url) in self._http2)
             self._multi.add_handle(transfer.curl)
         except (pycurl.error, ValueError, TypeError) as error:
             transfer.curl.close()
@@ -111,6 +114,7 @@ class Sender:
 
     def _finish(self, curl: Any, code: int, message: str) -> Result:
         transfer = self._active.pop(curl)
+        self._learn(transfer)
         result = transfer.result(code, message)
         self._multi.remove_handle(curl)
         transfer.forget()
@@ -120,6 +124,19 @@ class Sender:
             curl.close()
         return result
 
+    def _learn(self, transfer: Transfer) -> None:
+        """Remember which receivers speak HTTP/2. Their requests then wait for a connection that is being opened rather
+        than open one each: 200 POSTs at once cost 0.1 ms of CPU each and not 1 ms. For any other receiver they would
+        wait for the answer to the first request, which may never come."""
+        version = transfer.curl.getinfo(pycurl.INFO_HTTP_VERSION)
+        origin = _origin(transfer.url)
+        if version == pycurl.CURL_HTTP_VERSION_2_0:
+            if len(self._http2) >= MAX_HTTP2_KNOWN:
+                self._http2.clear()
+            self._http2.add(origin)
+        elif version:
+            self._http2.discard(origin)
+
     def _new_transfer(self) -> Transfer:
         transfer = Transfer(self._allow)
         setopt = transfer.curl.setopt
@@ -127,6 +144,10 @@ class Sender:
         setopt(pycurl.CONNECTTIMEOUT_MS, round(self._connect_seconds * 1000))
         setopt(pycurl.CAINFO, self._ca_file)
         return transfer
+
+
+def _origin(url: str) -> str:
+    return "/".join(url.split("/", 3)[:3])
 
 
 class _Waiter:

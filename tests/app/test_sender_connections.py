@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from ipaddress import ip_network
+from pathlib import Path
 from socket import socket
 
 import pytest
 
 from app.sender import Request, Result, Sender
 from tests.app.scripted_server import OK, ScriptedServer, Seen, answering, then_stall
+from tests.app.test_sender_guard import LOOPBACK_IP, certificate
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
@@ -140,3 +142,22 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced(sender: Sende
             [result] = post(sender, Request(number, server.url, (), b"{}"))
             assert result.outcome == "success"
     assert server.connections >= 20
+
+
+@pytest.mark.parametrize("protocols", [None, ["http/1.1"]], ids=["without TLS", "TLS"])
+def test_requests_to_a_new_receiver_do_not_wait_for_its_first_answer(
+    protocols: list[str] | None, tmp_path: Path
+) -> None:
+    ca_file, context = None, None
+    if protocols:
+        ca_file, context = certificate(tmp_path, LOOPBACK_IP)
+        context.set_alpn_protocols(protocols)
+    sender = Sender(LOOPBACK, ca_file=ca_file)
+    with ScriptedServer(then_stall(b""), tls=context) as server:
+        for number in range(3):
+            sender.add(Request(number, server.url, (), b"{}"))
+        until = time.monotonic() + 5
+        while len(server.seen) < 3 and time.monotonic() < until:
+            sender.poll(0.02)
+        sender.close()
+        assert len(server.seen) == 3
