@@ -9,13 +9,13 @@ signals the whole group sends.
 from __future__ import annotations
 
 import mmap
-import os
 import signal
 from types import FrameType
 
 from app import claims
 from app.db import Database
 from app.drain import Drain
+from app.log_bus import LogTeller
 from app.sender import Sender
 from app.settings import Settings
 from app.wake import Wake
@@ -32,25 +32,21 @@ class Child:
     def __init__(self, settings: Settings) -> None:
         database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
         sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
-        self._drain = Drain(database, sender, settings, Wake(settings.redis_url), stopping=self._is_stopping)
-        self._running = False
+        tell = LogTeller(settings.redis_url).tell
+        self._drain = Drain(database, sender, settings, Wake(settings.redis_url), stopping=self._is_stopping, tell=tell)
         self._told = False
 
     def run(self) -> None:
-        """Run the drain."""
-        self._running = True
+        """Run the drain; SIGTERM then lets it end, where the pool's own handler would cut it off."""
+        self._told = False
+        handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         try:
             self._drain.run()
         finally:
-            self._running = self._told = False
+            signal.signal(signal.SIGTERM, handler)
 
-    def on_sigterm(self, number: int, _frame: FrameType | None) -> None:
-        """Let a running drain end first; otherwise end at once, as without a handler."""
-        if self._running:
-            self._told = True
-            return
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+    def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
+        self._told = True
 
     def _is_stopping(self) -> bool:
         return self._told or _all_stop[0] != 0
@@ -60,7 +56,6 @@ def start(settings: Settings) -> None:
     """Set up this process."""
     global _child
     _child = Child(settings)
-    signal.signal(signal.SIGTERM, _child.on_sigterm)
 
 
 def stop_all() -> None:
