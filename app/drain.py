@@ -61,12 +61,14 @@ class Drain:
         wake: Bell,
         *,
         stopping: Callable[[], bool] = lambda: False,
+        tell: Callable[[Sequence[Recorded]], None] = lambda recorded: None,
         clock: Callable[[], float] = time.monotonic,
         ahead: timedelta = timedelta(0),
     ) -> None:
-        """database: made with claims.DATABASE_OPTIONS. stopping: whether to claim no more. clock: monotonic seconds.
+        """database: made with claims.DATABASE_OPTIONS. stopping: whether to claim no more. tell: gets what has been
+        recorded, after the commit; must not raise, nor wait for long. clock: monotonic seconds.
         ahead: how far this drain's idea of the time of day runs before the database's; for tests."""
-        self._database, self._sender, self._wake = database, sender, wake
+        self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock = stopping, clock
         self._closing_seconds = settings.send_total_seconds
         self._disable_after_seconds = settings.disable_after_seconds
@@ -147,7 +149,7 @@ class Drain:
             self._record_singly(exchanges)
             return Claim(more=True)
         self._unrecorded = []
-        self._update_health(recorded)
+        self._after(recorded)
         return claim
 
     def _record(self, connection: Connection, exchanges: Sequence[Exchange]) -> list[Recorded]:
@@ -164,13 +166,17 @@ class Drain:
             except DBAPIError as error:
                 log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, _first_line(error))
                 continue
-            self._update_health(recorded)
+            self._after(recorded)
 
-    def _update_health(self, recorded: Sequence[Recorded]) -> None:
-        self._recorded += len(recorded)
+    def _after(self, recorded: Sequence[Recorded]) -> None:
+        """What follows from recorded exchanges: the log's watchers see them, the endpoints' health is brought up."""
         if recorded:
+            self._tell(recorded)
+        sent = [one for one in recorded if not one.by_us]
+        self._recorded += len(sent)
+        if sent:
             with self._database.begin() as connection:
-                update_health(connection, recorded, disable_after_seconds=self._disable_after_seconds)
+                update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
 
     def _give_up(self) -> None:
         """Without a database: let what is in flight end, try once more to record it, and keep it if that fails."""

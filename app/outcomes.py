@@ -42,13 +42,21 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One exchange after it was recorded, for the endpoint's health. healthy: what its row says already."""
+    """One exchange after it was recorded, for the endpoint's health and for whoever watches the log.
 
+    healthy: what the endpoint's row says already. ended: the status in which this attempt ended the delivery, if so.
+    """
+
+    workspace_id: str
     endpoint_id: str
+    delivery_id: str
+    attempt_id: str
     outcome: Outcome
     ended_at: datetime
+    ended: str | None
     gone: bool
     healthy: bool
+    by_us: bool
 
 
 @dataclass(slots=True)
@@ -97,11 +105,10 @@ class Recorder:
             if row is None:
                 continue
             started_at = row.now - timedelta(seconds=monotonic - exchange.started_monotonic)
-            trigger = row.trigger
+            status, trigger = row.status, row.trigger
             gone = self._apply(row, exchange, jitter)
             attempts.append(_attempt(exchange, row.attempt_count, started_at, trigger))
-            if not exchange.by_us:
-                recorded.append(Recorded(exchange.claimed.endpoint_id, exchange.outcome, row.now, gone, row.healthy))
+            recorded.append(_recorded(exchange, row, attempts[-1][0], gone, ended=row.status != status))
         _insert_attempts(connection, attempts)
         _write(connection, rows)
         return recorded
@@ -174,6 +181,21 @@ def _attempt(exchange: Exchange, number: int, started_at: datetime, trigger: str
         _headers(exchange.response_headers),
         exchange.response_body if exchange.status_code is not None else None,
         trigger,
+    )
+
+
+def _recorded(exchange: Exchange, row: _Row, attempt_id: str, gone: bool, *, ended: bool) -> Recorded:
+    return Recorded(
+        workspace_id=exchange.claimed.workspace_id,
+        endpoint_id=exchange.claimed.endpoint_id,
+        delivery_id=row.id,
+        attempt_id=attempt_id,
+        outcome=exchange.outcome,
+        ended_at=row.now,
+        ended=row.status if ended else None,
+        gone=gone,
+        healthy=row.healthy,
+        by_us=exchange.by_us,
     )
 
 

@@ -1,0 +1,177 @@
+"""The delivery log as it happens: drains tell Redis which attempts they have recorded, where somebody watches.
+
+A hint, like everything in Redis. What could not be told of is in the log all the same, which is the record. Counts go
+the same way, so that one look at any web process shows the work of every worker on every machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+log = logging.getLogger(__name__)
+
+FAILURES = (RedisError, OSError)
+
+MAX_ENTRIES = 1000  # of a workspace, about: what a viewer that was cut off finds when it comes back
+KEPT_SECONDS = 3600  # and how long they are kept behind the last one
+WATCH_SECONDS = 15  # that somebody watches is known this long; viewers say it again every few seconds
+
+TELL_SECONDS = 0.25  # for one exchange of the drain with Redis: its deliveries wait meanwhile
+PAUSE_SECONDS = 5.0  # after a failure, so that a Redis that hangs costs the drain a twentieth of its time at most
+READ_SECONDS = 3.0  # for one of a viewer's; longer than its blocking read
+READ_COUNT = 200  # entries at once, which are then looked up in one query
+
+COUNTS = "log:counts"
+ATTEMPTS, ENDED, UNTOLD = "attempts:", "ended:", "untold"
+
+
+def log_key(workspace_id: str) -> str:
+    """The Redis stream of a workspace's attempts."""
+    return f"log:{workspace_id}"
+
+
+def watch_key(workspace_id: str) -> str:
+    """What viewers keep alive, so that drains know that somebody watches."""
+    return f"log:watch:{workspace_id}"
+
+
+class Told(Protocol):
+    """What is told of a recorded attempt. ended: the status in which it ended its delivery, if it did."""
+
+    @property
+    def workspace_id(self) -> str: ...
+    @property
+    def delivery_id(self) -> str: ...
+    @property
+    def attempt_id(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def ended(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An attempt that was told of. id: the Redis entry's, by which a viewer resumes."""
+
+    id: str
+    delivery_id: str
+    attempt_id: str
+
+
+class LogTeller:
+    """A drain's side. Belongs to one process and one thread, as the drain does; connects at its first use."""
+
+    def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = _connect(redis_url, TELL_SECONDS)
+        self._clock = clock
+        self._quiet_until = 0.0
+        self._away = False
+        self._owed: Counter[str] = Counter()  # counts that Redis has not taken yet
+
+    def tell(self, recorded: Sequence[Told]) -> None:
+        """Count attempts, and tell of those in workspaces that somebody watches. Never raises."""
+        self._owed.update(f"{ATTEMPTS}{one.outcome}" for one in recorded)
+        self._owed.update(f"{ENDED}{one.ended}" for one in recorded if one.ended is not None)
+        if self._clock() < self._quiet_until:
+            self._owed[UNTOLD] += len(recorded)
+            return
+        try:
+            self._tell(recorded)
+            self._away = False
+        except FAILURES as error:
+            self._owed[UNTOLD] += len(recorded)
+            self._quiet_until = self._clock() + PAUSE_SECONDS
+            if not self._away:
+                log.warning("the live delivery log has a gap, Redis does not answer: %s", error)
+            self._away = True
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._redis.close()
+
+    def _tell(self, recorded: Sequence[Told]) -> None:
+        workspace_ids = sorted({one.workspace_id for one in recorded})
+        counting = self._redis.pipeline(transaction=False)
+        for name, count in self._owed.items():
+            counting.hincrby(COUNTS, name, count)
+        counting.mget([watch_key(workspace_id) for workspace_id in workspace_ids])
+        marks = counting.execute()[-1]
+        self._owed.clear()
+        watched = {id for id, mark in zip(workspace_ids, marks, strict=True) if mark is not None}
+        if not watched:
+            return
+        telling = self._redis.pipeline(transaction=False)
+        for one in recorded:
+            if one.workspace_id in watched:
+                fields: Any = {b"d": one.delivery_id, b"a": one.attempt_id}
+                telling.xadd(log_key(one.workspace_id), fields, maxlen=MAX_ENTRIES, approximate=True)
+        for workspace_id in watched:
+            telling.expire(log_key(workspace_id), KEPT_SECONDS)
+        telling.execute()
+
+
+class LogReader:
+    """A web process's side, for all its viewers. Every call may raise one of FAILURES, in bounded time.
+
+    viewers: how many there are, by key id and by workspace id.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = _connect(redis_url, READ_SECONDS)
+        self.viewers: Counter[str] = Counter()
+
+    def watch(self, workspace_id: str) -> None:
+        """Say that somebody watches, for the next WATCH_SECONDS."""
+        self._redis.set(watch_key(workspace_id), b"1", ex=WATCH_SECONDS)
+
+    def newest(self, workspace_id: str) -> str:
+        """The id of the newest entry: a viewer that has seen nothing begins behind it."""
+        found: Any = self._redis.xrevrange(log_key(workspace_id), count=1)
+        return str(found[0][0].decode()) if found else "0-0"
+
+    def after(self, workspace_id: str, id: str, wait_seconds: float) -> list[Entry]:
+        """The entries behind an id, waiting for the first one if there is none. wait_seconds: below READ_SECONDS."""
+        key: Any = log_key(workspace_id)
+        answer: Any = self._redis.xread({key: id}, count=READ_COUNT, block=round(wait_seconds * 1000))
+        if not answer:
+            return []
+        # redis-py answers a list of pairs under RESP2 and a dict of lists of lists under RESP3.
+        entries = next(iter(answer.values()))[0] if isinstance(answer, dict) else answer[0][1]
+        # An entry of another program has neither; it is looked up like the others and not found.
+        return [
+            Entry(id.decode(), *(fields.get(name, b"").decode(errors="replace") for name in (b"d", b"a")))
+            for id, fields in entries
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """What all drains have counted since Redis was emptied last: ATTEMPTS and an outcome, ENDED and a status,
+        UNTOLD."""
+        found: Any = self._redis.hgetall(COUNTS)
+        return {name.decode(): int(count) for name, count in found.items()}
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._redis.close()
+
+
+def _connect(redis_url: str, seconds: float) -> Redis:
+    return Redis.from_url(
+        redis_url,
+        socket_connect_timeout=seconds,
+        socket_timeout=seconds,
+        socket_keepalive=True,
+        # Once more, at once, on a new connection: the server may have closed an idle one.
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    )
