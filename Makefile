@@ -26,7 +26,7 @@ setup: $(STAMP)
 # Keyed on what is installed: a change in either file installs again, otherwise this costs nothing.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { \
-		echo "Twofold needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo not there)." >&2; \
+		echo "Twofold needs Python 3.11 or newer; '$(PYTHON)' is not." >&2; \
 		echo "Install it, or name another one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON) ..."; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing packages into $(VENV) (once; about a minute) ..."
