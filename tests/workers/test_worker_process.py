@@ -1,0 +1,172 @@
+"""The worker as Celery runs it: it delivers by itself, comes back from outages, and stops without losing anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from app.embedded import EmbeddedRedis
+from app.wake import Wake
+from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
+from tests.processes import LINES, ROOT, RunningProcess, environment, eventually, start_worker
+from tests.workers.world import World
+
+Start = Callable[..., RunningProcess]
+
+
+@pytest.fixture
+def start(environ: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Starts a worker with this test's database and Redis."""
+    started: list[RunningProcess] = []
+
+    def go(**changed: str) -> RunningProcess:
+        started.append(start_worker(environment({**environ, **changed}), tmp_path / f"worker{len(started)}.log"))
+        return started[-1]
+
+    yield go
+    for process in started:
+        process.kill_all()
+        print(process.log_text()[-4000:])  # shown when the test fails
+
+
+def slowly(seconds: float) -> Callable[[ScriptedServer, socket.socket, Seen], bytes]:
+    def script(server: ScriptedServer, _connection: socket.socket, _seen: Seen) -> bytes:
+        server.over.wait(seconds)
+        return OK
+
+    return script
+
+
+def pool(process: RunningProcess) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children()
+
+
+def delivered(world: World, count: int) -> bool:
+    return world.statuses() == {"delivered": count}
+
+
+def test_it_delivers_without_being_rung_and_at_once_when_it_is(world: World, start: Start) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        worker = start()
+        world.publish()
+        eventually(lambda: delivered(world, 1), 5)
+        wake = Wake(world.settings.redis_url)
+        waits = []
+        for count in range(2, 7):
+            started = time.monotonic()
+            world.publish()
+            wake.ring()
+            eventually(lambda count=count: delivered(world, count), 5, poll_seconds=0.005)
+            waits.append(time.monotonic() - started)
+        wake.close()
+        assert sorted(waits)[2] < 0.5
+        assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("everybody", [False, True], ids=["the parent alone", "the whole group"])
+def test_sigterm_lets_what_is_in_flight_end_and_claims_no_more(world: World, start: Start, everybody: bool) -> None:
+    with ScriptedServer(slowly(1.5)) as receiver:
+        endpoint_id = world.endpoint(receiver.url)
+        worker = start()
+        world.publish(40)
+        eventually(lambda: len(receiver.seen) >= 4, 5)
+        if everybody:
+            os.killpg(worker.pid, signal.SIGTERM)
+        assert worker.stop() == 0
+        sent = len(receiver.seen)
+    assert sent < 40
+    assert world.statuses(endpoint_id) == {"delivered": sent, "pending": 40 - sent}
+    assert {row.lease_token for row in world.deliveries()} == {None}
+    assert "Traceback" not in worker.log_text()
+    assert "WorkerLostError" not in worker.log_text()
+
+
+def test_a_cold_shutdown_ends_too(world: World, start: Start) -> None:
+    with ScriptedServer(slowly(3)) as receiver:
+        world.endpoint(receiver.url)
+        worker = start(SEND_TOTAL_SECONDS="5")
+        world.publish()
+        eventually(lambda: receiver.seen, 5)
+        worker.send_signal(signal.SIGQUIT)
+        eventually(lambda: worker.status is not None, 15)
+
+
+def test_a_killed_process_costs_its_deliveries_a_lease_and_nothing_else(world: World, start: Start) -> None:
+    with ScriptedServer(slowly(30)) as hanging, ScriptedServer(answering(OK)) as receiver:
+        endpoint_id = world.endpoint(hanging.url)
+        worker = start(SEND_TOTAL_SECONDS="3", LEASE_SECONDS="5")
+        world.publish(3)
+        eventually(lambda: len(hanging.seen) == 3, 5)
+        world.change(endpoint_id, url=receiver.url)
+        for child in pool(worker):
+            child.kill()
+        eventually(lambda: delivered(world, 3), 15)
+        ids = {seen.header("webhook-id") for seen in hanging.seen}
+        assert {seen.header("webhook-id") for seen in receiver.seen} == ids
+    assert {row.attempt_count for row in world.deliveries()} == {1}
+    assert {row.claims for row in world.deliveries()} == {2}
+
+
+def test_with_redis_flushed_again_and_again_deliveries_go_on(world: World, start: Start) -> None:
+    with ScriptedServer(answering(OK)) as receiver, redis.Redis.from_url(world.settings.redis_url) as client:
+        world.endpoint(receiver.url)
+        start()
+        for count in range(1, 6):
+            world.publish()
+            client.flushall()
+            eventually(lambda count=count: delivered(world, count), 4)
+
+
+def test_after_redis_was_away_deliveries_go_on_within_seconds(
+    world: World, environ: dict[str, str], engine_directory: Path, tmp_path: Path
+) -> None:
+    engine = EmbeddedRedis(engine_directory / "away")
+    engine.start()
+    env = environment({**environ, "REDIS_URL": engine.url})
+    worker = start_worker(env, tmp_path / "worker.log")
+    try:
+        with ScriptedServer(answering(OK)) as receiver:
+            world.endpoint(receiver.url)
+            for count in (1, 2):
+                engine.stop()
+                world.publish()
+                eventually(lambda count=count: worker.log_text().count("Cannot connect") == count, 10)
+                assert world.statuses().get("pending") == 1
+                engine.start()
+                started = time.monotonic()
+                eventually(lambda count=count: delivered(world, count), 10)
+                assert time.monotonic() - started < 4
+            assert worker.stop() == 0
+    finally:
+        worker.kill_all()
+        engine.stop()
+
+
+@pytest.mark.parametrize("name", ["worker", "beat"])
+def test_settings_that_make_no_sense_are_refused_in_plain_words(environ: dict[str, str], name: str) -> None:
+    env = environment({**environ, "SECRET_KEY": "short", "LEASE_SECONDS": "soon"})
+    done = subprocess.run(
+        ["/bin/sh", "-c", LINES[name]], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "SECRET_KEY is shorter than 32 characters" in done.stderr
+    assert "LEASE_SECONDS is 'soon', which is not a whole number" in done.stderr
+
+
+def test_housekeeping_runs_as_a_task(world: World, start: Start, environ: dict[str, str]) -> None:
+    world.sql("INSERT INTO idempotent_requests VALUES ('o', 'k', '', 200, '', now() - interval '9 days')")
+    start()
+    program = "from workers.celery_app import app; app.send_task('housekeeping')"
+    subprocess.run(["python", "-c", program], cwd=ROOT, env=environment(environ), check=True, timeout=30)
+    eventually(lambda: world.one("SELECT count(*) FROM idempotent_requests") == 0, 10)
