@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
 import psycopg
 import pytest
 import redis
@@ -24,7 +25,9 @@ from app.db import Database
 from app.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.local_keys import make_keys
 from app.settings import Settings
-from tests.processes import ROOT, RunningServer, environment, free_port, start_web, start_worker
+from tests.processes import FACTORY, ROOT, RunningServer, environment, free_port, start_web, start_worker
+
+pytest_plugins = ["tests.contracts.conformance"]
 
 SECRET_KEY = "0123456789abcdef" * 4
 LOG_TAIL_BYTES = 8000
@@ -42,7 +45,12 @@ def engine_directory() -> Iterator[Path]:
     """For the engines' files: in memory where there is room, which makes a new database in 15 ms instead of 150."""
     roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
     # Not one of pytest's own directories: they are private, and PostgreSQL may run as another user.
-    directory = Path(tempfile.mkdtemp(prefix="twofold-tests-", dir=MEMORY if roomy else None))
+    parent = MEMORY if roomy else Path(tempfile.gettempdir())
+    for left in parent.glob("twofold-tests-*-*"):
+        # Of a session that was killed: it would hold memory until the next boot.
+        if not psutil.pid_exists(int(left.name.split("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)
+    directory = Path(tempfile.mkdtemp(prefix=f"twofold-tests-{os.getpid()}-", dir=parent))
     directory.chmod(0o711)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
@@ -165,7 +173,7 @@ def _servers(
 ) -> Iterator[StartServer]:
     started: list[RunningServer] = []
 
-    def start(*, worker: bool = False, **changed: str) -> RunningServer:
+    def start(*, worker: bool = False, factory: str = FACTORY, **changed: str) -> RunningServer:
         port = str(free_port())
         settings = _environ(new_database(), _redis_of(redis_server.url, next(REDIS_FOR_SERVERS)))
         settings |= {"PORT": port, "WEB_CONCURRENCY": "1"}
@@ -174,7 +182,7 @@ def _servers(
         database = Database(env["DATABASE_URL"])
         keys = make_keys(database)
         database.close()
-        web = start_web(env, logs / "web.log")
+        web = start_web(env, logs / "web.log", factory)
         found = RunningServer(f"http://127.0.0.1:{port}", env, keys, web)
         started.append(found)
         _running.append(found)
