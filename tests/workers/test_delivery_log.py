@@ -79,9 +79,9 @@ def test_a_delivery_has_the_fields_that_callers_rely_on(world: World) -> None:
 def test_the_list_is_newest_first_in_pages_and_by_every_filter(world: World) -> None:
     one = world.endpoint(URL, event_types=["call.*"])
     two = world.endpoint(URL)
-    start = world.now()
+    start = world.divide()
     events = world.publish(3)
-    middle = world.now()
+    middle = world.divide()
     world.publish(2, type="other")
     world.sql("UPDATE deliveries SET status = 'failed' WHERE endpoint_id = %(id)s AND event_type = 'other'", id=two)
     every = listed(world)

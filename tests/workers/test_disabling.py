@@ -38,7 +38,7 @@ def test_a_410_disables_the_endpoint_and_cancels_what_waits_saying_so(world: Wor
 def test_a_disabled_endpoint_is_sent_nothing_and_a_recovery_brings_everything(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
         endpoint_id = world.endpoint(receiver.url, event_types=["call.*"])
-        since = world.now()
+        since = world.divide()
         world.publish(3)
         world.change(endpoint_id, status="disabled")
         assert world.statuses() == {"cancelled": 3}

@@ -90,7 +90,7 @@ def test_a_retry_says_when_the_endpoint_cannot_take_it(world: World) -> None:
 
 def test_recovery_takes_what_failed_and_leaves_what_was_delivered_or_waits(world: World) -> None:
     endpoint_id = world.endpoint(URL)
-    since = world.now()
+    since = world.divide()
     world.publish(4)
     for row, status in zip(world.deliveries(), ["failed", "cancelled", "delivered", "pending"], strict=True):
         world.sql("UPDATE deliveries SET status = %(s)s WHERE id = %(id)s", s=status, id=row.id)
@@ -101,7 +101,7 @@ def test_recovery_takes_what_failed_and_leaves_what_was_delivered_or_waits(world
 
 
 def test_recovery_finds_events_that_the_filters_match_and_that_were_never_meant_for_it(world: World) -> None:
-    since = world.now()
+    since = world.divide()
     world.publish(3, type="call.turn")
     world.publish(2, type="call_turn")
     world.publish(2, type="call.turn", kind="bot")
@@ -119,7 +119,7 @@ def test_recovery_finds_events_that_the_filters_match_and_that_were_never_meant_
 def test_recovery_keeps_to_its_span(world: World) -> None:
     times = []
     for _ in range(3):
-        times.append(world.now())
+        times.append(world.divide())
         world.publish()
     endpoint_id = world.endpoint(URL)
     assert recover(world, endpoint_id, times[1], until=times[2]).missed == 1
@@ -127,7 +127,7 @@ def test_recovery_keeps_to_its_span(world: World) -> None:
 
 
 def test_a_large_recovery_comes_in_parts_oldest_first(world: World) -> None:
-    since = world.now()
+    since = world.divide()
     world.publish(10)
     endpoint_id = world.endpoint(URL)
     world.publish(5)
@@ -143,7 +143,7 @@ def test_a_large_recovery_comes_in_parts_oldest_first(world: World) -> None:
 
 def test_tests_are_neither_recovered_nor_missed(world: World) -> None:
     tested, other = world.endpoint(URL), world.endpoint(URL)
-    since = world.now()
+    since = world.divide()
     world.publish(only=tested)
     end(world, "failed")
     assert recover(world, tested, since).count == 0

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from app import claims, endpoints
+from app.core import ids
 from app.core.acceptance import Accepted
 from app.core.drafts import Draft
 from app.db import Database
@@ -19,6 +20,7 @@ from app.sender import Sender
 from app.settings import Settings
 from app.wake import Wake
 from app.workspaces import create_workspace
+from tests.processes import eventually
 
 
 class World:
@@ -119,6 +121,11 @@ class World:
         """The database's time."""
         found: datetime = self.one("SELECT now()")
         return found
+
+    def divide(self) -> datetime:
+        """A time, to the millisecond as rows have it, after all that was made so far and not after what comes."""
+        first = ids.truncate(self.now())
+        return eventually(lambda: now if (now := ids.truncate(self.now())) > first else None, poll_seconds=0.001)
 
     def until(self, moment: datetime) -> timedelta:
         """How far ahead a drain must be for this moment to be now."""
