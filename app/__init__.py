@@ -50,6 +50,7 @@ def _join(settings: Settings, clock: Callable[[], float], own_routes: Iterable[t
     from app.db import Database
     from app.hub import Hub
     from app.ledger import Ledger
+    from app.log_bus import LogReader
     from app.stream_reads import StreamReads
     from app.wake import Wake
     from app.web import live_metrics
@@ -87,4 +88,5 @@ def _join(settings: Settings, clock: Callable[[], float], own_routes: Iterable[t
         rules=rules,
         schemas=schemas,
         hub=hub,
+        log=LogReader(settings.redis_url),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -86,6 +87,27 @@ def get_delivery(work: Work, workspace_id: str, delivery_id: str) -> dict[str, A
     return {**_shown(row), "attempts": [_shown_attempt(attempt) for attempt in reversed(attempts)]}
 
 
+def find_attempts(work: Work, workspace_id: str, wanted: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    """By attempt id: the delivery as it is now, with that `attempt` of it (but for what the receiver answered).
+
+    wanted: (delivery id, attempt id). What is not there, or not this workspace's, is left out.
+    """
+    known = [
+        (delivery, attempt)
+        for delivery, attempt in wanted
+        if ids.is_id(ids.DELIVERY, delivery) and ids.is_id(ids.ATTEMPT, attempt)
+    ]
+    values = {
+        "workspace": workspace_id,
+        "deliveries": sorted({delivery for delivery, _ in known}),
+        "delivery_times": sorted({ids.created_at_of(delivery) for delivery, _ in known}),
+        "attempts": sorted({attempt for _, attempt in known}),
+        "attempt_times": sorted({ids.created_at_of(attempt) for _, attempt in known}),
+    }
+    rows = work.execute(text(_FOUND), values) if known else ()
+    return {row.attempt_id: {**_shown(row), "attempt": _tried(row, row.attempt_id)} for row in rows}
+
+
 def endpoint_stats(work: Work, workspace_id: str, endpoint_id: str) -> dict[str, Any]:
     """How an endpoint has been doing in the last 24 hours, and what waits for it now. Raises Problem not_found.
 
@@ -115,6 +137,15 @@ _COLUMNS = (
     "d.id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at, d.due_at,"
     " d.deadline_at, d.finished_at, d.lease_token IS NOT NULL AND d.due_at > now() AS sending"
 )
+
+# The times let PostgreSQL leave partitions out.
+_FOUND = f"""
+SELECT {_COLUMNS}, a.id AS attempt_id, a.number, a.started_at, a.duration_ms, a.outcome, a.error, a.status_code,
+  a.remote_address, a.trigger
+FROM attempts a JOIN deliveries d ON d.id = a.delivery_id
+WHERE a.id = ANY (:attempts) AND a.created_at = ANY (:attempt_times) AND a.workspace_id = :workspace
+  AND d.id = ANY (:deliveries) AND d.created_at = ANY (:delivery_times) AND d.workspace_id = :workspace
+"""
 
 _COUNTS = """
 SELECT status, count(*) AS count FROM deliveries
@@ -161,7 +192,17 @@ def _shown(row: Row[Any]) -> dict[str, Any]:
 def _shown_attempt(row: Row[Any]) -> dict[str, Any]:
     body = row.response_body
     return {
-        "id": row.id,
+        **_tried(row, row.id),
+        "response_headers": row.response_headers,
+        "response_body": None if body is None else bytes(body).decode("utf-8", "replace"),
+        "response_body_truncated": body is not None and len(body) >= KEPT_BODY_BYTES,
+    }
+
+
+def _tried(row: Row[Any], id: str) -> dict[str, Any]:
+    """An attempt but for what the receiver answered."""
+    return {
+        "id": id,
         "number": row.number,
         "started_at": rfc3339(row.started_at),
         "duration_ms": row.duration_ms,
@@ -169,9 +210,6 @@ def _shown_attempt(row: Row[Any]) -> dict[str, Any]:
         "error": row.error,
         "status_code": row.status_code,
         "remote_address": row.remote_address,
-        "response_headers": row.response_headers,
-        "response_body": None if body is None else bytes(body).decode("utf-8", "replace"),
-        "response_body_truncated": body is not None and len(body) >= KEPT_BODY_BYTES,
         "trigger": row.trigger,
     }
 

@@ -125,6 +125,11 @@ class Hub:
         self.caught_up = 0
         self.holes = 0
 
+    @property
+    def stopping(self) -> bool:
+        """Whether this process is ending: whoever serves a stream is to close it."""
+        return self._stopping
+
     # --- who watches what -------------------------------------------------------------------------------------
 
     def attach(

@@ -120,6 +120,9 @@ class Settings:
     max_subscribers_per_key: int = _setting(
         _whole(1, 1_000_000), "2000", "Live connections of one key in one web process"
     )
+    max_log_viewers: int = _setting(
+        _whole(1, 10_000), "20", "Live views of the delivery log, for one key or workspace in one web process"
+    )
     stream_token_seconds: int = _setting(_whole(5, 86400), "300", "Life of a stream token")
     secret_overlap_seconds: int = _setting(
         _whole(0, 30 * 86400), "86400", "A rotated webhook secret still signs this long"

@@ -14,6 +14,7 @@ def blueprints() -> list[Blueprint]:
         api_keys,
         api_streams,
         api_workspaces,
+        log_view,
         operations,
         publish,
         sessions,
@@ -28,5 +29,6 @@ def blueprints() -> list[Blueprint]:
         api_streams.api,
         api_endpoints.api,
         api_deliveries.api,
+        log_view.api,
         operations.api,
     ]

@@ -18,6 +18,7 @@ OTHER_ANSWERS = {
     "text": ("text/plain", "Text"),
     "html": ("text/html", "A page"),
     "sse": ("text/event-stream", "Server-sent events, without end"),
+    "log": ("text/event-stream", "Server-sent events without end: `event: attempt`, `data:` a LoggedAttempt"),
 }
 # Bodies that may also come in another form than JSON.
 OTHER_BODIES = {"EventsIn": {"application/x-ndjson": {"schema": {"type": "string"}}}}

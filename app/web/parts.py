@@ -14,6 +14,7 @@ from app.core.contract import Rules
 from app.db import Database
 from app.hub import Hub
 from app.ledger import Ledger
+from app.log_bus import LogReader
 from app.settings import Settings
 
 _KEY = "twofold"
@@ -31,6 +32,7 @@ class Parts:
     rules: Rules
     schemas: Schemas
     hub: Hub
+    log: LogReader
 
 
 def install(app: Flask, parts: Parts) -> None:

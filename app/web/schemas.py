@@ -82,7 +82,7 @@ _SECRET: Schema = {
     },
 }
 _PUBLIC_KEY: Schema = {"public_key": _TEXT | {"description": "whpk_…: verifies the v1a signatures"}}
-_ATTEMPT: Schema = {
+_TRIED: Schema = {
     "id": _TEXT,
     "number": _NUMBER,
     "started_at": _TIME,
@@ -91,10 +91,12 @@ _ATTEMPT: Schema = {
     "error": _or_null(_TEXT),
     "status_code": _or_null(_NUMBER),
     "remote_address": _or_null(_TEXT),
+    "trigger": _one_of("schedule", "manual", "recover", "test"),
+}
+_ATTEMPT: Schema = _TRIED | {
     "response_headers": {"type": ["object", "null"]},
     "response_body": _or_null(_TEXT),
     "response_body_truncated": {"type": "boolean"},
-    "trigger": _one_of("schedule", "manual", "recover", "test"),
 }
 _DELIVERY: Schema = {
     "id": _TEXT,
@@ -225,6 +227,10 @@ SCHEMAS: dict[str, Schema] = {
     "Attempt": _object("One HTTP exchange.", _ATTEMPT),
     "DeliveryWithAttempts": _object(
         "A delivery and what was tried.", _DELIVERY | {"attempts": {"type": "array", "items": _ref("Attempt")}}
+    ),
+    "LoggedAttempt": _object(
+        "A delivery as it is now, with one attempt of it: what the live log shows.",
+        _DELIVERY | {"attempt": _object("One HTTP exchange, without what was answered.", _TRIED)},
     ),
     "Health": _object("The process answers.", {"status": _one_of("ok")}),
     "Ready": _object(
