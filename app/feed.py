@@ -54,7 +54,8 @@ class Feed:
     opening: bytes (ready for the socket) before the first event. farewell: the bytes to end with, by reason: "ended"
     (the stream), "restart" (this process), "expired", "revoked", "gone" (the workspace) or what `close` was given.
     speed: an ended stream is replayed at its own pace, so many times faster; None: at once.
-    on_input: what to do with bytes that the client sends (WebSocket); None: they are read and ignored.
+    on_input: what to do with bytes that the client sends (WebSocket); None: they are its next request, and stay where
+    they are until this one is over.
     linger_seconds: how long to wait, after the farewell, for the client to close first.
     """
 
@@ -92,7 +93,7 @@ class Feed:
         loop = gevent.get_hub().loop
         reader = loop.io(self._raw.fileno(), READ)
         writer = loop.io(self._raw.fileno(), WRITE)
-        reader.start(self._on_readable)
+        reader.start(self._on_readable, reader)
         subscriber.started = True
         if self._opening:
             subscriber.outbox.append((0, self._opening))
@@ -170,10 +171,13 @@ class Feed:
             subscriber.attention.clear()
             subscriber.attention.wait(timeout=left)
 
-    def _on_readable(self) -> None:
+    def _on_readable(self, reader: Any) -> None:
         """Called by the event loop: the client has said something, or has gone."""
         try:
-            data = self._raw.recv(65536, socket.MSG_DONTWAIT)
+            if self._on_input is None:
+                data = self._raw.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+            else:
+                data = self._raw.recv(65536, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -182,6 +186,8 @@ class Feed:
             self.subscriber.fail()
         elif self._on_input is not None:
             self._on_input(data)
+        else:
+            reader.stop()  # that it has gone now shows at the next heartbeat
 
     def _cut(self) -> None:
         with contextlib.suppress(OSError):
