@@ -16,6 +16,9 @@ Network = IPv4Network | IPv6Network
 T = TypeVar("T")
 
 
+MARGIN_SECONDS = 2  # from the end of an attempt to its record: a busy database's time for a few statements
+
+
 class SettingsError(ValueError):
     """One or more settings are missing or make no sense; the text names each, with the mend."""
 
@@ -149,6 +152,12 @@ class Settings:
                 f"RETRY_DELAYS_SECONDS, DELIVERY_WINDOW_SECONDS: {text}"
                 for text in retry.check_schedule(delays, window_seconds)
             ]
+            lease_seconds, total_seconds = values["lease_seconds"], values["send_total_seconds"]
+            if lease_seconds < total_seconds + MARGIN_SECONDS:
+                wrong.append(
+                    f"LEASE_SECONDS is {lease_seconds}, but an attempt may take SEND_TOTAL_SECONDS ({total_seconds}) and"
+                    f" {MARGIN_SECONDS} s to be recorded: what is being sent must not be due for somebody else"
+                )
         if wrong:
             raise SettingsError("Twofold cannot start:\n" + "\n".join(f"  - {text}" for text in wrong))
         return cls(**values)

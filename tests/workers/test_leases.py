@@ -7,6 +7,7 @@ import pytest
 from app import claims
 from app.drain import Drain
 from app.embedded import EmbeddedPostgres
+from app.settings import Settings, SettingsError
 from app.workspaces import delete_workspace
 from tests.app.scripted_server import OK, ScriptedServer, answering
 from tests.workers.outages import no_connections
@@ -140,3 +141,9 @@ def test_a_cut_connection_ends_the_run_with_a_line_and_loses_no_outcome(
         assert drain.run() == 3
     assert world.statuses() == {"delivered": 3}
     assert len(world.attempts()) == len(receiver.seen) == 3
+
+
+def test_a_lease_shorter_than_an_attempt_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="LEASE_SECONDS is 16, but an attempt may take SEND_TOTAL_SECONDS"):
+        Settings.from_env({**environ, "LEASE_SECONDS": "16"})
+    assert Settings.from_env({**environ, "LEASE_SECONDS": "17"}).lease_seconds == 17
