@@ -102,7 +102,7 @@ def rotate_secret(session: Session, settings: Settings, workspace_id: str, endpo
     now = ids.truncate(datetime.now(UTC))
     for position, secret in enumerate(_secrets(session, row.id)):
         if position >= _MOST_FORMER:
-            secret.expires_at = now
+            secret.expires_at = func.now()  # the database's, by which it is judged: ours may be a moment later
         elif secret.expires_at is None:
             secret.expires_at = now + timedelta(seconds=settings.secret_overlap_seconds)
     _add_secrets(session, settings, row, now)
