@@ -94,5 +94,5 @@ def test_clients_that_others_wrote_read_the_same(stage: Stage) -> None:
         connect_sse(client, "GET", url, headers=stage.server.headers) as source,
     ):
         assert read([(one.id, one.event, one.data) for one in source.iter_sse()]) == expected
-    with requests.get(url, headers=headers, stream=True, timeout=10) as response:
+    with requests.get(url, headers=stage.server.headers, stream=True, timeout=10) as response:
         assert read([(one.id, one.event, one.data) for one in SSEClient(response).events()]) == expected
