@@ -6,7 +6,9 @@ PORT (8000) and HOST (127.0.0.1), or BIND ("host:port", "unix:/path"); WEB_CONCU
 import logging
 import os
 import re
+import shutil
 import sys
+import tempfile
 
 from gunicorn import glogging
 from gunicorn.errors import AppImportError
@@ -38,9 +40,26 @@ class Logger(glogging.Logger):
 
 
 def on_starting(server):
-    """Refuse TLS here: live frames are written straight to the client's socket, past any TLS layer."""
+    """Refuse TLS here: live frames are written straight to the client's socket, past any TLS layer. Make the folder in
+    which the workers join their figures: it has to be known before they import anything."""
     if server.cfg.is_ssl:
         sys.exit("Twofold does not serve TLS itself (streams write to the plain socket). Put a proxy in front of it.")
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        our_folders.append(tempfile.mkdtemp(prefix="twofold-figures-", dir=MEMORY))
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = our_folders[0]
+
+
+def child_exit(server, worker):
+    """Take what a worker had at the moment (such as its subscribers) out of the figures; what it has counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def on_exit(server):
+    """Remove the folder of figures, if we have made it."""
+    for made in our_folders:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def post_fork(server, worker):
@@ -64,6 +83,9 @@ def post_worker_init(worker):
     worker.wsgi.extensions["twofold.watch"](lambda: worker.alive)
 
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # for small files that must not wait for a disk
+our_folders = []
+
 bind = os.environ.get("BIND") or f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(4, os.cpu_count() or 1))
 worker_class = "gevent"
@@ -77,7 +99,7 @@ keepalive = 5  # idle connections; a graceful stop waits for them to pass
 limit_request_line = 8190  # a URL with a stream token is about 500 bytes
 limit_request_fields = 100
 limit_request_field_size = 8190
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # the heartbeat file must not wait for a disk
+worker_tmp_dir = MEMORY  # of the heartbeat file
 control_socket_disable = True  # its default path is one for all servers of a user
 
 logger_class = Logger

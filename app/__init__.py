@@ -54,6 +54,7 @@ def _join(settings: Settings, clock: Callable[[], float], own_routes: Iterable[t
     from app.stream_reads import StreamReads
     from app.wake import Wake
     from app.web import live_metrics
+    from app.web.delivery_figures import DeliveryFigures
     from app.web.parts import Parts
 
     database = Database(settings.database_url)
@@ -62,9 +63,10 @@ def _join(settings: Settings, clock: Callable[[], float], own_routes: Iterable[t
         shards=settings.bus_shards,
         maxlen=settings.bus_maxlen,
         wake=Wake(settings.redis_url).ring,
+        on_lost=live_metrics.BUS_LOST.inc,
     )
     rules = contract_files.load(settings.contracts_dir, own_routes)
-    schemas = contract_files.Schemas(rules)
+    schemas = contract_files.Schemas(rules, live_metrics.warned)
     hub = Hub(
         lambda on_batch: BusReader(settings.redis_url, shards=settings.bus_shards, on_batch=on_batch),
         StreamReads(database),
@@ -78,7 +80,9 @@ def _join(settings: Settings, clock: Callable[[], float], own_routes: Iterable[t
         announce=announcer.announce,
         window_seconds=settings.delivery_window_seconds,
         max_open_streams=settings.max_open_streams,
+        on_commit=live_metrics.committed,
     )
+    log = LogReader(settings.redis_url)
     return Parts(
         settings=settings,
         database=database,
@@ -88,5 +92,6 @@ def _join(settings: Settings, clock: Callable[[], float], own_routes: Iterable[t
         rules=rules,
         schemas=schemas,
         hub=hub,
-        log=LogReader(settings.redis_url),
+        log=log,
+        figures=DeliveryFigures(database, log),
     )

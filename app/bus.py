@@ -67,14 +67,24 @@ def connect(redis_url: str) -> redis.Redis:
 class Announcer:
     """Sends announcements from a thread of its own, so that no producer ever waits for Redis.
 
-    wake: rings a drain; called after the announcements when a delivery is due.
+    wake: rings a drain; called after the announcements when a delivery is due. on_lost: called with the number of
+    announcements that Redis did not take.
     """
 
-    def __init__(self, redis_url: str, *, shards: int, maxlen: int, wake: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        shards: int,
+        maxlen: int,
+        wake: Callable[[], object],
+        on_lost: Callable[[int], object] = lambda count: None,
+    ) -> None:
         self._redis_url = redis_url
         self._shards = shards
         self._maxlen = maxlen
         self._wake = wake
+        self._on_lost = on_lost
         self._waiting: deque[Announcement] = deque(maxlen=MAX_BACKLOG)
         self._due = False
         self._something = threading.Event()
@@ -84,6 +94,8 @@ class Announcer:
 
     def announce(self, announcements: Sequence[Announcement], due: bool) -> None:
         """Queue announcements and, if due, a wake-up. Never blocks, never raises."""
+        if (overflow := len(self._waiting) + len(announcements) - MAX_BACKLOG) > 0:
+            self._lose(overflow)
         self._waiting.extend(announcements)
         self._due = self._due or due
         with self._lock:
@@ -104,15 +116,19 @@ class Announcer:
                 self._send(client, batch)
                 away = False
             except (redis.RedisError, OSError) as error:
-                self.lost += len(batch)
+                self._lose(len(batch))
                 if not away:
                     log.warning("bus: Redis does not answer (%s); streams are read from PostgreSQL meanwhile", error)
                 away = True
             except Exception:  # nobody would start this thread again
-                self.lost += len(batch)
+                self._lose(len(batch))
                 log.exception("bus: announcements were not sent")
             if due:
                 self._wake()
+
+    def _lose(self, count: int) -> None:
+        self.lost += count
+        self._on_lost(count)
 
     def _send(self, client: redis.Redis, batch: Sequence[Announcement]) -> None:
         if not batch:

@@ -6,7 +6,7 @@ import logging
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,13 @@ class ContractFileError(ValueError):
 
 
 class Schemas:
-    """The event types' JSON Schemas, compiled once. `warned` counts the mismatches of types that only warn."""
+    """The event types' JSON Schemas, compiled once.
 
-    def __init__(self, rules: Rules) -> None:
+    `warned` counts the mismatches of types that only warn, by kind and type; on_warning is called with each.
+    """
+
+    def __init__(self, rules: Rules, on_warning: Callable[[str, str], object] = lambda kind, type: None) -> None:
+        self._on_warning = on_warning
         self._checks = {key: (declared.check, _validator(declared.schema)) for key, declared in rules.types.items()}
         self._broken: set[tuple[str, str]] = set()  # whose schema could not be applied: said once
         self.warned: Counter[tuple[str, str]] = Counter()
@@ -51,6 +55,7 @@ class Schemas:
             error = None
         if check != "reject":
             self.warned[kind, type] += 1
+            self._on_warning(kind, type)
             return None
         if error is None:
             return f"The contract's schema of {type} cannot be applied to this data."

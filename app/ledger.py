@@ -59,6 +59,7 @@ class Ledger:
 
     ends, refuses: the contracts' rules (kind, type, data) -> bool, and -> the reason for a refusal or None.
     announce: called after commit with what happened and whether any delivery is due; must not block or raise.
+    on_commit: called after each commit of events, with the number of requests in it and of events.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Ledger:
         announce: Announce,
         window_seconds: int,
         max_open_streams: int,
+        on_commit: Callable[[int, int], object] = lambda requests, events: None,
     ) -> None:
         self._database = database
         self._ends = ends
@@ -77,6 +79,7 @@ class Ledger:
         self._announce = announce
         self._window = timedelta(seconds=window_seconds)
         self._max_open_streams = max_open_streams
+        self._on_commit = on_commit
         self._batcher: Batcher[Submission, Answers] = Batcher(
             self._commit_group, max_weight=MAX_BATCH, weigh=lambda submission: max(1, len(submission.drafts))
         )
@@ -177,6 +180,7 @@ class Ledger:
                 # It may have been committed: a second try could store the events twice.
                 raise CommitUnknown(str(error)) from error
         if acceptance.events:
+            self._on_commit(len(submissions), len(acceptance.events))
             self._announce(
                 [Announcement(new.stream, new.event.seq, new.event, new.ends) for new in acceptance.events], due > 0
             )

@@ -54,7 +54,7 @@ def readyz() -> Answer:
 
 @open_route(api, "GET", "/metrics", why=_PROBE, answers={200: "text"}, summary="Figures for Prometheus")
 def figures() -> Response:
-    return metrics.text(metrics.exposition() + _queue_figures())
+    return metrics.text(metrics.exposition() + parts().figures.exposition())
 
 
 @open_route(api, "GET", "/openapi.json", why=_READERS, answers={200: "Any"}, summary="This API in OpenAPI 3.1")
@@ -100,21 +100,3 @@ def _redis_answers() -> bool:
         return False
     finally:
         client.close()
-
-
-def _queue_figures() -> bytes:
-    """How late the oldest due delivery is: the one figure that tells whether the workers keep up."""
-    query = text(
-        "SELECT greatest(0, extract(epoch FROM now() - min(due_at)))::float FROM deliveries"
-        " WHERE status = 'pending' AND due_at <= now()"
-    )
-    try:
-        with parts().database.begin() as connection:
-            late = connection.execute(query).scalar() or 0.0
-    except SQLAlchemyError:
-        return b""  # the figures of the process itself are worth having when the database is away
-    name = "twofold_oldest_due_delivery_seconds"
-    return (
-        f"# HELP {name} How long the oldest due delivery has been waiting for a worker.\n"
-        f"# TYPE {name} gauge\n{name} {late:.3f}\n"
-    ).encode()

@@ -16,6 +16,7 @@ from app.hub import Hub
 from app.ledger import Ledger
 from app.log_bus import LogReader
 from app.settings import Settings
+from app.web.delivery_figures import DeliveryFigures
 
 _KEY = "twofold"
 
@@ -33,6 +34,7 @@ class Parts:
     schemas: Schemas
     hub: Hub
     log: LogReader
+    figures: DeliveryFigures
 
 
 def install(app: Flask, parts: Parts) -> None:
