@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,9 +17,10 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
+from app import ledger_rows as rows
 from app.batching import Abandoned, Batcher
 from app.core import ids
-from app.core.acceptance import Acceptance, Accepted, NewEvent, StreamState, Subject, Target, match
+from app.core.acceptance import Acceptance, Accepted, StreamState, Subject, match
 from app.core.drafts import Draft
 from app.core.envelope import Announcement
 from app.core.problem import Problem, not_found
@@ -161,18 +162,19 @@ class Ledger:
             {(part.workspace_id, draft.kind, draft.stream_id) for part in submissions for draft in part.drafts}
         )
         with self._database.engine.connect() as connection:
-            streams = _lock_streams(connection, subjects)
+            streams = rows.lock_streams(connection, subjects)
+            lost: dict[str, Problem] = {}
             if len(streams) < len(subjects):
                 # New streams are made in a transaction of their own: no lock is held while waiting for another's
                 # insert, so the id order of the locks below is the only order there is, and nothing deadlocks.
                 connection.rollback()
-                wanted = _wanted(submissions)
-                missing = [subject for subject in subjects if subject not in streams and subject in wanted]
-                _make_streams(connection, missing, self._max_open_streams)
+                missing = [subject for subject in subjects if subject not in streams]
+                lost, made = self._make_streams(connection, missing, _wanted(submissions))
                 connection.commit()
-                streams = _lock_streams(connection, subjects)
+                streams = rows.lock_streams(connection, subjects)
+                lost |= {subject[0]: rows.being_changed() for subject in made if subject not in streams}
             acceptance = self._decide(connection, streams, submissions)
-            answers = [_take(acceptance, part) for part in submissions]
+            answers = [_take(acceptance, part, lost.get(part.workspace_id)) for part in submissions]
             due = self._write(connection, acceptance) if acceptance.events else 0
             try:
                 connection.commit()
@@ -185,6 +187,15 @@ class Ledger:
                 [Announcement(new.stream, new.event.seq, new.event, new.ends) for new in acceptance.events], due > 0
             )
         return answers
+
+    def _make_streams(
+        self, connection: Connection, missing: Sequence[Subject], wanted: Set[Subject]
+    ) -> tuple[dict[str, Problem], list[Subject]]:
+        """Make those of the missing streams that are wanted; the workspaces that are gone, and what is there now."""
+        lost = rows.lost_workspaces(connection, (subject[0] for subject in missing))
+        possible = [subject for subject in missing if subject in wanted and subject[0] not in lost]
+        refused = rows.make_streams(connection, possible, self._max_open_streams)
+        return lost, [subject for subject in possible if subject not in refused]
 
     def _decide(
         self, connection: Connection, streams: dict[Subject, StreamState], submissions: list[Submission]
@@ -200,7 +211,7 @@ class Ledger:
         now = connection.exec_driver_sql("SELECT date_trunc('milliseconds', clock_timestamp())").scalar_one()
         return Acceptance(
             streams,
-            _known_keys(connection, keys) if keys else {},
+            rows.known_keys(connection, keys) if keys else {},
             now,
             lambda: os.urandom(ids.RANDOM_BYTES),
             self._ends,
@@ -209,14 +220,14 @@ class Ledger:
     def _write(self, connection: Connection, acceptance: Acceptance) -> int:
         """Insert what was decided; the number of delivery rows."""
         events = acceptance.events
-        _insert_events(connection, events, acceptance.now)
-        _insert_keys(connection, [new for new in events if new.key is not None], acceptance.now)
-        _update_streams(
+        rows.insert_events(connection, events, acceptance.now)
+        rows.insert_keys(connection, [new for new in events if new.key is not None], acceptance.now)
+        rows.update_streams(
             connection, [stream for stream in acceptance.streams.values() if stream.changed], acceptance.now
         )
-        pairs = match(events, _targets(connection, sorted({new.workspace_id for new in events})))
+        pairs = match(events, rows.targets(connection, sorted({new.workspace_id for new in events})))
         if pairs:
-            _insert_deliveries(connection, pairs, acceptance.now, acceptance.now + self._window)
+            rows.insert_deliveries(connection, pairs, acceptance.now, acceptance.now + self._window)
         return len(pairs)
 
 
@@ -230,149 +241,12 @@ def _wanted(submissions: Sequence[Submission]) -> set[Subject]:
     }
 
 
-def _take(acceptance: Acceptance, part: Submission) -> Answers:
+def _take(acceptance: Acceptance, part: Submission, lost: Problem | None) -> Answers:
+    if lost is not None:
+        return [lost] * len(part.drafts)
     return [
         acceptance.take(
             part.workspace_id, draft, refusal=part.refusals.get(index), only_endpoint_id=part.only_endpoint_id
         )
         for index, draft in enumerate(part.drafts)
     ]
-
-
-def _columns(subjects: Sequence[Subject]) -> dict[str, list[str]]:
-    return {"w": [s[0] for s in subjects], "k": [s[1] for s in subjects], "x": [s[2] for s in subjects]}
-
-
-def _lock_streams(connection: Connection, subjects: Sequence[Subject]) -> dict[Subject, StreamState]:
-    rows = connection.exec_driver_sql(
-        "SELECT s.id, s.workspace_id, s.kind, s.external_id, s.last_seq, s.ended_at IS NOT NULL AS ended"
-        " FROM unnest(%(w)s::text[], %(k)s::text[], %(x)s::text[]) AS u (w, k, x)"
-        " JOIN streams s ON s.workspace_id = u.w AND s.kind = u.k AND s.external_id = u.x"
-        " ORDER BY s.id FOR UPDATE OF s",
-        _columns(subjects),
-    )
-    return {(row.workspace_id, row.kind, row.external_id): StreamState(row.id, row.last_seq, row.ended) for row in rows}
-
-
-def _make_streams(connection: Connection, subjects: Sequence[Subject], max_open: int) -> None:
-    """Insert the streams that do not exist, as far as each workspace's limit allows."""
-    if not subjects:
-        return
-    open_streams = {
-        row.workspace_id: row.open
-        for row in connection.exec_driver_sql(
-            "SELECT workspace_id, count(*) AS open FROM streams"
-            " WHERE workspace_id = ANY(%(w)s) AND ended_at IS NULL GROUP BY workspace_id",
-            {"w": sorted({subject[0] for subject in subjects})},
-        )
-    }
-    allowed: list[Subject] = []
-    for subject in subjects:
-        count = open_streams.get(subject[0], 0)
-        if count < max_open:
-            open_streams[subject[0]] = count + 1
-            allowed.append(subject)
-    if allowed:
-        connection.exec_driver_sql(
-            "INSERT INTO streams (workspace_id, kind, external_id, created_at)"
-            " SELECT w, k, x, date_trunc('milliseconds', clock_timestamp())"
-            " FROM unnest(%(w)s::text[], %(k)s::text[], %(x)s::text[]) AS u (w, k, x) ORDER BY w, k, x"
-            " ON CONFLICT DO NOTHING",
-            _columns(allowed),
-        )
-
-
-def _known_keys(connection: Connection, keys: Sequence[tuple[int, str | None]]) -> dict[tuple[int, str], Accepted]:
-    rows = connection.exec_driver_sql(
-        "SELECT k.stream_id, k.key, e.id, e.seq, s.kind, s.external_id, e.type, e.occurred_at, e.created_at"
-        " FROM unnest(%(s)s::bigint[], %(k)s::text[]) AS u (s, k)"
-        " JOIN event_keys k ON k.stream_id = u.s AND k.key = u.k"
-        " JOIN events e ON e.id = k.event_id AND e.created_at = k.created_at"
-        " JOIN streams s ON s.id = k.stream_id",
-        {"s": [stream for stream, _ in keys], "k": [key for _, key in keys]},
-    )
-    return {
-        (row.stream_id, row.key): Accepted(
-            row.id, row.seq, row.kind, row.external_id, row.type, row.occurred_at, row.created_at, True
-        )
-        for row in rows
-    }
-
-
-def _targets(connection: Connection, workspace_ids: Sequence[str]) -> list[Target]:
-    rows = connection.exec_driver_sql(
-        "SELECT id, workspace_id, event_types, stream_kinds FROM endpoints"
-        " WHERE workspace_id = ANY(%(w)s) AND status = 'enabled' ORDER BY id",
-        {"w": list(workspace_ids)},
-    )
-    return [Target(row.id, row.workspace_id, row.event_types, row.stream_kinds) for row in rows]
-
-
-def _insert_events(connection: Connection, events: Sequence[NewEvent], now: datetime) -> None:
-    connection.exec_driver_sql(
-        "INSERT INTO events (id, created_at, workspace_id, stream_id, seq, type, occurred_at, body)"
-        " SELECT i, %(now)s, w, s, q, t, o, b FROM unnest(%(i)s::text[], %(w)s::text[], %(s)s::bigint[],"
-        " %(q)s::bigint[], %(t)s::text[], %(o)s::timestamptz[], %(b)s::bytea[]) AS u (i, w, s, q, t, o, b)",
-        {
-            "now": now,
-            "i": [new.event.id for new in events],
-            "w": [new.workspace_id for new in events],
-            "s": [new.stream for new in events],
-            "q": [new.event.seq for new in events],
-            "t": [new.event.type for new in events],
-            "o": [new.occurred_at for new in events],
-            "b": [new.event.body for new in events],
-        },
-    )
-
-
-def _insert_keys(connection: Connection, events: Sequence[NewEvent], now: datetime) -> None:
-    if events:
-        connection.exec_driver_sql(
-            "INSERT INTO event_keys (stream_id, key, event_id, created_at)"
-            " SELECT s, k, i, %(now)s FROM unnest(%(s)s::bigint[], %(k)s::text[], %(i)s::text[]) AS u (s, k, i)"
-            # A key whose event retention has dropped is free again.
-            " ON CONFLICT (stream_id, key)"
-            " DO UPDATE SET event_id = excluded.event_id, created_at = excluded.created_at",
-            {
-                "now": now,
-                "s": [new.stream for new in events],
-                "k": [new.key for new in events],
-                "i": [new.event.id for new in events],
-            },
-        )
-
-
-def _update_streams(connection: Connection, streams: Sequence[StreamState], now: datetime) -> None:
-    connection.exec_driver_sql(
-        "UPDATE streams SET last_seq = u.q, ended_at = CASE WHEN u.e THEN %(now)s::timestamptz END"
-        " FROM unnest(%(s)s::bigint[], %(q)s::bigint[], %(e)s::boolean[]) AS u (s, q, e) WHERE id = u.s",
-        {
-            "now": now,
-            "s": [stream.id for stream in streams],
-            "q": [stream.last_seq for stream in streams],
-            "e": [stream.ended for stream in streams],
-        },
-    )
-
-
-def _insert_deliveries(
-    connection: Connection, pairs: Sequence[tuple[NewEvent, str]], now: datetime, deadline_at: datetime
-) -> None:
-    connection.exec_driver_sql(
-        "INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,"
-        " trigger, due_at, window_started_at, deadline_at)"
-        " SELECT i, %(now)s, w, p, v, %(now)s, t, g, %(now)s, %(now)s, %(deadline)s"
-        " FROM unnest(%(i)s::text[], %(w)s::text[], %(p)s::text[], %(v)s::text[], %(t)s::text[], %(g)s::text[])"
-        " AS u (i, w, p, v, t, g)",
-        {
-            "now": now,
-            "deadline": deadline_at,
-            "i": [ids.make(ids.DELIVERY, now, os.urandom(ids.RANDOM_BYTES)) for _ in pairs],
-            "w": [new.workspace_id for new, _ in pairs],
-            "p": [endpoint_id for _, endpoint_id in pairs],
-            "v": [new.event.id for new, _ in pairs],
-            "t": [new.event.type for new, _ in pairs],
-            "g": ["test" if new.only_endpoint_id else "schedule" for new, _ in pairs],
-        },
-    )

@@ -147,10 +147,3 @@ def test_what_the_database_refuses_is_one_requests_fault(books: Books, settings:
     seqs = {name: [one.seq for one in given if isinstance(one, Accepted)] for name, given in answers.items()}
     assert seqs == {"gate": [2], "a": [1], "b": [1]}
     assert not any(b'"bad"' in one.event.body for one in books.announced if one.event)
-
-
-def test_a_workspace_that_was_deleted_meanwhile_is_a_conflict_and_not_a_crash(books: Books) -> None:
-    with pytest.raises(DBAPIError) as error:
-        books.accept(draft(), workspace_id="ws_gone")
-    assert getattr(error.value.orig, "sqlstate", "") == "23503"  # answered as a conflict by the web side
-    assert books.outcomes(draft()) == [1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import text
 
 from app.db import Database
+from tests.processes import eventually
 from tests.web.doors import Door
 
 
@@ -77,3 +80,24 @@ def test_deleting_a_workspace_takes_everything_along_and_kills_its_keys(
             found = connection.execute(text(f"SELECT DISTINCT workspace_id FROM {table}")).scalars().all()
         assert set(found) - {None} == {globex.workspace_id}, table
     assert len(globex.get("/v1/events")["data"]) == 1
+
+
+def test_a_request_that_was_let_in_before_its_workspace_was_deleted_finds_none(
+    acme: Door, globex: Door, platform: Door, database: Database
+) -> None:
+    globex.publish("call", "gate", "first")
+    event = {"stream": {"kind": "call", "id": "c1"}, "type": "late", "data": {}}
+    ledger = platform.app.extensions["twofold"].ledger
+    with ThreadPoolExecutor(2) as pool:
+        with database.begin() as connection:
+            connection.execute(text("SELECT 1 FROM streams WHERE external_id = 'gate' FOR UPDATE"))
+            leading = pool.submit(globex.publish, "call", "gate", "second")  # waits for the lock, and the next for it
+            eventually(lambda: ledger._batcher._led)
+            late = pool.submit(acme.ask, "POST", "/v1/events", event)
+            eventually(lambda: len(ledger._batcher._queue) == 1)
+            platform.delete("/v1/workspaces/acme")
+        assert leading.result(10)
+        assert (late.result(10).status_code, late.result().get_json()["code"]) == (404, "not_found")
+    assert acme.ask("POST", "/v1/events", event).status_code == 401  # its keys went with it
+    named = platform.ask("POST", "/v1/events", event, headers={"X-Workspace": acme.workspace_id})
+    assert (named.status_code, named.get_json()["code"]) == (404, "not_found")
