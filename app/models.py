@@ -1,4 +1,4 @@
-"""The tables (DESIGN section 9). Rows are read and written by the noun modules, never here.
+"""The tables. Rows are read and written by the noun modules, never here.
 
 `events`, `deliveries` and `attempts` grow without end, so they are range partitions by week on `created_at`:
 retention drops a partition instead of deleting rows. Their ids carry `created_at` (see core.ids), so a look-up by

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +63,30 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
         and node.end_lineno - node.lineno + 1 > LONGEST_FUNCTION
     ]
     assert long == []
+
+
+def import_rules() -> dict[str, dict[str, Any]]:
+    """The contracts that lint-imports holds, by the first words of their names."""
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return {re.split(r"[ :]", rule["name"])[0]: rule for rule in rules}
+
+
+def layers() -> list[set[str]]:
+    return [set(re.split(r" *[|:] *", layer.strip())) for layer in import_rules()["Imports"]["layers"]]
+
+
+def test_every_module_has_its_layer() -> None:
+    """A new one is to be put where it belongs: lint-imports says nothing of a module that it does not know."""
+    found = {f"app.{path.stem}" for path in (ROOT / "app").glob("*.py") if path.stem != "__init__"}
+    found |= {f"app.{path.parent.name}" for path in (ROOT / "app").glob("*/__init__.py")}
+    assert set.union(*layers()) == found | {"workers"}
+
+
+def test_every_noun_is_kept_from_the_network_and_every_door_from_the_database() -> None:
+    nouns = next(layer for layer in layers() if "app.ledger" in layer)
+    doors = set.union(*(layer for layer in layers() if layer & {"app.bus", "app.subscriber"})) | {"app.feed"}
+    assert set(import_rules()["Nouns"]["source_modules"]) == nouns
+    assert set(import_rules()["Doors"]["source_modules"]) == doors
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
