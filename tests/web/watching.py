@@ -99,6 +99,15 @@ class Watch(Connection):
         """Read until the server closes the connection."""
         eventually(lambda: self.read_for(0.05) or self.closed, seconds, about="the connection is closed")
 
+    def read_bytes(self, count: int) -> None:
+        """Read until exactly so many bytes have come, head and chunk sizes included, or until the end."""
+        while len(self.raw) < count and not self.closed and not self.whole:
+            data = self.socket.recv(count - len(self.raw))
+            self.closed = not data
+            self.raw += data
+            self._rest += data
+            self._parse()
+
     def problem(self) -> dict[str, object]:
         """The answer, when it is a refusal."""
         assert self.headers["content-type"] == "application/problem+json"
@@ -114,9 +123,14 @@ def open_path(server: RunningServer, path: str, *, version: str = "1.1", method:
     return Watch(server.base_url, "\r\n".join([*lines, "", ""]).encode())
 
 
-def subscribers(server: RunningServer) -> int:
-    """How many live connections the server says that it has; it counts once a second."""
+def metric(server: RunningServer, name: str) -> float:
+    """A figure of /metrics; the live side brings its own up to date once a second."""
     for line in requests.get(f"{server.base_url}/metrics", timeout=10).text.split("\n"):
-        if line.startswith("twofold_subscribers"):
-            return int(float(line.rpartition(" ")[2]))
-    return 0
+        if line.startswith((f"{name} ", f"{name}{{")):
+            return float(line.rpartition(" ")[2])
+    return 0.0
+
+
+def subscribers(server: RunningServer) -> int:
+    """How many live connections the server says that it has."""
+    return int(metric(server, "twofold_subscribers"))
