@@ -69,6 +69,22 @@ def test_a_partition_in_use_stays_until_the_next_time(
     assert busy in retention.drop_partitions(database, NOW - timedelta(days=90))
 
 
+def test_coming_weeks_are_made_while_a_backup_reads_the_tables(database: Database) -> None:
+    with database.begin() as backup:
+        for table in PARTITIONED:
+            backup.exec_driver_sql(f"LOCK TABLE {table} IN ACCESS SHARE MODE")
+        with database.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+            assert make_partitions(connection, NOW + timedelta(weeks=9), 0)
+    with database.begin() as connection:
+        lacking = connection.exec_driver_sql(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+            " WHERE c.relkind = 'r' AND (SELECT count(*) FROM pg_index WHERE indrelid = c.oid)"
+            " <> (SELECT count(*) FROM pg_index WHERE indrelid = i.inhparent)"
+        ).all()
+    assert not lacking  # each has its parent's indexes, once
+
+
 def test_old_rows_of_the_small_tables_go_in_batches(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
