@@ -98,9 +98,10 @@ class Drain:
     def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
         """One round. phase: whom to claim for: all, only endpoints that answer, or nobody."""
         self._collect(poll_seconds)
-        claim = self._round(phase)
-        for claimed in claim.rows:
+        claim, recorded = self._round(phase)
+        for claimed in claim.rows:  # first of all: what is claimed and not sent waits for the end of its lease
             self._send(claimed)
+        self._after(recorded)
         return claim
 
     def _run(self, started_at: float, turn_seconds: float) -> None:
@@ -131,11 +132,11 @@ class Drain:
             self._unrecorded.append(_exchange(claimed, started_at, result))
         self._slots.advance(self._clock())
 
-    def _round(self, phase: Phase) -> Claim:
-        """Record and claim in one transaction, then bring the endpoints' health up to date in another."""
+    def _round(self, phase: Phase) -> tuple[Claim, list[Recorded]]:
+        """Record and claim in one transaction."""
         exchanges = self._unrecorded
         if phase == "closed" and not exchanges:
-            return Claim()
+            return Claim(), []
         try:
             with self._database.begin() as connection:
                 recorded = self._record(connection, exchanges)
@@ -146,27 +147,25 @@ class Drain:
             if isinstance(error, OperationalError | InterfaceError) or not exchanges:
                 raise
             log.error("%d outcomes are recorded one by one: %s", len(exchanges), _first_line(error))
-            self._record_singly(exchanges)
-            return Claim(more=True)
+            return Claim(more=True), self._record_singly(exchanges)
         self._unrecorded = []
-        self._after(recorded)
-        return claim
+        return claim, recorded
 
     def _record(self, connection: Connection, exchanges: Sequence[Exchange]) -> list[Recorded]:
         jitters = [random.random() for _ in exchanges]
         return self._recorder.record(connection, exchanges, monotonic=self._clock(), jitters=jitters)
 
-    def _record_singly(self, exchanges: Sequence[Exchange]) -> None:
+    def _record_singly(self, exchanges: Sequence[Exchange]) -> list[Recorded]:
         """What the database refuses is one exchange's fault: its neighbours are recorded all the same."""
         self._unrecorded = []
+        recorded: list[Recorded] = []
         for exchange in exchanges:
             try:
                 with self._database.begin() as connection:
-                    recorded = self._record(connection, [exchange])
+                    recorded += self._record(connection, [exchange])
             except DBAPIError as error:
                 log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, _first_line(error))
-                continue
-            self._after(recorded)
+        return recorded
 
     def _after(self, recorded: Sequence[Recorded]) -> None:
         """What follows from recorded exchanges: the log's watchers see them, the endpoints' health is brought up."""
@@ -183,7 +182,7 @@ class Drain:
         while self._slots.in_flight:
             self._collect(LOOK_SECONDS)
         try:
-            self._round("closed")
+            self._after(self._round("closed")[1])
         except SQLAlchemyError:
             log.warning("%d outcomes are kept until the database is back", len(self._unrecorded))
 

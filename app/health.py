@@ -1,7 +1,8 @@
 """Endpoint health: how an endpoint has been answering, and its end when it has not answered for days.
 
 Written by the drain after each batch of outcomes, in a transaction of its own: endpoints are locked before their
-deliveries, as everywhere else. A worker that dies in between loses a count, which the next outcome makes good.
+deliveries, as everywhere else. A worker that dies in between loses a count, which the next outcome makes good. So does
+an endpoint that somebody else holds at the moment (a recovery may take long): all others' deliveries would wait for it.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ WITH news AS (
   SELECT * FROM unnest(%(ids)s::text[], %(succeeded)s::boolean[], %(failures)s::int[], %(since)s::timestamptz[],
     %(outcomes)s::text[]) AS n (id, succeeded, failures, since, outcome)
 ), locked AS MATERIALIZED (
-  SELECT e.id FROM endpoints e JOIN news ON news.id = e.id ORDER BY e.id FOR UPDATE OF e
+  SELECT e.id FROM endpoints e JOIN news ON news.id = e.id ORDER BY e.id
+  FOR UPDATE OF e SKIP LOCKED
 )
 UPDATE endpoints AS e SET
   consecutive_failures = news.failures + CASE WHEN news.succeeded THEN 0 ELSE e.consecutive_failures END,

@@ -19,6 +19,8 @@ from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.processes import eventually
 from tests.workers.world import World
 
+NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+
 
 @contextmanager
 def hanging_url() -> Iterator[str]:
@@ -77,6 +79,23 @@ def test_a_hundred_endpoints_that_begin_to_hang_delay_others_for_a_second_at_mos
         assert drain._slots.in_flight == 0
     assert max(waits) < 2
     assert min(waits) < 0.5
+
+
+def test_an_endpoint_that_somebody_works_on_delays_no_other(world: World) -> None:
+    """Whoever recovers, changes or deletes an endpoint holds its row, perhaps for many seconds."""
+    with ScriptedServer(answering(NO)) as failing, ScriptedServer(answering(OK)) as receiver:
+        busy = world.endpoint(failing.url, event_types=["call.*"])
+        healthy = world.endpoint(receiver.url, event_types=["only.this"])
+        world.publish(3)
+        with world.database.begin() as person:
+            person.exec_driver_sql("SELECT FROM endpoints WHERE id = %(id)s FOR UPDATE", {"id": busy})
+            started = time.monotonic()
+            world.drain().run()
+            world.publish(type="only.this")
+            world.drain().run()
+            assert time.monotonic() - started < 5
+        assert world.statuses(healthy) == {"delivered": 1}
+        assert len(world.attempts()) == 3 + 1
 
 
 def test_endpoints_known_to_fail_leave_the_fast_lane_to_the_others(world: World) -> None:
