@@ -95,8 +95,12 @@ class Subscriber:
     def write(self, frames: Frames, together: bytes) -> bool:
         """Send frames now, keeping what the socket does not take. together: the same frames as one piece.
 
-        False: more than the bound is waiting, the queue was let go and `cursor` says where to read on.
+        False: more than the bound is waiting, the queue was let go and `cursor` says where to read on. Nothing new is
+        taken once this side wants to end it.
         """
+        if self.closing is not None:
+            # A queue that never ran empty would put the end off for ever, and its key may have been revoked.
+            return True
         if self.outbox or self.gone:
             return self._keep(frames)
         sent = self._send(together)

@@ -154,6 +154,19 @@ def test_no_heartbeat_goes_into_a_frame_or_behind_a_farewell() -> None:
     assert sock.taken == frame(1)
 
 
+def test_who_is_to_go_gets_what_waits_and_nothing_new() -> None:
+    """However slowly it reads: a revoked key must not see on because its queue never runs empty."""
+    sock = ScriptedSocket(5)
+    one = subscriber(sock, bound=3, drop=True)
+    assert write(one, 1, 2)
+    one.close("revoked")
+    assert write(one, 3)
+    sock.room = EVERYTHING
+    assert one.flush(0.0)
+    assert write(one, 4)
+    assert sock.taken == frames(1, 2)
+
+
 def test_the_time_of_a_token_ends_the_connection() -> None:
     one = subscriber(expires_at=100.0)
     one.tick(99.9, 60)
