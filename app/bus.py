@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -16,7 +17,7 @@ from app.core.envelope import Announcement, Event
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 8 * 1024  # larger events are announced by seq alone, so that the bus stays small in Redis' memory
-MAX_BACKLOG = 20_000  # announcements waiting for a Redis that is away; beyond it the streams find them by SQL
+MAX_BACKLOG = 20_000  # announcements (160 MB at most) waiting for a Redis that hangs; others are found by SQL
 READ_COUNT = 1000
 READ_BLOCK_MILLISECONDS = 1000
 CONNECT_SECONDS = 2
@@ -35,10 +36,15 @@ def encode(announcement: Announcement) -> dict[bytes, bytes | int | str]:
     fields: dict[bytes, bytes | int | str] = {b"s": announcement.stream, b"q": announcement.seq}
     if announcement.ends:
         fields[b"e"] = 1
-    event = announcement.event
-    if event is not None and len(event.body) <= MAX_BODY_BYTES:
+    event = _without_large_body(announcement).event
+    if event is not None:
         fields |= {b"i": event.id, b"t": event.type, b"a": event.timestamp, b"b": event.body}
     return fields
+
+
+def _without_large_body(announcement: Announcement) -> Announcement:
+    event = announcement.event
+    return announcement if event is None or len(event.body) <= MAX_BODY_BYTES else replace(announcement, event=None)
 
 
 def decode(fields: dict[bytes, bytes]) -> Announcement:
@@ -124,7 +130,13 @@ class Announcer:
                 self._lose(len(batch))
                 log.exception("bus: announcements were not sent")
             if due:
-                self._wake()
+                self._ring()
+
+    def _ring(self) -> None:
+        try:
+            self._wake()
+        except Exception:  # whatever it is, this thread has the next announcements to send
+            log.exception("bus: no drain was rung; the workers' pulse will ring one")
 
     def _lose(self, count: int) -> None:
         self.lost += count

@@ -207,6 +207,20 @@ def test_a_drain_is_rung_after_the_announcements_and_only_when_due(redis_url: st
         eventually(lambda: len(rung) == 2)
 
 
+def test_a_ring_that_breaks_does_not_end_the_announcing(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    ear = Ear(redis_url)
+    ear.reader.follow(1)
+
+    def broken() -> None:
+        raise AttributeError("nobody foresaw this")
+
+    announcer = mouth(redis_url, wake=broken)
+    announcer.announce([told(1)], True)
+    eventually(lambda: "no drain was rung" in caplog.text)
+    announcer.announce([told(2)], False)
+    eventually(lambda: ear.seqs(1) == [1, 2])
+
+
 def test_a_redis_that_stops_delays_nobody_and_is_found_again(own_redis: EmbeddedRedis) -> None:
     rung: list[int] = []
     ear, announcer = Ear(own_redis.url), mouth(own_redis.url, wake=lambda: rung.append(1))
