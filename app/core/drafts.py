@@ -20,6 +20,8 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 RESERVED_TYPES = frozenset({"error", "open", "message"})
 FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key")
 _ARRAY_DEPTH = 300  # of a batch: deeper than any event may be, shallow enough for the parser's recursion
+_BLANK = " \t\r\n"
+_BLANKS = frozenset(_BLANK)
 _DIGITS = 4000  # CPython refuses to turn more than 4300 digits into an int (CVE-2020-10735)
 
 
@@ -47,21 +49,26 @@ def read_json(raw: bytes, max_depth: int) -> tuple[str, Any]:
 
 
 def _parse(raw: bytes, max_depth: int) -> tuple[str, Any]:
+    text = _text(raw, max_depth)
+    try:
+        return text, _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+
+
+def _text(raw: bytes, max_depth: int) -> str:
+    """The text of a body that may be parsed without danger."""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise Problem("invalid_json", f"The body is not UTF-8: byte {error.start} cannot be read.") from None
     if text.startswith("\ufeff"):
         raise Problem("invalid_json", "The body starts with a byte order mark; send plain UTF-8.")
-    if not text.strip(" \t\r\n"):
+    if not text.strip(_BLANK):
         raise Problem("invalid_json", "The body is empty; send a JSON object.")
-    if envelope.depth(text) > max_depth:
+    if envelope.is_deeper(text, max_depth):
         raise Problem("invalid_json", f"The JSON is nested deeper than {max_depth} levels; flatten it.")
-    try:
-        value = _DECODER.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise Problem("invalid_json", f"The body is not valid JSON: {_reason(error)}.") from None
-    return text, value
+    return text
 
 
 def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
@@ -69,28 +76,45 @@ def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
     if len(raw) > max_bytes:
         raise Problem("too_large", f"The event has {len(raw)} bytes; the most is {max_bytes}.")
     text, value = read_json(raw, max_depth)
-    return _draft(text.strip(" \t\r\n"), value)
+    return _draft(text.strip(_BLANK), value)
 
 
-def split_array(raw: bytes) -> list[bytes]:
-    """The elements of a JSON array, each in its own spelling. Raises Problem unless it is a valid array.
+def split_array(raw: bytes, most: int) -> list[bytes]:
+    """The elements of a JSON array, each in its own spelling. Raises Problem unless it is a valid array of at most so
+    many.
 
     Only what makes the array unreadable is refused here: an element that is too deep or holds a NUL fails alone, when
-    it is read.
+    it is read. Each element is parsed once, and none behind the limit.
     """
-    text, value = _parse(raw, _ARRAY_DEPTH)
-    if not isinstance(value, list):
+    text = _text(raw, _ARRAY_DEPTH)
+    at = _past_blank(text, 0)
+    if text[at] != "[":
         raise Problem("invalid", "The body must be an event object or an array of them.")
-    text = text.strip(" \t\r\n")
     parts: list[bytes] = []
-    at = 1
-    for _ in value:
-        while text[at] in " \t\r\n,":
-            at += 1
-        _, end = _DECODER.raw_decode(text, at)
-        parts.append(text[at:end].encode())
-        at = end
+    try:
+        at = _past_blank(text, at + 1)
+        while text[at : at + 1] != "]" or parts:
+            _, end = _DECODER.raw_decode(text, at)
+            parts.append(text[at:end].encode())
+            if len(parts) > most:
+                raise Problem("too_large", f"The batch has more than {most} events, the most there may be; split it.")
+            at = _past_blank(text, end)
+            if text[at : at + 1] != ",":
+                break
+            at = _past_blank(text, at + 1)
+        if text[at : at + 1] != "]":
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+        if (at := _past_blank(text, at + 1)) < len(text):
+            raise json.JSONDecodeError("Extra data", text, at)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
     return parts
+
+
+def _past_blank(text: str, at: int) -> int:
+    while text[at : at + 1] in _BLANKS:
+        at += 1
+    return at
 
 
 def split_lines(raw: bytes) -> list[bytes]:
@@ -175,6 +199,10 @@ def _time_errors(text: Any) -> list[dict[str, str]]:
 
 def _error(field: str, detail: str) -> dict[str, str]:
     return {"field": field, "detail": detail}
+
+
+def _not_json(error: Exception) -> Problem:
+    return Problem("invalid_json", f"The body is not valid JSON: {_reason(error)}.")
 
 
 def _reason(error: Exception) -> str:

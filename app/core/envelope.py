@@ -85,20 +85,23 @@ def members(raw: str) -> list[tuple[str, str, str]]:
 
 def compact(raw: str) -> str:
     """Valid JSON text without the white space outside its strings; every number and string as it was spelled."""
-    return _OUTSIDE.sub(r"\1", raw)
+    return _OUTSIDE.sub(r"\1", raw) if _ANY_SPACE.search(raw) else raw
 
 
-def depth(raw: str) -> int:
-    """The deepest nesting of arrays and objects in JSON text, by a scan that does not recurse."""
-    deepest = level = 0
-    for found in _BRACKETS.finditer(raw):
-        mark = found.group()
-        if mark in "[{":
-            level += 1
-            deepest = max(deepest, level)
-        elif mark in "]}":
-            level -= 1
-    return deepest
+def is_deeper(raw: str, levels: int) -> bool:
+    """Whether arrays and objects in JSON text are nested deeper than so many levels; by scans that do not recurse.
+
+    Text that is not JSON may be called either way, but what is not called deep can be parsed without deep recursion.
+    """
+    if raw.count("[") + raw.count("{") <= levels:
+        return False
+    brackets = _NOT_BRACKETS.sub("", raw).replace("{", "[").replace("}", "]")
+    for _ in range(levels):  # each time without its innermost level
+        inner = brackets.replace("[]", "")
+        if len(inner) == len(brackets):
+            break
+        brackets = inner
+    return brackets.count("[") > levels or "[]" in brackets
 
 
 def string_value(data: Any, field: str) -> str | None:
@@ -121,4 +124,5 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 # plain quantifiers 30 KB of escaped quotes held the process for seconds.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 _OUTSIDE = re.compile(rf"({_STRING})|[ \t\n\r]+", re.DOTALL)
-_BRACKETS = re.compile(rf"{_STRING}|[\[\]{{}}]", re.DOTALL)
+_NOT_BRACKETS = re.compile(rf'{_STRING}|[^\[\]{{}}"]++', re.DOTALL)
+_ANY_SPACE = re.compile(r"[ \t\n\r]")

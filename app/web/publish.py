@@ -45,7 +45,7 @@ def publish(call: Call) -> Answer | Response:
         body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for answer in answers)
         return Response(body, 202, content_type=NDJSON)
     if raw.lstrip(b" \t\r\n").startswith(b"["):
-        answers = _accept(call, drafts.split_array(raw), settings)
+        answers = _accept(call, drafts.split_array(raw, settings.max_batch_events), settings)
         return Answer({"data": [_shown(answer) for answer in answers]}, 202)
     draft = _with_key(drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key)
     only = call.parts.ledger.accept(Submission(call.workspace_id, [draft]))[0]

@@ -229,14 +229,24 @@ def test_times_of_rfc_3339(text: str, moment: datetime) -> None:
 
 def test_an_array_is_split_into_its_elements_as_spelled() -> None:
     raw = b' [ {"a" : 1.0} ,\n"x,]" , [1,[2]],1e400 ,null ] '
-    assert split_array(raw) == [b'{"a" : 1.0}', b'"x,]"', b"[1,[2]]", b"1e400", b"null"]
-    assert split_array(b"[]") == []
+    assert split_array(raw, 5) == [b'{"a" : 1.0}', b'"x,]"', b"[1,[2]]", b"1e400", b"null"]
+    assert split_array(b"[]", 5) == []
+    assert split_array(b" [ ] ", 5) == []
 
 
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
+        (b"", "invalid_json"),
         (b"[1,]", "invalid_json"),
+        (b"[,1]", "invalid_json"),
+        (b"[1}", "invalid_json"),
+        (b"[1", "invalid_json"),
+        (b"[1,", "invalid_json"),
+        (b"[1]]", "invalid_json"),
+        (b"[1][2]", "invalid_json"),
+        (b"[" + b"1," * 1000 + b"1]", "too_large"),
+        (b"[" + b"1," * 2_000_000 + b"x", "too_large"),  # what stands behind the limit is not even looked at
         (b"[1 2]", "invalid_json"),
         (b"[1]x", "invalid_json"),
         (b"[", "invalid_json"),
@@ -249,13 +259,13 @@ def test_an_array_is_split_into_its_elements_as_spelled() -> None:
 )
 def test_what_is_no_array_is_refused_as_a_whole(raw: bytes, code: str) -> None:
     with pytest.raises(Problem) as caught:
-        split_array(raw)
+        split_array(raw, 1000)
     assert caught.value.code == code
 
 
 def test_an_element_that_is_too_deep_or_holds_a_nul_leaves_its_neighbours_alone() -> None:
     deep, nul = event(data='{"a":' + "[" * 70 + "]" * 70 + "}"), event(data='{"a":"\\u0000"}')
-    parts = split_array(f"[{GOOD},{deep},{nul},{GOOD}]".encode())
+    parts = split_array(f"[{GOOD},{deep},{nul},{GOOD}]".encode(), 4)
     assert [part.decode() for part in parts] == [GOOD, deep, nul, GOOD]
     assert refusal(parts[1]).code == "invalid_json"
     assert refusal(parts[2]).code == "invalid"

@@ -107,13 +107,24 @@ def test_only_white_space_outside_strings_is_dropped(raw: str, small: str) -> No
         ('{"a":[{"b":[]}]}', 4),
         ('{"a":"[{\\"["}', 1),
         ("[[],[[]],[]]", 3),
-        ("]]]]", 0),
-        ('["abc', 1),  # a string that is not closed hides what follows
-        ("[" * 100_000, 100_000),
+        ('[{"a":[[]]},[],{},"]]]"]', 4),
+        ("[" + "[[[]]]," * 500 + "[]]", 4),
+        ("[" * 300 + "]" * 300, 300),
     ],
 )
 def test_depth_counts_brackets_outside_strings(raw: str, levels: int) -> None:
-    assert envelope.depth(raw) == levels
+    assert not envelope.is_deeper(raw, levels)
+    assert levels == 0 or envelope.is_deeper(raw, levels - 1)
+
+
+@pytest.mark.parametrize("raw", ["[" * 100_000, "[{" * 100_000, '{"a":' * 100_000, "[" * 80 + "]" * 10])
+def test_what_is_not_even_json_is_not_parsed_when_it_could_be_deep(raw: str) -> None:
+    assert envelope.is_deeper(raw, 64)
+
+
+@pytest.mark.parametrize("raw", ['["abc' + "[" * 999, "]" * 999, "[]" * 999, "}{" * 40, "[1" * 20])
+def test_what_is_not_json_and_not_deep_is_left_to_the_parser(raw: str) -> None:
+    assert not envelope.is_deeper(raw, 64)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +134,7 @@ def test_depth_counts_brackets_outside_strings(raw: str, levels: int) -> None:
 )
 def test_a_hostile_text_is_scanned_in_linear_time(raw: str) -> None:
     began = time.perf_counter()
-    envelope.depth(raw)
+    envelope.is_deeper(raw, 64)
     envelope.compact(raw)
     assert time.perf_counter() - began < 2.0  # some 20 ms; quadratic, it would be minutes
 
