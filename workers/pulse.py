@@ -53,7 +53,7 @@ class Pulse:
         self._wake.close()
 
     def beat(self) -> bool:
-        """Ring if something is due; whether something is. Never raises: what is away is logged once."""
+        """Ring if something is due; whether something is. An engine that is away is logged once."""
         try:
             due = self._look()
         except SQLAlchemyError as error:
@@ -84,4 +84,7 @@ class Pulse:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._beat_seconds):
-            self.beat()
+            try:
+                self.beat()
+            except Exception:  # nobody would start this thread again, and deliveries that are due later depend on it
+                log.exception("pulse: a beat was missed")

@@ -78,3 +78,14 @@ def test_without_postgresql_it_says_so_once_and_goes_on(
     world.endpoint("http://127.0.0.1:1/")
     world.publish()
     eventually(lambda: waiting(world) == 1)
+
+
+def test_what_nobody_foresaw_costs_a_beat_only(
+    world: World, pulse: Pulse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(pulse, "_look", lambda: [][0])
+        eventually(lambda: "a beat was missed" in caplog.text)
+    world.endpoint("http://127.0.0.1:1/")
+    world.publish()
+    eventually(lambda: waiting(world) == 1)
