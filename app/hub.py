@@ -177,7 +177,8 @@ class Hub:
             if head is None:
                 raise LookupError("the stream was deleted meanwhile")
             live.last_seq = head.last_seq
-            live.end_seq = head.last_seq if head.ended else None
+            if head.ended:
+                live.end_seq = head.last_seq
         finally:
             live.ready.set()
         if live.target > live.last_seq:
@@ -244,15 +245,16 @@ class Hub:
 
     def _take(self, live: LiveStream, group: Sequence[Announcement]) -> bool:
         """Fan out what follows on; False if there is a hole to be read from SQL."""
-        live.target = max(live.target, *(announcement.seq for announcement in group))
+        for announcement in group:
+            live.target = max(live.target, announcement.seq)
+            if announcement.ends:
+                live.end_seq = announcement.seq
         if live.last_seq < 0:
             return True  # the head is being read; attach looks at the target then
         run: list[Event] = []
         for announcement in sorted(group, key=lambda part: part.seq):
             if announcement.event is not None and announcement.seq == live.last_seq + len(run) + 1:
                 run.append(announcement.event)
-            if announcement.ends:
-                live.end_seq = announcement.seq
         self.extend(live, run)
         return live.target <= live.last_seq
 

@@ -55,8 +55,7 @@ def test_what_the_bus_tells_while_the_head_is_being_read_is_not_lost() -> None:
 
     def follow_and_hear(stream: int) -> None:
         follow(stream)
-        made.hub.on_batch([told(5)])  # committed after our look at the head, announced before it came back
-        made.stream(0)
+        made.hub.on_batch([told(5, ends=True)])  # committed after our look at the head, announced before it came back
 
     made.bus.follow = follow_and_hear  # type: ignore[method-assign]
     read = made.log.heads
@@ -71,6 +70,7 @@ def test_what_the_bus_tells_while_the_head_is_being_read_is_not_lost() -> None:
     one = subscriber(sock)
     live = made.hub.attach(1, "call_1", one)
     assert live.last_seq == 5
+    assert live.ended
     one.cursor = 3
     assert not made.hub.join(live, one)
     assert [found.seq for found in made.hub.page(live, 3)] == [4, 5]
