@@ -7,11 +7,12 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
+import time
 
 from gunicorn import glogging
-from gunicorn.errors import AppImportError
 
 # A query string may carry a stream token. It appears in no log: the access log has the path alone, and this takes it
 # out of gunicorn's own error lines, tracebacks included.
@@ -57,13 +58,19 @@ def child_exit(server, worker):
 
 
 def on_exit(server):
-    """Remove the folder of figures, if we have made it."""
+    """Remove the folder of figures, if we have made it. Status 1 if a worker could not load the application."""
     for made in our_folders:
         shutil.rmtree(made, ignore_errors=True)
+    if not first_to(WORD):
+        sys.exit(1)
 
 
 def post_fork(server, worker):
-    """Let a setting or a contract file that cannot be used end the start with its explanation, not a traceback."""
+    """Let a setting or a contract file that cannot be used end the start with its explanation, not a traceback.
+
+    gunicorn's own way for this (AppImportError) ends in a traceback as soon as a second worker fails, too. So the first
+    worker explains and asks the master to stop, and all of them wait for the master's word.
+    """
     load = worker.app.load
 
     def load_or_explain():
@@ -73,9 +80,31 @@ def post_fork(server, worker):
         try:
             return load()
         except (ContractFileError, SettingsError) as error:
-            raise AppImportError(str(error)) from None
+            if first_to(WORD):
+                print(error, file=sys.stderr, flush=True)
+                os.kill(worker.ppid, signal.SIGTERM)
+        while worker.alive and os.getppid() == worker.ppid:
+            time.sleep(0.05)
+        sys.exit(0)
 
     worker.app.load = load_or_explain
+
+
+def first_to(word):
+    """Whether no process of this server has taken the word before."""
+    try:
+        return bool(os.read(word, 1))
+    except BlockingIOError:
+        return False
+
+
+def word_of_one():
+    """A pipe's end that gives one byte, once, to whichever process of this server reads first."""
+    reading, writing = os.pipe()
+    os.write(writing, b"!")
+    os.set_blocking(reading, False)
+    kept_open.append(writing)  # a closed one would read as an end, which is not "nothing left"
+    return reading
 
 
 def post_worker_init(worker):
@@ -85,6 +114,8 @@ def post_worker_init(worker):
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # for small files that must not wait for a disk
 our_folders = []
+kept_open = []
+WORD = word_of_one()
 
 bind = os.environ.get("BIND") or f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(4, os.cpu_count() or 1))

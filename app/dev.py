@@ -26,7 +26,7 @@ import redis
 import requests
 from honcho.environ import parse_procfile
 
-from app import children, launch
+from app import children, contract_files, launch
 from app.console import Console, warn
 from app.db import Database
 from app.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
@@ -42,7 +42,8 @@ STOP_SECONDS = 30.0  # gunicorn lets streams go within 20 s; a drain finishes wh
 SECOND_SIGNAL_SECONDS = 0.5  # one Ctrl-C can arrive twice (terminal and make); a later one means "now"
 NOT_READY_SECONDS = 30.0
 EVERYWHERE = ("", "0.0.0.0", "::")
-# To look at the other settings before anything is started: nonsense is named once, here, not by each process.
+# To look at the other settings and the contract files before anything is started: nonsense is named once, here, not by
+# each process.
 NO_ENGINES = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://"}
 
 
@@ -131,7 +132,8 @@ class LocalRun:
         self._described.unlink(missing_ok=True)
         self._end_leftovers()
         check_port(self._place)
-        Settings.from_env(NO_ENGINES | child_environment(self._environ, self._place, {}))
+        settings = Settings.from_env(NO_ENGINES | child_environment(self._environ, self._place, {}))
+        contract_files.load(settings.contracts_dir)
         self._find_engines()
         env = child_environment(self._environ, self._place, self._urls)
         if self._supervisor.run_once(Program("release", lambda: self._spawn(self._release, env))) != 0:
@@ -264,7 +266,7 @@ def main(argv: list[str] | None = None) -> int:
         return _run(LocalRun(place_from(os.environ), os.environ))
     except AlreadyRunningError as error:
         warn(f"Twofold is already running here (process {error.pid}). Stop it first: kill {error.pid}")
-    except (RunError, EmbeddedError, SettingsError) as error:
+    except (RunError, EmbeddedError, SettingsError, contract_files.ContractFileError) as error:
         warn(str(error))
     except OSError as error:
         warn(f"Twofold cannot run here: {error}")
