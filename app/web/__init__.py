@@ -18,6 +18,7 @@ def blueprints() -> list[Blueprint]:
         operations,
         publish,
         sessions,
+        viewer,
     )
 
     return [
@@ -31,4 +32,5 @@ def blueprints() -> list[Blueprint]:
         api_deliveries.api,
         log_view.api,
         operations.api,
+        viewer.api,
     ]

@@ -17,6 +17,7 @@ VERSION = "1"
 OTHER_ANSWERS = {
     "text": ("text/plain", "Text"),
     "html": ("text/html", "A page"),
+    "file": ("*/*", "A script, a style sheet or an icon"),
     "sse": ("text/event-stream", "Server-sent events, without end"),
     "log": ("text/event-stream", "Server-sent events without end: `event: attempt`, `data:` a LoggedAttempt"),
 }
