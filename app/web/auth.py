@@ -52,7 +52,8 @@ class Admission:
 @dataclass(frozen=True, slots=True)
 class Route:
     """A declared route. public: why it needs no key, or ''. acts_for: the workspace it needs. answers: status to the
-    name of a schema (see schemas.py), '' for no body."""
+    name of a schema (see schemas.py), '' for no body. operation: its OpenAPI operation, where it is not made from the
+    others."""
 
     method: str
     path: str
@@ -64,6 +65,7 @@ class Route:
     body_schema: str = ""
     query: tuple[Field, ...] = ()
     answers: Mapping[int, str] = field(default_factory=dict)
+    operation: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)

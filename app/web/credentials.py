@@ -41,7 +41,7 @@ def opener(route: Route) -> Opener:
     if found is None and "session:cookie" in route.credentials and (signed_in := caller_of_cookie(parts())):
         return _by_session(*signed_in)
     if found is None:
-        raise Problem("unauthorized", f"A credential is missing: send {_ways(route)}.")
+        raise Problem("unauthorized", f"A credential is missing: send {ways(route)}.")
     what, secret = found
     return _by_token(secret) if what == "token" else _by_key(secret)
 
@@ -58,7 +58,7 @@ def _given(route: Route) -> tuple[str, str] | None:
         if secret and any(way.endswith(f":{where}") for way in route.credentials):
             what = "token" if tokens.looks_like(secret) else "key"
             if f"{what}:{where}" not in route.credentials:
-                raise Problem("unauthorized", f"A {what} is not taken there; send {_ways(route)}.")
+                raise Problem("unauthorized", f"A {what} is not taken there; send {ways(route)}.")
             return what, secret
     return None
 
@@ -109,5 +109,6 @@ _WAYS = {
 }
 
 
-def _ways(route: Route) -> str:
+def ways(route: Route) -> str:
+    """What a route takes, in words."""
     return " or ".join(_WAYS[way] for way in route.credentials)

@@ -19,7 +19,7 @@ from app.core.problem import Problem
 from app.feed import Feed
 from app.hub import Hub
 from app.streams import Found
-from app.web import auth, contract_errors, problems
+from app.web import auth, contract_docs, contract_errors, problems
 from app.web.contract_errors import Refused
 from app.web.credentials import opener
 from app.web.find import find
@@ -62,8 +62,8 @@ def _add(
 
     view.__name__ = f"{declared.name}_{route.name}"
     summary = f"{declared.about} ({declared.name}: {route.name})"
-    answers = {route.mint_status: "Any"} if route.does == "mint" else {200: "sse"}
-    shown = auth.Route(route.method, route.path, "subscribe", summary, answers=answers)
+    described = contract_docs.operation(declared, route)
+    shown = auth.Route(route.method, route.path, "subscribe", summary, operation=described)
     auth.declare_view(made, shown, view, websocket=route.does == "websocket")
 
 

@@ -11,6 +11,7 @@ from app.web.auth import IDS, OPTIONAL_WORKSPACE, PLATFORM, Route
 from app.web.fields import Field, schema
 from app.web.parse import JSON
 from app.web.schemas import SCHEMAS
+from app.web.sessions import COOKIE
 
 VERSION = "1"
 # Names of answers that are not JSON: (content type, what it is).
@@ -18,9 +19,21 @@ OTHER_ANSWERS = {
     "text": ("text/plain", "Text"),
     "html": ("text/html", "A page"),
     "file": ("*/*", "A script, a style sheet or an icon"),
-    "sse": ("text/event-stream", "Server-sent events, without end"),
     "log": ("text/event-stream", "Server-sent events without end: `event: attempt`, `data:` a LoggedAttempt"),
 }
+# The parts of the document in the order in which they are read, and the blueprints of each.
+PARTS = {
+    "events": ("publish", "events"),
+    "streams": ("streams",),
+    "live streams": ("contracts",),
+    "endpoints": ("endpoints",),
+    "deliveries": ("deliveries", "log_view"),
+    "workspaces": ("workspaces",),
+    "keys": ("keys", "sessions"),
+    "operations": ("operations",),
+    "pages": ("viewer",),
+}
+_PART_OF = {blueprint: part for part, blueprints in PARTS.items() for blueprint in blueprints}
 # Bodies that may also come in another form than JSON.
 OTHER_BODIES = {"EventsIn": {"application/x-ndjson": {"schema": {"type": "string"}}}}
 _DESCRIPTION = """\
@@ -41,12 +54,15 @@ def document(routes: Mapping[str, Route], server_url: str) -> dict[str, Any]:
         "info": {"title": "Twofold", "version": VERSION, "description": _DESCRIPTION},
         "servers": [{"url": server_url}],
         "security": [{"bearer": []}, {"header": []}],
+        "tags": [{"name": part} for part in dict.fromkeys([*PARTS, *map(_part, sorted(routes))])],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "query": {"type": "apiKey", "in": "query", "name": "token"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
             },
         },
     }
@@ -67,7 +83,18 @@ def _operation(name: str, declared: Route) -> dict[str, Any]:
     made: dict[str, Any] = {
         "operationId": name.rpartition(".")[2],
         "summary": declared.summary,
-        "tags": [name.partition(".")[0]],
+        "tags": [_part(name)],
+    }
+    return made | dict(declared.operation or _described(declared))
+
+
+def _part(name: str) -> str:
+    blueprint = name.partition(".")[0]
+    return _PART_OF.get(blueprint, blueprint)
+
+
+def _described(declared: Route) -> dict[str, Any]:
+    made: dict[str, Any] = {
         "parameters": _parameters(declared),
         "responses": {str(status): _response(answer) for status, answer in declared.answers.items()},
     }

@@ -1,0 +1,112 @@
+"""What /openapi.json says of the routes that contracts declare, and that it holds together as OpenAPI 3.1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from jsonschema import Draft202012Validator
+
+from app.core.contract import Contract, Route
+from tests.web.doors import HANDSHAKE, Door
+
+HTTP_METHODS = {"get", "put", "post", "delete", "patch"}
+
+
+@pytest.fixture
+def document(app: Flask) -> dict[str, Any]:
+    found: dict[str, Any] = app.test_client().get("/openapi.json").get_json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def contract_routes(app: Flask) -> Iterator[tuple[Contract, Route]]:
+    for declared in app.extensions["twofold"].rules.contracts:
+        for route in declared.routes:
+            yield declared, route
+
+
+def parameters(operation: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in operation["parameters"] if one["in"] == where}
+
+
+def test_it_holds_together(document: dict[str, Any]) -> None:
+    """The rules of OpenAPI 3.1 that a document made by code can break (sections 4.8.8 to 4.8.17 and 4.8.27)."""
+    assert document["openapi"] == "3.1.0"
+    parts = {part["name"] for part in document["tags"]}
+    for path, method, operation in operations(document):
+        assert method in HTTP_METHODS
+        assert set(operation["tags"]) <= parts, path
+        names = [(one["name"], one["in"]) for one in operation["parameters"]]
+        assert len(names) == len(set(names)), path
+        in_path = parameters(operation, "path")
+        assert set(in_path) == set(re.findall(r"{(\w+)}", path))
+        assert all(one["required"] for one in in_path.values())
+        for schema in (one["schema"] for one in operation["parameters"]):
+            Draft202012Validator.check_schema(schema)
+        for status, answer in operation["responses"].items():
+            assert re.fullmatch(r"[1-5]\d\d|default", status)
+            assert answer["description"]
+            for content in answer.get("content", {}).values():
+                Draft202012Validator.check_schema(content["schema"])
+        for alternative in operation.get("security", document["security"]):
+            assert set(alternative) <= set(document["components"]["securitySchemes"]), path
+
+
+def test_the_query_options_of_live_streams_are_listed(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    live = parameters(paths["/v1/streams/{kind}/{stream_id}/live"]["get"], "query")
+    assert set(live) == {"token", "types", "after_seq", "speed"}
+    assert (live["after_seq"]["schema"]["type"], live["speed"]["schema"]["type"]) == ("integer", "number")
+    assert set(parameters(paths["/v1/streams/{kind}/{stream_id}/ws"]["get"], "query")) == {
+        "token",
+        "types",
+        "after_seq",
+    }
+    (call_id,) = parameters(paths["/atoms/v1/events"]["get"], "query").values()
+    assert (call_id["name"], call_id["required"]) == ("callId", True)
+    assert set(parameters(paths["/v1/calls/{call_id}/transcript"]["get"], "query")) == {"token"}
+    assert not parameters(paths["/v1/conversations/{conversation_id}/stream"]["get"], "query")
+    assert {"query": []} not in paths["/v1/conversations/{conversation_id}/stream"]["get"]["security"]
+    assert paths["/atoms/v1/events"]["get"]["security"] == [{"bearer": []}, {"session": []}]
+
+
+def test_live_streams_are_event_streams_with_their_contracts_frames(document: dict[str, Any], app: Flask) -> None:
+    for _, route in contract_routes(app):
+        responses = document["paths"][route.path][route.method.lower()]["responses"]
+        if route.does == "sse":
+            assert list(responses["200"]["content"]) == ["text/event-stream"]
+        assert ("204" in responses) == (route.does == "sse" and route.replay != "none" and route.ended != "refuse")
+        assert ("101" in responses) == ("426" in responses) == (route.does == "websocket")
+    shown = document["paths"]["/sse/{bot_id}"]["get"]["responses"]["200"]["content"]["text/event-stream"]["example"]
+    assert shown.startswith('event: transcript_segment\nid: 1\ndata: {"speaker":"Alice",')
+    minted = document["paths"]["/api/v1/bots/{bot_id}/subscribe"]["post"]["responses"]["200"]["content"]
+    assert minted["application/json"]["schema"]["required"] == ["url", "token"]
+
+
+def test_what_contract_routes_refuse_is_listed_with_its_status_and_form(document: dict[str, Any], acme: Door) -> None:
+    seen = set()
+    for declared, route in contract_routes(acme.app):
+        path = re.sub(r"{\w+}", lambda found: "call" if found[0] == "{kind}" else "mbsess_no", route.path)
+        path += "?callId=no" if route.id_in == "query" else ""
+        handshake = HANDSHAKE if route.does == "websocket" else {}
+        keys = {"Authorization": f"Bearer {acme.key}", "X-API-Key": acme.key}
+        for headers in ({}, keys):
+            answer = acme.app.test_client().open(path, method=route.method, headers={**headers, **handshake})
+            described = document["paths"][route.path][route.method.lower()]["responses"][str(answer.status_code)]
+            (content_type,) = described["content"]
+            assert answer.content_type == content_type
+            schema = described["content"][content_type]["schema"] | {"components": document["components"]}
+            Draft202012Validator(schema).validate(answer.get_json())
+            body = answer.get_json()
+            assert f"{body.get('code') or body['error']['code']}: " in described["description"]
+            seen.add((declared.name, answer.status_code))
+    assert {("aitronos", 401), ("aitronos", 404), ("atoms", 404), ("serveka", 401), ("voicebip", 404)} <= seen
