@@ -25,7 +25,9 @@ from app.db import Database
 from app.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.local_keys import make_keys
 from app.settings import Settings
-from tests.processes import ROOT, RunningServer, environment, free_port, start_web, start_worker
+from tests.processes import FACTORY, ROOT, RunningServer, environment, free_port, start_web, start_worker
+
+pytest_plugins = ["tests.contracts.conformance"]
 
 SECRET_KEY = "0123456789abcdef" * 4
 LOG_TAIL_BYTES = 8000
@@ -171,7 +173,7 @@ def _servers(
 ) -> Iterator[StartServer]:
     started: list[RunningServer] = []
 
-    def start(*, worker: bool = False, **changed: str) -> RunningServer:
+    def start(*, worker: bool = False, factory: str = FACTORY, **changed: str) -> RunningServer:
         port = str(free_port())
         settings = _environ(new_database(), _redis_of(redis_server.url, next(REDIS_FOR_SERVERS)))
         settings |= {"PORT": port, "WEB_CONCURRENCY": "1"}
@@ -180,7 +182,7 @@ def _servers(
         database = Database(env["DATABASE_URL"])
         keys = make_keys(database)
         database.close()
-        web = start_web(env, logs / "web.log")
+        web = start_web(env, logs / "web.log", factory)
         found = RunningServer(f"http://127.0.0.1:{port}", env, keys, web)
         started.append(found)
         _running.append(found)

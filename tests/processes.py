@@ -23,6 +23,7 @@ from app.local_keys import LocalKeys
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = parse_procfile((ROOT / "Procfile").read_text()).processes
+FACTORY = "app:create_app()"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
@@ -165,8 +166,8 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default", **settings}
 
 
-def start_web(env: Mapping[str, str], log: Path) -> RunningProcess:
-    """Start gunicorn on env["PORT"]; returns when /readyz answers 200."""
+def start_web(env: Mapping[str, str], log: Path, factory: str = FACTORY) -> RunningProcess:
+    """Start gunicorn on env["PORT"]; returns when /readyz answers 200. factory: what makes the application."""
 
     def ready() -> bool:
         try:
@@ -174,7 +175,7 @@ def start_web(env: Mapping[str, str], log: Path) -> RunningProcess:
         except (requests.ConnectionError, requests.Timeout):
             return False
 
-    return _started(RunningProcess("web", LINES["web"], env, log), ready)
+    return _started(RunningProcess("web", LINES["web"].replace(FACTORY, factory), env, log), ready)
 
 
 def start_worker(env: Mapping[str, str], log: Path) -> RunningProcess:

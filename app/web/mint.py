@@ -30,7 +30,8 @@ def mint(declared: Contract, minting: ContractRoute, kind: str, stream_id: str) 
         "token": stream_tokens.signed(joined.settings, token, found),
         "expires_at": rfc3339(token.expires_at),
     }
-    body = json.dumps({name: values[name] for name in minting.mint_fields}).encode()
+    shown = {name: values[name] for name in minting.mint_fields}
+    body = json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()
     return Response(body, minting.mint_status, content_type=JSON)
 
 

@@ -82,7 +82,7 @@ class _Switched(Response):
     """101 Switching Protocols; the iterator owns the socket from then on."""
 
     def __init__(self, run: Iterator[bytes], accept: str) -> None:
-        super().__init__(status=101, headers={"Upgrade": "websocket", "Sec-WebSocket-Accept": accept})
+        super().__init__(status="101 Switching Protocols", headers={"Upgrade": "websocket", "Sec-WebSocket-Accept": accept})
         # gunicorn adds `Connection: upgrade` itself when it sees this one, which WSGI applications may not send.
         self.headers["Connection"] = "Upgrade"
         del self.headers["Content-Type"]
