@@ -132,7 +132,8 @@ def _pattern(method: str, path: str) -> tuple[str, str]:
 
 def _explain(file: Path, text: str, complaints: Iterable[tuple[str, str]]) -> str:
     lines = text.split("\n")
-    return "\n".join(f"{file}, line {line_of(lines, place)}: {place}: {why}" for place, why in complaints)
+    found = sorted((line_of(lines, place), place, why) for place, why in complaints)
+    return "\n".join(f"{file}, line {line}: {place}: {why}" for line, place, why in found)
 
 
 def line_of(lines: list[str], place: str) -> int:

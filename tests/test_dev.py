@@ -258,8 +258,9 @@ def test_engines_of_ones_own_are_used_instead(
         ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "DATABASE_URL is set, but PostgreSQL there"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY is shorter than 32 characters"),
         ({"RETENTION_DAYS": "never"}, "RETENTION_DAYS is 'never'"),
+        ({"CONTRACTS_DIR": "/nowhere"}, "CONTRACTS_DIR is /nowhere, which is not a folder"),
     ],
-    ids=["port", "port range", "database", "secret", "setting"],
+    ids=["port", "port range", "database", "secret", "setting", "contracts"],
 )
 def test_settings_that_make_no_sense_end_it_with_a_message(
     start: Callable[..., Run], env: dict[str, str], said: str
