@@ -155,8 +155,8 @@ class Settings:
             lease_seconds, total_seconds = values["lease_seconds"], values["send_total_seconds"]
             if lease_seconds < total_seconds + MARGIN_SECONDS:
                 wrong.append(
-                    f"LEASE_SECONDS is {lease_seconds}, but an attempt may take SEND_TOTAL_SECONDS ({total_seconds}) and"
-                    f" {MARGIN_SECONDS} s to be recorded: what is being sent must not be due for somebody else"
+                    f"LEASE_SECONDS is {lease_seconds}, but an attempt may take SEND_TOTAL_SECONDS ({total_seconds})"
+                    f" and {MARGIN_SECONDS} s to be recorded: what is being sent must not be due for somebody else"
                 )
         if wrong:
             raise SettingsError("Twofold cannot start:\n" + "\n".join(f"  - {text}" for text in wrong))

@@ -59,7 +59,7 @@ def body_for(fields: tuple[Field, ...] | None) -> dict[str, Any] | None:
 
 
 def with_ids(app: Flask) -> Iterator[tuple[Route, str, int]]:
-    """Every route that takes an id: (route, path with {names}, what an absent id answers)."""
+    """Every route that takes an id and a key: (route, path with {names}, what an absent id answers)."""
     by_path = {route.path: route for declared in contracts_of(app) for route in declared.routes}
     for declared in routes_of(app).values():
         contract = by_path.get(declared.path)
@@ -68,7 +68,7 @@ def with_ids(app: Flask) -> Iterator[tuple[Route, str, int]]:
             path += f"?{contract.id_name}={{{contract.id_name}}}"
         # Where a contract takes nothing but a token, a key is refused before any id is looked at.
         only_tokens = contract and not any(way.startswith("key:") for way in contract.credentials)
-        if "{" in path and (declared.method, declared.path) not in OWN_NAMES:
+        if "{" in path and not declared.public and (declared.method, declared.path) not in OWN_NAMES:
             yield declared, path, 401 if only_tokens else 404
 
 
