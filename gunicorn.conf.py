@@ -5,7 +5,10 @@ PORT (8000) and HOST (127.0.0.1), or BIND ("host:port", "unix:/path"); WEB_CONCU
 
 import logging
 import os
+import pathlib
+import platform
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -46,8 +49,20 @@ def on_starting(server):
     if server.cfg.is_ssl:
         sys.exit("Twofold does not serve TLS itself (streams write to the plain socket). Put a proxy in front of it.")
     if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        our_folders.append(tempfile.mkdtemp(prefix="twofold-figures-", dir=MEMORY))
+        remove_left_folders()
+        our_folders.append(tempfile.mkdtemp(prefix=f"{FIGURES}{os.getpid()}-", dir=MEMORY))
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = our_folders[0]
+
+
+def remove_left_folders():
+    """Remove the folders of figures of this machine's servers that were killed."""
+    for folder in pathlib.Path(MEMORY or tempfile.gettempdir()).glob(f"{FIGURES}*-*"):
+        try:
+            os.kill(int(folder.name.removeprefix(FIGURES).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (PermissionError, ValueError):
+            pass  # somebody else's, or no folder of ours
 
 
 def child_exit(server, worker):
@@ -59,9 +74,9 @@ def child_exit(server, worker):
 
 def on_exit(server):
     """Remove the folder of figures, if we have made it. Status 1 if a worker could not load the application."""
-    for made in our_folders:
-        shutil.rmtree(made, ignore_errors=True)
-    if not first_to(WORD):
+    if hasattr(server, "figures"):
+        shutil.rmtree(server.figures, ignore_errors=True)
+    if not first_to(server.word):
         sys.exit(1)
 
 
@@ -80,7 +95,7 @@ def post_fork(server, worker):
         try:
             return load()
         except (ContractFileError, SettingsError) as error:
-            if first_to(WORD):
+            if first_to(server.word):
                 print(error, file=sys.stderr, flush=True)
                 os.kill(worker.ppid, signal.SIGTERM)
         while worker.alive and os.getppid() == worker.ppid:
@@ -103,8 +118,15 @@ def word_of_one():
     reading, writing = os.pipe()
     os.write(writing, b"!")
     os.set_blocking(reading, False)
-    kept_open.append(writing)  # a closed one would read as an end, which is not "nothing left"
-    return reading
+    return reading  # the other end stays open: a closed one would read as an end, not as "nothing left"
+
+
+def allow_open_files(most):
+    """Let each process open so many, as far as the system's hard limit goes: a live connection is an open file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def post_worker_init(worker):
@@ -113,9 +135,9 @@ def post_worker_init(worker):
 
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # for small files that must not wait for a disk
-our_folders = []
-kept_open = []
-WORD = word_of_one()
+# With the machine's name: containers may share the memory, and each has process ids of its own.
+FIGURES = f"twofold-figures-{platform.node()}-"
+OTHER_FILES = 1_000  # of a worker: its connections to PostgreSQL and Redis, its figures
 
 bind = os.environ.get("BIND") or f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(4, os.cpu_count() or 1))

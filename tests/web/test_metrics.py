@@ -83,17 +83,27 @@ def established(process: psutil.Process, server: RunningServer) -> int:
     )
 
 
-def test_the_folder_of_the_figures_goes_with_the_server(start_server: StartServer, tmp_path: Path) -> None:
-    server = start_server()
-    scrape(server)
-    (worker,) = psutil.Process(server.pid).children()
-    (folder,) = {Path(file.path).parent for file in worker.memory_maps() if f"_{worker.pid}.db" in file.path}
+def test_the_folder_of_figures_goes_with_its_server_or_with_the_next_start(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    killed, server = start_server(), start_server()
+    left, folder = folder_of(killed), folder_of(server)
+    killed.web.kill_all()
     server.stop()
     assert not folder.exists()
     given = start_server(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     scrape(given)
     given.stop()
     assert any(tmp_path.iterdir())
+    start_server()
+    assert not left.exists()
+
+
+def folder_of(server: RunningServer) -> Path:
+    scrape(server)
+    (worker,) = psutil.Process(server.pid).children()
+    (folder,) = {Path(file.path).parent for file in worker.memory_maps() if f"_{worker.pid}.db" in file.path}
+    return folder
 
 
 def test_what_the_workers_have_done_is_shown_by_every_web_process(product: RunningServer) -> None:
