@@ -50,8 +50,10 @@ def on_starting(server):
         sys.exit("Twofold does not serve TLS itself (streams write to the plain socket). Put a proxy in front of it.")
     if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         remove_left_folders()
-        our_folders.append(tempfile.mkdtemp(prefix=f"{FIGURES}{os.getpid()}-", dir=MEMORY))
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = our_folders[0]
+        server.figures = tempfile.mkdtemp(prefix=f"{FIGURES}{os.getpid()}-", dir=MEMORY)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.figures
+    server.word = word_of_one()
+    allow_open_files(worker_connections + OTHER_FILES)
 
 
 def remove_left_folders():
