@@ -189,7 +189,8 @@ class Drain:
     def _send(self, claimed: Claimed) -> None:
         now = self._clock()
         try:
-            request = Request((claimed, now), claimed.target.url, self._headers(claimed), claimed.body)
+            url, owner = claimed.target.url, claimed.workspace_id
+            request = Request((claimed, now), url, self._headers(claimed), claimed.body, owner)
         except ValueError as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
             self._unrecorded.append(_exchange(claimed, now, error))

@@ -27,18 +27,28 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_IDLE_SECONDS = 50
 # No connection lives longer than this: a receiver that moves to another address is followed.
 MAX_CONNECTION_SECONDS = 300
-# How long a resolved name is believed; libcurl's default. The guard judges each address when its socket is opened.
-DNS_CACHE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST. ``key`` comes back with the result; ``headers`` are added to ours, and win over them."""
+    """One POST. ``key`` comes back with the result; ``headers`` are added to ours, and win over them. ``owner``: whose
+    names are looked up together, so that they keep only each other waiting."""
 
     key: object
     url: str
     headers: Sequence[tuple[str, str]]
     body: bytes
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was looked up for a request: name, port and the addresses to try, and how long that took."""
+
+    name: str
+    port: int
+    addresses: Sequence[str]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +73,32 @@ class Result:
 class Transfer:
     """One easy handle, used for one request after another, and what it has heard of the present one.
 
-    The options that differ between requests (URL, headers, body) are set anew for each; nothing else is ever set.
+    The options that differ between requests (URL, headers, body, addresses, time) are set anew for each; nothing else
+    is ever set.
     """
 
-    def __init__(self, allow: Sequence[Network]) -> None:
-        self._allow = allow
+    def __init__(self, allow: Sequence[Network], total_seconds: float, connect_seconds: float) -> None:
+        self._allow, self._total_seconds, self._connect_seconds = allow, total_seconds, connect_seconds
+        self._found: Found | None = None
+        self._entries: list[str] = []
+        self._spent_seconds = -1.0
         self._request: Request | None = None
         self.curl = pycurl.Curl()
         for option, value in _FIXED_OPTIONS:
             self.curl.setopt(option, value)
+        # libcurl keeps addresses for all handles together: those of this one are to serve its own request and no other.
+        self._addresses = pycurl.CurlShare()
+        self._addresses.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_DNS)
+        self.curl.setopt(pycurl.SHARE, self._addresses)
+        self.curl.setopt(pycurl.RESOLVER_START_FUNCTION, self._on_look_up)
         self.curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
         self.curl.setopt(pycurl.HEADERFUNCTION, self._on_head_line)
         self.curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
         self.forget()
 
-    def prepare(self, request: Request, *, wait_for_connection: bool = False) -> None:
-        """Set the handle up. ``wait_for_connection``: if one to the receiver is being opened, rather than open another.
+    def prepare(self, request: Request, found: Found | None, *, wait_for_connection: bool = False) -> None:
+        """Set the handle up. ``found``: None when the URL names no host that must be looked up.
+        ``wait_for_connection``: if one to the receiver is being opened, rather than open another.
 
         Raises ValueError, TypeError or pycurl.error for what cannot stand in a request.
         """
@@ -87,6 +107,23 @@ class Transfer:
         self.curl.setopt(pycurl.PIPEWAIT, wait_for_connection)
         self.curl.setopt(pycurl.HTTPHEADER, _head_lines(request.headers))
         self.curl.setopt(pycurl.POSTFIELDS, request.body)
+        self._give(found)
+
+    def _give(self, found: Found | None) -> None:
+        """Have libcurl try these addresses, in the time that is left, and know nothing of the last request's."""
+        before, self._found = self._found, found
+        entries = [f"-{before.name}:{before.port}"] if before else []
+        if found:
+            addresses = ",".join(f"[{ip}]" if ":" in ip else ip for ip in found.addresses)
+            entries.append(f"{found.name}:{found.port}:{addresses}")
+        if entries or self._entries:
+            self.curl.setopt(pycurl.RESOLVE, entries)
+            self._entries = entries
+        spent = found.seconds if found else 0.0
+        if spent != self._spent_seconds:
+            self._spent_seconds = spent
+            self.curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(self._total_seconds - spent))
+            self.curl.setopt(pycurl.CONNECTTIMEOUT_MS, _milliseconds(self._connect_seconds - spent))
 
     @property
     def url(self) -> str:
@@ -117,7 +154,7 @@ class Transfer:
             headers,
             bytes(self._body),
             next((value for name, value in headers if name.lower() == "retry-after"), None),
-            self.curl.getinfo(pycurl.TOTAL_TIME),
+            self.curl.getinfo(pycurl.TOTAL_TIME) + (self._found.seconds if self._found else 0.0),
             error,
         )
 
@@ -136,6 +173,10 @@ class Transfer:
         if code in _CUT_SHORT and "alert" in message:
             return Outcome.TLS_ERROR, message
         return _OUTCOMES.get(code, Outcome.PROTOCOL_ERROR), message or pycurl.easy_strerror(code)
+
+    def _on_look_up(self, *_: object) -> int:
+        """Called by libcurl when it has no addresses. It may read those in a URL, but look nothing up (1: give up)."""
+        return 0 if self._found is None else 1
 
     def _open_socket(self, _purpose: int, address: Any) -> Any:
         """The guard: called by libcurl for each address it is about to connect to."""
@@ -188,7 +229,7 @@ _FIXED_OPTIONS = (
     (pycurl.SSL_VERIFYHOST, 2),
     (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
     (pycurl.USERAGENT, USER_AGENT),
-    (pycurl.DNS_CACHE_TIMEOUT, DNS_CACHE_SECONDS),
+    (pycurl.DNS_CACHE_TIMEOUT, 0),
     (pycurl.MAXAGE_CONN, MAX_IDLE_SECONDS),
     (pycurl.MAXLIFETIME_CONN, MAX_CONNECTION_SECONDS),
 )
@@ -227,6 +268,11 @@ def _head_lines(headers: Sequence[tuple[str, str]]) -> list[bytes]:
     return [line.encode("latin-1") for line in lines]
 
 
+def _milliseconds(seconds: float) -> int:
+    """A time limit for libcurl, for which 0 would be none."""
+    return max(1, round(seconds * 1000))
+
+
 _STATUS_LINE = re.compile(rb"HTTP/[0-9.]+ ([0-9]{3})\b")
 
 
@@ -251,7 +297,6 @@ def _read_head(lines: Sequence[bytes]) -> tuple[int | None, list[tuple[str, str]
     return None, []
 
 
-def unsendable(request: Request, error: Exception) -> Result:
-    """The result of a request that could not even be put to libcurl."""
-    words = f"the request could not be made: {error}"
-    return Result(request.key, Outcome.PROTOCOL_ERROR, None, None, [], b"", None, 0.0, words)
+def unsent(request: Request, outcome: Outcome, error: str, seconds: float = 0.0) -> Result:
+    """The result of a request that was not put to libcurl."""
+    return Result(request.key, outcome, None, None, [], b"", None, seconds, error)

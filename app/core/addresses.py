@@ -118,6 +118,26 @@ def check_url(url: str, allow: Sequence[Network] | None = None) -> list[str]:
     return problems
 
 
+def name_of(url: str) -> tuple[str, int] | None:
+    """The host name to look up for a webhook URL, in lower case, and its port; None when the URL holds an address, or
+    this machine's name, which needs no looking up. Raises ValueError for what ``check_url`` refuses."""
+    if problems := check_url(url):
+        raise ValueError(f"the URL {problems[0]}")
+    match = _URL.match(url)
+    authority = match and _AUTHORITY.fullmatch(match[1])
+    assert authority
+    name = authority["host"].lower()
+    if name.startswith("[") or legacy_ipv4(name) is not None or _is_localhost(name):
+        return None
+    return name, int(authority["port"] or (443 if url[:6].lower() == "https:" else 80))
+
+
+def _is_localhost(host: str) -> bool:
+    """RFC 6761, 6.3: it and all names below it are this machine."""
+    name = host.lower().rstrip(".")
+    return name == "localhost" or name.endswith(".localhost")
+
+
 def _bad_character(character: str) -> str:
     if character == "\\":
         return "must not contain a backslash"
@@ -158,7 +178,7 @@ def _looks_numeric(host: str) -> bool:
 
 def _why_host_blocked(host: str, allow: Sequence[Network]) -> str | None:
     name = host.lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3
+    if _is_localhost(name):
         ip = "127.0.0.1"
     elif name.startswith("["):
         ip = name[1:-1]

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from app.core.addresses import IPV4_BLOCKED, IPV6_BLOCKED, MAX_URL_LENGTH, check_url, legacy_ipv4, why_blocked
+from app.core.addresses import IPV4_BLOCKED, IPV6_BLOCKED, MAX_URL_LENGTH, check_url, legacy_ipv4, name_of, why_blocked
 
 LOCAL = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
@@ -274,3 +274,26 @@ def test_allowed_networks_may_be_registered(host: str) -> None:
 )
 def test_legacy_spellings_are_read_as_resolvers_do(text: str, address: str | None) -> None:
     assert legacy_ipv4(text) == (address and ip_address(address))
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://Example.com/a", ("example.com", 443)),
+        ("HTTP://example.com.:81?b", ("example.com.", 81)),
+        ("http://a_b.xn--mnchen-3ya.de", ("a_b.xn--mnchen-3ya.de", 80)),
+        ("http://127.1/", None),
+        ("http://0x7f000001:81/", None),
+        ("http://[::1]:81/", None),
+        ("http://LOCALHOST.:81/", None),
+        ("http://a.localhost/", None),
+    ],
+)
+def test_a_name_has_to_be_looked_up_and_an_address_has_not(url: str, name: tuple[str, int] | None) -> None:
+    assert name_of(url) == name
+
+
+@pytest.mark.parametrize("url", ["http://a@example.com/", "http://127.0.0.1\\@example.com/", "ftp://a/", "http://a:0/"])
+def test_a_url_that_is_refused_has_no_name(url: str) -> None:
+    with pytest.raises(ValueError, match="the URL must"):
+        name_of(url)
