@@ -1,12 +1,13 @@
 # make run   the product on http://127.0.0.1:8000 with its own PostgreSQL and Redis under var/
 # make demo  a support call played through the running product (in another terminal)
 # make test  everything that is proven
+# make test-browser  what is proven in Chromium (apt-get install chromium chromium-driver)
 # make lint  style, types, import directions
 # make clean removes what was built here; data stay in var/
 #
 # Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
 
-.PHONY: run test demo lint clean setup
+.PHONY: run test test-browser demo lint clean setup
 .DEFAULT_GOAL := run
 
 VENV := .venv
@@ -38,6 +39,11 @@ run: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(TEST_RUNNERS)
+
+test-browser: $(STAMP)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+		echo "There is no Chromium here. Install it with: apt-get install chromium chromium-driver" >&2; exit 1; }
+	$(BIN)/python -m pytest -n $(TEST_RUNNERS) tests/browser
 
 demo: $(STAMP)
 	@CONTRACT="$(CONTRACT)" exec $(BIN)/python -m app.demo

@@ -52,6 +52,7 @@ function show(state, notice) {
   page("state-text").textContent = TEXTS[state];
   page("notice").textContent = notice;
   page("notice").hidden = notice === "";
+  page("notice").dataset.state = state;
   page("access").hidden = !["idle", "refused"].includes(state);
   page("toggle").hidden = !["connecting", "live", "waiting", "stopped"].includes(state);
   page("toggle").textContent = state === "stopped" ? "Go on" : "Stop";

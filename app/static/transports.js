@@ -1,13 +1,14 @@
 // Three ways to read a stream. Each is begun with a stream and what to call, and gives back {close}.
 //
 // stream: {live, socket: URLs of the stream, token, after: the seq seen last (kept up to date by the page), types}
-// on: state(name, detail) with "connecting", "live", "waiting"; event(text of the envelope);
+// on: state(name, detail) with "connecting", "live", "waiting"; event(data, id of the frame);
 //     over(name, detail) with "ended" or "refused", once, after which nothing more comes.
 
 import { EventStreamParser } from "./event-stream.js";
 
 const SILENCE_MILLISECONDS = 45_000; // three heartbeats: the connection is dead though nobody has said so
 const WAIT_MILLISECONDS = { first: 1000, most: 30_000 };
+const CUT = "The connection was cut. Nothing is lost: it goes on from here.";
 const BEYOND_ALL = 999_999_999_999_999_999n; // a cursor behind every event: asks only whether the stream has ended
 
 export const TRANSPORTS = { fetch: byFetch, eventsource: byEventSource, websocket: byWebSocket };
@@ -21,7 +22,7 @@ function byFetch(stream, on) {
     if (response.status !== 200) return verdict(response);
     run.isLive();
     const parser = new EventStreamParser(
-      (event) => on.event(event.data),
+      (event) => on.event(event.data, event.lastId),
       (milliseconds) => run.waitNext(milliseconds),
     );
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -43,10 +44,10 @@ function byEventSource(stream, on) {
     signal.addEventListener("abort", () => source.close());
     source.onopen = () => run.isLive();
     source.onerror = () => {
-      if (source.readyState === EventSource.CONNECTING) return on.state("waiting", "The connection was cut.");
+      if (source.readyState === EventSource.CONNECTING) return on.state("waiting", CUT);
       resolve(whyClosed(stream, BEYOND_ALL, signal));
     };
-    for (const type of stream.types) source.addEventListener(type, (event) => on.event(event.data));
+    for (const type of stream.types) source.addEventListener(type, (event) => on.event(event.data, event.lastEventId));
   }));
   return run;
 }
@@ -100,7 +101,7 @@ class Run {
       if (this.#closed) return;
       if (result.ended) return this.#on.over("ended", "");
       if (result.refused) return this.#on.over("refused", result);
-      await this.#pause(result.afterMilliseconds, result.why ?? "The connection was cut.");
+      await this.#pause(result.afterMilliseconds, result.why ?? CUT);
     }
   }
 
