@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from app.embedded import EmbeddedRedis
+from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.conftest import _servers
 from tests.contracts.clocked import Clock
 from tests.contracts.producer import Producer
-from tests.processes import RunningServer
+from tests.processes import RunningServer, eventually
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,33 @@ class Clocked:
 def producer(server: RunningServer) -> Producer:
     """On the shared server with the real clock."""
     return Producer(server)
+
+
+@dataclass(frozen=True)
+class Delivering:
+    """A producer on a product with a worker, and a receiver that is registered for everything of its workspace."""
+
+    producer: Producer
+    receiver: ScriptedServer
+
+    def delivered(self, stream_id: str, count: int) -> list[Seen]:
+        """What the receiver was sent of one stream, once there are so many."""
+
+        def found() -> list[Seen]:
+            ours = [seen for seen in list(self.receiver.seen) if json.loads(seen.body)["stream"]["id"] == stream_id]
+            return ours if len(ours) >= count else []
+
+        return eventually(found, 20, about=f"{count} deliveries of {stream_id}")
+
+
+@pytest.fixture
+def delivering(product: RunningServer) -> Iterator[Delivering]:
+    """Web, worker and a webhook receiver that takes everything."""
+    producer = Producer(product)
+    with ScriptedServer(answering(OK)) as receiver:
+        made = producer.ask("POST", "/v1/endpoints", {"url": receiver.url}, 201)
+        yield Delivering(producer, receiver)
+        producer.ask("DELETE", f"/v1/endpoints/{made['id']}")
 
 
 @pytest.fixture(scope="session")

@@ -94,11 +94,9 @@ class Producer:
             connection.execute(f"UPDATE streams SET {shift} WHERE id = {where}", values)
 
     def metric(self, name: str) -> float:
-        """A figure from /metrics."""
-        for line in self.get("/metrics").text.split("\n"):
-            if line.startswith(f"{name} ") or line.startswith(f"{name}{{"):
-                return float(line.rpartition(" ")[2])
-        return 0.0
+        """A figure from /metrics, over all its labels."""
+        lines = self.get("/metrics").text.split("\n")
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
 
 def other_workspace(producer: Producer) -> Producer:

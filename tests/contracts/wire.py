@@ -1,4 +1,4 @@
-"""HTTP/1.1 and WebSocket from the client's side of a plain socket, byte by byte: nothing of the product is used here."""
+"""HTTP/1.1 and WebSocket from the client's side of a plain socket, byte by byte; nothing of the product is used."""
 
 from __future__ import annotations
 
@@ -134,6 +134,17 @@ def get(
     return Connection(base_url, "\r\n".join([*lines, "", ""]).encode(), receive_buffer=receive_buffer)
 
 
+def fields(frame: str) -> dict[str, str]:
+    """The fields of one server-sent event, without comments. Each may stand there once."""
+    found: dict[str, str] = {}
+    for line in frame.split("\n"):
+        if not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            assert name not in found, frame
+            found[name] = value
+    return found
+
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 
@@ -152,7 +163,7 @@ class Frame:
 
 
 class WebSocket(Connection):
-    """A WebSocket whose frames are read strictly: final, unmasked, in the shortest length form (RFC 6455 section 5.2)."""
+    """A WebSocket whose frames are read strictly: final, unmasked, in the shortest form (RFC 6455 section 5.2)."""
 
     def __init__(self, base_url: str, path: str, **headers: str) -> None:
         self.key = base64.b64encode(os.urandom(16)).decode()
