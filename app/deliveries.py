@@ -29,6 +29,8 @@ WORKER_CRASH = "worker_crash: it was claimed again and again without an outcome"
 TEST_FAILED = "test_failed"
 
 CANCEL_BATCH = 10_000  # rows in one statement: some tenths of a second
+# Codes of an endpoint's disabled_reason with a sentence of their own for its deliveries.
+_ENDED_WITH = {"endpoint_gone": ENDPOINT_GONE, "endpoint_failing": ENDPOINT_FAILING}
 RECOVER_MOST = 10_000  # deliveries of one call: a person waits for the answer, and can ask again
 
 Work = Connection | Session
@@ -123,17 +125,25 @@ def recover(
     return Recovered(len(retried), len(created), len(ended) + len(missed) <= most)
 
 
+def why_cancelled(endpoint_status: str | None, disabled_reason: str | None) -> str:
+    """Why a delivery ends with its endpoint, from the endpoint's columns (status None: it has been deleted)."""
+    if endpoint_status is None:
+        return ENDPOINT_DELETED
+    return _ENDED_WITH.get((disabled_reason or "").partition(":")[0], ENDPOINT_DISABLED)
+
+
 def cancel_pending(work: Work, endpoint_id: str, reason: str, *, most: int | None = None) -> int:
-    """Cancel what an endpoint has pending (at least the first `most`), and return how many.
+    """Cancel what an endpoint has pending (at most the first `most`), and return how many.
 
     Rows that are being sent at the moment are left to their drain: a success counts, a failure is cancelled there.
     """
     total = 0
     while True:
-        values = {"endpoint": endpoint_id, "reason": reason, "most": CANCEL_BATCH}
+        batch = CANCEL_BATCH if most is None else min(CANCEL_BATCH, most - total)
+        values = {"endpoint": endpoint_id, "reason": reason, "most": batch}
         cancelled = cast("CursorResult[Any]", work.execute(text(_CANCEL), values)).rowcount
         total += cancelled
-        if cancelled < CANCEL_BATCH or (most is not None and total >= most):
+        if cancelled < batch or total == most:
             return total
 
 

@@ -102,6 +102,7 @@ class Drain:
         for claimed in claim.rows:  # first of all: what is claimed and not sent waits for the end of its lease
             self._send(claimed)
         self._after(recorded)
+        claim.more |= self._claimer.is_cancelling and phase != "closed"
         return claim
 
     def _run(self, started_at: float, turn_seconds: float) -> None:
@@ -175,7 +176,8 @@ class Drain:
         self._recorded += len(sent)
         if sent:
             with self._database.begin() as connection:
-                update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
+                ended = update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
+            self._claimer.end(ended)
 
     def _give_up(self) -> None:
         """Without a database: let what is in flight end, try once more to record it, and keep it if that fails."""

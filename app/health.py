@@ -14,7 +14,6 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from app import deliveries
 from app.core.retry import Outcome
 from app.outcomes import Recorded
 
@@ -35,14 +34,15 @@ class _Tally:
     gone: bool = False
 
 
-def update_health(connection: Connection, recorded: Sequence[Recorded], *, disable_after_seconds: int) -> None:
-    """Bring the endpoints' health up to date; disable those that are gone or have failed for too long.
+def update_health(connection: Connection, recorded: Sequence[Recorded], *, disable_after_seconds: int) -> list[str]:
+    """Bring the endpoints' health up to date; disable those that are gone or have failed for too long. The ids of
+    these: the caller sees to it that what they have pending is cancelled, which may be a lot.
 
     Without news (successes of endpoints that were well) nothing is locked or written.
     """
     tallies = _tallies(recorded)
     if not tallies:
-        return
+        return []
     ids, news = list(tallies), list(tallies.values())
     values = {
         "ids": ids,
@@ -53,12 +53,12 @@ def update_health(connection: Connection, recorded: Sequence[Recorded], *, disab
         "patience": disable_after_seconds,
         "now": max(one.ended_at for one in recorded),
     }
+    disabled = []
     for row in connection.exec_driver_sql(_UPDATE, values).all():
-        if tallies[row.id].gone:
-            _disable(connection, row.id, GONE, deliveries.ENDPOINT_GONE)
-        elif row.out_of_patience:
-            reason = FAILING.format(since=row.failing_since)
-            _disable(connection, row.id, reason, deliveries.ENDPOINT_FAILING)
+        if tallies[row.id].gone or row.out_of_patience:
+            _disable(connection, row.id, GONE if tallies[row.id].gone else FAILING.format(since=row.failing_since))
+            disabled.append(row.id)
+    return disabled
 
 
 def _tallies(recorded: Sequence[Recorded]) -> dict[str, _Tally]:
@@ -80,10 +80,9 @@ def _tallies(recorded: Sequence[Recorded]) -> dict[str, _Tally]:
     return tallies
 
 
-def _disable(connection: Connection, endpoint_id: str, reason: str, cancelled: str) -> None:
+def _disable(connection: Connection, endpoint_id: str, reason: str) -> None:
     connection.exec_driver_sql(_DISABLE, {"id": endpoint_id, "reason": reason})
-    count = deliveries.cancel_pending(connection, endpoint_id, cancelled)
-    log.warning("endpoint %s is disabled (%s); %d pending deliveries cancelled", endpoint_id, reason, count)
+    log.warning("endpoint %s is disabled (%s); what it has pending is cancelled", endpoint_id, reason)
 
 
 _UPDATE = """

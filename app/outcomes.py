@@ -76,6 +76,7 @@ class _Row:
     lease_token: str | None
     finished_at: datetime | None
     endpoint_status: str | None
+    disabled_reason: str | None
     healthy: bool
     now: datetime
 
@@ -153,8 +154,8 @@ def _move(row: _Row, decision: retry.Decision) -> None:
         if row.trigger == "test":
             row.status, row.reason = "failed", f"{deliveries.TEST_FAILED}: {decision.reason}"
         elif row.endpoint_status != "enabled":
-            ended = deliveries.ENDPOINT_DELETED if row.endpoint_status is None else deliveries.ENDPOINT_DISABLED
-            row.status, row.reason = "cancelled", ended
+            row.status = "cancelled"
+            row.reason = deliveries.why_cancelled(row.endpoint_status, row.disabled_reason)
         else:
             assert decision.due_at is not None
             row.due_at, row.trigger = decision.due_at, "schedule"
@@ -231,7 +232,7 @@ def _write(connection: Connection, rows: dict[str, _Row]) -> None:
 _LOCK = """
 SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
   d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
-  coalesce(e.consecutive_failures = 0 AND e.last_outcome = 'success', false) AS healthy,
+  e.disabled_reason, coalesce(e.consecutive_failures = 0 AND e.last_outcome = 'success', false) AS healthy,
   now() + %(ahead)s::interval AS now
 FROM {partition} AS d LEFT JOIN endpoints e ON e.id = d.endpoint_id
 WHERE d.id = ANY (%(ids)s::text[])

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from app import deliveries, endpoints
+from app import claims, deliveries, endpoints
 from app.core.problem import Problem
 from tests.app.scripted_server import OK, ScriptedServer, answering
+from tests.processes import eventually
 from tests.workers.world import World
 
 GONE = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
@@ -128,3 +129,52 @@ def test_successes_of_a_healthy_endpoint_write_nothing_to_its_row(world: World) 
         world.publish(10)
         drain.run()
         assert world.one("SELECT xmin::text || ctid::text || xmax::text FROM endpoints") == before
+
+
+def test_a_long_queue_is_cancelled_in_parts_and_delays_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "MOST_CANCELLED", 20)
+    with ScriptedServer(answering(GONE)) as receiver, ScriptedServer(answering(OK)) as other:
+        gone = world.endpoint(receiver.url, rate_limit=1)
+        later = world.endpoint("http://127.0.0.1:1/")
+        world.publish(100)
+        healthy = world.endpoint(other.url)
+        world.publish()
+        world.sql("UPDATE endpoints SET status = 'disabled' WHERE id = %(id)s", id=later)
+        world.sql(
+            "UPDATE deliveries SET due_at = due_at + interval '1 hour' WHERE id = ANY (%(ids)s)",
+            ids=[row.id for row in world.deliveries(later)[10:]],
+        )
+        drain = world.drain()
+        before, most = 0, 0
+
+        def cancelled() -> int:
+            return sum(row.status == "cancelled" for row in world.deliveries())
+
+        def one_round() -> bool:
+            nonlocal before, most
+            claim = drain.run_once(poll_seconds=0.01)
+            now = cancelled()
+            before, most = now, max(most, now - before)
+            return not claim.more and not drain._slots.in_flight
+
+        eventually(one_round)
+    assert most == 20
+    assert world.statuses(healthy) == {"delivered": 1}
+    assert world.statuses(gone) == {"failed": 1, "cancelled": 100}
+    assert {row.reason for row in world.deliveries(gone)} == {"endpoint_gone", deliveries.ENDPOINT_GONE}
+    assert world.statuses(later) == {"cancelled": 101}  # what was due later, too
+
+
+def test_an_endpoint_that_is_enabled_again_keeps_what_was_not_cancelled_yet(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "MOST_CANCELLED", 4)
+    with ScriptedServer(answering(OK)) as receiver:
+        endpoint_id = world.endpoint(receiver.url)
+        world.publish(10)
+        world.sql("UPDATE endpoints SET status = 'disabled'")
+        drain = world.drain()
+        assert drain.run_once().more
+        world.change(endpoint_id, status="enabled")
+        drain.run()
+    assert world.statuses() == {"cancelled": 4, "delivered": 6}
