@@ -4,6 +4,7 @@ PORT (8000) and HOST (127.0.0.1), or BIND ("host:port", "unix:/path"); WEB_CONCU
 """
 
 import logging
+import mmap
 import os
 import pathlib
 import platform
@@ -11,6 +12,7 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -53,6 +55,7 @@ def on_starting(server):
         server.figures = tempfile.mkdtemp(prefix=f"{FIGURES}{os.getpid()}-", dir=MEMORY)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.figures
     server.word = word_of_one()
+    server.shift = mmap.mmap(-1, mmap.PAGESIZE)
     allow_open_files(worker_connections + OTHER_FILES)
 
 
@@ -65,6 +68,44 @@ def remove_left_folders():
             shutil.rmtree(folder, ignore_errors=True)
         except (PermissionError, ValueError):
             pass  # somebody else's, or no folder of ours
+
+
+def on_reload(server):
+    """SIGHUP: a new shift of workers begins (SHIFT: its number, how many they are to be; then one byte for each)."""
+    number = SHIFT.unpack_from(server.shift)[0] + 1
+    server.shift[:] = bytes(len(server.shift))
+    SHIFT.pack_into(server.shift, 0, number, server.cfg.workers)
+
+
+def overlap(server, worker):
+    """Let a worker of the old shift serve on until the new one does.
+
+    gunicorn sends SIGTERM to the old workers as soon as the new ones are forked, some seconds before those can serve.
+    """
+    own = SHIFT.unpack_from(server.shift)[0]
+    stop = worker.handle_exit
+
+    def relieved():
+        number, needed = SHIFT.unpack_from(server.shift)
+        return number == own or sum(server.shift[SHIFT.size :]) >= needed
+
+    def wait():
+        import gevent
+
+        until = time.monotonic() + OVERLAP_SECONDS
+        while not relieved() and time.monotonic() < until:
+            gevent.sleep(0.1)
+        worker.alive = False
+
+    def handle_exit(sig, frame):
+        import gevent
+
+        worker.handle_exit = stop
+        signal.signal(signal.SIGTERM, stop)  # asked twice, it goes at once
+        gevent.spawn(wait)
+
+    worker.handle_exit = handle_exit
+    worker.relieve = lambda: server.shift.__setitem__(SHIFT.size + worker.age % (mmap.PAGESIZE - SHIFT.size), 1)
 
 
 def child_exit(server, worker):
@@ -88,6 +129,7 @@ def post_fork(server, worker):
     gunicorn's own way for this (AppImportError) ends in a traceback as soon as a second worker fails, too. So the first
     worker explains and asks the master to stop, and all of them wait for the master's word.
     """
+    overlap(server, worker)
     load = worker.app.load
 
     def load_or_explain():
@@ -134,11 +176,14 @@ def allow_open_files(most):
 def post_worker_init(worker):
     """Tell the application when its process is to end, so that streams are closed in waves, each with a farewell."""
     worker.wsgi.extensions["twofold.watch"](lambda: worker.alive)
+    worker.relieve()
 
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # for small files that must not wait for a disk
 # With the machine's name: containers may share the memory, and each has process ids of its own.
 FIGURES = f"twofold-figures-{platform.node()}-"
+SHIFT = struct.Struct("II")
+OVERLAP_SECONDS = 14  # then the old workers go anyhow, within the master's patience (graceful_timeout)
 OTHER_FILES = 1_000  # of a worker: its connections to PostgreSQL and Redis, its figures
 
 bind = os.environ.get("BIND") or f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
