@@ -56,7 +56,7 @@ class Feed:
     speed: an ended stream is replayed at its own pace, so many times faster; None: at once.
     on_input: what to do with bytes that the client sends (WebSocket); None: they are its next request, and stay where
     they are until this one is over.
-    linger_seconds: how long to wait, after the farewell, for the client to close first.
+    linger_seconds: how long to wait, after the farewell for a reason, for the client to close first.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Feed:
         farewell: Callable[[str], bytes] = lambda reason: b"",
         speed: float | None = None,
         on_input: Callable[[bytes], None] | None = None,
-        linger_seconds: float = 0,
+        linger_seconds: Callable[[str], float] = lambda reason: 0.0,
     ) -> None:
         self.subscriber = subscriber
         self.lingering = False  # everything is sent; only the client's own farewell is awaited
@@ -166,7 +166,7 @@ class Feed:
             subscriber.attention.wait()
             writer.stop()
         self.lingering = True
-        until = time.monotonic() + self._linger_seconds
+        until = time.monotonic() + self._linger_seconds(reason)
         while not subscriber.gone and (left := until - time.monotonic()) > 0:
             subscriber.attention.clear()
             subscriber.attention.wait(timeout=left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from wsproto.connection import Connection, ConnectionType
+from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import RemoteProtocolError
 
@@ -16,8 +16,8 @@ TEXTS_PER_SECOND = 20  # a person who presses keys, or a program that steers a c
 BURST = 40
 
 # RFC 6455 section 7.4.1 and the IANA registry: whether it makes sense to come back.
-NORMAL, GOING_AWAY, INVALID, POLICY, TOO_BIG, UNSUPPORTED, RESTART, TRY_LATER = (
-    1000, 1001, 1007, 1008, 1009, 1003, 1012, 1013,
+NORMAL, GOING_AWAY, PROTOCOL, UNSUPPORTED, NO_CODE, INVALID, POLICY, TOO_BIG, RESTART, TRY_LATER = (
+    1000, 1001, 1002, 1003, 1005, 1007, 1008, 1009, 1012, 1013,
 )  # fmt: skip
 CLOSES = {
     "ended": (NORMAL, "the stream has ended"),
@@ -28,7 +28,8 @@ CLOSES = {
     "too_big": (TOO_BIG, f"a text has at most {MAX_TEXT_BYTES} bytes"),
     "binary": (UNSUPPORTED, "send JSON texts"),
     "too_fast": (TRY_LATER, f"send at most {TEXTS_PER_SECOND} texts a second; reconnect later"),
-    "protocol": (1002, "that is not the WebSocket protocol"),
+    "protocol": (PROTOCOL, "that is not the WebSocket protocol"),
+    "not_utf8": (INVALID, "a text must be UTF-8"),
 }
 
 
@@ -73,17 +74,26 @@ class Inbound:
         elif isinstance(event, Ping):
             self.reply(websocket.frame(websocket.PONG, bytes(event.payload)))
         elif isinstance(event, CloseConnection):
-            self.peer_close = websocket.close_frame(event.code if 1000 <= event.code < 5000 else NORMAL, "")
-            self._close("peer")
+            self._take_close(event.code)
         else:
             assert isinstance(event, Pong)
+
+    def _take_close(self, code: int) -> None:
+        if self._connection.state is not ConnectionState.REMOTE_CLOSING:
+            # The peer has not said goodbye: so the reader of frames tells that it has met what is against the protocol.
+            self._close("not_utf8" if code == INVALID else "protocol")
+            return
+        # NO_CODE stands for a close without one, and may not be sent itself (RFC 6455 section 7.4.1).
+        self.peer_close = websocket.close_frame(NORMAL if code == NO_CODE else code, "")
+        self._close("peer")
 
     def _take_text(self, event: TextMessage) -> None:
         self._size += len(event.data.encode())
         if self._size > MAX_TEXT_BYTES:
             self._close("too_big")
             return
-        self._parts.append(event.data)
+        if event.data:  # empty pieces without end would take memory that no limit counts
+            self._parts.append(event.data)
         if not event.message_finished:
             return
         text, self._parts, self._size = "".join(self._parts), [], 0

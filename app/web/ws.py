@@ -64,7 +64,8 @@ def serve_websocket(declared: Contract, route: ContractRoute, kind: str, stream_
 def _handshake_key() -> str:
     headers = request.headers
     upgrades = {part.strip().lower() for part in headers.get("Upgrade", "").split(",")}
-    if "websocket" not in upgrades or "upgrade" not in headers.get("Connection", "").lower():
+    # HEAD comes here with GET, but only GET opens a WebSocket (RFC 6455 section 4.1).
+    if request.method != "GET" or "websocket" not in upgrades or "upgrade" not in headers.get("Connection", "").lower():
         raise Problem("upgrade_required", "This path speaks WebSocket; connect with a WebSocket client.")
     if headers.get("Sec-WebSocket-Version") != "13":
         raise Problem("upgrade_required", "Only version 13 of the WebSocket protocol is spoken here.")
@@ -82,7 +83,9 @@ class _Switched(Response):
     """101 Switching Protocols; the iterator owns the socket from then on."""
 
     def __init__(self, run: Iterator[bytes], accept: str) -> None:
-        super().__init__(status="101 Switching Protocols", headers={"Upgrade": "websocket", "Sec-WebSocket-Accept": accept})
+        # As RFC 6455 and its readers spell it; from the number alone, werkzeug makes it all capitals.
+        headers = {"Upgrade": "websocket", "Sec-WebSocket-Accept": accept}
+        super().__init__(status="101 Switching Protocols", headers=headers)
         # gunicorn adds `Connection: upgrade` itself when it sees this one, which WSGI applications may not send.
         self.headers["Connection"] = "Upgrade"
         del self.headers["Content-Type"]
@@ -129,7 +132,8 @@ class _Conversation:
         return {
             "farewell": farewell,
             "on_input": self._on_input,
-            "linger_seconds": LINGER_SECONDS,
+            # Who has said goodbye first waits for this side to close (RFC 6455 section 7.1.1).
+            "linger_seconds": lambda reason: 0.0 if reason == "peer" else LINGER_SECONDS,
         }
 
     def bind(self, feed: Feed) -> None:
@@ -162,10 +166,12 @@ class _Conversation:
             self._end("too_fast")
 
     def _work(self) -> None:
-        while not self._over:
+        over = False
+        while not over:
             self._something.wait()
             self._something.clear()
-            while self._texts and not self._over:
+            over = self._over
+            while self._texts:  # also when it is over: what was said before the end counts
                 try:
                     self._accept(self._texts.popleft())
                 except Problem as problem:
