@@ -84,6 +84,10 @@ class LogView:
         self._position = "0-0"
         self._is_open = False
         self._failing = False
+        now = call.parts.hub.clock()  # time runs from the request on, not from when the client first reads
+        self._beats = tuple(
+            _Every(seconds, now + seconds) for seconds in (WATCH_SECONDS, CREDENTIAL_SECONDS, HEARTBEAT_SECONDS)
+        )
 
     def open(self, cursor: str | None) -> None:
         """Take a place; from here on nothing is missed. cursor: the entry behind which to begin.
@@ -135,9 +139,7 @@ class LogView:
     def _serve(self) -> None:
         """Until the client goes (raises OSError), its key is revoked or this process ends."""
         clock = self._parts.hub.clock
-        watch, check, beat = (
-            _Every(seconds, clock() + seconds) for seconds in (WATCH_SECONDS, CREDENTIAL_SECONDS, HEARTBEAT_SECONDS)
-        )
+        watch, check, beat = self._beats
         while not self._parts.hub.stopping:
             self._check_client()
             if check.is_due(clock()) and not self._may_see():
