@@ -10,14 +10,15 @@ import os
 import sys
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.schedules import crontab
-from celery.signals import worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import worker_process_init, worker_shutdown, worker_shutting_down
 
 from app.settings import Settings, SettingsError
 from app.wake import QUEUE, Wake, broker_options, broker_url
 from workers import child
 from workers.pulse import Pulse
+from workers.standby import Standby
 
 
 def _settings() -> Settings:
@@ -52,10 +53,18 @@ app.conf.update(
 _pulse: Pulse | None = None
 
 
-def _start_pulse(**_: Any) -> None:
-    global _pulse
-    _pulse = Pulse(settings.database_url, Wake(settings.redis_url))
-    _pulse.start()
+class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Starts the pulse behind the pool and before Redis has answered: a worker may be started while that is away."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, _worker: Any) -> None:
+        global _pulse
+        _pulse = Pulse(settings.database_url, Wake(settings.redis_url), standby=Standby(settings))
+        _pulse.start()
+
+    def stop(self, _worker: Any) -> None:
+        """Later, when the pool has ended (_stop_pulse)."""
 
 
 def _stop_pulse(**_: Any) -> None:
@@ -69,9 +78,11 @@ def _start_child(**_: Any) -> None:
 
 def _stop_claiming(**_: Any) -> None:
     child.stop_all()
+    if _pulse is not None:
+        _pulse.stop_delivering()
 
 
-worker_ready.connect(_start_pulse)
+app.steps["worker"].add(_PulseStep)
 worker_shutting_down.connect(_stop_claiming)
 worker_shutdown.connect(_stop_pulse)
 worker_process_init.connect(_start_child)

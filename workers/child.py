@@ -12,13 +12,9 @@ import mmap
 import signal
 from types import FrameType
 
-from app import claims
-from app.db import Database
-from app.drain import Drain
-from app.log_bus import LogTeller
-from app.sender import Sender
 from app.settings import Settings
 from app.wake import Wake
+from workers.drains import make_drain
 
 # Made in the parent, before any fork: every child sees the same byte. (Where children are spawned and not forked, as
 # on macOS, they do not see it, and a drain's turn ends by itself within 35 s.)
@@ -30,10 +26,7 @@ class Child:
     """The parts of one pool process, and whether it has been told to stop."""
 
     def __init__(self, settings: Settings) -> None:
-        database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
-        sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
-        tell = LogTeller(settings.redis_url).tell
-        self._drain = Drain(database, sender, settings, Wake(settings.redis_url), stopping=self._is_stopping, tell=tell)
+        self._drain = make_drain(settings, Wake(settings.redis_url), stopping=self._is_stopping)
         self._told = False
 
     def run(self) -> None:

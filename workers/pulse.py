@@ -1,7 +1,7 @@
 """The pulse: rings a drain each second while a row is due. Every worker's parent process has one.
 
 It makes up for every lost wake-up, and starts what is due at a later time: nothing correct depends on a message, nor on
-beat. It also makes the coming weeks' partitions.
+beat. While Redis is away it has a standby deliver. It also makes the coming weeks' partitions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import claims
 from app.db import Database, make_partitions
 from app.wake import Wake
+from workers.standby import Standby
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,11 @@ class Pulse:
     connection only in the process that made it.
     """
 
-    def __init__(self, database_url: str, wake: Wake, *, beat_seconds: float = BEAT_SECONDS) -> None:
+    def __init__(
+        self, database_url: str, wake: Wake, *, standby: Standby | None = None, beat_seconds: float = BEAT_SECONDS
+    ) -> None:
         self._database = Database(database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
-        self._wake = wake
+        self._wake, self._standby = wake, standby
         self._beat_seconds = beat_seconds
         self._partitions_at = 0.0
         self._lost: set[str] = set()
@@ -45,10 +48,17 @@ class Pulse:
         """Begin to beat."""
         self._thread.start()
 
+    def stop_delivering(self) -> None:
+        """The worker shuts down: no standby may claim any more. Does not wait."""
+        if self._standby:
+            self._standby.forbid()
+
     def stop(self) -> None:
-        """End the thread and close its connections."""
+        """End the thread and close its connections, and wait for what a standby has in flight."""
         self._stopped.set()
         self._thread.join(self._beat_seconds * 2)
+        if self._standby:
+            self._standby.close()
         self._database.close()
         self._wake.close()
 
@@ -60,8 +70,11 @@ class Pulse:
             self._report("PostgreSQL", str(error).partition("\n")[0])
             return False
         self._report("PostgreSQL", None)
-        if due:
-            self._report("Redis", None if self._wake.ring() else "wake-ups do not arrive, deliveries wait for it")
+        if due or (self._standby and self._standby.is_running):
+            rung = self._wake.ring()
+            self._report("Redis", None if rung else "wake-ups do not arrive, deliveries may take a second longer")
+            if self._standby:
+                self._standby.mind(rung=rung)
         return due
 
     def _look(self) -> bool:

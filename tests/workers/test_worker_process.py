@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ import redis
 from app.embedded import EmbeddedRedis
 from app.wake import Wake
 from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
-from tests.processes import LINES, ROOT, RunningProcess, environment, eventually, start_worker
+from tests.processes import LINES, ROOT, RunningProcess, environment, eventually, free_port, start_worker
 from tests.workers.world import World
 
 Start = Callable[..., RunningProcess]
@@ -48,6 +49,15 @@ def slowly(seconds: float) -> Callable[[ScriptedServer, socket.socket, Seen], by
 
 def pool(process: RunningProcess) -> list[psutil.Process]:
     return psutil.Process(process.pid).children()
+
+
+def standbys(process: RunningProcess) -> list[psutil.Process]:
+    found = []
+    for child in pool(process):
+        with suppress(psutil.Error):  # it has ended, and its parent has not looked yet
+            if "workers.standby" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def delivered(world: World, count: int) -> bool:
@@ -127,7 +137,7 @@ def test_with_redis_flushed_again_and_again_deliveries_go_on(world: World, start
             eventually(lambda count=count: delivered(world, count), 4)
 
 
-def test_after_redis_was_away_deliveries_go_on_within_seconds(
+def test_while_redis_is_away_deliveries_go_on_and_the_standby_goes_when_it_is_back(
     world: World, environ: dict[str, str], engine_directory: Path, tmp_path: Path
 ) -> None:
     engine = EmbeddedRedis(engine_directory / "away")
@@ -137,19 +147,65 @@ def test_after_redis_was_away_deliveries_go_on_within_seconds(
     try:
         with ScriptedServer(answering(OK)) as receiver:
             world.endpoint(receiver.url)
-            for count in (1, 2):
+            for time_away in (1, 2):
                 engine.stop()
-                world.publish()
-                eventually(lambda count=count: worker.log_text().count("Cannot connect") == count, 10)
-                assert world.statuses().get("pending") == 1
+                for count in (1, 2, 3):
+                    world.publish()
+                    eventually(lambda count=3 * time_away - 3 + count: delivered(world, count), 8)
+                assert len(standbys(worker)) == 1
                 engine.start()
-                started = time.monotonic()
-                eventually(lambda count=count: delivered(world, count), 10)
-                assert time.monotonic() - started < 4
+                eventually(lambda: not standbys(worker), 15)
+            world.publish()
+            eventually(lambda: delivered(world, 7), 5)
             assert worker.stop() == 0
+        assert "Traceback" not in worker.log_text()
     finally:
         worker.kill_all()
         engine.stop()
+
+
+def without_redis(environ: dict[str, str], tmp_path: Path, **changed: str) -> RunningProcess:
+    env = environment({**environ, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", **changed})
+    return RunningProcess("worker", LINES["worker"], env, tmp_path / "worker.log")
+
+
+def test_a_worker_that_starts_without_redis_delivers_and_ends_what_is_in_flight(
+    world: World, environ: dict[str, str], tmp_path: Path
+) -> None:
+    with ScriptedServer(slowly(1.5)) as receiver:
+        world.endpoint(receiver.url)
+        worker = without_redis(environ, tmp_path)
+        try:
+            world.publish(40)
+            eventually(lambda: len(receiver.seen) >= 4, 15)
+            [standby] = standbys(worker)
+            assert worker.stop() == 0
+            sent = len(receiver.seen)
+            assert not standby.is_running()
+        finally:
+            worker.kill_all()
+    assert sent < 40
+    assert world.statuses() == {"delivered": sent, "pending": 40 - sent}
+    assert {row.lease_token for row in world.deliveries()} == {None}
+
+
+def test_a_standby_outlives_neither_its_worker_nor_its_own_death(
+    world: World, environ: dict[str, str], tmp_path: Path
+) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        worker = without_redis(environ, tmp_path)
+        try:
+            world.publish()
+            eventually(lambda: delivered(world, 1), 15)
+            standbys(worker)[0].kill()
+            world.publish()
+            eventually(lambda: delivered(world, 2), 15)
+            [standby] = standbys(worker)
+            worker.send_signal(signal.SIGKILL)
+            eventually(lambda: not standby.is_running() or standby.status() == psutil.STATUS_ZOMBIE, 10)
+        finally:
+            worker.kill_all()
 
 
 @pytest.mark.parametrize("name", ["worker", "beat"])

@@ -1,0 +1,20 @@
+"""A drain with all that it needs, for the process that calls this: nothing of it can be shared between processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app import claims
+from app.db import Database
+from app.drain import Bell, Drain
+from app.log_bus import LogTeller
+from app.sender import Sender
+from app.settings import Settings
+
+
+def make_drain(settings: Settings, wake: Bell, *, stopping: Callable[[], bool]) -> Drain:
+    """stopping: whether to claim no more."""
+    database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
+    sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
+    tell = LogTeller(settings.redis_url).tell
+    return Drain(database, sender, settings, wake, stopping=stopping, tell=tell)
