@@ -40,6 +40,9 @@ LOOK_SECONDS = 0.05
 # Opened secrets and headers that are kept at hand, by their sealed form; so a changed one is another one.
 OPENED_KEPT = 4096
 
+# The fault of nothing that was to be written.
+_AWAY = (OperationalError, InterfaceError)
+
 Phase = Literal["open", "closing", "closed"]
 
 
@@ -145,7 +148,7 @@ class Drain:
                 if phase != "closed":
                     claim = self._claimer.claim(connection, self._slots, fast_only=phase == "closing")
         except DBAPIError as error:
-            if isinstance(error, OperationalError | InterfaceError) or not exchanges:
+            if isinstance(error, _AWAY) or not exchanges:
                 raise
             log.error("%d outcomes are recorded one by one: %s", len(exchanges), _first_line(error))
             return Claim(more=True), self._record_singly(exchanges)
@@ -157,15 +160,20 @@ class Drain:
         return self._recorder.record(connection, exchanges, monotonic=self._clock(), jitters=jitters)
 
     def _record_singly(self, exchanges: Sequence[Exchange]) -> list[Recorded]:
-        """What the database refuses is one exchange's fault: its neighbours are recorded all the same."""
-        self._unrecorded = []
+        """What the database refuses is one exchange's fault: its neighbours are recorded all the same. When it cannot
+        be used in the middle, this raises what that raised; what has not been recorded is kept."""
         recorded: list[Recorded] = []
-        for exchange in exchanges:
+        for number, exchange in enumerate(exchanges):
+            self._unrecorded = list(exchanges[number:])
             try:
                 with self._database.begin() as connection:
                     recorded += self._record(connection, [exchange])
+            except _AWAY:
+                self._after(recorded)
+                raise
             except DBAPIError as error:
                 log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, _first_line(error))
+        self._unrecorded = []
         return recorded
 
     def _after(self, recorded: Sequence[Recorded]) -> None:

@@ -10,6 +10,7 @@ from app.embedded import EmbeddedPostgres
 from app.settings import Settings, SettingsError
 from app.workspaces import delete_workspace
 from tests.app.scripted_server import OK, ScriptedServer, answering
+from tests.processes import eventually
 from tests.workers.outages import no_connections
 from tests.workers.world import World
 
@@ -141,6 +142,33 @@ def test_a_cut_connection_ends_the_run_with_a_line_and_loses_no_outcome(
         assert drain.run() == 3
     assert world.statuses() == {"delivered": 3}
     assert len(world.attempts()) == len(receiver.seen) == 3
+
+
+def test_a_database_that_goes_away_between_outcomes_costs_none(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        world.publish(4)
+        drain = world.drain()
+        drain.run_once()
+        eventually(lambda: drain._collect(0.01) or len(drain._unrecorded) == 4)  # type: ignore[func-returns-value]
+        # Refuses batches, so that outcomes are recorded one by one, and at the third of them cuts the connection.
+        world.sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+            " IF (SELECT count(*) FROM news) > 1 THEN RAISE EXCEPTION 'no'; END IF;"
+            " IF (SELECT count(*) FROM attempts) > 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
+            " RETURN NULL; END$$"
+        )
+        world.sql(
+            "CREATE TRIGGER refuse AFTER INSERT ON attempts REFERENCING NEW TABLE AS news"
+            " FOR EACH STATEMENT EXECUTE FUNCTION refuse()"
+        )
+        drain.run()
+        assert world.statuses() == {"delivered": 2, "pending": 2}
+        world.sql("DROP TRIGGER refuse ON attempts")
+        drain.run()
+        assert len(receiver.seen) == 4
+    assert world.statuses() == {"delivered": 4}
+    assert len(world.attempts()) == 4
 
 
 def test_a_lease_shorter_than_an_attempt_is_refused(environ: dict[str, str]) -> None:
