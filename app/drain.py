@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Literal, Protocol, cast
 
@@ -25,7 +25,7 @@ from app.core.sealing import unseal
 from app.core.signing import sign
 from app.core.slots import Slots
 from app.db import Database
-from app.health import update_health
+from app.health import News, disable_gone, update_health
 from app.outcomes import Exchange, Recorded, Recorder
 from app.sender import Request, Result, Sender
 from app.settings import Settings
@@ -79,6 +79,7 @@ class Drain:
         self._recorder = Recorder(settings.retry_delays_seconds, ahead=ahead)
         self._slots = Slots()
         self._unrecorded: list[Exchange] = []
+        self._gone: dict[str, datetime] = {}  # endpoints that are to be disabled as soon as nobody holds their rows
         self._recorded = 0
         keys = (settings.secret_key, *settings.secret_key_previous)
         self._unseal = lru_cache(OPENED_KEPT)(partial(unseal, keys))
@@ -101,6 +102,7 @@ class Drain:
     def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
         """One round. phase: whom to claim for: all, only endpoints that answer, or nobody."""
         self._collect(poll_seconds)
+        self._disable_gone()
         claim, recorded = self._round(phase)
         for claimed in claim.rows:  # first of all: what is claimed and not sent waits for the end of its lease
             self._send(claimed)
@@ -119,6 +121,8 @@ class Drain:
             wait_seconds = 0.0 if claim.rows and claim.more else LOOK_SECONDS
             if self._slots.in_flight or self._unrecorded:
                 continue
+            if self._gone and phase == "open":
+                claim.wait_seconds = LOOK_SECONDS
             if phase != "open" or not (claim.more or claim.wait_seconds is not None):
                 return
             time.sleep(min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
@@ -184,8 +188,20 @@ class Drain:
         self._recorded += len(sent)
         if sent:
             with self._database.begin() as connection:
-                ended = update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
-            self._claimer.end(ended)
+                news = update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
+            self._heed(news)
+
+    def _disable_gone(self) -> None:
+        """Once more the endpoints that were somebody else's when they said that they are gone."""
+        if self._gone:
+            with self._database.begin() as connection:
+                news = disable_gone(connection, self._gone)
+            self._gone = {}
+            self._heed(news)
+
+    def _heed(self, news: News) -> None:
+        self._gone.update(news.missed)
+        self._claimer.end(news.disabled)
 
     def _give_up(self) -> None:
         """Without a database: let what is in flight end, try once more to record it, and keep it if that fails."""

@@ -3,13 +3,14 @@
 Written by the drain after each batch of outcomes, in a transaction of its own: endpoints are locked before their
 deliveries, as everywhere else. A worker that dies in between loses a count, which the next outcome makes good. So does
 an endpoint that somebody else holds at the moment (a recovery may take long): all others' deliveries would wait for it.
+Only that it is gone is remembered, because an endpoint that says so is not asked again.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -23,6 +24,15 @@ GONE = "endpoint_gone: the endpoint answered 410 Gone"
 FAILING = "endpoint_failing: every attempt has failed since {since:%Y-%m-%d %H:%M} UTC"
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is left to do. disabled: the endpoints whose pending deliveries are to be cancelled, which may be many;
+    missed: those that have said that they are gone, and when, whose rows somebody else held."""
+
+    disabled: list[str] = field(default_factory=list)
+    missed: dict[str, datetime] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class _Tally:
     """A batch's news of one endpoint. failures: after the last success, or all of them when there was none."""
@@ -31,34 +41,43 @@ class _Tally:
     failures: int = 0
     failing_since: datetime | None = None
     last_outcome: str = ""
-    gone: bool = False
 
 
-def update_health(connection: Connection, recorded: Sequence[Recorded], *, disable_after_seconds: int) -> list[str]:
-    """Bring the endpoints' health up to date; disable those that are gone or have failed for too long. The ids of
-    these: the caller sees to it that what they have pending is cancelled, which may be a lot.
+def update_health(connection: Connection, recorded: Sequence[Recorded], *, disable_after_seconds: int) -> News:
+    """Bring the endpoints' health up to date; disable those that are gone or have failed for too long.
 
     Without news (successes of endpoints that were well) nothing is locked or written.
     """
     tallies = _tallies(recorded)
     if not tallies:
-        return []
-    ids, news = list(tallies), list(tallies.values())
+        return News()
+    ids, found = list(tallies), list(tallies.values())
     values = {
         "ids": ids,
-        "succeeded": [tally.succeeded for tally in news],
-        "failures": [tally.failures for tally in news],
-        "since": [tally.failing_since for tally in news],
-        "outcomes": [tally.last_outcome for tally in news],
+        "succeeded": [tally.succeeded for tally in found],
+        "failures": [tally.failures for tally in found],
+        "since": [tally.failing_since for tally in found],
+        "outcomes": [tally.last_outcome for tally in found],
         "patience": disable_after_seconds,
         "now": max(one.ended_at for one in recorded),
     }
-    disabled = []
+    news = News(missed={one.endpoint_id: one.ended_at for one in recorded if one.gone})
     for row in connection.exec_driver_sql(_UPDATE, values).all():
-        if tallies[row.id].gone or row.out_of_patience:
-            _disable(connection, row.id, GONE if tallies[row.id].gone else FAILING.format(since=row.failing_since))
-            disabled.append(row.id)
-    return disabled
+        gone = news.missed.pop(row.id, None)
+        if gone or row.out_of_patience:
+            _disable(connection, row.id, GONE if gone else FAILING.format(since=row.failing_since))
+            news.disabled.append(row.id)
+    return news
+
+
+def disable_gone(connection: Connection, missed: Mapping[str, datetime]) -> News:
+    """Disable endpoints that update_health has missed, unless somebody has changed them since they said so."""
+    values = {"ids": list(missed), "since": list(missed.values())}
+    rows = connection.exec_driver_sql(_STILL_GONE, values).all()
+    disabled = list(connection.exec_driver_sql(_LOCK, {"ids": [row.id for row in rows]}).scalars()) if rows else []
+    for endpoint_id in disabled:
+        _disable(connection, endpoint_id, GONE)
+    return News(disabled, {row.id: missed[row.id] for row in rows if row.id not in disabled})
 
 
 def _tallies(recorded: Sequence[Recorded]) -> dict[str, _Tally]:
@@ -68,15 +87,13 @@ def _tallies(recorded: Sequence[Recorded]) -> dict[str, _Tally]:
         if one.outcome == Outcome.SUCCESS:
             if tally is None and one.healthy:
                 continue
-            gone = tally is not None and tally.gone
-            tallies[one.endpoint_id] = _Tally(succeeded=True, last_outcome=one.outcome, gone=gone)
+            tallies[one.endpoint_id] = _Tally(succeeded=True, last_outcome=one.outcome)
             continue
         if tally is None:
             tally = tallies[one.endpoint_id] = _Tally()
         tally.failures += 1
         tally.failing_since = tally.failing_since or one.ended_at
         tally.last_outcome = one.outcome
-        tally.gone |= one.gone
     return tallies
 
 
@@ -102,6 +119,14 @@ RETURNING e.id, e.failing_since,
   coalesce(e.failing_since <= %(now)s::timestamptz - make_interval(secs => %(patience)s), false)
     AND e.status = 'enabled' AS out_of_patience
 """
+
+_STILL_GONE = """
+SELECT e.id FROM endpoints e
+JOIN unnest(%(ids)s::text[], %(since)s::timestamptz[]) AS gone (id, since) ON gone.id = e.id
+WHERE e.status = 'enabled' AND e.updated_at <= gone.since
+"""
+
+_LOCK = "SELECT id FROM endpoints WHERE id = ANY (%(ids)s::text[]) ORDER BY id FOR UPDATE SKIP LOCKED"
 
 _DISABLE = """
 UPDATE endpoints SET status = 'disabled', disabled_reason = %(reason)s, disabled_at = now(), updated_at = now()

@@ -178,3 +178,24 @@ def test_an_endpoint_that_is_enabled_again_keeps_what_was_not_cancelled_yet(
         world.change(endpoint_id, status="enabled")
         drain.run()
     assert world.statuses() == {"cancelled": 4, "delivered": 6}
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["left as it was", "moved elsewhere"])
+def test_a_410_counts_though_somebody_holds_the_endpoint_at_that_moment(world: World, changed: bool) -> None:
+    with ScriptedServer(answering(GONE)) as receiver:
+        endpoint_id = world.endpoint(receiver.url)
+        world.publish()
+        drain = world.drain()
+        with world.database.begin() as person:
+            person.exec_driver_sql("SELECT FROM endpoints WHERE id = %(id)s FOR UPDATE", {"id": endpoint_id})
+            eventually(lambda: drain.run_once(poll_seconds=0.01) and world.statuses() == {"failed": 1})
+            assert drain.run_once().more is False  # nor does it wait
+        assert world.endpoint_row(endpoint_id).status == "enabled"
+        if changed:
+            world.change(endpoint_id, url="http://127.0.0.1:1/")
+        world.publish(5)
+        world.sql("UPDATE deliveries SET due_at = now() + interval '1 hour' WHERE status = 'pending'")
+        drain.run()
+        assert len(receiver.seen) == 1
+    assert world.endpoint_row(endpoint_id).status == ("enabled" if changed else "disabled")
+    assert world.statuses() == {"failed": 1, ("pending" if changed else "cancelled"): 5}
