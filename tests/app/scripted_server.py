@@ -84,7 +84,7 @@ class ScriptedServer:
         connection = raw
         with suppress(OSError):
             if self._tls:
-                connection = self._tls.wrap_socket(raw, server_side=True)
+                connection = self._shake_hands(raw, self._tls)
             with connection, connection.makefile("rb") as stream:
                 while (seen := _read_request(stream, number)) is not None:
                     self.seen.append(seen)
@@ -93,6 +93,20 @@ class ScriptedServer:
                         break
                     connection.sendall(answer)
         raw.close()
+
+
+    def _shake_hands(self, raw: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+        """A refusal (an alert, sent by now) reaches the client only if all that it sent is read: closing with something
+        unread resets the connection, which may overtake the alert."""
+        try:
+            # Left open when the handshake fails, and detached from it: reading goes on where that stopped.
+            return tls.wrap_socket(raw.dup(), server_side=True)
+        except OSError:
+            with suppress(OSError):
+                raw.shutdown(socket.SHUT_WR)
+                while raw.recv(65_536):
+                    pass
+            raise
 
 
 def _read_request(stream: object, number: int) -> Seen | None:
