@@ -94,7 +94,6 @@ class ScriptedServer:
                     connection.sendall(answer)
         raw.close()
 
-
     def _shake_hands(self, raw: socket.socket, tls: ssl.SSLContext) -> socket.socket:
         """A refusal (an alert, sent by now) reaches the client only if all that it sent is read: closing with something
         unread resets the connection, which may overtake the alert."""
