@@ -101,9 +101,13 @@ def test_old_rows_of_the_small_tables_go_in_batches(
             " FROM streams s, generate_series(1, 10) n;"
             "INSERT INTO stream_tokens"
             " SELECT n::text, s.id, 'w', 'k', now(), now() - make_interval(hours => n * 10), NULL"
-            " FROM streams s, generate_series(-2, 5) n"
+            " FROM streams s, generate_series(-2, 5) n;"
+            "INSERT INTO endpoints (id, workspace_id, url, status, created_at, updated_at)"
+            " VALUES ('e', 'w', 'u', 'enabled', now(), now());"
+            "INSERT INTO endpoint_secrets (endpoint_id, sealed, created_at, expires_at) VALUES"
+            " ('e', '', now(), NULL), ('e', '', now(), now() + interval '1 hour'), ('e', '', now(), now())"
         )
     retention.keep_house(settings)
     with database.begin() as connection:
-        for table, left in [("idempotent_requests", 5), ("event_keys", 6), ("stream_tokens", 5)]:
+        for table, left in [("idempotent_requests", 5), ("event_keys", 6), ("stream_tokens", 5), ("endpoint_secrets", 2)]:
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == left, table
