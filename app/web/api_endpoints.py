@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any
@@ -179,13 +180,18 @@ def test_endpoint(call: Call, endpoint_id: str) -> Answer:
     if row.status != endpoints.ENABLED:
         raise Problem("conflict", 'The endpoint is disabled; enable it first: PATCH {"status": "enabled"}.')
     data = {"endpoint_id": endpoint_id, "text": "A test of this endpoint, asked for by its owner."}
-    # The key is the caller's own: bind it to the endpoint, because all tests share one stream.
-    key = f"{endpoint_id}/{call.idempotency_key}"[:255] if call.idempotency_key else None
+    key = _key_of_test(endpoint_id, call.idempotency_key) if call.idempotency_key else None
     draft = drafts.Draft(TEST_KIND, TEST_STREAM, TEST_TYPE, json.dumps(data, separators=(",", ":")), data, None, key)
     (outcome,) = call.parts.ledger.accept(Submission(call.workspace_id, [draft], endpoint_id))
     if not isinstance(outcome, Accepted):
         raise outcome
     return Answer(outcome.body(), 200 if outcome.duplicate else 202)
+
+
+def _key_of_test(endpoint_id: str, header: str) -> str:
+    """The caller's key, bound to the endpoint because all tests share one stream, and within a key's length."""
+    key = f"{endpoint_id}/{header}"
+    return key if drafts.KEY.fullmatch(key) else f"{endpoint_id}/{hashlib.sha256(header.encode()).hexdigest()}"
 
 
 @route(

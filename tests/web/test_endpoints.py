@@ -175,6 +175,15 @@ def test_a_test_repeated_under_one_key_is_one_event(acme: Door) -> None:
     assert len(deliveries(acme, made["id"])) == 1
 
 
+def test_tests_under_two_long_keys_are_two_events(acme: Door) -> None:
+    made = register(acme)
+    for last in "ab":
+        key = {"Idempotency-Key": "k" * 254 + last}
+        acme.post(f"/v1/endpoints/{made['id']}/test", status=202, headers=key)
+        acme.post(f"/v1/endpoints/{made['id']}/test", status=200, headers=key)
+    assert len(deliveries(acme, made["id"])) == 2
+
+
 def test_recovering_brings_back_what_was_cancelled_and_what_was_missed(acme: Door) -> None:
     since = datetime.now(UTC).isoformat()
     made = register(acme, event_types=["call.*"])
