@@ -138,6 +138,7 @@ def test_a_restart_closes_with_1012_and_the_server_ends_well(start_server: Start
     call, path = producer.stream("call"), "/v1/streams/call/{}/ws"
     with open_socket(producer, f"/v1/calls/{call}/events") as one, open_socket(producer, path.format(call)) as two:
         assert one.status == two.status == 101
+        producer.session.close()  # an idle connection would be waited for
         producer.server.web.send_signal(signal.SIGTERM)
         for socket in (one, two):
             assert socket.read_close(20) == 1012
