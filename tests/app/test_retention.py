@@ -109,5 +109,10 @@ def test_old_rows_of_the_small_tables_go_in_batches(
         )
     retention.keep_house(settings)
     with database.begin() as connection:
-        for table, left in [("idempotent_requests", 5), ("event_keys", 6), ("stream_tokens", 5), ("endpoint_secrets", 2)]:
+        for table, left in [
+            ("idempotent_requests", 5),
+            ("event_keys", 6),
+            ("stream_tokens", 5),
+            ("endpoint_secrets", 2),
+        ]:
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == left, table
