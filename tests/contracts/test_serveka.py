@@ -126,25 +126,6 @@ def test_a_bot_that_was_ended_without_a_status_does_not_call_back_for_ever(produ
         assert again.status == 204
 
 
-@clause("serveka-18", "serveka-19")
-def test_whoever_is_back_within_thirty_seconds_has_missed_nothing(producer: Producer) -> None:
-    bot = producer.stream("bot")
-    with subscribe(producer, bot) as stream:
-        for number in range(3):
-            producer.post("bot", bot, "transcript_segment", spoken(number))
-        stream.read_frames(3)
-        assert ids(stream) == [1, 2, 3]
-    for number in range(3, 6):
-        producer.post("bot", bot, "transcript_segment", spoken(number))
-    producer.age("bot", bot, 20)
-    first, second = producer.mint(bot), producer.mint(bot)
-    assert first[1] != second[1]
-    with subscribe(producer, bot, Last_Event_ID="3") as back:
-        producer.post("bot", bot, "transcript_segment", spoken(6))
-        back.read_frames(4)
-        assert ids(back) == [4, 5, 6, 7]
-
-
 @clause("serveka-19", "serveka-20")
 @pytest.mark.parametrize(("headers", "expected"), [({"Last_Event_ID": "1"}, [4, 5, 6]), ({}, [4, 5, 6])])
 def test_what_is_older_than_thirty_seconds_is_not_replayed(

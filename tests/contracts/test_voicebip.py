@@ -11,7 +11,7 @@ import pytest
 from tests.contracts import wire
 from tests.contracts.conformance import clause
 from tests.contracts.conftest import Delivering
-from tests.contracts.producer import Producer, key_with, other_workspace
+from tests.contracts.producer import Producer, key_with
 from tests.processes import eventually
 
 TURN = {"role": "user", "text": "I'd like to change my booking.", "turn": 3}
@@ -176,50 +176,6 @@ def test_the_rest_of_the_api_answers_and_is_done(producer: Producer) -> None:
         ) as got:
             got.read_to_end()
             assert got.headers["content-type"] == "application/json"
-
-
-@clause("voicebip-25")
-def test_foreign_ids_answer_404_exactly_like_absent_ones(producer: Producer) -> None:
-    other = other_workspace(producer)
-    call, conversation = other.stream("call"), other.stream("conversation")
-    theirs, absent = paths(call, conversation), paths("call_absent", "conversation_absent")
-    for name in theirs:
-        answers = []
-        for path in (theirs[name], absent[name]):
-            maker = wire.WebSocket if name == "events" else wire.get
-            given = {"Authorization": f"Bearer {producer.key}", "X_Request_Id": "same"}
-            with maker(producer.base_url, path, **given) as got:
-                assert got.status == 404
-                answers.append(got.read_to_end())
-        assert answers[0] == answers[1], name
-
-
-@clause("voicebip-28", "voicebip-29", "voicebip-30")
-def test_a_slow_reader_loses_what_is_beyond_its_64_frames_and_webhooks_have_everything(delivering: Delivering) -> None:
-    producer, count = delivering.producer, 320
-    call = producer.stream("call")
-    path, key = f"/v1/calls/{call}/transcript", f"Bearer {producer.key}"
-    before = producer.metric("twofold_frames_dropped_total")
-    with (
-        wire.get(producer.base_url, path, receive_buffer=4096, Authorization=key) as slow,
-        wire.get(producer.base_url, path, Authorization=key) as quick,
-    ):
-        assert slow.status == quick.status == 200
-        for start in range(1, count + 1, 40):
-            turns = [TURN | {"turn": number, "text": "x" * 4000} for number in range(start, start + 40)]
-            producer.post_many("call", call, "call.transcript", turns)
-            quick.read_frames(start + 39)  # nobody waits for the slow one
-        slow.read_for(2)  # what was kept for it, and the time in which the figures are carried over
-        dropped = int(producer.metric("twofold_frames_dropped_total") - before)
-        shown = [data_of(frame)["seq"] for frame in slow.frames()]
-        assert shown == list(range(1, count - dropped + 1)), "what it read is the beginning, without a hole"
-        assert len(shown) > 64
-        assert producer.metric("twofold_frames_dropped_total") - before == dropped == count - len(shown)
-        producer.post("call", call, "call.transcript", TURN)  # it reads again, so it is shown what happens now
-        slow.read_frames(len(shown) + 1)
-        assert data_of(slow.frames()[-1])["seq"] == count + 1
-    seqs = sorted(json.loads(seen.body)["seq"] for seen in delivering.delivered(call, count + 1))
-    assert seqs == list(range(1, count + 2))
 
 
 @clause("voicebip-30")
