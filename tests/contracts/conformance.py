@@ -121,7 +121,7 @@ def table(tests: dict[str, list[str]], outcomes: dict[str, str]) -> str:
 
 
 def _rows(shown: dict[str, dict[str, str]]) -> Iterator[str]:
-    yield "| contract | | clause | shown by | result |\n|---|---|---|---|---|\n"
+    yield "| contract | about | clause | shown by | result |\n|---|---|---|---|---|\n"
     for one in CLAUSES.values():
         if one.id in shown:
             yield _row(one, shown[one.id])
