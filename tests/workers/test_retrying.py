@@ -52,7 +52,8 @@ def test_eleven_attempts_at_the_schedules_times_the_last_at_24_hours_then_failed
         assert delay_seconds <= (later - earlier).total_seconds() <= delay_seconds * 1.1 + 1
     assert timedelta(0) <= times[-1] - row.deadline_at < timedelta(seconds=1)
     stamps = [int(value) for seen in receiver.seen if (value := seen.header("webhook-timestamp"))]
-    assert stamps == [int(moment.timestamp()) for moment in times]
+    # The time of the claim, in whole seconds; the attempt begins some milliseconds later.
+    assert all(-0.1 < at.timestamp() - stamp < 1.5 for at, stamp in zip(times, stamps, strict=True))
     assert len({seen.header("webhook-id") for seen in receiver.seen}) == 1
 
 
