@@ -121,12 +121,12 @@ def _check_name(table: Table, key: str, name: str) -> None:
 def _json(table: Table, name: str) -> dict[str, Any]:
     """A JSON object, written as a TOML table or as JSON text (TOML has no null)."""
     value = table.raw(name)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            table.wrong(name, f"is not valid JSON: {error}")
-            return {}
+    try:
+        # Both ways: TOML has dates, and it has nan and inf as Python's JSON does; nobody else's reader takes those.
+        value = json.loads(json.dumps(json.loads(value) if isinstance(value, str) else value, allow_nan=False))
+    except (ValueError, TypeError, RecursionError) as error:
+        table.wrong(name, f"is not valid JSON: {error}")
+        return {}
     if value is None:
         table.wrong(name, "is missing")
     elif not isinstance(value, dict):

@@ -120,6 +120,8 @@ MISTAKES = [
     ('event = "hello"', 'event = "error"', 'event = "error"', "not error, open"),
     ('event = "hello"', 'event = "a\\nid: 7"', "id: 7", "letters, digits"),
     ('at = "$now"', 'at = "$time"', "$time", "$time"),
+    ('at = "$now"', "at = 2026-05-04T10:00:00Z", "at = 2026", "not valid JSON"),
+    ('at = "$now"', "at = nan", "at = nan", "not valid JSON"),
     ("heartbeat_seconds = 20", "heartbeat_seconds = 0", "heartbeat_seconds", "give 1 to 3600"),
     ("heartbeat_seconds = 20", "heartbeat_seconds = true", "heartbeat_seconds", "whole number"),
     ("heartbeat_seconds = 20", "heartbeat_seconds = 1.5", "heartbeat_seconds", "whole number"),
@@ -145,6 +147,7 @@ MISTAKES = [
     ('{"type": "object", "required"', '{"$ref": "http://127.0.0.1:9/s", "required"', "127.0.0.1:9", "127.0.0.1:9"),
     ('example = { state = "open" }', 'example = { state = "ajar" }', "ajar", "does not fit its own schema"),
     ('example = { state = "open" }', "example = 7", "example = 7", "must be an object"),
+    ('example = { state = "open" }', """example = '{"state": NaN}'""", "NaN", "not valid JSON"),
     ('example = { state = "open" }\n', "", '[[events]]', "example: is missing"),
     ('schema = { type = "object" }', 'schema = { type = "object"', "schema = { type", "at line"),
 ]  # fmt: skip
