@@ -101,7 +101,7 @@ def _answers(declared: Contract, route: Route) -> dict[str, Any]:
         "200": {"description": f"Server-sent events: {names}", "content": {EVENT_STREAM: content}}
     }
     if route.replay != "none" and route.ended != "refuse":
-        answers["204"] = {"description": "The stream has ended, and Last-Event-ID says that all of it was seen"}
+        answers["204"] = {"description": "The stream has ended, and there is nothing (more) to show; do not come back"}
     return answers
 
 

@@ -90,7 +90,10 @@ def serve_sse(declared: Contract, route: ContractRoute, kind: str, stream_id: st
     chunked = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
     view = contract.view(route, "chunk" if chunked else "raw", found.attributes, wanted)
     start, last = start_of(joined, route, found, cursor)
-    if found.ended and cursor is not None and last is None and not has_more(joined, view, found, start):
+    # Who has no cursor is let in for what the contract itself says; without that, an EventSource that is shown nothing
+    # is given no id either, and would come back for ever.
+    stops = cursor is not None or (route.opening is None and route.closing is None)
+    if found.ended and stops and last is None and not has_more(joined, view, found, start):
         return Response(status=204)  # the polite stop for an EventSource (WHATWG HTML, section 9.2.3)
     sock = request.environ.get("gunicorn.socket")
     if sock is None:

@@ -126,6 +126,13 @@ def test_a_bot_that_was_ended_without_a_status_does_not_call_back_for_ever(produ
         assert again.status == 204
 
 
+def test_a_bot_that_was_ended_and_has_nothing_to_show_calls_nobody_back(producer: Producer) -> None:
+    bot = producer.stream("bot")
+    producer.end("bot", bot)
+    path, token = producer.mint(bot)
+    assert producer.get(path, Authorization=f"Bearer {token}").status_code == 204
+
+
 @clause("serveka-19", "serveka-20")
 @pytest.mark.parametrize(("headers", "expected"), [({"Last_Event_ID": "1"}, [4, 5, 6]), ({}, [4, 5, 6])])
 def test_what_is_older_than_thirty_seconds_is_not_replayed(

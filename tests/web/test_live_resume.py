@@ -84,6 +84,17 @@ def test_whoever_has_seen_all_of_an_ended_stream_is_told_not_to_come_back(stage:
         assert watch.body == b""
 
 
+@pytest.mark.parametrize(("count", "query"), [(0, ""), (2, "?types=other")])
+def test_an_ended_stream_that_shows_nothing_calls_nobody_back(stage: Stage, count: int, query: str) -> None:
+    """Without a frame there is no id, so an EventSource would ask in the same words for ever."""
+    stage.ask("PUT", stage.path, status=201, json={})
+    if count:
+        stage.post_count(count)
+    stage.end()
+    with stage.watch(query) as watch:
+        assert watch.status == 204
+
+
 @pytest.mark.parametrize("by", ["the api", "an event"])
 def test_a_stream_that_ends_while_it_is_watched_is_sent_whole(server: RunningServer, by: str) -> None:
     stage = Stage(server, "call")
