@@ -31,6 +31,7 @@ from app.web.ws import serve_websocket
 # After a restart clients come back spread over this time, each told a time of its own.
 RECONNECT_MILLISECONDS = (1000, 5000)
 WATCH_SECONDS = 0.2
+LISTENER_SECONDS = 1.2
 CLOSING_SECONDS = 3.0  # over which a process that ends closes its streams; gunicorn's graceful_timeout is 20
 SPEEDS = (0.01, 1000.0)
 
@@ -116,6 +117,8 @@ def watch(hub: Hub) -> Callable[[Callable[[], bool]], None]:
         def run() -> None:
             while alive():
                 threading.Event().wait(WATCH_SECONDS)
+            # gunicorn closes its listener within a second. Streams that were closed before could come back to here.
+            threading.Event().wait(LISTENER_SECONDS)
             hub.close_all("restart", CLOSING_SECONDS)
 
         threading.Thread(target=run, name="watch", daemon=True).start()
