@@ -73,10 +73,10 @@ def _by_key(secret: str) -> Opener:
     return Opener(caller.key_id, workspace_id, may_publish="publish" in caller.scopes)
 
 
-def _by_session(caller: Caller, workspace_id: str) -> Opener:
+def _by_session(caller: Caller, workspace_id: str, expires_at: float) -> Opener:
     caller.require("subscribe")
-    named = request.headers.get("X-Workspace") or workspace_id
-    return Opener(caller.key_id, parts().access.workspace_for(caller, named), may_publish="publish" in caller.scopes)
+    named = parts().access.workspace_for(caller, request.headers.get("X-Workspace") or workspace_id)
+    return Opener(caller.key_id, named, expires_at=expires_at, may_publish="publish" in caller.scopes)
 
 
 def _by_token(secret: str) -> Opener:

@@ -29,8 +29,9 @@ def signing_keys(settings: Settings) -> list[bytes]:
     return [sealing.derive(material, _PURPOSE) for material in (settings.secret_key, *settings.secret_key_previous)]
 
 
-def caller_of_cookie(joined: Parts) -> tuple[Caller, str] | None:
-    """Whose session came with this request, and the workspace that it was signed in for ('' for none).
+def caller_of_cookie(joined: Parts) -> tuple[Caller, str, float] | None:
+    """Whose session came with this request, the workspace that it was signed in for ('' for none), and its end.
+    The end is in Unix seconds.
 
     Raises Problem forbidden for a request that a page of another origin made: cookies go along with those too.
     """
@@ -39,9 +40,10 @@ def caller_of_cookie(joined: Parts) -> tuple[Caller, str] | None:
     if claims is None or caller is None:
         return None
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    own = (request.host, urlsplit(joined.settings.public_url).netloc)  # a proxy may have rewritten Host
+    if origin is not None and urlsplit(origin).netloc not in own:
         raise Problem("forbidden", "A page of another origin may not use this session; use a stream token there.")
-    return caller, str(claims["ws"])
+    return caller, str(claims["ws"]), float(claims["exp"])
 
 
 @route(
