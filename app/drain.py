@@ -81,8 +81,7 @@ class Drain:
         self._unrecorded: list[Exchange] = []
         self._gone: dict[str, datetime] = {}  # endpoints that are to be disabled as soon as nobody holds their rows
         self._recorded = 0
-        keys = (settings.secret_key, *settings.secret_key_previous)
-        self._unseal = lru_cache(OPENED_KEPT)(partial(unseal, keys))
+        self._unseal = lru_cache(OPENED_KEPT)(partial(unseal, settings.secret_keys))
 
     def run(self, turn_seconds: float = TURN_SECONDS) -> int:
         """Deliver until nothing is due and nothing in flight, or the turn is over; how many attempts were made.

@@ -115,7 +115,7 @@ def read_secrets(session: Session, settings: Settings, row: Endpoint) -> dict[st
     the former ones with their end."""
     answer: dict[str, Any] = {"secret": None, "public_key": None, "former": []}
     for stored in _secrets(session, row.id):
-        text = sealing.unseal([settings.secret_key, *settings.secret_key_previous], stored.sealed).decode()
+        text = sealing.unseal(settings.secret_keys, stored.sealed).decode()
         name = "public_key" if text.startswith(signing.SIGNING_KEY_PREFIX) else "secret"
         shown = signing.public_key(text) if name == "public_key" else text
         if stored.expires_at is None:
@@ -151,8 +151,7 @@ def header_names(settings: Settings, row: Endpoint) -> list[str]:
     """The names of an endpoint's extra headers, in the order in which they were given."""
     if row.sealed_headers is None:
         return []
-    keys = [settings.secret_key, *settings.secret_key_previous]
-    return list(json.loads(sealing.unseal(keys, row.sealed_headers)))
+    return list(json.loads(sealing.unseal(settings.secret_keys, row.sealed_headers)))
 
 
 def _check(settings: Settings, wanted: Mapping[str, Any]) -> None:

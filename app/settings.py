@@ -131,6 +131,11 @@ class Settings:
         _whole(0, 30 * 86400), "86400", "A rotated webhook secret still signs this long"
     )
 
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """SECRET_KEY, then its former values: what any of them has sealed or signed is still good."""
+        return (self.secret_key, *self.secret_key_previous)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Settings from an environment mapping. Raises SettingsError naming every bad or missing one."""

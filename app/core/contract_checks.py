@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.core import drafts
 from app.core.contract import Contract, Route, values_named
 from app.core.filters import matches
 from app.core.strict_table import nearest
@@ -65,10 +64,6 @@ def _speaking(place: str, route: Route) -> Iterator[Complaint]:
         yield from _template(f"{place}.{name}", fixed.data, FIXED_VALUES)
         if fixed.event is not None and route.does == "websocket":
             yield f"{place}.{name}.event", "does not exist on a WebSocket; say it inside data"
-        elif fixed.event is not None and (
-            not drafts.TYPE.fullmatch(fixed.event) or fixed.event in drafts.RESERVED_TYPES
-        ):
-            yield f"{place}.{name}.event", "must be letters, digits and _ . : -, and not error, open or message"
 
 
 def _types(contract: Contract, place: str, route: Route) -> Iterator[Complaint]:

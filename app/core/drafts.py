@@ -15,6 +15,8 @@ from app.core.problem import Problem, invalid
 TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 EXTERNAL_ID = re.compile(r"[A-Za-z0-9_.~:@+=-]{1,200}")
+KIND_HINT = "give a small letter, then small letters, digits and _ . - (at most 64)"
+EXTERNAL_ID_HINT = "give 1 to 200 of letters, digits and _ . ~ : @ + = -"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 # EventSource dispatches these names itself: an event so named could not be told from its own.
 RESERVED_TYPES = frozenset({"error", "open", "message"})
@@ -179,9 +181,9 @@ def _stream_errors(stream: Any) -> list[dict[str, str]]:
         _error(f"stream.{name}", "unknown field; a stream has kind and id") for name in stream.keys() - {"kind", "id"}
     ]
     if not isinstance(stream.get("kind"), str) or not KIND.fullmatch(stream["kind"]):
-        errors.append(_error("stream.kind", "give a small letter, then small letters, digits and _ . - (at most 64)"))
+        errors.append(_error("stream.kind", KIND_HINT))
     if not isinstance(stream.get("id"), str) or not EXTERNAL_ID.fullmatch(stream["id"]):
-        errors.append(_error("stream.id", "give 1 to 200 of letters, digits and _ . ~ : @ + = -"))
+        errors.append(_error("stream.id", EXTERNAL_ID_HINT))
     return errors
 
 

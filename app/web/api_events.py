@@ -24,7 +24,7 @@ STREAM = Field(
     "text",
     "only events of this stream, in the order of seq; needs stream_kind",
     pattern=drafts.EXTERNAL_ID,
-    hint="give 1 to 200 of letters, digits and _ . ~ : @ + = -",
+    hint=drafts.EXTERNAL_ID_HINT,
 )
 AFTER = Field("after_seq", "integer", "only events behind this seq; needs stream_id")
 TYPE = Field("type", "text", "only events of this type; call.* means every type that begins with call.", shortest=1)

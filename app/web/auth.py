@@ -205,9 +205,9 @@ def _check_path(values: Mapping[str, str]) -> None:
             except ValueError:
                 raise not_found(what) from None
         elif name == "kind" and not drafts.KIND.fullmatch(value):
-            raise invalid("kind", "give a small letter, then small letters, digits and _ . - (at most 64)")
+            raise invalid("kind", drafts.KIND_HINT)
         elif name == "stream_id" and not drafts.EXTERNAL_ID.fullmatch(value):
-            raise invalid("stream_id", "give 1 to 200 of letters, digits and _ . ~ : @ + = -")
+            raise invalid("stream_id", drafts.EXTERNAL_ID_HINT)
 
 
 def _perform(
@@ -236,7 +236,7 @@ def _perform(
 def _once(handler: Handler, call: Call, path_values: Mapping[str, str], raw: bytes) -> Response:
     """Do it, unless this Idempotency-Key was answered before: then give that answer again."""
     settings, session, key = call.parts.settings, call.session, call.idempotency_key or ""
-    keys = [settings.secret_key, *settings.secret_key_previous]
+    keys = settings.secret_keys
     owner = f"{call.caller.key_id}/{call.workspace_id}"
     # Everything that decides what the request does. The target holds no secret here: tokens come on GETs only.
     parts_of_it = (request.method.encode(), request.full_path.encode(), raw)

@@ -26,7 +26,7 @@ _PURPOSE = "signing sessions"
 
 def signing_keys(settings: Settings) -> list[bytes]:
     """The keys that session cookies may be signed with, the present one first."""
-    return [sealing.derive(material, _PURPOSE) for material in (settings.secret_key, *settings.secret_key_previous)]
+    return [sealing.derive(material, _PURPOSE) for material in settings.secret_keys]
 
 
 def caller_of_cookie(joined: Parts) -> tuple[Caller, str, float] | None:

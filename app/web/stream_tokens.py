@@ -12,7 +12,7 @@ _PURPOSE = "signing stream tokens"
 
 def signing_keys(settings: Settings) -> list[bytes]:
     """The keys that tokens may be signed with, the present one first."""
-    return [sealing.derive(material, _PURPOSE) for material in (settings.secret_key, *settings.secret_key_previous)]
+    return [sealing.derive(material, _PURPOSE) for material in settings.secret_keys]
 
 
 def signed(settings: Settings, row: StreamToken, found: Found) -> str:
