@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 run: $(STAMP)
-	@exec $(BIN)/python -m app.dev --stop-with-parent
+	@exec $(BIN)/python -m app.local.run --stop-with-parent
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(TEST_RUNNERS)

@@ -133,7 +133,7 @@ def post_fork(server, worker):
     load = worker.app.load
 
     def load_or_explain():
-        from app.contract_files import ContractFileError
+        from app.contracts.load import ContractFileError
         from app.settings import SettingsError
 
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from app.core import retry
+from app.core.webhook import retry
 
 Network = IPv4Network | IPv6Network
 T = TypeVar("T")

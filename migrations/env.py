@@ -11,8 +11,9 @@ from typing import Any
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
-from app.db import make_partitions, sqlalchemy_url
-from app.models import PARTITIONED, Base
+from app.database.connection import sqlalchemy_url
+from app.database.partitions import make_partitions
+from app.database.tables import PARTITIONED, Base
 
 PARTITION = re.compile(rf"({'|'.join(PARTITIONED)})_p\d{{8}}")
 

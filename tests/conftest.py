@@ -21,9 +21,9 @@ import psycopg
 import pytest
 import redis
 
-from app.db import Database
-from app.embedded import EmbeddedPostgres, EmbeddedRedis
-from app.local_keys import make_keys
+from app.database.connection import Database
+from app.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from app.local.keys import make_keys
 from app.settings import Settings
 from tests.processes import FACTORY, ROOT, RunningServer, environment, free_port, start_web, start_worker
 

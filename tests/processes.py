@@ -18,8 +18,8 @@ import redis
 import requests
 from honcho.environ import parse_procfile
 
-from app import children
-from app.local_keys import LocalKeys
+from app.local import children
+from app.local.keys import LocalKeys
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = parse_procfile((ROOT / "Procfile").read_text()).processes

@@ -82,11 +82,18 @@ def test_every_module_has_its_layer() -> None:
     assert set.union(*layers()) == found | {"workers"}
 
 
-def test_every_noun_is_kept_from_the_network_and_every_door_from_the_database() -> None:
-    nouns = next(layer for layer in layers() if "app.ledger" in layer)
-    doors = set.union(*(layer for layer in layers() if layer & {"app.bus", "app.subscriber"})) | {"app.feed"}
-    assert set(import_rules()["Nouns"]["source_modules"]) == nouns
-    assert set(import_rules()["Doors"]["source_modules"]) == doors
+def test_each_module_of_the_two_deliveries_is_kept_from_the_database_or_from_the_network() -> None:
+    """A new one is either rows or a connection to others: both rules name their modules one by one."""
+    rows, connections = (import_rules()[name]["source_modules"] for name in ("Rows", "Connections"))
+    folders = ("live", "delivery")
+    found = {f"app.{folder}.{path.stem}" for folder in folders for path in (ROOT / "app" / folder).glob("*.py")}
+    found |= {
+        f"app.{path.parent.parent.name}.{path.parent.name}" for path in (ROOT / "app/delivery").glob("*/__init__.py")
+    }
+    kept = {name for name in (*rows, *connections) if name.startswith(("app.live.", "app.delivery."))}
+    # The drain is where rows and connections meet.
+    assert kept == {name for name in found if not name.endswith("__init__")} - {"app.delivery.drain"}
+    assert set(rows) - kept == {"app.accounts", "app.database", "app.ledger"}
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

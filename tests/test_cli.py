@@ -12,9 +12,9 @@ from importlib import import_module
 import psycopg
 import pytest
 
-from app.access import Access
-from app.cli import main
-from app.db import Database
+from app.accounts.callers import Access
+from app.cli.main import main
+from app.database.connection import Database
 from tests.processes import ROOT
 
 

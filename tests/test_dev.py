@@ -21,8 +21,8 @@ import pytest
 import redis
 import requests
 
-from app import children
-from app.dev import Place, child_environment
+from app.local import children
+from app.local.run import Place, child_environment
 from tests.processes import ROOT, environment, eventually, free_port
 
 READY_SECONDS = 60.0
@@ -30,13 +30,13 @@ PROGRAMS = {"postgres", "redis", "web", "worker", "beat"}
 
 
 class Run:
-    """One `python -m app.dev` with its files in `directory` and its output in a file."""
+    """One `python -m app.local.run` with its files in `directory` and its output in a file."""
 
     def __init__(self, directory: Path, *, parent: list[str] | None = None, **env: str) -> None:
         self.directory = directory
         self.port = env.get("PORT") or str(free_port())
         self.output = directory.with_suffix(".out")
-        command = [*(parent or []), sys.executable, "-m", "app.dev"]
+        command = [*(parent or []), sys.executable, "-m", "app.local.run"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command + (["--stop-with-parent"] if parent else []),
@@ -199,8 +199,10 @@ def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
 
     def all_new() -> bool:
         now = run.described()
-        return now is not None and set(now["pids"]) == PROGRAMS and not set(now["pids"].values()) & set(
-            found["pids"].values()
+        return (
+            now is not None
+            and set(now["pids"]) == PROGRAMS
+            and not set(now["pids"].values()) & set(found["pids"].values())
         )
 
     eventually(all_new, 30, about=run.text)

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import redis
 
-from app.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
+from app.local.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
 from tests.processes import ROOT, eventually
 
 
@@ -125,7 +125,7 @@ def test_committed_data_survive_a_kill_of_the_server(directory: Path) -> None:
 
 def test_it_ends_when_its_parent_is_killed(engine: EmbeddedServer) -> None:
     program = (
-        "import os, sys, pathlib, app.embedded as embedded\n"
+        "import os, sys, pathlib, app.local.embedded as embedded\n"
         f"engine = embedded.{type(engine).__name__}(pathlib.Path(sys.argv[1]))\n"
         "engine.start()\n"
         "print(engine.process.pid, flush=True)\n"

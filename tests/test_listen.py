@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import requests
 
-from app.core.signing import new_secret, sign
-from app.listen import LARGEST_BODY, Listener, main
+from app.cli.listen import LARGEST_BODY, Listener, main
+from app.core.webhook.signing import new_secret, sign
 from tests.processes import free_port
 
 SECRET, OTHER = new_secret(b"s" * 32), new_secret(b"o" * 32)

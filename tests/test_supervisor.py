@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app import children
-from app.console import Console
-from app.run_lock import AlreadyRunningError, RunLock
-from app.supervisor import LINE_BYTES, Program, Supervisor, how_it_ended, pause_seconds
+from app.local import children
+from app.local.console import Console
+from app.local.run_lock import AlreadyRunningError, RunLock
+from app.local.supervisor import LINE_BYTES, Program, Supervisor, how_it_ended, pause_seconds
 from tests.processes import ROOT, eventually
 
 

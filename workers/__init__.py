@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # Celery looks into the working directory for this package alone. What has been found by then stays known.
-import app as _product  # noqa: F401
+import app.settings as _settings  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,8 @@ from celery import Celery, bootsteps
 from celery.schedules import crontab
 from celery.signals import worker_process_init, worker_shutdown, worker_shutting_down
 
+from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
 from app.settings import Settings, SettingsError
-from app.wake import QUEUE, Wake, broker_options, broker_url
 from workers import child
 from workers.pulse import Pulse
 from workers.standby import Standby

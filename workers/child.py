@@ -12,8 +12,8 @@ import mmap
 import signal
 from types import FrameType
 
+from app.delivery.wake import Wake
 from app.settings import Settings
-from app.wake import Wake
 from workers.drains import make_drain
 
 # Made in the parent, before any fork: every child sees the same byte. (Where children are spawned and not forked, as

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app import claims
-from app.db import Database
-from app.drain import Bell, Drain
-from app.log_bus import LogTeller
-from app.sender import Sender
+from app.database.connection import Database
+from app.delivery import claims
+from app.delivery.drain import Bell, Drain
+from app.delivery.live_log import LogTeller
+from app.delivery.sending.sender import Sender
 from app.settings import Settings
 
 

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import claims
-from app.db import Database, make_partitions
-from app.wake import Wake
+from app.database.connection import Database
+from app.database.partitions import make_partitions
+from app.delivery import claims
+from app.delivery.wake import Wake
 from workers.standby import Standby
 
 log = logging.getLogger(__name__)

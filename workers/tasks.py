@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app import retention
-from app.wake import TASK
+from app.database import retention
+from app.delivery.wake import TASK
 from workers import child
 from workers.celery_app import app, settings
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.core import signing
+from app.core.webhook import signing
 
 
 class WebhookVerificationError(Exception):

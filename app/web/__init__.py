@@ -7,30 +7,21 @@ from flask import Blueprint
 
 def blueprints() -> list[Blueprint]:
     """Everything that is served."""
-    from app.web import (
-        api_deliveries,
-        api_endpoints,
-        api_events,
-        api_keys,
-        api_streams,
-        api_workspaces,
-        log_view,
-        operations,
-        publish,
-        sessions,
-        viewer,
-    )
+    from app.web import probes
+    from app.web.api import deliveries, endpoints, events, keys, publish, sessions, streams, workspaces
+    from app.web.live import delivery_log
+    from app.web.pages import live
 
     return [
-        api_workspaces.api,
-        api_keys.api,
-        api_events.api,
+        workspaces.api,
+        keys.api,
+        events.api,
         publish.api,
         sessions.api,
-        api_streams.api,
-        api_endpoints.api,
-        api_deliveries.api,
-        log_view.api,
-        operations.api,
-        viewer.api,
+        streams.api,
+        endpoints.api,
+        deliveries.api,
+        delivery_log.api,
+        probes.api,
+        live.api,
     ]

@@ -151,9 +151,7 @@ class Connection:
     async def open(cls, server: RunningServer, method: str, path: str, headers: dict[str, str]) -> Connection:
         """Ask; returns when the head of the answer is there."""
         address = urlsplit(server.base_url)
-        reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(address.hostname, address.port), ANSWER_SECONDS
-        )
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(address.hostname, address.port), ANSWER_SECONDS)
         try:
             lines = [f"{method} {path} HTTP/1.1", f"Host: {address.netloc}", *(f"{n}: {v}" for n, v in headers.items())]
             writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())

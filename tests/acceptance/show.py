@@ -14,12 +14,12 @@ import httpx
 import requests
 from standardwebhooks import Webhook
 
-from app.client.bookkeeper import Bookkeeper, Viewer
-from app.client.records import StreamName, members
+from app.client.books.bookkeeper import Bookkeeper, Viewer
+from app.client.books.records import StreamName, members
 from app.client.stream import Stream
-from app.demo_plan import Recorded
-from app.demo_producer import Producer, Tally
-from app.demo_receiver import DemoReceiver
+from app.demo.plan import RecordedEvent
+from app.demo.producer import Producer, Tally
+from app.demo.receiver import DemoReceiver
 from tests.processes import RunningServer, eventually
 
 # Every fifth payload is one that a careless reader or writer of JSON would change.
@@ -77,7 +77,7 @@ class Show:
     def posting(self, count: int, per_second: float) -> Iterator[threading.Thread]:
         """Post so many events at this rate in the background; at the end of the block all are answered."""
         events = [
-            Recorded(0.0, "note.added", TRICKY if number % 5 == 0 else b'{"n":%d,"x":1.50}' % number)
+            RecordedEvent(0.0, "note.added", TRICKY if number % 5 == 0 else b'{"n":%d,"x":1.50}' % number)
             for number in range(count)
         ]
         when = [number / per_second for number in range(count)]

@@ -114,7 +114,7 @@ def test_its_mistakes_are_answered_as_it_says(folder: Path, tmp_path: Path) -> N
         (folder / "orders.toml").write_text(changed(diff.text), encoding="utf-8")
         env = environment({"CONTRACTS_DIR": str(folder), "TWOFOLD_VAR": str(tmp_path), "PORT": str(free_port())})
         done = subprocess.run(
-            [sys.executable, "-m", "app.dev"],
+            [sys.executable, "-m", "app.local.run"],
             cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
         assert done.returncode == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.embedded import EmbeddedRedis
+from app.local.embedded import EmbeddedRedis
 from tests.acceptance.show import Show
 from tests.conftest import StartServer
 from tests.processes import RunningServer

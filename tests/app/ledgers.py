@@ -10,15 +10,15 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from app import endpoints
-from app.core.acceptance import Accepted
-from app.core.drafts import Draft
-from app.core.envelope import Announcement
+from app.accounts.workspaces import create_workspace
+from app.core.event.acceptance import Accepted
+from app.core.event.drafts import Draft
 from app.core.problem import Problem
-from app.db import Database
-from app.ledger import Ledger, Submission
+from app.core.wire.envelope import Announcement
+from app.database.connection import Database
+from app.delivery import endpoints
+from app.ledger.ledger import Ledger, Submission
 from app.settings import Settings
-from app.workspaces import create_workspace
 
 Answer = Accepted | Problem
 

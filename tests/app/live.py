@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.core import envelope
-from app.core.contract import Frame, View
-from app.core.envelope import Announcement, Event
-from app.hub import Hub, LiveStream
-from app.streams import Head
-from app.subscriber import Subscriber, Terms
+from app.core.contract.frames import View
+from app.core.contract.model import Frame
+from app.core.wire import envelope
+from app.core.wire.envelope import Announcement, Event
+from app.live.hub import Hub, LiveStream
+from app.live.reads import Head
+from app.live.subscriber import Subscriber, Terms
 
 VIEW = View(Frame(event=False, id=True, data="payload"), "raw", None, None, ())
 HEARTBEAT = b": keepalive\n"

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event
 
-from app.access import Access
+from app.accounts.callers import Access
+from app.accounts.keys import create_key, revoke_key
+from app.accounts.workspaces import create_workspace
 from app.core.problem import Problem
-from app.db import Database
-from app.keys import create_key, revoke_key
-from app.workspaces import create_workspace
+from app.database.connection import Database
 
 
 @pytest.fixture

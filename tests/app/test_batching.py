@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.batching import Batcher
+from app.database.batching import Batcher
 
 DEADLINE_SECONDS = 10
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from app import bus
-from app.bus import MAX_BODY_BYTES, Announcer, BusReader
-from app.core.envelope import Announcement
-from app.embedded import EmbeddedRedis
+from app.core.wire.envelope import Announcement
+from app.live import bus
+from app.live.bus import MAX_BODY_BYTES, Announcer, BusReader
+from app.local.embedded import EmbeddedRedis
 from tests.app.live import event, told
 from tests.processes import eventually
 

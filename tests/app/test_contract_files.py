@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app import contract_files
-from app.contract_files import ContractFileError, Schemas
+from app.contracts import load
+from app.contracts.load import ContractFileError, Schemas
 
 GOOD = """# A fifth contract.
 name = "rooms"
@@ -160,7 +160,7 @@ def write(directory: Path, text: str, name: str = "rooms.toml") -> Path:
 
 
 def test_the_products_own_contracts_load() -> None:
-    rules = contract_files.load(None)
+    rules = load.load(None)
     assert {found.name for found in rules.contracts} == {"aitronos", "atoms", "canonical", "serveka", "voicebip"}
     schemas = Schemas(rules)
     for (kind, type), declared in rules.types.items():
@@ -170,7 +170,7 @@ def test_the_products_own_contracts_load() -> None:
 
 def test_a_contract_of_ones_own_joins_them(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
-    rules = contract_files.load(tmp_path)
+    rules = load.load(tmp_path)
     assert len(rules.contracts) == 6
     assert rules.ends("room", "state", {"state": "closed"})
     assert not rules.ends("room", "state", {"state": "open"})
@@ -182,7 +182,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, na
     assert GOOD.count(old) >= 1
     text = GOOD.replace(old, new, 1)
     with pytest.raises(ContractFileError) as caught:
-        contract_files.read_file(write(tmp_path, text))
+        load.read_file(write(tmp_path, text))
     said = str(caught.value)
     assert words in said, said
     line = text[: text.index(named)].count("\n") + 1
@@ -193,7 +193,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, na
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("heartbeat_seconds = 20", "heartbeat_seconds = 0").replace('"Who is in a room"', "1")
     with pytest.raises(ContractFileError) as caught:
-        contract_files.read_file(write(tmp_path, text))
+        load.read_file(write(tmp_path, text))
     assert [line.split(": ")[1] for line in str(caught.value).split("\n")] == ["about", "routes[1].heartbeat_seconds"]
 
 
@@ -202,10 +202,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         file = tmp_path / "bad.toml"
         file.write_bytes(content)
         with pytest.raises(ContractFileError, match=re.escape(str(file))) as caught:
-            contract_files.read_file(file)
+            load.read_file(file)
         assert words in str(caught.value)
     with pytest.raises(ContractFileError, match="not a folder"):
-        contract_files.load(tmp_path / "nowhere")
+        load.load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ def test_two_contracts_do_not_get_into_each_others_way(
         text = text.replace(old, new)
     write(tmp_path, text, "second.toml")
     with pytest.raises(ContractFileError, match=re.escape(words)):
-        contract_files.load(tmp_path)
+        load.load(tmp_path)
 
 
 def test_a_reject_schema_says_what_it_has_against_a_payload(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
-    schemas = Schemas(contract_files.load(tmp_path))
+    schemas = Schemas(load.load(tmp_path))
     assert schemas.refuses("room", "state", {"state": "closed", "more": 1}) is None
     assert "refuses data.state: 'ajar' is not one of" in str(schemas.refuses("room", "state", {"state": "ajar"}))
     assert "refuses data: 'state' is a required" in str(schemas.refuses("room", "state", {}))
@@ -244,7 +244,7 @@ def test_a_schema_that_cannot_be_applied_breaks_nothing(tmp_path: Path, check: s
     schema = '{"properties": {"n": {"multipleOf": 0.1}, "r": {"$ref": "#/nowhere"}}}'
     text = GOOD.replace('schema = { type = "object" }', f"check = '{check}'\nschema = '{schema}'")
     write(tmp_path, text)
-    schemas = Schemas(contract_files.load(tmp_path))
+    schemas = Schemas(load.load(tmp_path))
     for data in ({"n": 10**400}, {"r": 1}):
         refusal = schemas.refuses("hall", "said", data)
         assert (refusal is None) == (check == "warn")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.core import contract_checks, contract_file
-from app.core.contract import ERROR_STATUS
-from app.core.strict_table import Table
+from app.core.contract import checks, reader
+from app.core.contract.model import ERROR_STATUS
+from app.core.contract.strict_table import Table
 from tests.processes import ROOT
 
 PAGE = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ class Asked:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.defaults: dict[str, object] = {}
         self.words: dict[str, list[str]] = {}
-        get, raw, choice, texts, number = Table.get, Table.raw, Table.choice, Table.texts, contract_file._number
+        get, raw, choice, texts, number = Table.get, Table.raw, Table.choice, Table.texts, reader._number
 
         def on_get(table: Table, name: str, kind: Any, default: Any = None) -> Any:
             self.defaults.setdefault(place(table, name), default)
@@ -63,9 +63,9 @@ class Asked:
 
         for name, on in (("get", on_get), ("raw", on_raw), ("choice", on_choice), ("texts", on_texts)):
             monkeypatch.setattr(Table, name, on)
-        monkeypatch.setattr(contract_file, "_number", on_number)
-        with pytest.raises(contract_file.ContractError):
-            contract_file.read_contract(EVERY_TABLE)
+        monkeypatch.setattr(reader, "_number", on_number)
+        with pytest.raises(reader.ContractError):
+            reader.read_contract(EVERY_TABLE)
         # Which cases there are is asked by `has`, not by `get`.
         self.defaults |= {f"errors.{case}": status for case, status in ERROR_STATUS.items()}
 
@@ -111,9 +111,9 @@ def test_the_page_names_every_default(asked: Asked) -> None:
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("routes.frame.members", contract_file.VALUES),
-        ("routes.opening.data", contract_checks.FIXED_VALUES),
-        ("errors.template", contract_checks.ERROR_VALUES),
+        ("routes.frame.members", reader.VALUES),
+        ("routes.opening.data", checks.FIXED_VALUES),
+        ("errors.template", checks.ERROR_VALUES),
     ],
 )
 def test_the_page_names_every_value_that_a_template_may_speak_of(key: str, values: tuple[str, ...]) -> None:

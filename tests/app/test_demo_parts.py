@@ -10,14 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from app.client.bookkeeper import Bookkeeper
-from app.demo_plan import Recorded, View
-from app.demo_producer import Producer, Tally, groups
-from app.demo_viewer import DemoViewer, Place
+from app.client.books.bookkeeper import Bookkeeper
+from app.demo.plan import DemoView, RecordedEvent
+from app.demo.producer import Producer, Tally, groups
+from app.demo.viewer import DemoViewer, Place
 from tests.client.sse_server import frame, send, serving, start_stream
 
 CALL = ("call", "call_1")
-EVENTS = [Recorded(0.0, "call.note", b'{ "n": %d, "float": 1.0 }' % n) for n in range(1, 21)]
+EVENTS = [RecordedEvent(0.0, "call.note", b'{ "n": %d, "float": 1.0 }' % n) for n in range(1, 21)]
 
 
 class Ledger:
@@ -94,11 +94,13 @@ def test_all_three_forms_are_used_and_nothing_is_left_out() -> None:
     assert [n for _, first, last in found for n in range(first, last)] == list(range(100))
 
 
-def view(**fields: Any) -> View:
-    return View(**{"name": "v", "reader": "httpx-sse", "path": "/live", "frame": "envelope", "resumes": True, **fields})
+def view(**fields: Any) -> DemoView:
+    return DemoView(
+        **{"name": "v", "reader": "httpx-sse", "path": "/live", "frame": "envelope", "resumes": True, **fields}
+    )
 
 
-def watch(url: str, books: Bookkeeper, shown: View, *, mint: str | None = None, ended: bool = True) -> DemoViewer:
+def watch(url: str, books: Bookkeeper, shown: DemoView, *, mint: str | None = None, ended: bool = True) -> DemoViewer:
     page = books.viewer(shown.name, CALL)
     viewer = DemoViewer(shown, Place(url, "pk_1", "/live", mint), page, lambda: ended, threading.Event())
     viewer.start()

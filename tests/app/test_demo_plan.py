@@ -11,10 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from app.client.records import compact
-from app.contract_files import Schemas, load
-from app.demo_plan import EXAMPLES, PlanError, Recorded, named, plays, recording, resized, stream_id
-from app.demo_run import moments
+from app.client.books.records import compact
+from app.contracts.load import Schemas, load
+from app.demo.plan import EXAMPLES, PlanError, RecordedEvent, named, plays, recording, resized, stream_id
+from app.demo.run import moments
 
 CONTRACTS = ("canonical", "serveka", "voicebip", "atoms", "aitronos")
 RECORDINGS = sorted(path.name for path in EXAMPLES.glob("*.ndjson"))
@@ -23,7 +23,7 @@ ENDINGS = {("call_end", None), ("call.ended", None)} | {
 }
 
 
-def ends(event: Recorded) -> bool:
+def ends(event: RecordedEvent) -> bool:
     status = json.loads(event.data).get("status") if event.type in ("bot_status", "status") else None
     return (event.type, status) in ENDINGS
 

@@ -7,11 +7,11 @@ import random
 
 import pytest
 
-from app.core import contract
-from app.core.contract import Frame, View
-from app.core.envelope import Announcement
-from app.hub import RING_BYTES, RING_EVENTS, LiveStream
-from app.subscriber import Subscriber
+from app.core.contract.frames import View, encode
+from app.core.contract.model import Frame
+from app.core.wire.envelope import Announcement
+from app.live.hub import RING_BYTES, RING_EVENTS, LiveStream
+from app.live.subscriber import Subscriber
 from tests.app.live import EVERYTHING, ScriptedSocket, World, event, frames, subscriber, told
 
 
@@ -182,7 +182,7 @@ def catch_up(made: World, live: LiveStream, one: Subscriber) -> None:
     """What a connection's own loop does: drain, and when everything is out, read on until it can join."""
     while one.flush(0.0) and not one.joined and not made.hub.join(live, one):
         page = made.hub.page(live, one.cursor)
-        one.outbox.extend((found.seq, contract.encode(one.view, found, "call_1")) for found in page)
+        one.outbox.extend((found.seq, encode(one.view, found, "call_1")) for found in page)
         one.cursor = page[-1].seq
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.hub import Full, LiveStream
-from app.subscriber import Subscriber
+from app.live.hub import Full, LiveStream
+from app.live.subscriber import Subscriber
 from tests.app.live import HEARTBEAT, VIEW, ScriptedSocket, World, event, frame, frames, subscriber, told
 
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app import endpoints
-from app.core.acceptance import Accepted
+from app.core.event.acceptance import Accepted
 from app.core.problem import Problem
-from app.db import Database
-from app.ledger import Submission
+from app.database.connection import Database
+from app.delivery import endpoints
+from app.ledger.ledger import Submission
 from app.settings import Settings
 from tests.app.ledgers import Answer, Books, draft
 from tests.processes import eventually

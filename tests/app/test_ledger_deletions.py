@@ -6,10 +6,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from app import workspaces
-from app.core.acceptance import Accepted
+from app.accounts import workspaces
+from app.core.event.acceptance import Accepted
 from app.core.problem import Problem
-from app.ledger import Submission
+from app.ledger.ledger import Submission
 from app.settings import Settings
 from tests.app.ledgers import Answer, Books, draft
 from tests.processes import eventually

@@ -14,12 +14,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.core.acceptance import Accepted
+from app.core.event.acceptance import Accepted
 from app.core.problem import Problem
-from app.db import Database, partition_name, week_of
-from app.embedded import EmbeddedPostgres
-from app.ledger import Ledger, Submission
-from app.models import PARTITIONED
+from app.database.connection import Database
+from app.database.partitions import partition_name, week_of
+from app.database.tables import PARTITIONED
+from app.ledger.ledger import Ledger, Submission
+from app.local.embedded import EmbeddedPostgres
 from tests.app.ledgers import Books, draft
 from tests.processes import ROOT, environment, eventually
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.core.acceptance import Accepted
-from app.ledger import Submission
+from app.core.event.acceptance import Accepted
+from app.ledger.ledger import Submission
 from tests.app.ledgers import Answer, Books, draft, together
 
 

@@ -6,11 +6,11 @@ import random
 import threading
 from datetime import UTC, datetime, timedelta
 
-from app import streams
-from app.core.acceptance import Accepted
-from app.core.envelope import data_of
-from app.db import Database
-from app.ledger import Submission
+from app.core.event.acceptance import Accepted
+from app.core.wire.envelope import data_of
+from app.database.connection import Database
+from app.ledger.ledger import Submission
+from app.live import reads
 from tests.app.ledgers import Books, draft, together
 
 THREADS = 8
@@ -40,7 +40,7 @@ def test_many_producers_on_one_stream_leave_no_hole_and_a_reader_misses_nothing(
         while True:
             last = over.is_set()
             with database.begin() as connection:
-                page = streams.events_after(connection, {1: read[-1] if read else 0}).get(1, [])
+                page = reads.events_after(connection, {1: read[-1] if read else 0}).get(1, [])
             read.extend(found.seq for found in page)
             if last and not page:
                 return
@@ -91,7 +91,7 @@ def test_what_is_stored_announced_and_answered_is_the_same(books: Books, databas
     assert data_of(told.event.body) == data.encode()
     assert answer.body()["occurred_at"] == told.event.timestamp == "2026-01-02T03:04:05.678Z"
     with database.begin() as connection:
-        (read,) = streams.events_after(connection, {told.stream: 0})[told.stream]
+        (read,) = reads.events_after(connection, {told.stream: 0})[told.stream]
     assert read == told.event  # a subscriber cannot tell the bus from the log
     assert row.created_at == answer.created_at
     assert abs(datetime.now(UTC) - row.created_at) < timedelta(minutes=1)
@@ -101,14 +101,14 @@ def test_times_at_the_ends_of_the_calendar_are_kept(books: Books, database: Data
     moments = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC)]
     books.accept(*(draft("one", at=moment) for moment in moments))
     with database.begin() as connection:
-        found = streams.events_after(connection, {1: 0})[1]
+        found = reads.events_after(connection, {1: 0})[1]
     assert [one.timestamp for one in found] == ["0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"]
     assert [one.event for one in books.announced] == found
 
 
 def test_pages_are_bounded_by_count_and_by_bytes_and_hold_at_least_one_event(books: Books, database: Database) -> None:
     large = '{"x":"' + "x" * 200_000 + '"}'
-    books.accept(*(draft("one") for _ in range(streams.PAGE_EVENTS + 10)))
+    books.accept(*(draft("one") for _ in range(reads.PAGE_EVENTS + 10)))
     books.accept(
         draft("two", data=large), draft("two"), *(draft("two", data='{"x":"' + "y" * 30_000 + '"}') for _ in range(4))
     )
@@ -116,9 +116,9 @@ def test_pages_are_bounded_by_count_and_by_bytes_and_hold_at_least_one_event(boo
 
     def page(**after: int) -> dict[str, list[int]]:
         with database.begin() as connection:
-            found = streams.events_after(connection, {ids[name]: seq for name, seq in after.items()})
+            found = reads.events_after(connection, {ids[name]: seq for name, seq in after.items()})
         return {name: [one.seq for one in found.get(ids[name], [])] for name in after}
 
-    assert page(one=0, two=0) == {"one": list(range(1, streams.PAGE_EVENTS + 1)), "two": [1]}
-    assert page(one=streams.PAGE_EVENTS, two=1) == {"one": list(range(201, 211)), "two": [2, 3, 4, 5]}
+    assert page(one=0, two=0) == {"one": list(range(1, reads.PAGE_EVENTS + 1)), "two": [1]}
+    assert page(one=reads.PAGE_EVENTS, two=1) == {"one": list(range(201, 211)), "two": [2, 3, 4, 5]}
     assert page(one=210, two=5) == {"one": [], "two": [6]}

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app import retention
-from app.db import Database, make_partitions, partition_name, week_of
-from app.models import PARTITIONED
+from app.database import retention
+from app.database.connection import Database
+from app.database.partitions import make_partitions, partition_name, week_of
+from app.database.tables import PARTITIONED
 from app.settings import Settings
 
 NOW = datetime.now(UTC)

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.sender import Request, Result, Sender
+from app.delivery.sending.sender import Request, Result, Sender
 from tests.app.scripted_server import OK, ScriptedServer, answering, then_close, then_stall
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))

@@ -12,7 +12,7 @@ from socket import socket
 
 import pytest
 
-from app.sender import Request, Result, Sender
+from app.delivery.sending.sender import Request, Result, Sender
 from tests.app.scripted_server import OK, ScriptedServer, Seen, answering, then_stall
 from tests.app.test_sender_guard import LOOPBACK_IP, certificate
 

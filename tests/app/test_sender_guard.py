@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.core.addresses import Network
-from app.sender import Request, Result, Sender
+from app.core.webhook.addresses import Network
+from app.delivery.sending.sender import Request, Result, Sender
 from tests.app.scripted_server import OK, ScriptedServer, answering
 
 V4, V6 = ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")

@@ -13,8 +13,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.resolver import Resolver
-from app.sender import Request, Result, Sender
+from app.delivery.sending.resolver import Resolver
+from app.delivery.sending.sender import Request, Result, Sender
 from tests.app.scripted_server import OK, ScriptedServer, answering
 from tests.processes import eventually
 
@@ -114,8 +114,8 @@ def test_no_number_of_silent_names_takes_the_threads_of_other_owners(make: Calla
 def test_names_that_were_slow_do_not_keep_their_owners_other_names_waiting(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.resolver.SLOW_SECONDS", 0.0)
-    monkeypatch.setattr("app.resolver.FAILURE_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("app.delivery.sending.resolver.SLOW_SECONDS", 0.0)
+    monkeypatch.setattr("app.delivery.sending.resolver.FAILURE_KEPT_SECONDS", 0.0)
     silent = [f"silent{number}.example" for number in range(6)]
     resolver = Resolver(names.look_up, threads=4)
     for name in silent:

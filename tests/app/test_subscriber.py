@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from app.subscriber import Subscriber
+from app.live.subscriber import Subscriber
 from tests.app.live import EVERYTHING, HEARTBEAT, ScriptedSocket, frame, frames, subscriber
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import EmbeddedRedis
+from app.local.embedded import EmbeddedRedis
 from tests.browser.chromium import Chromium
 from tests.conftest import _servers
 from tests.contracts.producer import Producer

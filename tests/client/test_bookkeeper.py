@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pytest
 from standardwebhooks import Webhook
 
-from app.client.bookkeeper import Bookkeeper, Receiver, Viewer
-from app.client.count import percentile
-from app.client.records import compact, members, without
+from app.client.books.bookkeeper import Bookkeeper, Receiver, Viewer
+from app.client.books.count import percentile
+from app.client.books.records import compact, members, without
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 CALL = ("call", "call_1")

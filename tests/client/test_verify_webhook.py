@@ -7,7 +7,7 @@ import time
 import pytest
 
 from app.client import WebhookVerificationError, verify_webhook
-from app.core.signing import SecretError, new_secret, new_signing_key, public_key, sign
+from app.core.webhook.signing import SecretError, new_secret, new_signing_key, public_key, sign
 
 SECRET, OTHER = new_secret(b"s" * 32), new_secret(b"o" * 32)
 KEY = new_signing_key(b"k" * 32)

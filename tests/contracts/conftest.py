@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.embedded import EmbeddedRedis
+from app.local.embedded import EmbeddedRedis
 from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.conftest import _servers
 from tests.contracts.clocked import Clock

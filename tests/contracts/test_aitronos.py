@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.db import Database
+from app.database.connection import Database
 from tests.conftest import StartServer
 from tests.contracts import wire
 from tests.contracts.conformance import clause

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from app import contract_files
-from app.core.contract import EventType
+from app.contracts import load
+from app.core.contract.model import EventType
 from tests.contracts.clauses import CLAUSES, KINDS
 from tests.contracts.conformance import ROOT, SUITES
 
-RULES = contract_files.load(None)
-FILES = {path.stem for path in contract_files.OWN.glob("*.toml")}
+RULES = load.load(None)
+FILES = {path.stem for path in load.OWN.glob("*.toml")}
 # Contract -> kind -> type -> the fields that the document names. `canonical` is our own.
 MESSAGE = {"message_id", "direction", "text", "status"}
 NONE: set[str] = set()  # named in the document without fields

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.core import tokens
+from app.live import tokens as stream_tokens
 from app.settings import Settings
-from app.web import stream_tokens
 from tests.contracts import wire
 from tests.contracts.conformance import clause
 from tests.contracts.conftest import Clocked

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.embedded import EmbeddedRedis
+from app.local.embedded import EmbeddedRedis
 from tests.conftest import _servers
 from tests.contracts import wire
 from tests.contracts.conformance import clause

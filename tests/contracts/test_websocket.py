@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import pytest
 
-from app.web.ws import LINGER_SECONDS
-from app.ws_inbound import BURST
+from app.live.websocket_input import BURST
+from app.web.live.websocket import LINGER_SECONDS
 from tests.contracts import wire
 from tests.contracts.conformance import clause
 from tests.contracts.producer import Producer, key_with, other_workspace

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import EmbeddedRedis
+from app.local.embedded import EmbeddedRedis
 from tests.conftest import StartServer, _servers
 from tests.contracts import wire
 from tests.contracts.conformance import clause

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from app.core import ids
-from app.core.acceptance import Acceptance, Accepted, NewEvent, StreamState, Target, match
-from app.core.drafts import Draft
-from app.core.envelope import Event, data_of
+from app.core.event.acceptance import Acceptance, Accepted, EndpointFilter, NewEvent, StreamState, match
+from app.core.event.drafts import Draft
 from app.core.problem import Problem
+from app.core.wire.envelope import Event, data_of
 
 NOW = datetime(2026, 11, 20, 10, 0, 0, 123_000, UTC)
 EARLIER = NOW - timedelta(days=1)
@@ -154,8 +154,10 @@ def new_event(workspace_id: str = "ws_1", kind: str = "call", type: str = "note"
     return NewEvent(workspace_id, 1, kind, Event("evt_1", 1, type, "", b"{}"), NOW, None, False, only)
 
 
-def target(id: str, types: list[str] | None = None, kinds: list[str] | None = None, workspace: str = "ws_1") -> Target:
-    return Target(id, workspace, types, kinds)
+def target(
+    id: str, types: list[str] | None = None, kinds: list[str] | None = None, workspace: str = "ws_1"
+) -> EndpointFilter:
+    return EndpointFilter(id, workspace, types, kinds)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def target(id: str, types: list[str] | None = None, kinds: list[str] | None = No
         (new_event(only="z"), [], ["z"]),
     ],
 )  # fmt: skip
-def test_matching_endpoints(event: NewEvent, targets: list[Target], wanted: list[str]) -> None:
+def test_matching_endpoints(event: NewEvent, targets: list[EndpointFilter], wanted: list[str]) -> None:
     assert [endpoint for _, endpoint in match([event], targets)] == wanted
 
 

@@ -6,7 +6,15 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from app.core.addresses import IPV4_BLOCKED, IPV6_BLOCKED, MAX_URL_LENGTH, check_url, legacy_ipv4, name_of, why_blocked
+from app.core.webhook.addresses import (
+    IPV4_BLOCKED,
+    IPV6_BLOCKED,
+    MAX_URL_LENGTH,
+    check_url,
+    legacy_ipv4,
+    name_of,
+    why_blocked,
+)
 
 LOCAL = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 

@@ -7,9 +7,11 @@ import json
 import pytest
 from wsproto.frame_protocol import FrameProtocol
 
-from app.core import contract, envelope
-from app.core.contract import Fixed, Frame, Hidden, Route, View
-from app.core.envelope import Event
+from app.core.contract import frames
+from app.core.contract.frames import View
+from app.core.contract.model import ContractRoute, Fixed, Frame, Hidden
+from app.core.wire import envelope
+from app.core.wire.envelope import Event
 
 FIDELITY = '{"b":1,"a":1.0,"n":12345678901234567890,"e":1e400,"s":"\\u2028é😀"}'
 MEMBERS = (("event_type", "$type"), ("event_id", "$id"), ("timestamp", "$timestamp"), ("call_id", "$stream_id"))
@@ -34,7 +36,7 @@ def event(data: str, type: str = "call.note") -> Event:
 
 
 def line(frame: Frame, data: str) -> str:
-    return contract.data_line(frame, event(data), "call_1").decode()
+    return frames.data_line(frame, event(data), "call_1").decode()
 
 
 HEAD = '{"event_type":"call.note","event_id":"evt_1","timestamp":"2026-11-20T10:00:00.123Z","call_id":"call_1"'
@@ -102,21 +104,21 @@ def view(frame: Frame, wrap: str = "raw", **changed: object) -> View:
     ],
 )
 def test_the_bytes_of_a_frame(frame: Frame, wire: str) -> None:
-    assert contract.encode(view(frame), event('{"a":1}'), "call_1") == wire.encode()
-    chunked = contract.encode(view(frame, "chunk"), event('{"a":1}'), "call_1")
+    assert frames.encode(view(frame), event('{"a":1}'), "call_1") == wire.encode()
+    chunked = frames.encode(view(frame, "chunk"), event('{"a":1}'), "call_1")
     assert chunked == b"%x\r\n%s\r\n" % (len(wire), wire.encode())
 
 
 def test_a_websocket_frame_carries_the_data_alone() -> None:
     protocol = FrameProtocol(client=True, extensions=[])
-    protocol.receive_bytes(contract.encode(view(PAYLOAD, "ws"), event(FIDELITY), "call_1"))
+    protocol.receive_bytes(frames.encode(view(PAYLOAD, "ws"), event(FIDELITY), "call_1"))
     assert [frame.payload for frame in protocol.received_frames()] == [FIDELITY]
 
 
 @pytest.mark.parametrize("frame", [PAYLOAD, ENVELOPE, FLAT, TYPED_ENVELOPE])
 def test_a_frame_has_exactly_one_data_line(frame: Frame) -> None:
     data = '{"s":"a\\r\\nid: 7\\n\\ndata: x","t":"\u2028\u2029\x85","\\u000a":1,"call_id":"\\n"}'
-    wire = contract.encode(view(frame), event(data), "call_1")
+    wire = frames.encode(view(frame), event(data), "call_1")
     assert wire.count(b"\ndata: ") + wire.startswith(b"data: ") == 1
     assert wire.endswith(b"\n\n")
     assert wire[:-2].count(b"\n") == (2 if frame.event else 0)
@@ -143,9 +145,9 @@ def test_which_types_a_view_shows(changed: dict[str, object], type: str, shows: 
     assert view(PAYLOAD, **changed).shows(type) is shows
 
 
-def route(hidden: tuple[Hidden, ...]) -> Route:
-    empty: dict[str, object] = dict.fromkeys(Route.__slots__)
-    return Route(**(empty | {"frame": PAYLOAD, "types": None, "hidden": hidden}))  # type: ignore[arg-type]
+def route(hidden: tuple[Hidden, ...]) -> ContractRoute:
+    empty: dict[str, object] = dict.fromkeys(ContractRoute.__slots__)
+    return ContractRoute(**(empty | {"frame": PAYLOAD, "types": None, "hidden": hidden}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -160,11 +162,11 @@ def route(hidden: tuple[Hidden, ...]) -> Route:
 )
 def test_what_is_hidden_depends_on_the_streams_attributes(attributes: dict[str, object], hidden: tuple[str]) -> None:
     rules = (Hidden("call.barge_in", "transport", "webrtc"), Hidden("always", None, None))
-    assert contract.view(route(rules), "raw", attributes, None).hidden == hidden
+    assert frames.view(route(rules), "raw", attributes, None).hidden == hidden
 
 
 def test_a_fixed_frame_is_a_filled_template() -> None:
     fixed = Fixed("close", '{"reason": "session_ended", "at": "$now", "list": ["$now", 1, null], "odd": "$unknown"}')
     values = {"now": 'é"\n'}
     expected = '{"reason":"session_ended","at":"é\\"\\n","list":["é\\"\\n",1,null],"odd":"$unknown"}'
-    assert contract.fixed_data(fixed.data, values).decode() == expected
+    assert frames.fixed_data(fixed.data, values).decode() == expected

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.core.drafts import Draft, read_event, read_json, read_time, split_array, split_lines
+from app.core.event.drafts import Draft, read_event, read_time
 from app.core.problem import Problem
+from app.core.wire.json_text import read_json, split_array, split_lines
 
 STREAM = '"stream":{"kind":"call","id":"call_1"}'
 GOOD = f'{{{STREAM},"type":"call.note","data":{{}}}}'

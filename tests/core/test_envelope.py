@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from app.core import envelope
+from app.core.wire import envelope, json_text
 
 FIDELITY = '{"b":1,"a":1.0,"n":12345678901234567890,"e":1e400,"s":"\\u2028é😀"}'
 
@@ -77,7 +77,7 @@ def test_no_name_of_a_stream_or_type_can_pass_for_the_payload(stream_id: str) ->
     ],
 )
 def test_members_in_order_with_their_spelling(raw: str, found: list[tuple[str, str, str | None]]) -> None:
-    given = envelope.members(raw)
+    given = json_text.members(raw)
     assert [(name, value) for name, value, _ in given] == [(name, value) for name, value, _ in found]
     for (_, _, member), (_, _, expected) in zip(given, found, strict=True):
         assert expected is None or member == expected
@@ -94,7 +94,7 @@ def test_members_in_order_with_their_spelling(raw: str, found: list[tuple[str, s
     ],
 )
 def test_only_white_space_outside_strings_is_dropped(raw: str, small: str) -> None:
-    assert envelope.compact(raw) == small
+    assert json_text.compact(raw) == small
     assert json.loads(small) == json.loads(raw)
 
 
@@ -113,18 +113,18 @@ def test_only_white_space_outside_strings_is_dropped(raw: str, small: str) -> No
     ],
 )
 def test_depth_counts_brackets_outside_strings(raw: str, levels: int) -> None:
-    assert not envelope.is_deeper(raw, levels)
-    assert levels == 0 or envelope.is_deeper(raw, levels - 1)
+    assert not json_text.is_deeper(raw, levels)
+    assert levels == 0 or json_text.is_deeper(raw, levels - 1)
 
 
 @pytest.mark.parametrize("raw", ["[" * 100_000, "[{" * 100_000, '{"a":' * 100_000, "[" * 80 + "]" * 10])
 def test_what_is_not_even_json_is_not_parsed_when_it_could_be_deep(raw: str) -> None:
-    assert envelope.is_deeper(raw, 64)
+    assert json_text.is_deeper(raw, 64)
 
 
 @pytest.mark.parametrize("raw", ['["abc' + "[" * 999, "]" * 999, "[]" * 999, "}{" * 40, "[1" * 20])
 def test_what_is_not_json_and_not_deep_is_left_to_the_parser(raw: str) -> None:
-    assert not envelope.is_deeper(raw, 64)
+    assert not json_text.is_deeper(raw, 64)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_what_is_not_json_and_not_deep_is_left_to_the_parser(raw: str) -> None:
 )
 def test_a_hostile_text_is_scanned_in_linear_time(raw: str) -> None:
     began = time.perf_counter()
-    envelope.is_deeper(raw, 64)
-    envelope.compact(raw)
+    json_text.is_deeper(raw, 64)
+    json_text.compact(raw)
     assert time.perf_counter() - began < 2.0  # some 20 ms; quadratic, it would be minutes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.filters import like_patterns, matches
+from app.core.event.filters import like_patterns, matches
 
 CASES = [
     (None, None, True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.headers import check_headers
+from app.core.webhook.headers import check_headers
 
 
 @pytest.mark.parametrize(

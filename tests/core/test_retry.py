@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.core.retry import (
+from app.core.webhook.retry import (
     DELAYS_SECONDS,
     WINDOW_SECONDS,
     Decision,

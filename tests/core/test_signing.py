@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook
 
-from app.core.signing import (
+from app.core.webhook.signing import (
     SecretError,
     VerificationError,
     new_secret,

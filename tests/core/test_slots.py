@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.slots import FAST_PLACES, PLACES, SLOW_PLACES, Slots, divide
-from app.core.window import MAX_IN_FLIGHT, START_IN_FLIGHT
+from app.core.webhook.fairness import FAST_PLACES, MAX_IN_FLIGHT, PLACES, SLOW_PLACES, START_IN_FLIGHT, Slots, divide
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from httpx_sse import EventSource
 from sseclient import SSEClient
 
 from app.client.parse import EventParser
-from app.core import sse
+from app.core.wire import sse
 
 TEXT = '{"s":"\u2028\u2029\x85 é😀","n":1.0}'
 

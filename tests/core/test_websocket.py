@@ -6,7 +6,7 @@ import pytest
 from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode
 from wsproto.frame_protocol import Frame as Decoded
 
-from app.core import websocket
+from app.core.wire import websocket
 
 
 def decoded(data: bytes) -> list[Decoded]:

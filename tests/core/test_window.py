@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.window import MAX_IN_FLIGHT, START_IN_FLIGHT, gcra, lane, resized, wait_seconds
+from app.core.webhook.fairness import MAX_IN_FLIGHT, START_IN_FLIGHT, gcra, lane, resized, wait_seconds
 
 
 @pytest.mark.parametrize(

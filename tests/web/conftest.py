@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from app.db import Database
-from app.keys import SCOPES, create_key
+from app.accounts.keys import SCOPES, create_key
+from app.database.connection import Database
 from app.settings import Settings
 from tests.web.doors import Door
 

@@ -10,12 +10,13 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
-from app.core.acceptance import Accepted
-from app.core.drafts import read_event
-from app.ledger import Submission
-from app.web import openapi
-from app.web.auth import Route, routes_of
-from app.web.parts import Parts
+from app.core.event.acceptance import Accepted
+from app.core.event.drafts import read_event
+from app.ledger.ledger import Submission
+from app.web.docs import openapi
+from app.web.engine import Engine
+from app.web.http.call import ApiRoute
+from app.web.http.routes import routes_of
 
 # Without these a WebSocket route says only that it speaks another protocol; other routes do not look at them.
 HANDSHAKE = {
@@ -65,7 +66,7 @@ class Door:
     def publish(self, kind: str, stream_id: str, type: str, data: str = "{}") -> str:
         """Commit one event through the ledger; its id. data: JSON text, kept as it is spelled."""
         raw = f'{{"stream":{{"kind":"{kind}","id":"{stream_id}"}},"type":"{type}","data":{data}}}'
-        parts: Parts = self.app.extensions["twofold"]
+        parts: Engine = self.app.extensions["twofold"]
         (outcome,) = parts.ledger.accept(Submission(self.workspace_id, [read_event(raw.encode(), 2**18, 64)]))
         assert isinstance(outcome, Accepted), outcome
         return outcome.id
@@ -76,7 +77,7 @@ class Door:
         return response.get_json() if response.data else None
 
 
-def handshake(app: Flask, declared: Route) -> dict[str, str]:
+def handshake(app: Flask, declared: ApiRoute) -> dict[str, str]:
     """The headers that make a request what this route speaks."""
     contracts = app.extensions["twofold"].rules.contracts
     spoken = {(route.path, route.does) for contract in contracts for route in contract.routes}

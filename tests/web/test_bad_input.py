@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.db import Database
-from app.models import Base
+from app.database.connection import Database
+from app.database.tables import Base
 from tests.web.doors import Door
 
 Watch = Callable[[], AbstractContextManager[None]]

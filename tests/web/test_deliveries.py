@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from sqlalchemy import text
 
-from app.db import Database
+from app.database.connection import Database
 from tests.web.doors import Door
 
 

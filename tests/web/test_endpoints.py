@@ -12,9 +12,9 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from app import create_app
-from app.core import signing
-from app.db import Database
-from app.keys import SCOPES, create_key
+from app.accounts.keys import SCOPES, create_key
+from app.core.webhook import signing
+from app.database.connection import Database
 from app.settings import Settings
 from tests.web.conftest import open_workspace
 from tests.web.doors import Door

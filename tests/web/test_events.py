@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app import event_log
+from app.ledger import events
 from tests.web.doors import Door
 
 # Every spelling that a parser would change: key order, a big integer, floats, a number beyond floats, escapes.
@@ -70,7 +70,7 @@ def test_events_are_filtered_by_type_and_kind(acme: Door, query: str, types: lis
 
 
 def test_a_page_of_large_events_ends_early_and_goes_on(acme: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_log, "PAGE_BYTES", 3000)
+    monkeypatch.setattr(events, "PAGE_BYTES", 3000)
     for _ in range(5):
         acme.publish("call", "c1", "call.noted", '{"x":"' + "x" * 1500 + '"}')
     for path in ("/v1/events?limit=50", "/v1/events?stream_kind=call&stream_id=c1&limit=50"):

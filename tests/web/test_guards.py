@@ -9,13 +9,14 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
-from app.web.auth import Route, routes_of
+from app.web.http.call import ApiRoute
+from app.web.http.routes import routes_of
 from tests.web.doors import EVERY_SCOPE, Door, handshake
 
 PLAIN = {"kind": "call", "stream_id": "c1", "workspace": "acme"}
 
 
-def guarded(app: Flask) -> Iterator[tuple[Route, str]]:
+def guarded(app: Flask) -> Iterator[tuple[ApiRoute, str]]:
     """Each route that needs a key, with a path that fits it."""
     for declared in routes_of(app).values():
         if not declared.public:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.db import Database
+from app.database.connection import Database
 from tests.web.doors import EVERY_SCOPE, Door
 
 KEY = {"Idempotency-Key": "order-66"}

@@ -10,9 +10,10 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.core.contract import Contract
-from app.web.auth import IDS, Route, routes_of
-from app.web.fields import Field
+from app.core.contract.model import Contract
+from app.web.http.call import ApiRoute
+from app.web.http.fields import Field
+from app.web.http.routes import IDS, routes_of
 from tests.web.doors import Door, handshake
 
 # An id that every contract takes for one of its own, whatever the kind.
@@ -58,7 +59,7 @@ def body_for(fields: tuple[Field, ...] | None) -> dict[str, Any] | None:
     return {item.name: item.example or VALUES.get(item.kind, "x") for item in fields if item.required}
 
 
-def with_ids(app: Flask) -> Iterator[tuple[Route, str, int]]:
+def with_ids(app: Flask) -> Iterator[tuple[ApiRoute, str, int]]:
     """Every route that takes an id and a key: (route, path with {names}, what an absent id answers)."""
     by_path = {route.path: route for declared in contracts_of(app) for route in declared.routes}
     for declared in routes_of(app).values():
@@ -76,7 +77,7 @@ def contracts_of(app: Flask) -> tuple[Contract, ...]:
     return tuple(app.extensions["twofold"].rules.contracts)
 
 
-def ask(door: Door, declared: Route, path: str, values: dict[str, str]) -> TestResponse:
+def ask(door: Door, declared: ApiRoute, path: str, values: dict[str, str]) -> TestResponse:
     filled = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
     # X-API-Key too: some contracts take nothing else. The trace id is the caller's, so that answers can be compared.
     headers = {"X-Request-Id": "same", "X-API-Key": door.key, **handshake(door.app, declared)}

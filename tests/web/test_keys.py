@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from sqlalchemy import text
 
-from app.db import Database
+from app.database.connection import Database
 from tests.web.doors import EVERY_SCOPE, Door
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import psycopg
 import requests
 
-from app.embedded import EmbeddedPostgres
+from app.local.embedded import EmbeddedPostgres
 from tests.conftest import StartServer
 from tests.processes import eventually
 from tests.web.watching import Stage

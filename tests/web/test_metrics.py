@@ -15,10 +15,10 @@ import requests
 from flask import Flask
 
 from app import create_app
-from app.db import Database
-from app.log_bus import LogReader
+from app.database.connection import Database
+from app.delivery.live_log import LogReader
 from app.settings import Settings
-from app.web.delivery_figures import KEPT_SECONDS, DeliveryFigures
+from app.web.metrics.deliveries import KEPT_SECONDS, DeliveryFigures
 from tests.app.scripted_server import OK, ScriptedServer, answering
 from tests.conftest import StartServer
 from tests.contracts.wire import get

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
-from app.core.contract import Contract, Route
+from app.core.contract.model import Contract, ContractRoute
 from tests.web.doors import HANDSHAKE, Door
 
 HTTP_METHODS = {"get", "put", "post", "delete", "patch"}
@@ -28,7 +28,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield path, method, operation
 
 
-def contract_routes(app: Flask) -> Iterator[tuple[Contract, Route]]:
+def contract_routes(app: Flask) -> Iterator[tuple[Contract, ContractRoute]]:
     for declared in app.extensions["twofold"].rules.contracts:
         for route in declared.routes:
             yield declared, route

@@ -10,9 +10,10 @@ from flask import Blueprint, Flask
 from sqlalchemy import text
 
 from app import create_app
-from app.db import Database
+from app.database.connection import Database
 from app.settings import Settings
-from app.web.auth import Answer, open_route
+from app.web.http.call import Answer
+from app.web.http.routes import open_route
 from tests.processes import free_port
 from tests.web.doors import Door
 

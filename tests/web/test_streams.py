@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from app.core import tokens
+from app.live.tokens import signing_keys
 from app.settings import Settings
-from app.web.stream_tokens import signing_keys
 from tests.web.doors import Door
 
 

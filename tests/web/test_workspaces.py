@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from app.db import Database
+from app.database.connection import Database
 from tests.processes import eventually
 from tests.web.doors import Door
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.db import Database
+from app.database.connection import Database
 from app.settings import Settings
 from tests.workers.world import World
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from app.embedded import EmbeddedPostgres
+from app.local.embedded import EmbeddedPostgres
 
 
 @contextmanager

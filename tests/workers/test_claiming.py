@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from app import claims
-from app.core.slots import Slots
-from app.db import Database
+from app.core.webhook.fairness import Slots
+from app.database.connection import Database
+from app.delivery import claims
 from tests.workers.world import World
 
 

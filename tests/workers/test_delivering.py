@@ -7,8 +7,9 @@ import json
 import pytest
 from standardwebhooks import Webhook
 
-from app import endpoints
-from app.core import ids, signing
+from app.core import ids
+from app.core.webhook import signing
+from app.delivery import endpoints
 from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.workers.world import World
 

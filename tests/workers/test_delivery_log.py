@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app import delivery_log
 from app.core import ids
-from app.core.envelope import rfc3339
 from app.core.problem import Problem
+from app.core.wire.envelope import rfc3339
+from app.delivery import reads
 from tests.app.scripted_server import OK, ScriptedServer, answering
 from tests.workers.world import World
 
@@ -19,12 +19,12 @@ URL = "http://127.0.0.1:1/"
 
 def listed(world: World, **wanted: Any) -> list[dict[str, Any]]:
     with world.database.begin() as connection:
-        return delivery_log.list_deliveries(connection, world.workspace_id, **{"limit": 50, **wanted})
+        return reads.list_deliveries(connection, world.workspace_id, **{"limit": 50, **wanted})
 
 
 def read(world: World, delivery_id: str) -> dict[str, Any]:
     with world.database.session() as session:
-        return delivery_log.get_delivery(session, world.workspace_id, delivery_id)
+        return reads.get_delivery(session, world.workspace_id, delivery_id)
 
 
 def test_a_delivery_has_the_fields_that_callers_rely_on(world: World) -> None:
@@ -101,7 +101,7 @@ def test_the_list_is_newest_first_in_pages_and_by_every_filter(world: World) -> 
     assert len(listed(world, since=start, until=middle)) == 6
     assert {found["endpoint_id"] for found in listed(world, event_id=events[0].id)} == {one, two}
     with world.database.begin() as connection:
-        assert delivery_log.list_deliveries(connection, "ws_other", limit=50) == []
+        assert reads.list_deliveries(connection, "ws_other", limit=50) == []
 
 
 @pytest.mark.parametrize("wanted", [{"status": "lost"}, {"before": "x"}, {"event_id": "evt_"}])
@@ -138,14 +138,14 @@ def test_statistics_of_an_endpoint(world: World) -> None:
     world.publish(2)
     oldest = min(row.created_at for row in world.deliveries() if row.status == "pending")
     with world.database.session() as session:
-        found = delivery_log.endpoint_stats(session, world.workspace_id, endpoint_id)
+        found = reads.endpoint_stats(session, world.workspace_id, endpoint_id)
         assert found["deliveries"] == {"pending": 2, "delivered": 8, "failed": 1, "cancelled": 0}
         assert found["success_rate"] == round(8 / 9, 4)
         assert (found["attempts"], found["pending"]) == (9, 2)
         assert found["oldest_pending_at"] == rfc3339(oldest)
         assert 0 <= found["duration_ms"]["p50"] <= found["duration_ms"]["p95"]
         fresh = world.endpoint(URL)
-        found = delivery_log.endpoint_stats(session, world.workspace_id, fresh)
+        found = reads.endpoint_stats(session, world.workspace_id, fresh)
         assert (found["success_rate"], found["duration_ms"]) == (None, {"p50": None, "p95": None})
         with pytest.raises(Problem):
-            delivery_log.endpoint_stats(session, "ws_other", endpoint_id)
+            reads.endpoint_stats(session, "ws_other", endpoint_id)

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from app import claims, deliveries, endpoints
 from app.core.problem import Problem
+from app.delivery import claims, deliveries, endpoints
 from tests.app.scripted_server import OK, ScriptedServer, answering
 from tests.processes import eventually
 from tests.workers.world import World

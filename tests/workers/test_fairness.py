@@ -11,10 +11,9 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from app import claims
-from app.core.slots import PLACES
-from app.core.window import MAX_IN_FLIGHT
-from app.drain import Drain
+from app.core.webhook.fairness import MAX_IN_FLIGHT, PLACES
+from app.delivery import claims
+from app.delivery.drain import Drain
 from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.processes import eventually
 from tests.workers.world import World

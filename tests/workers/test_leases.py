@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app import claims
-from app.drain import Drain
-from app.embedded import EmbeddedPostgres
+from app.accounts.workspaces import delete_workspace
+from app.delivery import claims
+from app.delivery.drain import Drain
+from app.local.embedded import EmbeddedPostgres
 from app.settings import Settings, SettingsError
-from app.workspaces import delete_workspace
 from tests.app.scripted_server import OK, ScriptedServer, answering
 from tests.processes import eventually
 from tests.workers.outages import no_connections

@@ -9,9 +9,9 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from app.db import partition_name, week_of
-from app.embedded import EmbeddedPostgres
-from app.wake import Wake
+from app.database.partitions import partition_name, week_of
+from app.delivery.wake import Wake
+from app.local.embedded import EmbeddedPostgres
 from tests.processes import eventually, free_port
 from tests.workers.outages import no_connections
 from tests.workers.world import World

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from app import deliveries
 from app.core import ids
 from app.core.problem import Problem
+from app.delivery import deliveries
 from tests.workers.world import World
 
 URL = "http://127.0.0.1:1/"

@@ -7,8 +7,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from app import deliveries
-from app.core import retry
+from app.core.webhook import retry
+from app.delivery import deliveries
 from tests.app.scripted_server import OK, ScriptedServer, answering
 from tests.workers.world import World
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from app.embedded import EmbeddedRedis
-from app.log_bus import KEPT_SECONDS, MAX_ENTRIES, LogReader, LogTeller, log_key
+from app.delivery.live_log import KEPT_SECONDS, MAX_ENTRIES, LogReader, LogTeller, log_key
+from app.local.embedded import EmbeddedRedis
 from tests.app.scripted_server import OK, ScriptedServer, answering
 from tests.workers.world import World
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.embedded import EmbeddedRedis
-from app.wake import KEY, MAX_WAITING, PAUSE_SECONDS, Wake, broker_url
+from app.delivery.wake import KEY, MAX_WAITING, PAUSE_SECONDS, Wake, broker_url
+from app.local.embedded import EmbeddedRedis
 from tests.processes import ROOT, free_port
 
 
@@ -131,7 +131,7 @@ def test_it_works_for_many_greenlets_under_gevent(redis_url: str, client: redis.
     program = f"""
 from gevent import monkey; monkey.patch_all()
 import gevent
-from app.wake import Wake
+from app.delivery.wake import Wake
 wake = Wake({redis_url!r})
 done = gevent.joinall([gevent.spawn(wake.ring) for _ in range(200)], timeout=10)
 assert all(one.value for one in done), wake.failures

@@ -15,8 +15,8 @@ import psutil
 import pytest
 import redis
 
-from app.embedded import EmbeddedRedis
-from app.wake import Wake
+from app.delivery.wake import Wake
+from app.local.embedded import EmbeddedRedis
 from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.processes import LINES, ROOT, RunningProcess, environment, eventually, free_port, start_worker
 from tests.workers.world import World

@@ -9,17 +9,17 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from app import claims, endpoints
+from app.accounts.workspaces import create_workspace
 from app.core import ids
-from app.core.acceptance import Accepted
-from app.core.drafts import Draft
-from app.db import Database
-from app.drain import Drain
-from app.ledger import Ledger, Submission
-from app.sender import Sender
+from app.core.event.acceptance import Accepted
+from app.core.event.drafts import Draft
+from app.database.connection import Database
+from app.delivery import claims, endpoints
+from app.delivery.drain import Drain
+from app.delivery.sending.sender import Sender
+from app.delivery.wake import Wake
+from app.ledger.ledger import Ledger, Submission
 from app.settings import Settings
-from app.wake import Wake
-from app.workspaces import create_workspace
 from tests.processes import eventually
 
 

@@ -1,0 +1,104 @@
+"""Workspaces: the customers. Nothing crosses from one to another."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.core import ids
+from app.core.problem import Problem, invalid
+from app.core.wire.envelope import rfc3339
+from app.database.tables import Workspace
+
+# Deleting takes what it takes: the process's usual 30 s limit is for requests that somebody waits for.
+_DELETE_SECONDS = 600
+# What has no foreign key to the workspace (see models). Attempts know their workspace by an index on their delivery.
+_REST = (
+    "DELETE FROM attempts USING deliveries d WHERE attempts.delivery_id = d.id AND d.workspace_id = :workspace",
+    "DELETE FROM deliveries WHERE workspace_id = :workspace",
+    "DELETE FROM events WHERE workspace_id = :workspace",
+)
+
+
+def create_workspace(session: Session, *, uid: str | None, name: str) -> Workspace:
+    """A new workspace; without a `uid` (the platform's own name for it) its id serves. Raises Problem conflict."""
+    _check_uid(uid)
+    now = ids.truncate(datetime.now(UTC))
+    id = ids.make(ids.WORKSPACE, now, os.urandom(ids.RANDOM_BYTES))
+    row = session.scalars(
+        insert(Workspace)
+        .values(id=id, uid=uid or id, name=name, created_at=now)
+        .on_conflict_do_nothing(index_elements=[Workspace.uid])
+        .returning(Workspace)
+    ).one_or_none()
+    if row is None:
+        raise _taken(uid)
+    return row
+
+
+def change_workspace(session: Session, row: Workspace, *, uid: str | None, name: str | None) -> None:
+    """Give a workspace another uid or name; None leaves it. Raises Problem conflict for a uid that is taken."""
+    if uid is not None and uid not in (row.id, row.uid):
+        _check_uid(uid)
+        if find_workspace(session, uid) is not None:
+            raise _taken(uid)
+    row.uid, row.name = uid or row.uid, name or row.name
+    session.flush()
+
+
+def find_workspace(session: Session, reference: str) -> Workspace | None:
+    """The workspace with this id or uid."""
+    return session.scalars(
+        select(Workspace).where(or_(Workspace.id == reference, Workspace.uid == reference))
+    ).one_or_none()
+
+
+def get_workspace(session: Session, reference: str) -> Workspace:
+    """The workspace with this id or uid. Raises Problem not_found."""
+    row = find_workspace(session, reference)
+    if row is None:
+        raise absent()
+    return row
+
+
+def absent() -> Problem:
+    """The answer for a workspace that is not there, or not the caller's."""
+    return Problem("not_found", "There is no such workspace.")
+
+
+def list_workspaces(session: Session, *, limit: int, before: str | None) -> list[Workspace]:
+    """Workspaces, newest first, at most `limit`, older than the id `before`."""
+    query = select(Workspace).order_by(Workspace.id.desc()).limit(limit)
+    return list(session.scalars(query if before is None else query.where(Workspace.id < before)))
+
+
+def delete_workspace(session: Session, workspace_id: str) -> None:
+    """Delete a workspace and everything of it; its keys are dead when this commits.
+
+    The order matters: deleting the row takes its streams along, and so waits for (and then stops) whoever is adding
+    events to them. What is deleted afterwards cannot grow any more.
+    """
+    session.execute(text(f"SET LOCAL statement_timeout = '{_DELETE_SECONDS}s'"))
+    session.execute(text(f"SET LOCAL lock_timeout = '{_DELETE_SECONDS}s'"))
+    session.execute(delete(Workspace).where(Workspace.id == workspace_id))
+    for statement in _REST:
+        session.execute(text(statement), {"workspace": workspace_id})
+
+
+def shown(row: Workspace) -> dict[str, Any]:
+    """A workspace as the API answers it."""
+    return {"id": row.id, "uid": row.uid, "name": row.name, "created_at": rfc3339(row.created_at)}
+
+
+def _check_uid(uid: str | None) -> None:
+    if uid is not None and uid.startswith(f"{ids.WORKSPACE}_"):
+        raise invalid("uid", f"must not start with {ids.WORKSPACE}_, which is how ids start")
+
+
+def _taken(uid: str | None) -> Problem:
+    return Problem("conflict", f"There is a workspace with the uid {uid} already; read it at /v1/workspaces/{uid}.")

@@ -1,0 +1,148 @@
+"""`twofold listen`: a webhook receiver to try things with. It prints what arrives and whether the signature fits."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from app.client.webhooks import WebhookVerificationError, verify_webhook
+from app.core.webhook.signing import SecretError
+
+LARGEST_BODY = 2**20
+ASK_AGAIN_SECONDS = 1.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class SecretsOfRun:
+    """The secrets of the endpoints that point to our port, asked from the local run that dev.json describes."""
+
+    def __init__(self, described: Path, port: int) -> None:
+        self._described = described
+        self._port = port
+        self._known: list[str] = []
+        self._asked_at = 0.0
+        self._lock = threading.Lock()
+        self._http = requests.Session()
+        self._http.trust_env = False
+
+    def get(self, *, fresh: bool) -> list[str]:
+        """What is known; `fresh`: ask again, unless that was a moment ago. Empty when no local run answers."""
+        with self._lock:
+            if fresh and time.monotonic() - self._asked_at > ASK_AGAIN_SECONDS:
+                self._asked_at = time.monotonic()
+                try:
+                    self._known = self._ask()
+                except (OSError, ValueError, KeyError):
+                    self._known = []
+            return self._known
+
+    def _ask(self) -> list[str]:
+        run = json.loads(self._described.read_text())
+        self._http.headers["Authorization"] = f"Bearer {run['workspace_key']}"
+        endpoints = f"{run['base_url']}/v1/endpoints"
+        found: list[str] = []
+        cursor: str | None = None
+        while True:
+            page = self._get(endpoints, {"limit": "250", **({"cursor": cursor} if cursor else {})})
+            for endpoint in page["data"]:
+                url = urlsplit(endpoint["url"])
+                if url.hostname in LOOPBACK and url.port == self._port:
+                    found.append(self._get(f"{endpoints}/{endpoint['id']}/secret", {})["secret"])
+            cursor = page["next_cursor"]
+            if not cursor:
+                return found
+
+    def _get(self, url: str, params: Mapping[str, str]) -> Any:
+        response = self._http.get(url, params=params, timeout=5)
+        response.raise_for_status()
+        return response.json()
+
+
+class Listener(ThreadingHTTPServer):
+    """The receiver on 127.0.0.1; prints one line, then the payload, for each webhook."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, secrets: Sequence[str], run: SecretsOfRun | None) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self._secrets = list(secrets)
+        self._run = run
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+
+    def receive(self, headers: Mapping[str, str], body: bytes) -> int:
+        """Judge and print one webhook; returns the status to answer with."""
+        verdict, genuine = self._verdict(headers, body)
+        id = headers.get("webhook-id", "(no webhook-id)")
+        with self._lock:
+            again = ", again" if id in self._seen else ""
+            self._seen.add(id)
+            print(f"{time.strftime('%H:%M:%S')} {_title(body)} {id}{again}: {verdict}", flush=True)
+            print(f"         {body.decode(errors='replace')}", flush=True)
+        return 204 if genuine else 400
+
+    def _verdict(self, headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
+        for fresh in (False, True):
+            secrets = self._secrets or (self._run.get(fresh=fresh) if self._run else [])
+            if not secrets:
+                reason = "not verified (no secret known; give --secret)"
+                continue
+            try:
+                verify_webhook(secrets, headers, body)
+                return "verified", True
+            except (WebhookVerificationError, SecretError) as error:
+                reason = f"NOT VERIFIED: {error}"
+        return reason, not secrets
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Listener
+    protocol_version = "HTTP/1.1"  # connections are kept, as by a real receiver
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit() or int(length) > LARGEST_BODY:
+            self.send_error(413)
+            return
+        body = self.rfile.read(int(length))
+        self.send_response(self.server.receive({name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: receive() prints."""
+
+
+def _title(body: bytes) -> str:
+    try:
+        event = json.loads(body)
+        return f"{event['type']} {event['stream']['kind']}/{event['stream']['id']} seq {event['seq']}"
+    except (ValueError, KeyError, TypeError):
+        return f"{len(body)} bytes"
+
+
+def main(port: int, secrets: Sequence[str]) -> int:
+    """Receive until Ctrl-C; returns the exit status. Raises OSError when the port is taken."""
+    directory = Path(os.environ.get("TWOFOLD_VAR") or Path(__file__).resolve().parents[2] / "var")
+    try:
+        server = Listener(port, secrets, None if secrets else SecretsOfRun(directory / "dev.json", port))
+    except OSError as error:
+        raise OSError(f"port {port} cannot be used ({error.strerror}); choose another: --port {port + 1}") from None
+    with server:
+        print(f"Listening on http://127.0.0.1:{port}/ (Ctrl-C ends it)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return 0
+    return 0

@@ -1,0 +1,167 @@
+"""A contract: how a kind of stream shows itself to its subscribers. Data, read from a TOML file.
+
+The engine asks a contract only what stands here; no contract's name appears in the code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core.wire import envelope
+
+Pairs = tuple[tuple[str, str], ...]
+
+# What a route's error table may speak of, with the status where the contract says nothing.
+ERROR_STATUS = {
+    "missing_id": 422,
+    "invalid_id": 422,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "ended": 404,
+    "too_many": 429,
+    "unavailable": 503,
+    "bad_request": 400,
+    "internal": 500,
+}
+# Where a credential may stand, and what it is. The two words are `what:where`.
+CREDENTIALS = ("key:bearer", "key:x-api-key", "key:query", "token:bearer", "token:query", "session:cookie")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How one event becomes the data of one frame.
+
+    event: whether an `event:` line names the type; id: whether an `id:` line carries the seq.
+    data: payload (the producer's data), envelope (the canonical one) or flat (members, then the payload's).
+    members: (name, "$type" | "$id" | "$seq" | "$timestamp" | "$stream_id" or a literal) put in front.
+    """
+
+    event: bool
+    id: bool
+    data: str
+    members: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A frame that is sent at the opening or the closing: an event name or None, and a template object."""
+
+    event: str | None
+    data: str  # JSON text of the template
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Events of `type` are not shown when the stream's attribute equals a value (or always: attribute None)."""
+
+    type: str
+    attribute: str | None
+    equals: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """How one error case answers: HTTP status, code and sentence of the contract."""
+
+    status: int
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRoute:
+    """One path of a contract."""
+
+    name: str
+    does: str  # "sse", "websocket" or "mint"
+    method: str
+    path: str
+    kind: str | None  # None: the path holds {kind}
+    id_in: str  # "path" or "query"
+    id_name: str
+    credentials: tuple[str, ...]
+    frame: Frame
+    types: tuple[str, ...] | None
+    hidden: tuple[Hidden, ...]
+    opening: Fixed | None
+    closing: Fixed | None
+    heartbeat: str
+    heartbeat_blank_line: bool
+    heartbeat_seconds: int
+    replay: str  # "none", "cursor" (everything after the cursor) or "window" (within the last seconds)
+    replay_seconds: int
+    overflow: str  # "catch_up" or "drop"
+    overflow_frames: int
+    ended: str  # "replay", "last" (the final event of `ended_type`), or "refuse"
+    ended_type: str | None
+    options: tuple[str, ...]  # query parameters beyond the id: "types", "after_seq", "speed"
+    inbound_type: str | None  # WebSocket: the event type that frames sent by the client become
+    mints: str | None  # mint: the path that the token opens
+    mint_status: int
+    mint_fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A stream of the kind ends with an event of `type` (whose `field` has one of `values`)."""
+
+    type: str
+    field: str | None
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """An event type of a kind: its JSON Schema and whether a mismatch is refused or only counted."""
+
+    kind: str
+    type: str
+    check: str  # "warn" or "reject"
+    about: str
+    schema: Mapping[str, Any] = field(hash=False, compare=False)
+    example: Mapping[str, Any] = field(hash=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """Everything that one file declares."""
+
+    name: str
+    about: str
+    id_patterns: Mapping[str, str]  # kind -> regular expression
+    endings: Mapping[str, tuple[Ending, ...]]  # kind -> rules
+    events: tuple[EventType, ...]
+    routes: tuple[ContractRoute, ...]
+    errors: Mapping[str, ErrorForm]
+    error_template: str | None  # JSON text; None: problem+json
+
+
+class Rules:
+    """What all loaded contracts together say of a kind: when its streams end and what its types look like."""
+
+    def __init__(self, contracts: Iterable[Contract]) -> None:
+        self.contracts = tuple(contracts)
+        self._endings: dict[str, list[Ending]] = {}
+        self.types: dict[tuple[str, str], EventType] = {}
+        for contract in self.contracts:
+            for kind, endings in contract.endings.items():
+                self._endings.setdefault(kind, []).extend(endings)
+            for declared in contract.events:
+                # Two contracts may declare one type of a kind: the first, in file order, gives the schema.
+                self.types.setdefault((declared.kind, declared.type), declared)
+
+    def ends(self, kind: str, type: str, data: Any) -> bool:
+        """Whether this event is the last of its stream, by any contract of the kind."""
+        return any(
+            ending.type == type and (ending.field is None or envelope.string_value(data, ending.field) in ending.values)
+            for ending in self._endings.get(kind, ())
+        )
+
+
+def path_parameters(path: str) -> list[str]:
+    """The names in braces of a route's path."""
+    return re.findall(r"{(\w+)}", path)

@@ -1,0 +1,158 @@
+"""What becomes of posted events once their streams are locked: accepted with the next seq, a repeat, or refused.
+
+Pure: the rows that were read, the clock and the random bytes come in; the rows to write and the answers come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from app.core import ids
+from app.core.event.drafts import Draft
+from app.core.event.filters import matches
+from app.core.problem import Problem
+from app.core.wire import envelope
+
+Subject = tuple[str, str, str]  # workspace id, kind, external id
+
+
+@dataclass(slots=True)
+class StreamState:
+    """A locked stream row; `last_seq` and `ended` move on as events are taken."""
+
+    id: int
+    last_seq: int
+    ended: bool
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer for one event. duplicate: the idempotency key had been used; the first event's answer."""
+
+    id: str
+    seq: int
+    kind: str
+    stream_id: str
+    type: str
+    occurred_at: datetime
+    created_at: datetime
+    duplicate: bool
+
+    def body(self) -> dict[str, Any]:
+        """The "event out" object of the API."""
+        return {
+            "id": self.id,
+            "seq": self.seq,
+            "stream": {"kind": self.kind, "id": self.stream_id},
+            "type": self.type,
+            "occurred_at": envelope.rfc3339(self.occurred_at),
+            "created_at": envelope.rfc3339(self.created_at),
+            "duplicate": self.duplicate,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A row of `events` to insert, and what the bus needs of it."""
+
+    workspace_id: str
+    stream: int
+    kind: str
+    event: envelope.Event
+    occurred_at: datetime
+    key: str | None
+    ends: bool
+    only_endpoint_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFilter:
+    """An enabled endpoint as far as matching needs it."""
+
+    id: str
+    workspace_id: str
+    event_types: list[str] | None
+    stream_kinds: list[str] | None
+
+
+@dataclass(slots=True)
+class Acceptance:
+    """One transaction's worth of decisions, filled event by event in the order of arrival."""
+
+    streams: Mapping[Subject, StreamState]
+    keys: dict[tuple[int, str], Accepted]
+    now: datetime
+    random: Callable[[], bytes]
+    ends: Callable[[str, str, Any], bool]
+    events: list[NewEvent] = field(default_factory=list)
+
+    def take(
+        self, workspace_id: str, draft: Draft, *, refusal: str | None = None, only_endpoint_id: str | None = None
+    ) -> Accepted | Problem:
+        """Accept one event, or say why not. refusal: what the schema has against it. A refusal touches nothing."""
+        stream = self.streams.get((workspace_id, draft.kind, draft.stream_id))
+        key = draft.idempotency_key
+        if stream is not None and key is not None and (first := self.keys.get((stream.id, key))):
+            return replace(first, duplicate=True)
+        if stream is not None and stream.ended:
+            return Problem("stream_ended", f"The {draft.kind} {draft.stream_id} has ended and takes no more events.")
+        if refusal is not None:
+            return Problem("unknown_type", refusal, errors=[{"field": "data", "detail": refusal}])
+        if stream is None:
+            return Problem("too_many", "The workspace has as many open streams as it may have; end some first.")
+        return self._accept(workspace_id, draft, stream, only_endpoint_id)
+
+    def _accept(self, workspace_id: str, draft: Draft, stream: StreamState, only: str | None) -> Accepted:
+        stream.last_seq += 1
+        stream.changed = True
+        stream.ended = self.ends(draft.kind, draft.type, draft.value)
+        occurred_at = draft.occurred_at or self.now
+        id = ids.make(ids.EVENT, self.now, self.random())
+        timestamp = envelope.rfc3339(occurred_at)
+        body = envelope.encode(
+            id=id,
+            type=draft.type,
+            timestamp=timestamp,
+            workspace_id=workspace_id,
+            kind=draft.kind,
+            stream_id=draft.stream_id,
+            seq=stream.last_seq,
+            data=draft.data,
+        )
+        event = envelope.Event(id, stream.last_seq, draft.type, timestamp, body)
+        self.events.append(
+            NewEvent(workspace_id, stream.id, draft.kind, event, occurred_at, draft.idempotency_key, stream.ended, only)
+        )
+        accepted = Accepted(id, stream.last_seq, draft.kind, draft.stream_id, draft.type, occurred_at, self.now, False)
+        if draft.idempotency_key is not None:
+            self.keys[stream.id, draft.idempotency_key] = accepted
+        return accepted
+
+
+def match(events: Sequence[NewEvent], targets: Sequence[EndpointFilter]) -> list[tuple[NewEvent, str]]:
+    """Every (event, endpoint id) pair that gets a delivery row.
+
+    An event that was meant for one endpoint goes to that one, whatever its filters say.
+    """
+    by_workspace: dict[str, list[EndpointFilter]] = {}
+    for target in targets:
+        by_workspace.setdefault(target.workspace_id, []).append(target)
+    wanted: dict[tuple[str, str, str], list[str]] = {}  # many events of a batch share workspace, kind and type
+    pairs: list[tuple[NewEvent, str]] = []
+    for new in events:
+        if new.only_endpoint_id is not None:
+            pairs.append((new, new.only_endpoint_id))
+            continue
+        group = (new.workspace_id, new.kind, new.event.type)
+        if group not in wanted:
+            wanted[group] = [
+                target.id
+                for target in by_workspace.get(new.workspace_id, ())
+                if matches(target.event_types, target.stream_kinds, type=new.event.type, kind=new.kind)
+            ]
+        pairs += [(new, endpoint_id) for endpoint_id in wanted[group]]
+    return pairs

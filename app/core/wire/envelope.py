@@ -1,0 +1,72 @@
+"""The canonical envelope: the bytes that every webhook and every canonical stream frame carries.
+
+    {"id":"evt_…","type":"call.barge_in","timestamp":"2026-11-20T10:00:00.123Z","workspace_id":"ws_…",
+     "stream":{"kind":"call","id":"call_1"},"seq":42,"data":{…}}
+
+(on one line). `data` comes last and holds the producer's own spelling, so that big integers, floats and key order
+arrive as they were posted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+_DATA = b',"data":'  # cannot occur earlier: inside a JSON string the quotes would be escaped
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An accepted event as the live side carries it. body: the canonical envelope."""
+
+    id: str
+    seq: int
+    type: str
+    timestamp: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What the bus tells of a stream (its row id) after commit.
+
+    event None with ends: the stream was ended at `seq` without an event. event None without ends: the event at `seq`
+    was too large for the bus and is to be read from the log.
+    """
+
+    stream: int
+    seq: int
+    event: Event | None
+    ends: bool
+
+
+def rfc3339(moment: datetime) -> str:
+    """An aware datetime as RFC 3339 in UTC with milliseconds, such as 2026-11-20T10:00:00.123Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(
+    *, id: str, type: str, timestamp: str, workspace_id: str, kind: str, stream_id: str, seq: int, data: str
+) -> bytes:
+    """The envelope as UTF-8 bytes. data: compact JSON text on one line, put in as it is."""
+    return (
+        f'{{"id":"{id}","type":{_string(type)},"timestamp":"{timestamp}","workspace_id":"{workspace_id}",'
+        f'"stream":{{"kind":{_string(kind)},"id":{_string(stream_id)}}},"seq":{seq},"data":{data}}}'
+    ).encode()
+
+
+def data_of(body: bytes) -> bytes:
+    """The payload inside an envelope, in the producer's spelling."""
+    return body[body.index(_DATA) + len(_DATA) : -1]
+
+
+def string_value(data: Any, field: str) -> str | None:
+    """A top-level string member of parsed data, or None."""
+    value = data.get(field) if isinstance(data, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,168 @@
+"""JSON as text: parsed strictly, split into its elements, members read in the producer's own spelling."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from app.core.problem import Problem
+
+_ARRAY_DEPTH = 300  # of a batch: deeper than any event may be, shallow enough for the parser's recursion
+BLANK = " \t\r\n"
+_BLANKS = frozenset(BLANK)
+_DIGITS = 4000  # CPython refuses to turn more than 4300 digits into an int (CVE-2020-10735)
+
+
+def read_json(raw: bytes, max_depth: int) -> tuple[str, Any]:
+    """Strict JSON (RFC 8259) without NUL from bytes: the text and the value. Raises Problem for anything else."""
+    text, value = _parse(raw, max_depth)
+    if _ESCAPED_NUL.search(text):  # a raw one is no JSON
+        raise Problem(
+            "invalid", "A string holds a NUL character (\\u0000), which many receivers cannot store; drop it."
+        )
+    return text, value
+
+
+def _parse(raw: bytes, max_depth: int) -> tuple[str, Any]:
+    text = _text(raw, max_depth)
+    try:
+        return text, _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+
+
+def _text(raw: bytes, max_depth: int) -> str:
+    """The text of a body that may be parsed without danger."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise Problem("invalid_json", f"The body is not UTF-8: byte {error.start} cannot be read.") from None
+    if text.startswith("\ufeff"):
+        raise Problem("invalid_json", "The body starts with a byte order mark; send plain UTF-8.")
+    if not text.strip(BLANK):
+        raise Problem("invalid_json", "The body is empty; send a JSON object.")
+    if is_deeper(text, max_depth):
+        raise Problem("invalid_json", f"The JSON is nested deeper than {max_depth} levels; flatten it.")
+    return text
+
+
+def split_array(raw: bytes, most: int) -> list[bytes]:
+    """The elements of a JSON array, each in its own spelling. Raises Problem unless it is a valid array of at most so
+    many.
+
+    Only what makes the array unreadable is refused here: an element that is too deep or holds a NUL fails alone, when
+    it is read. Each element is parsed once, and none behind the limit.
+    """
+    text = _text(raw, _ARRAY_DEPTH)
+    at = _past_blank(text, 0)
+    if text[at] != "[":
+        raise Problem("invalid", "The body must be an event object or an array of them.")
+    parts: list[bytes] = []
+    try:
+        at = _past_blank(text, at + 1)
+        while text[at : at + 1] != "]" or parts:
+            _, end = _DECODER.raw_decode(text, at)
+            parts.append(text[at:end].encode())
+            if len(parts) > most:
+                raise Problem("too_large", f"The batch has more than {most} events, the most there may be; split it.")
+            at = _past_blank(text, end)
+            if text[at : at + 1] != ",":
+                break
+            at = _past_blank(text, at + 1)
+        if text[at : at + 1] != "]":
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+        if (at := _past_blank(text, at + 1)) < len(text):
+            raise json.JSONDecodeError("Extra data", text, at)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+    return parts
+
+
+def _past_blank(text: str, at: int) -> int:
+    while text[at : at + 1] in _BLANKS:
+        at += 1
+    return at
+
+
+def split_lines(raw: bytes) -> list[bytes]:
+    """The lines of application/x-ndjson that hold anything; only LF (or CRLF) separates lines."""
+    return [line for part in raw.split(b"\n") if (line := part.strip(b" \t\r"))]
+
+
+def _not_json(error: Exception) -> Problem:
+    return Problem("invalid_json", f"The body is not valid JSON: {_reason(error)}.")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.lower()} at line {error.lineno}, column {error.colno}"
+    return str(error) or "it is nested too deep"
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < _DIGITS else float(digits)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def members(raw: str) -> list[tuple[str, str, str]]:
+    """The top-level members of a JSON object's text as (name, raw value text, the whole member's text), in order.
+
+    raw must be a valid JSON object.
+    """
+    found: list[tuple[str, str, str]] = []
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str)
+    at = _skip(raw, 1)
+    while raw[at] == '"':
+        begin = at
+        name, at = json.decoder.scanstring(raw, at + 1, True)  # type: ignore[attr-defined]
+        start = _skip(raw, _skip(raw, at) + 1)
+        _, at = decoder.raw_decode(raw, start)
+        found.append((name, raw[start:at], raw[begin:at]))
+        at = _skip(raw, at)
+        if raw[at] == ",":
+            at = _skip(raw, at + 1)
+    return found
+
+
+def compact(raw: str) -> str:
+    """Valid JSON text without the white space outside its strings; every number and string as it was spelled."""
+    return _OUTSIDE.sub(r"\1", raw) if _ANY_SPACE.search(raw) else raw
+
+
+def is_deeper(raw: str, levels: int) -> bool:
+    """Whether arrays and objects in JSON text are nested deeper than so many levels; by scans that do not recurse.
+
+    Text that is not JSON may be called either way, but what is not called deep can be parsed without deep recursion.
+    """
+    if raw.count("[") + raw.count("{") <= levels:
+        return False
+    brackets = _NOT_BRACKETS.sub("", raw).replace("{", "[").replace("}", "]")
+    for _ in range(levels):  # each time without its innermost level
+        inner = brackets.replace("[]", "")
+        if len(inner) == len(brackets):
+            break
+        brackets = inner
+    return brackets.count("[") > levels or "[]" in brackets
+
+
+def _skip(raw: str, at: int) -> int:
+    found = _SPACE.match(raw, at)
+    return found.end() if found else at
+
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+# Possessive (no backtracking), and a string that is not closed reaches to the end: every text takes linear time. With
+# plain quantifiers 30 KB of escaped quotes held the process for seconds.
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
+_OUTSIDE = re.compile(rf"({_STRING})|[ \t\n\r]+", re.DOTALL)
+_NOT_BRACKETS = re.compile(rf'{_STRING}|[^\[\]{{}}"]++', re.DOTALL)
+_ANY_SPACE = re.compile(r"[ \t\n\r]")

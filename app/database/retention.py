@@ -1,0 +1,110 @@
+"""Retention: what is past its time goes, a weekly partition or a few thousand rows at a time.
+
+Everything here may run in several workers at once, may be cut off anywhere, and is finished by the next run.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from app.database.connection import Database
+from app.database.partitions import make_partitions
+from app.database.tables import PARTITIONED
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EVENT_KEYS_DAYS = 7  # a producer that repeats later than this makes a new event
+IDEMPOTENT_REQUESTS_DAYS = 1  # the time in which a client may repeat a POST and get the first answer
+STREAM_TOKENS_DAYS = 1  # after their end: long enough to be seen in the list
+ENDPOINT_SECRETS_DAYS = 0  # after their end: they sign no more and are not shown, and what is secret is not kept
+
+ROWS_AT_ONCE = 5000  # per transaction: some tens of milliseconds
+# Dropping a partition needs its table for itself for a moment. Whoever queues behind waits no longer than this.
+LOCK_SECONDS = 1
+
+_PRUNED = {
+    "event_keys": ("created_at", EVENT_KEYS_DAYS),
+    "idempotent_requests": ("created_at", IDEMPOTENT_REQUESTS_DAYS),
+    "stream_tokens": ("expires_at", STREAM_TOKENS_DAYS),
+    "endpoint_secrets": ("expires_at", ENDPOINT_SECRETS_DAYS),  # those in use have no end
+}
+_PARTITION = re.compile(rf"({'|'.join(PARTITIONED)})_p(\d{{8}})")
+
+
+def keep_house(settings: Settings) -> None:
+    """Make partitions ahead, drop those past retention, prune the small tables."""
+    database = Database(settings.database_url, pool_size=1)
+    try:
+        with database.begin() as connection:
+            make_partitions(connection, datetime.now(UTC))
+        dropped = drop_partitions(database, datetime.now(UTC) - kept_for(settings))
+        pruned = {table: prune(database, table) for table in _PRUNED}
+        log.info("housekeeping: dropped %s, pruned %s", dropped or "nothing", pruned)
+    finally:
+        database.close()
+
+
+def kept_for(settings: Settings) -> timedelta:
+    """How long events, deliveries and attempts are kept: RETENTION_DAYS, and never less than a delivery is tried."""
+    window = timedelta(seconds=settings.delivery_window_seconds)
+    return max(timedelta(days=settings.retention_days), window + timedelta(days=1))
+
+
+def drop_partitions(database: Database, before: datetime) -> list[str]:
+    """Drop the weekly partitions that end before a time; the names of those dropped.
+
+    Attempts go before deliveries and deliveries before events, so that nothing is left that refers to what is gone.
+    One whose table is busy stays until the next time.
+    """
+    dropped = []
+    for table in reversed(PARTITIONED):
+        with database.begin() as connection:
+            names = _partitions(connection, table)
+        for name, start in names:
+            if start + timedelta(weeks=1) <= before and _drop(database, name):
+                dropped.append(name)
+    return dropped
+
+
+def prune(database: Database, table: str) -> int:
+    """Delete the rows of a small table that are past their time; how many."""
+    column, days = _PRUNED[table]
+    statement = (
+        f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table}"
+        f" WHERE {column} < now() - make_interval(days => {days}) LIMIT {ROWS_AT_ONCE} FOR UPDATE SKIP LOCKED))"
+    )
+    total = 0
+    while True:
+        with database.begin() as connection:
+            count = connection.exec_driver_sql(statement).rowcount
+        total += count
+        if count < ROWS_AT_ONCE:
+            return total
+
+
+def _partitions(connection: Connection, table: str) -> list[tuple[str, datetime]]:
+    rows: Any = connection.exec_driver_sql(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " WHERE i.inhparent = %(table)s::regclass ORDER BY c.relname",
+        {"table": table},
+    ).scalars()
+    found = [(name, _PARTITION.fullmatch(name)) for name in rows]
+    return [(name, datetime.strptime(match[2], "%Y%m%d").replace(tzinfo=UTC)) for name, match in found if match]
+
+
+def _drop(database: Database, name: str) -> bool:
+    try:
+        with database.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+    except OperationalError as error:
+        log.warning("partition %s stays until the next time: %s", name, str(error).partition("\n")[0])
+        return False
+    return True

@@ -1,0 +1,262 @@
+"""The drain: claims what is due, signs, sends and records, many deliveries at a time.
+
+One drain lives in each worker process. A run goes in rounds: take the results that have come, and in one transaction
+record them and claim as many due rows as there are free places; then send those. It ends when nothing is due and
+nothing is in flight, or when its turn is over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+from typing import Literal, Protocol, cast
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from app.core.sealing import unseal
+from app.core.webhook.fairness import Slots
+from app.core.webhook.retry import Outcome
+from app.core.webhook.signing import sign
+from app.database.connection import Database
+from app.delivery.claims import Claim, Claimed, Claimer
+from app.delivery.endpoint_health import News, disable_gone, update_health
+from app.delivery.outcomes import Exchange, RecordedAttempt, Recorder
+from app.delivery.sending.sender import Request, Result, Sender
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# A turn ends so that the worker's other tasks have theirs. For as long as one transfer may take after that, only
+# endpoints that answer are still served: those that hang end meanwhile, and nobody else waits for them.
+TURN_SECONDS = 20.0
+# How often rows that have become due are looked for while transfers are in flight.
+LOOK_SECONDS = 0.05
+# Opened secrets and headers that are kept at hand, by their sealed form; so a changed one is another one.
+OPENED_KEPT = 4096
+
+# The fault of nothing that was to be written.
+_AWAY = (OperationalError, InterfaceError)
+
+Phase = Literal["open", "closing", "closed"]
+
+
+class Bell(Protocol):
+    """What a drain needs of app.delivery.wake.Wake."""
+
+    def ring(self) -> bool: ...
+    def answered(self) -> bool: ...
+
+
+class Drain:
+    """Delivers what is due. Belongs to one process and one thread, as its database connections and sender do."""
+
+    def __init__(
+        self,
+        database: Database,
+        sender: Sender,
+        settings: Settings,
+        wake: Bell,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        tell: Callable[[Sequence[RecordedAttempt]], None] = lambda recorded: None,
+        clock: Callable[[], float] = time.monotonic,
+        ahead: timedelta = timedelta(0),
+    ) -> None:
+        """database: made with claims.DATABASE_OPTIONS. stopping: whether to claim no more. tell: gets what has been
+        recorded, after the commit; must not raise, nor wait for long. clock: monotonic seconds.
+        ahead: how far this drain's idea of the time of day runs before the database's; for tests."""
+        self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
+        self._stopping, self._clock = stopping, clock
+        self._closing_seconds = settings.send_total_seconds
+        self._disable_after_seconds = settings.disable_after_seconds
+        self._claimer = Claimer(lease_seconds=settings.lease_seconds, ahead=ahead)
+        self._recorder = Recorder(settings.retry_delays_seconds, ahead=ahead)
+        self._slots = Slots()
+        self._unrecorded: list[Exchange] = []
+        self._gone: dict[str, datetime] = {}  # endpoints that are to be disabled as soon as nobody holds their rows
+        self._recorded = 0
+        self._unseal = lru_cache(OPENED_KEPT)(partial(unseal, settings.secret_keys))
+
+    def run(self, turn_seconds: float = TURN_SECONDS) -> int:
+        """Deliver until nothing is due and nothing in flight, or the turn is over; how many attempts were made.
+
+        A database that cannot be used ends the run with a line in the log: what was claimed is due again when its
+        lease ends, and results that could not be recorded are kept for the next run.
+        """
+        before = self._recorded
+        self._wake.answered()
+        try:
+            self._run(self._clock(), turn_seconds)
+        except SQLAlchemyError as error:
+            log.warning("deliveries pause, the database cannot be used: %s", _first_line(error))
+            self._give_up()
+        return self._recorded - before
+
+    def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
+        """One round. phase: whom to claim for: all, only endpoints that answer, or nobody."""
+        self._collect(poll_seconds)
+        self._disable_gone()
+        claim, recorded = self._round(phase)
+        for claimed in claim.rows:  # first of all: what is claimed and not sent waits for the end of its lease
+            self._send(claimed)
+        self._after(recorded)
+        claim.more |= self._claimer.is_cancelling and phase != "closed"
+        return claim
+
+    def _run(self, started_at: float, turn_seconds: float) -> None:
+        wait_seconds = 0.0
+        phase: Phase = "open"
+        while True:
+            before, phase = phase, self._phase(self._clock() - started_at, turn_seconds)
+            if before == "open" != phase and not self._stopping():
+                self._wake.ring()  # somebody else goes on, or this process after its other tasks
+            claim = self.run_once(phase, wait_seconds)
+            wait_seconds = 0.0 if claim.rows and claim.more else LOOK_SECONDS
+            if self._slots.in_flight or self._unrecorded:
+                continue
+            if self._gone and phase == "open":
+                claim.wait_seconds = LOOK_SECONDS
+            if phase != "open" or not (claim.more or claim.wait_seconds is not None):
+                return
+            time.sleep(min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+
+    def _phase(self, elapsed_seconds: float, turn_seconds: float) -> Phase:
+        if self._stopping() or elapsed_seconds >= turn_seconds + self._closing_seconds:
+            return "closed"
+        return "closing" if elapsed_seconds >= turn_seconds else "open"
+
+    def _collect(self, poll_seconds: float) -> None:
+        """Take the results that have come."""
+        for result in self._sender.poll(poll_seconds):
+            claimed, started_at = cast("tuple[Claimed, float]", result.key)
+            self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
+            self._unrecorded.append(_exchange(claimed, started_at, result))
+        self._slots.advance(self._clock())
+
+    def _round(self, phase: Phase) -> tuple[Claim, list[RecordedAttempt]]:
+        """Record and claim in one transaction."""
+        exchanges = self._unrecorded
+        if phase == "closed" and not exchanges:
+            return Claim(), []
+        try:
+            with self._database.begin() as connection:
+                recorded = self._record(connection, exchanges)
+                claim = Claim()
+                if phase != "closed":
+                    claim = self._claimer.claim(connection, self._slots, fast_only=phase == "closing")
+        except DBAPIError as error:
+            if isinstance(error, _AWAY) or not exchanges:
+                raise
+            log.error("%d outcomes are recorded one by one: %s", len(exchanges), _first_line(error))
+            return Claim(more=True), self._record_singly(exchanges)
+        self._unrecorded = []
+        return claim, recorded
+
+    def _record(self, connection: Connection, exchanges: Sequence[Exchange]) -> list[RecordedAttempt]:
+        jitters = [random.random() for _ in exchanges]
+        return self._recorder.record(connection, exchanges, monotonic=self._clock(), jitters=jitters)
+
+    def _record_singly(self, exchanges: Sequence[Exchange]) -> list[RecordedAttempt]:
+        """What the database refuses is one exchange's fault: its neighbours are recorded all the same. When it cannot
+        be used in the middle, this raises what that raised; what has not been recorded is kept."""
+        recorded: list[RecordedAttempt] = []
+        for number, exchange in enumerate(exchanges):
+            self._unrecorded = list(exchanges[number:])
+            try:
+                with self._database.begin() as connection:
+                    recorded += self._record(connection, [exchange])
+            except _AWAY:
+                self._after(recorded)
+                raise
+            except DBAPIError as error:
+                log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, _first_line(error))
+        self._unrecorded = []
+        return recorded
+
+    def _after(self, recorded: Sequence[RecordedAttempt]) -> None:
+        """What follows from recorded exchanges: the log's watchers see them, the endpoints' health is brought up."""
+        if recorded:
+            self._tell(recorded)
+        sent = [one for one in recorded if not one.by_us]
+        self._recorded += len(sent)
+        if sent:
+            with self._database.begin() as connection:
+                news = update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
+            self._heed(news)
+
+    def _disable_gone(self) -> None:
+        """Once more the endpoints that were somebody else's when they said that they are gone."""
+        if self._gone:
+            with self._database.begin() as connection:
+                news = disable_gone(connection, self._gone)
+            self._gone = {}
+            self._heed(news)
+
+    def _heed(self, news: News) -> None:
+        self._gone.update(news.missed)
+        self._claimer.end(news.disabled)
+
+    def _give_up(self) -> None:
+        """Without a database: let what is in flight end, try once more to record it, and keep it if that fails."""
+        while self._slots.in_flight:
+            self._collect(LOOK_SECONDS)
+        try:
+            self._after(self._round("closed")[1])
+        except SQLAlchemyError:
+            log.warning("%d outcomes are kept until the database is back", len(self._unrecorded))
+
+    def _send(self, claimed: Claimed) -> None:
+        now = self._clock()
+        try:
+            url, owner = claimed.target.url, claimed.workspace_id
+            request = Request((claimed, now), url, self._headers(claimed), claimed.body, owner)
+        except ValueError as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
+            log.error("delivery %s cannot be signed: %s", claimed.id, error)
+            self._unrecorded.append(_exchange(claimed, now, error))
+            return
+        self._sender.add(request)
+        self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now)
+
+    def _headers(self, claimed: Claimed) -> list[tuple[str, str]]:
+        """The customer's headers, and Standard Webhooks' three. Raises ValueError when something sealed cannot be
+        opened or there is nothing to sign with."""
+        target = claimed.target
+        own = {} if target.sealed_headers is None else json.loads(self._unseal(target.sealed_headers))
+        secrets = [self._unseal(sealed).decode() for sealed in target.sealed_secrets]
+        if not secrets:
+            raise ValueError("the endpoint has no secret")
+        timestamp = int(claimed.claimed_at.timestamp())
+        return [
+            *own.items(),
+            ("webhook-id", claimed.event_id),
+            ("webhook-timestamp", str(timestamp)),
+            ("webhook-signature", sign(secrets, claimed.event_id, timestamp, claimed.body)),
+        ]
+
+
+def _exchange(claimed: Claimed, started_at: float, result: Result | ValueError) -> Exchange:
+    if isinstance(result, ValueError):
+        words = f"not sent: {result}"
+        return Exchange(claimed, Outcome.PROTOCOL_ERROR, None, words, None, (), b"", None, started_at, 0.0, by_us=True)
+    return Exchange(
+        claimed=claimed,
+        outcome=result.outcome,
+        status_code=result.status_code,
+        error=result.error,
+        remote_address=result.remote_address,
+        response_headers=result.response_headers,
+        response_body=result.response_body,
+        retry_after=result.retry_after,
+        started_monotonic=started_at,
+        duration_seconds=result.duration_seconds,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,276 @@
+"""Outcomes: what an attempt's result changes, for a batch of results in one transaction.
+
+Attempts are always appended. The delivery changes under the lease: a drain that has lost its lease (it was frozen, or
+cut off from the database) may still report a success, which counts; its failures change nothing. No outcome leads out
+of a terminal state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.core import ids
+from app.core.webhook import retry
+from app.core.webhook.retry import Outcome
+from app.database.partitions import partitions_of
+from app.delivery import deliveries
+from app.delivery.claims import Claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What came of one attempt. age_seconds: how long ago it started; by_us: it failed here, before any sending."""
+
+    claimed: Claimed
+    outcome: Outcome
+    status_code: int | None
+    error: str | None
+    remote_address: str | None
+    response_headers: Sequence[tuple[str, str]]
+    response_body: bytes
+    retry_after: str | None
+    started_monotonic: float
+    duration_seconds: float
+    by_us: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAttempt:
+    """One exchange after it was recorded, for the endpoint's health and for whoever watches the log.
+
+    healthy: what the endpoint's row says already. ended: the status in which this attempt ended the delivery, if so.
+    """
+
+    workspace_id: str
+    endpoint_id: str
+    delivery_id: str
+    attempt_id: str
+    outcome: Outcome
+    ended_at: datetime
+    ended: str | None
+    gone: bool
+    healthy: bool
+    by_us: bool
+
+
+@dataclass(slots=True)
+class _Row:
+    """A delivery's changing columns, read under a lock and written back."""
+
+    id: str
+    created_at: datetime
+    status: str
+    reason: str | None
+    due_at: datetime
+    trigger: str
+    attempt_count: int
+    window_attempts: int
+    window_started_at: datetime
+    deadline_at: datetime
+    lease_token: str | None
+    finished_at: datetime | None
+    endpoint_status: str | None
+    disabled_reason: str | None
+    healthy: bool
+    now: datetime
+
+
+class Recorder:
+    """Records exchanges for one drain."""
+
+    def __init__(self, delays: Sequence[float], *, ahead: timedelta = timedelta(0)) -> None:
+        """delays: the retry schedule, seconds. ahead: as for the Claimer."""
+        self._delays = delays
+        self._ahead = ahead
+
+    def record(
+        self, connection: Connection, exchanges: Sequence[Exchange], *, monotonic: float, jitters: Sequence[float]
+    ) -> list[RecordedAttempt]:
+        """Append the attempts and move the deliveries on. Rows that are gone (a deleted workspace) are left out.
+
+        monotonic: the clock of `started_monotonic`, now. jitters: a random number in [0, 1) for each exchange.
+        """
+        if not exchanges:
+            return []
+        rows = self._lock(connection, exchanges)
+        recorded: list[RecordedAttempt] = []
+        attempts: list[tuple[Any, ...]] = []
+        for exchange, jitter in zip(exchanges, jitters, strict=True):
+            row = rows.get(exchange.claimed.id)
+            if row is None:
+                continue
+            started_at = row.now - timedelta(seconds=monotonic - exchange.started_monotonic)
+            status, trigger = row.status, row.trigger
+            gone = self._apply(row, exchange, jitter)
+            attempts.append(_attempt(exchange, row.attempt_count, started_at, trigger))
+            recorded.append(_recorded(exchange, row, attempts[-1][0], gone, ended=row.status != status))
+        _insert_attempts(connection, attempts)
+        _write(connection, rows)
+        return recorded
+
+    def _lock(self, connection: Connection, exchanges: Sequence[Exchange]) -> dict[str, _Row]:
+        keys = {(exchange.claimed.id, exchange.claimed.created_at) for exchange in exchanges}
+        found: dict[str, _Row] = {}
+        for partition, found_in in partitions_of("deliveries", keys).items():
+            values = {"ids": found_in, "ahead": self._ahead}
+            rows = connection.exec_driver_sql(_LOCK.format(partition=partition), values)
+            found.update((row.id, _Row(**row._mapping)) for row in rows)
+        return found
+
+    def _apply(self, row: _Row, exchange: Exchange, jitter: float) -> bool:
+        """Change the row as the exchange says; whether the endpoint has said that it is gone."""
+        row.attempt_count += 1
+        holds_lease = row.lease_token == exchange.claimed.lease_token
+        if row.status != "pending" or not (holds_lease or exchange.outcome == Outcome.SUCCESS):
+            return False
+        # A person's attempt in the middle of a window does not use up one of the schedule.
+        row.window_attempts += row.trigger != "manual" or row.window_attempts == 0
+        decision = retry.decide(
+            now=row.now,
+            created_at=row.window_started_at,
+            deadline_at=row.deadline_at,
+            scheduled_attempts=row.window_attempts,
+            outcome=exchange.outcome,
+            status_code=exchange.status_code,
+            retry_after=exchange.retry_after,
+            jitter=jitter,
+            delays=self._delays,
+        )
+        _move(row, decision)
+        return decision.disable_endpoint
+
+
+def _move(row: _Row, decision: retry.Decision) -> None:
+    """Write a decision into the row."""
+    row.lease_token = None
+    row.status, row.reason = decision.status, decision.reason
+    if decision.status == "pending":
+        if row.trigger == "test":
+            row.status, row.reason = "failed", f"{deliveries.TEST_FAILED}: {decision.reason}"
+        elif row.endpoint_status != "enabled":
+            row.status = "cancelled"
+            row.reason = deliveries.why_cancelled(row.endpoint_status, row.disabled_reason)
+        else:
+            assert decision.due_at is not None
+            row.due_at, row.trigger = decision.due_at, "schedule"
+    if row.status != "pending":
+        row.finished_at = row.now
+
+
+def _attempt(exchange: Exchange, number: int, started_at: datetime, trigger: str) -> tuple[Any, ...]:
+    """The attempt's columns, in the order of _INSERT."""
+    claimed, created_at = exchange.claimed, ids.truncate(started_at)
+    return (
+        ids.make(ids.ATTEMPT, created_at, os.urandom(ids.RANDOM_BYTES)),
+        created_at,
+        claimed.workspace_id,
+        claimed.endpoint_id,
+        claimed.id,
+        number,
+        started_at,
+        round(exchange.duration_seconds * 1000),
+        str(exchange.outcome),
+        _storable(exchange.error) if exchange.error else None,
+        exchange.status_code,
+        exchange.remote_address,
+        _headers(exchange.response_headers),
+        exchange.response_body if exchange.status_code is not None else None,
+        trigger,
+    )
+
+
+def _recorded(exchange: Exchange, row: _Row, attempt_id: str, gone: bool, *, ended: bool) -> RecordedAttempt:
+    return RecordedAttempt(
+        workspace_id=exchange.claimed.workspace_id,
+        endpoint_id=exchange.claimed.endpoint_id,
+        delivery_id=row.id,
+        attempt_id=attempt_id,
+        outcome=exchange.outcome,
+        ended_at=row.now,
+        ended=row.status if ended else None,
+        gone=gone,
+        healthy=row.healthy,
+        by_us=exchange.by_us,
+    )
+
+
+def _headers(pairs: Sequence[tuple[str, str]]) -> str | None:
+    """Response headers as a JSON object; what came more than once is joined with commas (RFC 9110, 5.3)."""
+    joined: dict[str, str] = {}
+    spelled: dict[str, str] = {}
+    for name, value in pairs:
+        name = spelled.setdefault(name.lower(), _storable(name))
+        joined[name] = f"{joined[name]}, {_storable(value)}" if name in joined else _storable(value)
+    return json.dumps(joined) if joined else None
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL keeps neither NUL nor lone surrogates, and no attempt may be lost for one."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _insert_attempts(connection: Connection, attempts: Sequence[tuple[Any, ...]]) -> None:
+    if attempts:
+        columns = zip(*attempts, strict=True)
+        connection.exec_driver_sql(_INSERT, {f"c{number}": list(column) for number, column in enumerate(columns)})
+
+
+def _write(connection: Connection, rows: dict[str, _Row]) -> None:
+    keys = ((row.id, row.created_at) for row in rows.values())
+    for partition, found_in in partitions_of("deliveries", keys).items():
+        values = {name: [getattr(rows[id], name) for id in found_in] for name in _WRITTEN}
+        connection.exec_driver_sql(_UPDATE.format(partition=partition), values)
+
+
+# In id order (and partitions in theirs), so that two that lock some of the same rows never wait in a circle.
+_LOCK = """
+SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
+  d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
+  e.disabled_reason, coalesce(e.consecutive_failures = 0 AND e.last_outcome = 'success', false) AS healthy,
+  now() + %(ahead)s::interval AS now
+FROM {partition} AS d LEFT JOIN endpoints e ON e.id = d.endpoint_id
+WHERE d.id = ANY (%(ids)s::text[])
+ORDER BY d.id FOR UPDATE OF d
+"""
+
+_WRITTEN = (
+    "id",
+    "status",
+    "reason",
+    "due_at",
+    "trigger",
+    "attempt_count",
+    "window_attempts",
+    "lease_token",
+    "finished_at",
+)
+# %(…)b: lists go in binary form, which costs the client a fifth of the textual one.
+_UPDATE = """
+UPDATE {partition} AS d
+SET status = n.status, reason = n.reason, due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
+  window_attempts = n.window_attempts, lease_token = n.lease_token, finished_at = n.finished_at
+FROM unnest(%(id)b::text[], %(status)b::text[], %(reason)b::text[],
+  %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[], %(window_attempts)b::int[],
+  %(lease_token)b::uuid[], %(finished_at)b::timestamptz[])
+  AS n (id, status, reason, due_at, trigger, attempt_count, window_attempts, lease_token, finished_at)
+WHERE d.id = n.id AND d.id = ANY (%(id)b::text[])
+"""
+
+_INSERT = """
+INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
+  error, status_code, remote_address, response_headers, response_body, trigger)
+SELECT id, created_at, workspace, endpoint, delivery, number, started_at, duration, outcome, error, status, address,
+  headers::jsonb, body, trigger
+FROM unnest(%(c0)b::text[], %(c1)b::timestamptz[], %(c2)b::text[], %(c3)b::text[], %(c4)b::text[], %(c5)b::int[],
+  %(c6)b::timestamptz[], %(c7)b::int[], %(c8)b::text[], %(c9)b::text[], %(c10)b::int[], %(c11)b::text[],
+  %(c12)b::text[], %(c13)b::bytea[], %(c14)b::text[])
+  AS a (id, created_at, workspace, endpoint, delivery, number, started_at, duration, outcome, error, status, address,
+  headers, body, trigger)
+"""

@@ -1,0 +1,140 @@
+"""Streams: open, read, list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, text
+from sqlalchemy.orm import Session
+
+from app.core.problem import Problem, not_found
+from app.core.wire.envelope import rfc3339
+from app.database.tables import Stream
+from app.settings import Settings
+
+MAX_ATTRIBUTES_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """A stream as a subscriber's request found it."""
+
+    id: int
+    workspace_id: str
+    kind: str
+    external_id: str
+    last_seq: int
+    ended: bool
+    attributes: Mapping[str, Any]
+
+
+def open_stream(
+    session: Session,
+    workspace_id: str,
+    kind: str,
+    external_id: str,
+    attributes: dict[str, Any] | None,
+    settings: Settings,
+) -> tuple[dict[str, Any], bool]:
+    """Make the stream, or set the attributes of an existing one; (the stream object, whether it is new).
+
+    attributes None leaves them as they are. Raises Problem: a limit, or the stream has ended.
+    """
+    _check_attributes(attributes)
+    stream = _locked(session, workspace_id, kind, external_id)
+    created = stream is None
+    if stream is None:
+        _check_open_streams(session, workspace_id, settings.max_open_streams)
+        session.execute(
+            text(
+                "INSERT INTO streams (workspace_id, kind, external_id, created_at)"
+                " VALUES (:w, :k, :x, date_trunc('milliseconds', clock_timestamp())) ON CONFLICT DO NOTHING"
+            ),
+            {"w": workspace_id, "k": kind, "x": external_id},
+        )
+        stream = _locked(session, workspace_id, kind, external_id)
+        if stream is None:
+            raise Problem("conflict", "The stream was removed while it was made; repeat the request.")
+    if attributes is not None and attributes != stream.attributes:
+        if stream.ended_at is not None:
+            raise Problem("stream_ended", "The stream has ended; its attributes stay as they are.")
+        stream.attributes = attributes
+        session.flush()
+    return stream_object(stream), created
+
+
+def get_stream(session: Session, workspace_id: str, kind: str, external_id: str) -> dict[str, Any]:
+    """The stream object. Raises Problem not_found."""
+    stream = session.scalar(
+        select(Stream).where(
+            Stream.workspace_id == workspace_id, Stream.kind == kind, Stream.external_id == external_id
+        )
+    )
+    if stream is None:
+        raise not_found("stream")
+    return stream_object(stream)
+
+
+def list_streams(
+    session: Session, workspace_id: str, *, kind: str | None, status: str | None, before: int | None, limit: int
+) -> list[Stream]:
+    """Up to `limit` streams, newest first, with an internal id below `before`."""
+    query = select(Stream).where(Stream.workspace_id == workspace_id)
+    if kind is not None:
+        query = query.where(Stream.kind == kind)
+    if status is not None:
+        query = query.where(Stream.ended_at.is_(None) if status == "open" else Stream.ended_at.is_not(None))
+    if before is not None:
+        query = query.where(Stream.id < before)
+    return list(session.scalars(query.order_by(Stream.id.desc()).limit(limit)))
+
+
+def stream_object(stream: Stream) -> dict[str, Any]:
+    """A stream as the API shows it."""
+    return {
+        "kind": stream.kind,
+        "id": stream.external_id,
+        "status": "open" if stream.ended_at is None else "ended",
+        "attributes": stream.attributes,
+        "last_seq": stream.last_seq,
+        "created_at": rfc3339(stream.created_at),
+        "ended_at": rfc3339(stream.ended_at) if stream.ended_at else None,
+    }
+
+
+def find_stream(connection: Connection, workspace_id: str, kind: str, external_id: str) -> StreamRow | None:
+    """The stream for a subscriber, or None."""
+    row = connection.exec_driver_sql(
+        "SELECT id, last_seq, ended_at IS NOT NULL AS ended, attributes FROM streams"
+        " WHERE workspace_id = %(w)s AND kind = %(k)s AND external_id = %(x)s",
+        {"w": workspace_id, "k": kind, "x": external_id},
+    ).one_or_none()
+    return (
+        None
+        if row is None
+        else StreamRow(row.id, workspace_id, kind, external_id, row.last_seq, row.ended, row.attributes)
+    )
+
+
+def _locked(session: Session, workspace_id: str, kind: str, external_id: str) -> Stream | None:
+    return session.scalar(
+        select(Stream)
+        .where(Stream.workspace_id == workspace_id, Stream.kind == kind, Stream.external_id == external_id)
+        .with_for_update()
+    )
+
+
+def _check_open_streams(session: Session, workspace_id: str, most: int) -> None:
+    count = session.execute(
+        text("SELECT count(*) FROM streams WHERE workspace_id = :w AND ended_at IS NULL"), {"w": workspace_id}
+    ).scalar_one()
+    if count >= most:
+        raise Problem("too_many", f"The workspace has {most} open streams, the most it may have; end some first.")
+
+
+def _check_attributes(attributes: dict[str, Any] | None) -> None:
+    if attributes is not None and len(json.dumps(attributes)) > MAX_ATTRIBUTES_BYTES:
+        raise Problem("too_large", f"The attributes are larger than {MAX_ATTRIBUTES_BYTES} bytes; keep them short.")

@@ -1,0 +1,255 @@
+"""The bus: Redis streams that announce accepted events. A hint, never the truth: what it loses, SQL still has."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import redis
+
+from app.core.wire.envelope import Announcement, Event
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 8 * 1024  # larger events are announced by seq alone, so that the bus stays small in Redis' memory
+MAX_BACKLOG = 20_000  # announcements (160 MB at most) waiting for a Redis that hangs; others are found by SQL
+READ_COUNT = 1000
+READ_BLOCK_MILLISECONDS = 1000
+CONNECT_SECONDS = 2
+SOCKET_SECONDS = 5  # longer than a blocking read, shorter than anybody's patience
+RETRY_SECONDS = 0.5
+CONTROL_SECONDS = 3600  # a process that died leaves its control stream behind no longer than this
+
+
+def shard_key(stream: int, shards: int) -> str:
+    """The Redis stream that announces events of this stream. Row ids are consecutive, so the rest is an even hash."""
+    return f"bus:{stream % shards}"
+
+
+def encode(announcement: Announcement) -> dict[bytes, bytes | int | str]:
+    """The fields of a bus entry: s stream, q seq, e ends, and of the event i id, t type, a timestamp, b body."""
+    fields: dict[bytes, bytes | int | str] = {b"s": announcement.stream, b"q": announcement.seq}
+    if announcement.ends:
+        fields[b"e"] = 1
+    event = _without_large_body(announcement).event
+    if event is not None:
+        fields |= {b"i": event.id, b"t": event.type, b"a": event.timestamp, b"b": event.body}
+    return fields
+
+
+def _without_large_body(announcement: Announcement) -> Announcement:
+    event = announcement.event
+    return announcement if event is None or len(event.body) <= MAX_BODY_BYTES else replace(announcement, event=None)
+
+
+def decode(fields: dict[bytes, bytes]) -> Announcement:
+    """The announcement of a bus entry's fields. Raises KeyError or ValueError for a foreign entry."""
+    stream, seq, body = int(fields[b"s"]), int(fields[b"q"]), fields.get(b"b")
+    event = None
+    if body is not None:
+        # Subscribers are sent these bytes as they are: they must at least look like an envelope of this event.
+        if not body.startswith(b'{"id":"%b",' % fields[b"i"]) or b',"data":{' not in body or body[-2:] != b"}}":
+            raise ValueError("the body is no envelope")
+        event = Event(fields[b"i"].decode(), seq, fields[b"t"].decode(), fields[b"a"].decode(), body)
+    return Announcement(stream, seq, event, b"e" in fields)
+
+
+def connect(redis_url: str) -> redis.Redis:
+    """A client whose every call ends in bounded time."""
+    return redis.Redis.from_url(
+        redis_url,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=SOCKET_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=10,
+    )
+
+
+class Announcer:
+    """Sends announcements from a thread of its own, so that no producer ever waits for Redis.
+
+    wake: rings a drain; called after the announcements when a delivery is due. on_lost: called with the number of
+    announcements that Redis did not take.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        shards: int,
+        maxlen: int,
+        wake: Callable[[], object],
+        on_lost: Callable[[int], object] = lambda count: None,
+    ) -> None:
+        self._redis_url = redis_url
+        self._shards = shards
+        self._maxlen = maxlen
+        self._wake = wake
+        self._on_lost = on_lost
+        self._waiting: deque[Announcement] = deque(maxlen=MAX_BACKLOG)
+        self._due = False
+        self._something = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self.lost = 0  # announcements that Redis did not take
+
+    def announce(self, announcements: Sequence[Announcement], due: bool) -> None:
+        """Queue announcements and, if due, a wake-up. Never blocks, never raises."""
+        if (overflow := len(self._waiting) + len(announcements) - MAX_BACKLOG) > 0:
+            self._lose(overflow)
+        self._waiting.extend(announcements)
+        self._due = self._due or due
+        with self._lock:
+            if self._thread is None:  # started at first use: after any fork
+                self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
+                self._thread.start()
+        self._something.set()
+
+    def _run(self) -> None:
+        client = connect(self._redis_url)
+        away = False
+        while True:
+            self._something.wait()
+            self._something.clear()
+            due, self._due = self._due, False
+            batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            try:
+                self._send(client, batch)
+                away = False
+            except (redis.RedisError, OSError) as error:
+                self._lose(len(batch))
+                if not away:
+                    log.warning("bus: Redis does not answer (%s); streams are read from PostgreSQL meanwhile", error)
+                away = True
+            except Exception:  # nobody would start this thread again
+                self._lose(len(batch))
+                log.exception("bus: announcements were not sent")
+            if due:
+                self._ring()
+
+    def _ring(self) -> None:
+        try:
+            self._wake()
+        except Exception:  # whatever it is, this thread has the next announcements to send
+            log.exception("bus: no drain was rung; the workers' pulse will ring one")
+
+    def _lose(self, count: int) -> None:
+        self.lost += count
+        self._on_lost(count)
+
+    def _send(self, client: redis.Redis, batch: Sequence[Announcement]) -> None:
+        if not batch:
+            return
+        pipeline = client.pipeline(transaction=False)
+        for announcement in batch:
+            key = shard_key(announcement.stream, self._shards)
+            pipeline.xadd(key, encode(announcement), maxlen=self._maxlen, approximate=True)  # type: ignore[arg-type]
+        pipeline.execute()
+
+
+class BusReader:
+    """Follows the shards in which this process has subscribers, with one blocking read at a time.
+
+    on_batch: called with the announcements of each read, in order.
+    """
+
+    def __init__(self, redis_url: str, *, shards: int, on_batch: Callable[[list[Announcement]], None]) -> None:
+        self._redis_url = redis_url
+        self._shards = shards
+        self._on_batch = on_batch
+        self._followers: Counter[str] = Counter()
+        self._positions: dict[str, bytes] = {}
+        # A stream of our own in the same read: an entry there interrupts it when the set of shards changes.
+        self._control = f"bus:control:{uuid.uuid4().hex}"
+        self._ready: dict[str, threading.Event] = {}
+        self._interrupter: redis.Redis | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def follow(self, stream: int) -> None:
+        """Read this stream's shard from now on. Returns once the reader stands in it, or after a second without
+        Redis: then the slow poll of the hub finds what the bus cannot tell."""
+        key = shard_key(stream, self._shards)
+        with self._lock:
+            self._followers[key] += 1
+            ready = self._ready.setdefault(key, threading.Event())
+            if self._thread is None:
+                self._interrupter = connect(self._redis_url)
+                self._thread = threading.Thread(target=self._run, name="bus-reader", daemon=True)
+                self._thread.start()
+        if not ready.is_set():
+            self._interrupt()
+            ready.wait(timeout=1)
+
+    def unfollow(self, stream: int) -> None:
+        """Undo one follow()."""
+        key = shard_key(stream, self._shards)
+        with self._lock:
+            self._followers[key] -= 1
+            if self._followers[key] <= 0:
+                del self._followers[key]
+                self._ready.pop(key, None)
+
+    def _interrupt(self) -> None:
+        assert self._interrupter is not None
+        try:
+            pipeline = self._interrupter.pipeline(transaction=False)
+            pipeline.xadd(self._control, {b"x": b""}, maxlen=1)
+            pipeline.expire(self._control, CONTROL_SECONDS)
+            pipeline.execute()
+        except (redis.RedisError, OSError):
+            pass  # the reader looks again by itself when its read ends
+
+    def _run(self) -> None:
+        client = connect(self._redis_url)
+        away = False
+        while True:
+            try:
+                answer = self._read(client)
+                away = False
+            except (redis.RedisError, OSError) as error:
+                if not away:
+                    log.warning("bus: Redis does not answer (%s); live streams are slower until it does", error)
+                away = True
+                threading.Event().wait(RETRY_SECONDS)
+                continue
+            try:
+                if announcements := self._decode(answer):
+                    self._on_batch(announcements)
+            except Exception as error:  # PostgreSQL away, say: the poll makes up for it, and the next read must come
+                text = str(error).partition("\n")[0]
+                log.warning("bus: announcements were not taken: %s: %s", type(error).__name__, text)
+
+    def _read(self, client: redis.Redis) -> Any:
+        with self._lock:
+            wanted = list(self._followers)
+        for key in set(self._positions) - set(wanted) - {self._control}:
+            del self._positions[key]
+        for key in wanted:
+            if key not in self._positions:
+                newest: Any = client.xrevrange(key, count=1)
+                self._positions[key] = newest[0][0] if newest else b"0-0"
+            if ready := self._ready.get(key):
+                ready.set()
+        self._positions.setdefault(self._control, b"0-0")
+        return client.xread(self._positions, count=READ_COUNT, block=READ_BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+
+    def _decode(self, answer: Any) -> list[Announcement]:
+        # redis-py answers a list of pairs under RESP2 and a dict of lists of lists under RESP3.
+        shards = [(key, entries[0]) for key, entries in answer.items()] if isinstance(answer, dict) else answer
+        found: list[Announcement] = []
+        for key, entries in shards:
+            for entry_id, fields in entries:
+                self._positions[key.decode()] = entry_id
+                if key.decode() == self._control:
+                    continue
+                try:
+                    found.append(decode(fields))
+                except (KeyError, ValueError):
+                    log.warning("bus: an entry of another program in %s was passed over", key.decode())
+        return found

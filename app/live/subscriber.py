@@ -1,0 +1,205 @@
+"""One open connection: its socket, what the socket did not take yet, and when its time is over."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.core.contract.frames import View
+
+SILENT_HEARTBEATS = 2.5  # a WebSocket peer that has answered none of two pings is dead
+
+Frames = Sequence[tuple[int, bytes]]  # (seq, bytes ready for the socket); seq 0: not an event
+
+
+class RawSocket(Protocol):
+    """A non-blocking socket."""
+
+    def send(self, data: bytes, flags: int = ..., /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a subscriber was promised. Times are monotonic seconds."""
+
+    drop: bool  # overflow: drop the newest frame, rather than catch up from SQL
+    overflow_frames: int
+    heartbeat: bytes
+    heartbeat_seconds: int
+    expires_at: float | None
+    key_id: str
+    token_id: str | None
+    workspace_id: str
+
+
+class Subscriber:
+    """The state of one connection. Only `write` and `flush` touch the socket, and neither waits.
+
+    A partial or refused send is remembered: nothing is ever written behind half a frame.
+    """
+
+    __slots__ = (
+        "_dropped",
+        "_heartbeat_at",
+        "_partial",
+        "_progress_at",
+        "_sock",
+        "_terms",
+        "attention",
+        "closing",
+        "cursor",
+        "gone",
+        "heard_at",
+        "joined",
+        "outbox",
+        "started",
+        "view",
+    )
+
+    def __init__(self, sock: RawSocket, view: View, terms: Terms, now: float) -> None:
+        self._sock = sock
+        self._terms = terms
+        self._partial = False  # whether the first entry of the outbox is the rest of a frame
+        self._dropped = 0
+        self._heartbeat_at = now + terms.heartbeat_seconds
+        self._progress_at = now
+        self.view = view
+        self.cursor = 0  # the seq up to which everything was handed over; kept only while not joined
+        self.joined = False
+        self.outbox: deque[tuple[int, bytes]] = deque()
+        self.gone = False  # the peer has closed, or the socket is beyond use
+        self.started = False  # whether the headers are out, so that the socket may be written to
+        self.closing: str | None = None  # why this side wants to end it
+        self.heard_at: float | None = None  # when the peer last answered; None: it is not asked to (SSE)
+        self.attention = threading.Event()  # set whenever the connection's own greenlet has something to look at
+
+    @property
+    def key_id(self) -> str:
+        """The key that opened it, or that made its token."""
+        return self._terms.key_id
+
+    @property
+    def token_id(self) -> str | None:
+        """The stream token that opened it, if one did."""
+        return self._terms.token_id
+
+    @property
+    def workspace_id(self) -> str:
+        """Whose stream it is."""
+        return self._terms.workspace_id
+
+    def write(self, frames: Frames, together: bytes) -> bool:
+        """Send frames now, keeping what the socket does not take. together: the same frames as one piece.
+
+        False: more than the bound is waiting, the queue was let go and `cursor` says where to read on. Nothing new is
+        taken once this side wants to end it.
+        """
+        if self.closing is not None:
+            # A queue that never ran empty would put the end off for ever, and its key may have been revoked.
+            return True
+        if self.outbox or self.gone:
+            return self._keep(frames)
+        sent = self._send(together)
+        if sent == len(together):
+            return True
+        return self._keep(*_unsent(frames, sent))
+
+    def say(self, data: bytes) -> None:
+        """Send a whole frame that is no event, such as the answer to a ping; let go when the queue is full."""
+        if self.outbox or self.gone:
+            if len(self.outbox) < self._terms.overflow_frames:
+                self._keep([(0, data)])
+        else:
+            self.write([(0, data)], data)
+
+    def flush(self, now: float) -> bool:
+        """Send what is waiting, as far as the socket takes it; True when nothing is left."""
+        while self.outbox and not self.gone:
+            seq, data = self.outbox[0]
+            sent = self._send(data)
+            if sent:
+                self._progress_at = now
+            if sent < len(data):
+                if sent:
+                    self.outbox[0] = (seq, data[sent:])
+                    self._partial = True
+                break
+            self.outbox.popleft()
+            self._partial = False
+        return not self.outbox
+
+    def tick(self, now: float, stall_seconds: float) -> None:
+        """Heartbeat, expiry and stall, by the monotonic clock."""
+        if self._terms.expires_at is not None and now >= self._terms.expires_at:
+            self.close("expired")
+        if self.heard_at is not None and now - self.heard_at > SILENT_HEARTBEATS * self._terms.heartbeat_seconds:
+            self.fail()
+        if not self.outbox:
+            self._progress_at = now
+            if now >= self._heartbeat_at and self.started and self.closing is None:
+                self.write([(0, self._terms.heartbeat)], self._terms.heartbeat)
+        elif now - self._progress_at > stall_seconds:
+            self.fail()
+        while now >= self._heartbeat_at:
+            self._heartbeat_at += self._terms.heartbeat_seconds
+
+    def close(self, reason: str) -> None:
+        """Ask the connection's greenlet to end it after what is waiting has been sent."""
+        if self.closing is None:
+            self.closing = reason
+        self.attention.set()
+
+    def fail(self) -> None:
+        """The connection is beyond use."""
+        self.gone = True
+        self.attention.set()
+
+    def take_dropped(self) -> int:
+        """How many frames were dropped since this was asked last."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def _send(self, data: bytes) -> int:
+        try:
+            return self._sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self.fail()
+            return 0
+
+    def _keep(self, frames: Frames, cut: bool = False) -> bool:
+        """Queue frames up to the bound. cut: the first one is the rest of a frame."""
+        if self.gone:
+            return True  # nobody will read them; the greenlet is on its way out
+        if not self.outbox:
+            self._partial = cut
+        room = max(0, self._terms.overflow_frames - len(self.outbox))
+        self.outbox.extend(frames[:room])
+        self.attention.set()
+        if len(frames) <= room:
+            return True
+        if self._terms.drop:
+            self._dropped += len(frames) - room
+            return True
+        self._let_go(frames[room][0])
+        return False
+
+    def _let_go(self, next_seq: int) -> None:
+        """Drop the queue but for a half-sent frame, which has to be finished. next_seq: of what did not fit."""
+        kept = [self.outbox.popleft()] if self._partial else []
+        self.cursor = next((seq for seq, _ in self.outbox if seq), next_seq) - 1
+        self.outbox = deque(kept)
+
+
+def _unsent(frames: Frames, sent: int) -> tuple[Frames, bool]:
+    """The frames that a send of `sent` bytes left over, and whether the first is the rest of one."""
+    for index, (seq, data) in enumerate(frames):
+        if sent < len(data):
+            return [(seq, data[sent:]), *frames[index + 1 :]], sent > 0
+        sent -= len(data)
+    return [], False

@@ -1,0 +1,103 @@
+"""Stream tokens: short-lived credentials for one stream. A row makes each listable and revocable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, select
+from sqlalchemy.orm import Session
+
+from app.core import ids, sealing, tokens
+from app.core.problem import not_found
+from app.database.tables import Stream, StreamToken
+from app.ledger.streams import StreamRow
+from app.settings import Settings
+
+
+def make_token(session: Session, found: StreamRow, key_id: str, life_seconds: int) -> StreamToken:
+    """A row for a new token of this stream: the signed text is made from it by the caller."""
+    now = ids.truncate(datetime.now(UTC))
+    token = StreamToken(
+        id=ids.make(ids.TOKEN, now, os.urandom(ids.RANDOM_BYTES)),
+        stream_id=found.id,
+        workspace_id=found.workspace_id,
+        key_id=key_id,
+        created_at=now,
+        # Whole seconds, rounded up: a JWT's exp has no fractions.
+        expires_at=(now + timedelta(seconds=life_seconds, microseconds=999_999)).replace(microsecond=0),
+    )
+    session.add(token)
+    return token
+
+
+def list_tokens(session: Session, workspace_id: str, kind: str, external_id: str, *, limit: int) -> list[StreamToken]:
+    """The tokens of a stream that are neither expired nor revoked, newest first."""
+    query = (
+        select(StreamToken)
+        .join(Stream, Stream.id == StreamToken.stream_id)
+        .where(Stream.workspace_id == workspace_id, Stream.kind == kind, Stream.external_id == external_id)
+        .where(StreamToken.revoked_at.is_(None), StreamToken.expires_at > datetime.now(UTC))
+    )
+    return list(session.scalars(query.order_by(StreamToken.id.desc()).limit(limit)))
+
+
+def revoke_token(session: Session, workspace_id: str, kind: str, external_id: str, token_id: str) -> None:
+    """Refuse a token of this stream from now on; streams it opened close within seconds. Raises Problem not_found."""
+    token = session.scalar(
+        select(StreamToken)
+        .join(Stream, Stream.id == StreamToken.stream_id)
+        .where(StreamToken.id == token_id, Stream.workspace_id == workspace_id)
+        .where(Stream.kind == kind, Stream.external_id == external_id)
+    )
+    if token is None:
+        raise not_found("token")
+    token.revoked_at = token.revoked_at or datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class UsableToken:
+    """A token's stream and workspace, and the key that made it with its scopes."""
+
+    stream_id: int
+    workspace_id: str
+    key_id: str
+    scopes: Sequence[str]
+
+
+def usable_token(connection: Connection, token_id: str) -> UsableToken | None:
+    """The token, if it is neither revoked nor expired and was made by a living key."""
+    row = connection.exec_driver_sql(
+        "SELECT t.stream_id, t.workspace_id, t.key_id, k.scopes FROM stream_tokens t JOIN api_keys k ON k.id = t.key_id"
+        " WHERE t.id = %(id)s AND t.revoked_at IS NULL AND t.expires_at > now() AND k.revoked_at IS NULL",
+        {"id": token_id},
+    ).one_or_none()
+    return None if row is None else UsableToken(row.stream_id, row.workspace_id, row.key_id, row.scopes)
+
+
+def dead_credentials(connection: Connection, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:
+    """Those of these key and token ids that are revoked or gone."""
+    rows = connection.exec_driver_sql(
+        "SELECT u.id FROM unnest(%(k)s::text[]) AS u (id) LEFT JOIN api_keys k ON k.id = u.id"
+        " WHERE k.id IS NULL OR k.revoked_at IS NOT NULL"
+        " UNION ALL SELECT u.id FROM unnest(%(t)s::text[]) AS u (id) LEFT JOIN stream_tokens t ON t.id = u.id"
+        " WHERE t.id IS NULL OR t.revoked_at IS NOT NULL",
+        {"k": list(key_ids), "t": list(token_ids)},
+    )
+    return {row.id for row in rows}
+
+
+_PURPOSE = "signing stream tokens"
+
+
+def signing_keys(settings: Settings) -> list[bytes]:
+    """The keys that tokens may be signed with, the present one first."""
+    return [sealing.derive(material, _PURPOSE) for material in settings.secret_keys]
+
+
+def signed(settings: Settings, row: StreamToken, found: StreamRow) -> str:
+    """The text of a token."""
+    claims = tokens.Claims(row.id, found.kind, found.external_id, int(row.expires_at.timestamp()))
+    return tokens.encode(signing_keys(settings)[0], claims, int(row.created_at.timestamp()))

@@ -1,0 +1,120 @@
+"""What a WebSocket client sends: frames into texts, within limits. No sockets here: bytes in, decisions out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from wsproto.utilities import RemoteProtocolError
+
+from app.core.wire import websocket
+
+MAX_TEXT_BYTES = 64 * 1024
+TEXTS_PER_SECOND = 20  # a person who presses keys, or a program that steers a call; not a firehose
+BURST = 40
+
+# RFC 6455 section 7.4.1 and the IANA registry: whether it makes sense to come back.
+NORMAL, GOING_AWAY, PROTOCOL, UNSUPPORTED, NO_CODE, INVALID, POLICY, TOO_BIG, RESTART, TRY_LATER = (
+    1000, 1001, 1002, 1003, 1005, 1007, 1008, 1009, 1012, 1013,
+)  # fmt: skip
+CLOSES = {
+    "ended": (NORMAL, "the stream has ended"),
+    "restart": (RESTART, "the server restarts; reconnect"),
+    "expired": (POLICY, "the token has expired; mint a fresh one"),
+    "revoked": (POLICY, "the credential was revoked"),
+    "gone": (POLICY, "the stream was removed"),
+    "too_big": (TOO_BIG, f"a text has at most {MAX_TEXT_BYTES} bytes"),
+    "binary": (UNSUPPORTED, "send JSON texts"),
+    "too_fast": (TRY_LATER, f"send at most {TEXTS_PER_SECOND} texts a second; reconnect later"),
+    "protocol": (PROTOCOL, "that is not the WebSocket protocol"),
+    "not_utf8": (INVALID, "a text must be UTF-8"),
+}
+
+
+@dataclass(slots=True)
+class Inbound:
+    """The receiving half of one connection.
+
+    on_text: takes each whole text. reply: takes bytes to send back (pongs). end: takes the reason to close, a key of
+    CLOSES or "peer". clock: monotonic seconds.
+    """
+
+    on_text: Callable[[str], None]
+    reply: Callable[[bytes], None]
+    end: Callable[[str], None]
+    clock: Callable[[], float]
+    peer_close: bytes = b""
+    _connection: Connection = field(default_factory=lambda: Connection(ConnectionType.SERVER))
+    _parts: list[str] = field(default_factory=list)
+    _size: int = 0
+    _allowance: float = BURST
+    _seen_at: float | None = None
+    _over: bool = False
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes as they came from the socket."""
+        if self._over:
+            return
+        try:
+            self._connection.receive_data(data)
+            for event in self._connection.events():
+                self._take(event)
+        except RemoteProtocolError:
+            self._close("protocol")
+
+    def _take(self, event: object) -> None:
+        if self._over:
+            return
+        if isinstance(event, TextMessage):
+            self._take_text(event)
+        elif isinstance(event, BytesMessage):
+            self._close("binary")
+        elif isinstance(event, Ping):
+            self.reply(websocket.frame(websocket.PONG, bytes(event.payload)))
+        elif isinstance(event, CloseConnection):
+            self._take_close(event.code)
+        else:
+            assert isinstance(event, Pong)
+
+    def _take_close(self, code: int) -> None:
+        if self._connection.state is not ConnectionState.REMOTE_CLOSING:
+            # The peer has not said goodbye: so the reader of frames tells that it has met what is against the protocol.
+            self._close("not_utf8" if code == INVALID else "protocol")
+            return
+        # NO_CODE stands for a close without one, and may not be sent itself (RFC 6455 section 7.4.1).
+        self.peer_close = websocket.close_frame(NORMAL if code == NO_CODE else code, "")
+        self._close("peer")
+
+    def _take_text(self, event: TextMessage) -> None:
+        self._size += len(event.data.encode())
+        if self._size > MAX_TEXT_BYTES:
+            self._close("too_big")
+            return
+        if event.data:  # empty pieces without end would take memory that no limit counts
+            self._parts.append(event.data)
+        if not event.message_finished:
+            return
+        text, self._parts, self._size = "".join(self._parts), [], 0
+        if self._may_speak():
+            self.on_text(text)
+        else:
+            self._close("too_fast")
+
+    def _may_speak(self) -> bool:
+        now = self.clock()
+        if self._seen_at is not None:
+            self._allowance = min(BURST, self._allowance + (now - self._seen_at) * TEXTS_PER_SECOND)
+        self._seen_at = now
+        self._allowance -= 1
+        return self._allowance >= 0
+
+    def _close(self, reason: str) -> None:
+        self._over = True
+        self.end(reason)
+
+
+def close_frame(reason: str, peer_close: bytes) -> bytes:
+    """The close frame for a reason; for "peer" the answer to the peer's own."""
+    return peer_close if reason == "peer" else websocket.close_frame(*CLOSES.get(reason, (GOING_AWAY, reason)))

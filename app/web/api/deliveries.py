@@ -1,0 +1,104 @@
+"""/v1/deliveries: the delivery log, and having a delivery attempted again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+
+from app.core import ids
+from app.core.event import drafts
+from app.delivery import deliveries, reads
+from app.ledger import events
+from app.web.http import paging
+from app.web.http.call import Answer, Call
+from app.web.http.fields import Field, id_field
+from app.web.http.routes import route
+
+api = Blueprint("deliveries", __name__)
+
+STATUS = Field("status", "text", "only deliveries in this state", choices=reads.STATUSES)
+ENDPOINT = id_field("endpoint_id", ids.ENDPOINT, "only deliveries to this endpoint")
+TYPE = Field("event_type", "text", "only of events of this type; call.* means every type under call.", shortest=1)
+SINCE = Field("since", "time", "only deliveries made at this time or later")
+UNTIL = Field("until", "time", "only deliveries made before this time")
+
+
+@route(
+    api,
+    "GET",
+    "/v1/deliveries",
+    scope="operate",
+    query=(STATUS, ENDPOINT, TYPE, SINCE, UNTIL, *paging.PAGE),
+    answers={200: "DeliveryList"},
+    summary="Read the delivery log, newest first",
+)
+def list_deliveries(call: Call) -> Answer:
+    return _page(call, None)
+
+
+@route(
+    api,
+    "GET",
+    "/v1/events/{event_id}/deliveries",
+    scope="operate",
+    query=(STATUS, *paging.PAGE),
+    answers={200: "DeliveryList"},
+    summary="Where an event was sent to",
+)
+def list_deliveries_of_event(call: Call, event_id: str) -> Answer:
+    events.get_event(call.session, call.workspace_id, event_id)
+    return _page(call, event_id)
+
+
+@route(
+    api,
+    "GET",
+    "/v1/deliveries/{delivery_id}",
+    scope="operate",
+    answers={200: "DeliveryWithAttempts"},
+    summary="Read a delivery with its attempts",
+)
+def get_delivery(call: Call, delivery_id: str) -> Answer:
+    return Answer(reads.get_delivery(call.session, call.workspace_id, delivery_id))
+
+
+@route(
+    api,
+    "POST",
+    "/v1/deliveries/{delivery_id}/retry",
+    scope="operate",
+    body=(),
+    answers={202: "DeliveryWithAttempts"},
+    summary="Attempt a delivery now; one that has ended starts over with its whole schedule",
+)
+def retry_delivery(call: Call, delivery_id: str) -> Answer:
+    deliveries.retry_delivery(
+        call.session,
+        call.workspace_id,
+        delivery_id,
+        window_seconds=call.engine.settings.delivery_window_seconds,
+    )
+    call.due = True
+    return Answer(reads.get_delivery(call.session, call.workspace_id, delivery_id), 202)
+
+
+def _page(call: Call, event_id: str | None) -> Answer:
+    limit = paging.limit_of(call.args)
+    found = reads.list_deliveries(
+        call.session,
+        call.workspace_id,
+        status=call.args.get("status"),
+        endpoint_id=call.args.get("endpoint_id"),
+        event_id=event_id,
+        event_type=call.args.get("event_type"),
+        since=_moment(call.args, "since"),
+        until=_moment(call.args, "until"),
+        limit=limit + 1,
+        before=paging.after_cursor(call.args, lambda mark: ids.is_id(ids.DELIVERY, mark)),
+    )
+    return Answer(paging.page(found, limit, lambda row: str(row["id"]), lambda row: row))
+
+
+def _moment(args: dict[str, Any], name: str) -> Any:
+    return drafts.read_time(args[name]) if name in args else None

@@ -1,0 +1,235 @@
+"""/v1/endpoints: registered webhook URLs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from flask import Blueprint
+
+from app.core import ids
+from app.core.event import drafts, names
+from app.core.event.acceptance import Accepted
+from app.core.problem import Problem
+from app.core.webhook.addresses import MAX_URL_LENGTH
+from app.database.tables import Endpoint
+from app.delivery import deliveries, endpoints, reads
+from app.ledger.ledger import Submission
+from app.web.http import paging
+from app.web.http.call import Answer, Call
+from app.web.http.fields import Field
+from app.web.http.routes import route
+
+api = Blueprint("endpoints", __name__)
+
+# The stream that test events belong to; one a workspace, made when it is first needed.
+TEST_KIND, TEST_STREAM, TEST_TYPE = "twofold", "tests", "twofold.test"
+_MOST_FILTERS = 100  # entries of one filter: matching is linear in them, for every event
+
+URL = Field(
+    "url", "text", "where to send", required=True, shortest=1, longest=MAX_URL_LENGTH, example="https://example.com/in"
+)
+OPTIONS = (
+    Field("description", "text", "a note for people"),
+    Field(
+        "event_types",
+        "texts",
+        "only these types; call.* means every type that begins with call.; null: all",
+        nullable=True,
+        pattern=re.compile(rf"\*|{names.TYPE.pattern}(?:\.\*)?"),
+        hint="give a type such as call.started, a prefix such as call.*, or *",
+        least=1,
+        most=_MOST_FILTERS,
+        example=["call.*"],
+    ),
+    Field(
+        "stream_kinds",
+        "texts",
+        "only streams of these kinds; null: all",
+        nullable=True,
+        pattern=names.KIND,
+        hint="give a kind such as call",
+        least=1,
+        most=_MOST_FILTERS,
+        example=["call"],
+    ),
+    Field("headers", "text_map", "headers to add to each webhook; never shown again", nullable=True),
+    Field("rate_limit", "integer", "attempts per second at most; null: no limit", nullable=True, least=1, most=10_000),
+)
+SIGNING = Field(
+    "signing",
+    "text",
+    "hmac (v1 signatures) or ed25519 (v1a signatures besides)",
+    choices=(endpoints.HMAC, endpoints.ED25519),
+)
+STATUS = Field("status", "text", "enable or disable it", choices=(endpoints.ENABLED, endpoints.DISABLED))
+SINCE = Field("since", "time", "events from this time on", required=True, example="2026-11-20T10:00:00Z")
+UNTIL = Field("until", "time", "events before this time")
+CHANGED_URL = Field("url", "text", "where to send", shortest=1, longest=MAX_URL_LENGTH)
+
+
+@route(
+    api,
+    "POST",
+    "/v1/endpoints",
+    scope="manage",
+    body=(URL, *OPTIONS, SIGNING),
+    answers={201: "EndpointWithSecret"},
+    summary="Register a webhook URL; its signing secret is in the answer",
+)
+def create_endpoint(call: Call) -> Answer:
+    row = endpoints.create_endpoint(call.session, call.engine.settings, call.workspace_id, call.body)
+    return Answer(_shown(call, row) | endpoints.read_secrets(call.session, call.engine.settings, row), 201)
+
+
+@route(
+    api,
+    "GET",
+    "/v1/endpoints",
+    scope="manage",
+    query=paging.PAGE,
+    answers={200: "EndpointList"},
+    summary="List endpoints, newest first",
+)
+def list_endpoints(call: Call) -> Answer:
+    limit = paging.limit_of(call.args)
+    before = paging.after_cursor(call.args, lambda mark: ids.is_id(ids.ENDPOINT, mark))
+    rows = endpoints.list_endpoints(call.session, call.workspace_id, limit=limit + 1, before=before)
+    return Answer(paging.page(rows, limit, lambda row: row.id, lambda row: _shown(call, row)))
+
+
+@route(
+    api,
+    "GET",
+    "/v1/endpoints/{endpoint_id}",
+    scope="manage",
+    answers={200: "Endpoint"},
+    summary="Read an endpoint",
+)
+def get_endpoint(call: Call, endpoint_id: str) -> Answer:
+    return Answer(_shown(call, endpoints.get_endpoint(call.session, call.workspace_id, endpoint_id)))
+
+
+@route(
+    api,
+    "PATCH",
+    "/v1/endpoints/{endpoint_id}",
+    scope="manage",
+    body=(CHANGED_URL, *OPTIONS, STATUS),
+    answers={200: "Endpoint"},
+    summary="Change an endpoint, disable it (what is pending is cancelled) or enable it",
+)
+def change_endpoint(call: Call, endpoint_id: str) -> Answer:
+    row = endpoints.change_endpoint(call.session, call.engine.settings, call.workspace_id, endpoint_id, call.body)
+    return Answer(_shown(call, row))
+
+
+@route(
+    api,
+    "DELETE",
+    "/v1/endpoints/{endpoint_id}",
+    scope="manage",
+    answers={204: ""},
+    summary="Delete an endpoint; what is pending is cancelled, its deliveries can still be read",
+)
+def delete_endpoint(call: Call, endpoint_id: str) -> Answer:
+    endpoints.delete_endpoint(call.session, call.workspace_id, endpoint_id)
+    return Answer(None, 204)
+
+
+@route(
+    api,
+    "GET",
+    "/v1/endpoints/{endpoint_id}/secret",
+    scope="manage",
+    answers={200: "Secret"},
+    summary="Read the signing secret, and former ones that still sign",
+)
+def get_secret(call: Call, endpoint_id: str) -> Answer:
+    row = endpoints.get_endpoint(call.session, call.workspace_id, endpoint_id)
+    return Answer(endpoints.read_secrets(call.session, call.engine.settings, row))
+
+
+@route(
+    api,
+    "POST",
+    "/v1/endpoints/{endpoint_id}/secret/rotate",
+    scope="manage",
+    body=(),
+    answers={200: "Secret"},
+    summary="Make a new signing secret; the present one signs too for a day",
+)
+def rotate_secret(call: Call, endpoint_id: str) -> Answer:
+    row = endpoints.rotate_secret(call.session, call.engine.settings, call.workspace_id, endpoint_id)
+    return Answer(endpoints.read_secrets(call.session, call.engine.settings, row))
+
+
+@route(
+    api,
+    "POST",
+    "/v1/endpoints/{endpoint_id}/test",
+    scope="manage",
+    body=(),
+    transaction=False,
+    answers={202: "EventOut", 200: "EventOut"},
+    summary="Send a test event to this endpoint alone, whatever its filters say",
+)
+def test_endpoint(call: Call, endpoint_id: str) -> Answer:
+    with call.engine.database.session() as session:
+        row = endpoints.get_endpoint(session, call.workspace_id, endpoint_id)
+    if row.status != endpoints.ENABLED:
+        raise Problem("conflict", 'The endpoint is disabled; enable it first: PATCH {"status": "enabled"}.')
+    data = {"endpoint_id": endpoint_id, "text": "A test of this endpoint, asked for by its owner."}
+    key = _key_of_test(endpoint_id, call.idempotency_key) if call.idempotency_key else None
+    draft = drafts.Draft(TEST_KIND, TEST_STREAM, TEST_TYPE, json.dumps(data, separators=(",", ":")), data, None, key)
+    (outcome,) = call.engine.ledger.accept(Submission(call.workspace_id, [draft], endpoint_id))
+    if not isinstance(outcome, Accepted):
+        raise outcome
+    return Answer(outcome.body(), 200 if outcome.duplicate else 202)
+
+
+def _key_of_test(endpoint_id: str, header: str) -> str:
+    """The caller's key, bound to the endpoint because all tests share one stream, and within a key's length."""
+    key = f"{endpoint_id}/{header}"
+    return key if names.KEY.fullmatch(key) else f"{endpoint_id}/{hashlib.sha256(header.encode()).hexdigest()}"
+
+
+@route(
+    api,
+    "POST",
+    "/v1/endpoints/{endpoint_id}/recover",
+    scope="manage",
+    body=(SINCE, UNTIL),
+    answers={202: "Recovered"},
+    summary="Deliver again what failed, was cancelled or was missed, of events since a time",
+)
+def recover_endpoint(call: Call, endpoint_id: str) -> Answer:
+    until = call.body.get("until")
+    done = deliveries.recover(
+        call.session,
+        call.workspace_id,
+        endpoint_id,
+        since=drafts.read_time(call.body["since"]),
+        until=drafts.read_time(until) if until is not None else None,
+        window_seconds=call.engine.settings.delivery_window_seconds,
+    )
+    call.due = done.count > 0
+    return Answer({"retried": done.retried, "missed": done.missed, "complete": done.complete}, 202)
+
+
+@route(
+    api,
+    "GET",
+    "/v1/endpoints/{endpoint_id}/stats",
+    scope="manage",
+    answers={200: "Stats"},
+    summary="How an endpoint has been doing, and what waits for it",
+)
+def endpoint_stats(call: Call, endpoint_id: str) -> Answer:
+    return Answer(reads.endpoint_stats(call.session, call.workspace_id, endpoint_id))
+
+
+def _shown(call: Call, row: Endpoint) -> dict[str, Any]:
+    return endpoints.shown(row) | {"header_names": endpoints.header_names(call.engine.settings, row)}

@@ -1,0 +1,90 @@
+"""POST /v1/events: one object, an array of them, or NDJSON. Answered only after the events are committed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flask import Blueprint, Response, request
+
+from app.core.event import drafts, names
+from app.core.event.acceptance import Accepted
+from app.core.event.drafts import Draft
+from app.core.problem import Problem
+from app.core.wire import json_text
+from app.ledger.ledger import Submission
+from app.settings import Settings
+from app.web.http.call import Answer, Call
+from app.web.http.problems import trace_id
+from app.web.http.reading import read_bytes, require_json
+from app.web.http.routes import route
+
+api = Blueprint("publish", __name__)
+
+NDJSON = "application/x-ndjson"
+
+
+@route(
+    api,
+    "POST",
+    "/v1/events",
+    scope="publish",
+    body_schema="EventsIn",
+    transaction=False,
+    answers={202: "Published", 200: "EventOut"},
+    summary="Publish an event, an array of events, or one event a line (application/x-ndjson)",
+)
+def publish(call: Call) -> Answer | Response:
+    settings = call.engine.settings
+    lines = request.mimetype == NDJSON
+    if not lines:
+        require_json(request)
+    raw = read_bytes(request, settings.max_batch_bytes)
+    if lines:
+        answers = _accept(call, json_text.split_lines(raw), settings)
+        body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for answer in answers)
+        return Response(body, 202, content_type=NDJSON)
+    if raw.lstrip(b" \t\r\n").startswith(b"["):
+        answers = _accept(call, json_text.split_array(raw, settings.max_batch_events), settings)
+        return Answer({"data": [_shown(answer) for answer in answers]}, 202)
+    draft = _with_key(drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key)
+    only = call.engine.ledger.accept(Submission(call.workspace_id, [draft]))[0]
+    if isinstance(only, Problem):
+        raise only
+    return Answer(only.body(), 200 if only.duplicate else 202)
+
+
+def _accept(call: Call, parts: Sequence[bytes], settings: Settings) -> list[Accepted | Problem]:
+    """Accept many: what cannot be read is answered in its place and does not touch its neighbours."""
+    if len(parts) > settings.max_batch_events:
+        raise Problem("too_large", f"The batch has {len(parts)} events; the most is {settings.max_batch_events}.")
+    read = [_read(part, index, call, settings) for index, part in enumerate(parts)]
+    good = [draft for draft in read if isinstance(draft, Draft)]
+    taken = iter(call.engine.ledger.accept(Submission(call.workspace_id, good)))
+    return [next(taken) if isinstance(draft, Draft) else draft for draft in read]
+
+
+def _read(part: bytes, index: int, call: Call, settings: Settings) -> Draft | Problem:
+    try:
+        draft = drafts.read_event(part, settings.max_event_bytes, settings.max_json_depth)
+        return _with_key(draft, _key_at(call.idempotency_key, index) if call.idempotency_key else None)
+    except Problem as problem:
+        return problem
+
+
+def _with_key(draft: Draft, header: str | None) -> Draft:
+    if header is None or draft.idempotency_key is not None:
+        return draft
+    return replace(draft, idempotency_key=header)
+
+
+def _key_at(header: str, index: int) -> str:
+    """One header for many events: each takes the key with its place in the batch, and stays within a key's length."""
+    key = f"{header}:{index}"
+    return key if names.KEY.fullmatch(key) else f"{hashlib.sha256(header.encode()).hexdigest()}:{index}"
+
+
+def _shown(answer: Accepted | Problem) -> dict[str, object]:
+    return answer.body(trace_id()) if isinstance(answer, Problem) else answer.body()

@@ -1,0 +1,116 @@
+"""/v1/workspaces: the platform's customers."""
+
+from __future__ import annotations
+
+import re
+
+from flask import Blueprint
+
+from app.accounts import workspaces
+from app.core import ids
+from app.database.tables import Workspace
+from app.web.http import paging
+from app.web.http.call import PLATFORM, Answer, Call
+from app.web.http.fields import Field
+from app.web.http.routes import route
+
+api = Blueprint("workspaces", __name__)
+
+NAME = Field("name", "text", "what people call it", required=True, shortest=1, longest=200, example="Acme Ltd")
+UID = Field(
+    "uid",
+    "text",
+    "your own name for it, unique; its id serves when left out",
+    pattern=re.compile(r"[A-Za-z0-9_.~:@-]{1,128}"),
+    hint="give 1 to 128 of letters, digits and _ . ~ : @ -",
+    example="acme",
+)
+CHANGED_NAME = Field("name", "text", "what people call it", shortest=1, longest=200)
+
+
+@route(
+    api,
+    "POST",
+    "/v1/workspaces",
+    scope="manage",
+    acts_for=PLATFORM,
+    body=(UID, NAME),
+    answers={201: "Workspace"},
+    summary="Make a workspace",
+)
+def create_workspace(call: Call) -> Answer:
+    call.caller.require_platform()
+    row = workspaces.create_workspace(call.session, uid=call.body.get("uid"), name=call.body["name"])
+    return Answer(workspaces.shown(row), 201)
+
+
+@route(
+    api,
+    "GET",
+    "/v1/workspaces",
+    scope="manage",
+    acts_for=PLATFORM,
+    query=paging.PAGE,
+    answers={200: "WorkspaceList"},
+    summary="List workspaces, newest first",
+)
+def list_workspaces(call: Call) -> Answer:
+    call.caller.require_platform()
+    limit = paging.limit_of(call.args)
+    before = paging.after_cursor(call.args, lambda mark: ids.is_id(ids.WORKSPACE, mark))
+    rows = workspaces.list_workspaces(call.session, limit=limit + 1, before=before)
+    return Answer(paging.page(rows, limit, lambda row: row.id, workspaces.shown))
+
+
+@route(
+    api,
+    "GET",
+    "/v1/workspaces/{workspace}",
+    scope="manage",
+    acts_for=PLATFORM,
+    answers={200: "Workspace"},
+    summary="Read a workspace by its id or uid",
+)
+def get_workspace(call: Call, workspace: str) -> Answer:
+    return Answer(workspaces.shown(_reachable(call, workspace)))
+
+
+@route(
+    api,
+    "PATCH",
+    "/v1/workspaces/{workspace}",
+    scope="manage",
+    acts_for=PLATFORM,
+    body=(UID, CHANGED_NAME),
+    answers={200: "Workspace"},
+    summary="Rename a workspace",
+)
+def change_workspace(call: Call, workspace: str) -> Answer:
+    row = _reachable(call, workspace)
+    call.caller.require_platform()
+    workspaces.change_workspace(call.session, row, uid=call.body.get("uid"), name=call.body.get("name"))
+    return Answer(workspaces.shown(row))
+
+
+@route(
+    api,
+    "DELETE",
+    "/v1/workspaces/{workspace}",
+    scope="manage",
+    acts_for=PLATFORM,
+    answers={204: ""},
+    summary="Delete a workspace with everything in it; its keys are dead at once",
+)
+def delete_workspace(call: Call, workspace: str) -> Answer:
+    row = _reachable(call, workspace)
+    call.caller.require_platform()
+    workspaces.delete_workspace(call.session, row.id)
+    return Answer(None, 204)
+
+
+def _reachable(call: Call, reference: str) -> Workspace:
+    """The workspace, as far as the caller may know of it: a workspace key knows its own only."""
+    row = None if "\0" in reference else workspaces.find_workspace(call.session, reference)
+    if row is None or not (call.caller.is_platform or call.caller.workspace_id == row.id):
+        raise workspaces.absent()
+    return row

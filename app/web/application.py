@@ -1,0 +1,60 @@
+"""The Flask application: which routes it serves, and what surrounds every request."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from flask import Blueprint, Flask
+
+from app.settings import Settings
+from app.web import engine, probes, serving
+from app.web.api import deliveries, endpoints, events, keys, publish, sessions, streams, workspaces
+from app.web.docs import pages as docs_pages
+from app.web.http import problems
+from app.web.http.routes import routes_of
+from app.web.live import delivery_log
+from app.web.live import routes as contract_routes
+from app.web.metrics import requests as request_metrics
+from app.web.pages import files
+from app.web.pages import live as live_page
+
+
+def blueprints() -> list[Blueprint]:
+    """Everything that is served, but for the contracts' own routes."""
+    return [
+        workspaces.api,
+        keys.api,
+        events.api,
+        publish.api,
+        sessions.api,
+        streams.api,
+        endpoints.api,
+        deliveries.api,
+        delivery_log.api,
+        probes.api,
+        docs_pages.api,
+        live_page.api,
+        files.api,
+    ]
+
+
+def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.monotonic) -> Flask:
+    """The web application. Raises SettingsError, ContractFileError.
+
+    Connections are made at first use, so this may run before or after a fork. clock: monotonic seconds, by which
+    heartbeats are sent and tokens expire on open streams.
+    """
+    app = Flask(__name__, static_folder=None, template_folder="pages/templates")
+    app.url_map.merge_slashes = False  # a doubled slash is another path, not a redirect
+    for blueprint in blueprints():
+        app.register_blueprint(blueprint)
+    own = {(route.method, route.path) for route in routes_of(app).values()}
+    made = engine.make(settings or Settings.from_env(os.environ), clock, own)
+    engine.install(app, made)
+    app.extensions["twofold.watch"] = serving.close_streams_when_stopping(made.hub)
+    request_metrics.install(app)
+    problems.install(app)
+    app.register_blueprint(contract_routes.blueprint(made.rules))
+    return app

@@ -1,0 +1,246 @@
+"""What the API answers, as JSON Schema (2020-12) by name: the components of /openapi.json.
+
+Answers may gain members; none is renamed or removed. So no schema forbids further ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.accounts.keys import SCOPES
+from app.core.problem import CODES
+from app.core.webhook.retry import Outcome
+from app.delivery.reads import STATUSES
+
+Schema = dict[str, Any]
+
+
+def _object(about: str, required: Schema, optional: Schema | None = None) -> Schema:
+    return {
+        "type": "object",
+        "description": about,
+        "properties": required | (optional or {}),
+        "required": list(required),
+    }
+
+
+def _or_null(schema: Schema) -> Schema:
+    return schema | {"type": [schema["type"], "null"]}
+
+
+def _list_of(name: str) -> Schema:
+    return _object(
+        "A page of a list. next_cursor null: there is no more.",
+        {"data": {"type": "array", "items": _ref(name)}, "next_cursor": _or_null(_TEXT)},
+    )
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _one_of(*texts: str) -> Schema:
+    return {"type": "string", "enum": list(texts)}
+
+
+_TEXT: Schema = {"type": "string"}
+_TEXTS: Schema = {"type": "array", "items": _TEXT}
+_NUMBER: Schema = {"type": "integer"}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_ANY_OBJECT: Schema = {"type": "object"}
+_STREAM_NAME = _object("A stream's name.", {"kind": _TEXT, "id": _TEXT})
+_KEY: Schema = {
+    "id": _TEXT,
+    "name": _TEXT,
+    "prefix": _TEXT | {"description": "the first letters of the key, to recognise it by"},
+    "scopes": {"type": "array", "items": _one_of(*SCOPES)},
+    "created_at": _TIME,
+}
+_ENDPOINT: Schema = {
+    "id": _TEXT,
+    "url": _TEXT,
+    "description": _TEXT,
+    "status": _one_of("enabled", "disabled"),
+    "disabled_reason": _or_null(_TEXT),
+    "disabled_at": _or_null(_TIME),
+    "event_types": _or_null(_TEXTS),
+    "stream_kinds": _or_null(_TEXTS),
+    "header_names": _TEXTS,
+    "rate_limit": _or_null(_NUMBER),
+    "signing": _one_of("hmac", "ed25519"),
+    "consecutive_failures": _NUMBER,
+    "failing_since": _or_null(_TIME),
+    "created_at": _TIME,
+    "updated_at": _TIME,
+}
+_SECRET: Schema = {
+    "secret": _TEXT | {"description": "whsec_…: verifies the v1 signatures"},
+    "former": {
+        "type": "array",
+        "description": "secrets that were rotated and sign too until expires_at",
+        "items": _object("A former secret.", {"expires_at": _TIME}, {"secret": _TEXT, "public_key": _TEXT}),
+    },
+}
+_PUBLIC_KEY: Schema = {"public_key": _TEXT | {"description": "whpk_…: verifies the v1a signatures"}}
+_TRIED: Schema = {
+    "id": _TEXT,
+    "number": _NUMBER,
+    "started_at": _TIME,
+    "duration_ms": _NUMBER,
+    "outcome": _one_of(*(outcome.value for outcome in Outcome)),
+    "error": _or_null(_TEXT),
+    "status_code": _or_null(_NUMBER),
+    "remote_address": _or_null(_TEXT),
+    "trigger": _one_of("schedule", "manual", "recover", "test"),
+}
+_ATTEMPT: Schema = _TRIED | {
+    "response_headers": {"type": ["object", "null"]},
+    "response_body": _or_null(_TEXT),
+    "response_body_truncated": {"type": "boolean"},
+}
+_DELIVERY: Schema = {
+    "id": _TEXT,
+    "event_id": _TEXT,
+    "endpoint_id": _TEXT,
+    "event_type": _TEXT,
+    "status": _one_of(*STATUSES),
+    "reason": _or_null(_TEXT),
+    "attempt_count": _NUMBER,
+    "created_at": _TIME,
+    "next_attempt_at": _or_null(_TIME),
+    "deadline_at": _TIME,
+    "finished_at": _or_null(_TIME),
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "Problem": _object(
+        "RFC 9457 problem details.",
+        {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": _NUMBER,
+            "code": _one_of(*CODES),
+            "detail": _TEXT | {"description": "what is wrong and what to do"},
+            "trace_id": _TEXT | {"description": "also in X-Request-Id; our log has it"},
+        },
+        {"errors": {"type": "array", "items": _object("One field.", {"field": _TEXT, "detail": _TEXT})}},
+    ),
+    "Workspace": _object("A customer.", {"id": _TEXT, "uid": _TEXT, "name": _TEXT, "created_at": _TIME}),
+    "WorkspaceList": _list_of("Workspace"),
+    "Key": _object("A key, without its secret.", _KEY),
+    "CreatedKey": _object("A new key.", _KEY | {"key": _TEXT | {"description": "the secret; shown only now"}}),
+    "KeyList": _list_of("Key"),
+    "Event": _object(
+        "The canonical envelope, as webhooks and streams carry it.",
+        {
+            "id": _TEXT,
+            "type": _TEXT,
+            "timestamp": _TIME,
+            "workspace_id": _TEXT,
+            "stream": _STREAM_NAME,
+            "seq": _NUMBER,
+            "data": _ANY_OBJECT,
+        },
+    ),
+    "EventList": _list_of("Event"),
+    "EventIn": _object(
+        "An event to accept.",
+        {"stream": _STREAM_NAME, "type": _TEXT, "data": _ANY_OBJECT},
+        {"occurred_at": _TIME, "idempotency_key": _TEXT},
+    ),
+    "EventsIn": {
+        "description": "An event (EventIn), or an array of them; as application/x-ndjson one event a line.",
+        "anyOf": [_ref("EventIn"), {"type": "array", "items": _ref("EventIn")}],
+    },
+    "EventOut": _object(
+        "An event that is stored, with its place in its stream.",
+        {
+            "id": _TEXT,
+            "seq": _NUMBER,
+            "stream": _STREAM_NAME,
+            "type": _TEXT,
+            "occurred_at": _TIME,
+            "created_at": _TIME,
+            "duplicate": {"type": "boolean"},
+        },
+    ),
+    "Published": {
+        "description": "The answer to an event, or to an array (EventsOut); to application/x-ndjson a line a line.",
+        "anyOf": [_ref("EventOut"), _ref("EventsOut")],
+    },
+    "EventsOut": _object(
+        "The answers to an array, in its order.",
+        {"data": {"type": "array", "items": {"anyOf": [_ref("EventOut"), _ref("Problem")]}}},
+    ),
+    "Stream": _object(
+        "A live subject.",
+        {
+            "kind": _TEXT,
+            "id": _TEXT,
+            "status": _one_of("open", "ended"),
+            "attributes": _ANY_OBJECT,
+            "last_seq": _NUMBER,
+            "created_at": _TIME,
+            "ended_at": _or_null(_TIME),
+        },
+    ),
+    "StreamList": _list_of("Stream"),
+    "Token": _object(
+        "A short-lived key to one stream.",
+        {
+            "id": _TEXT,
+            "url": _TEXT | {"description": "the live stream; a browser adds ?token="},
+            "token": _TEXT,
+            "expires_at": _TIME,
+        },
+    ),
+    "TokenInfo": _object(
+        "A token, without its text.", {"id": _TEXT, "key_id": _TEXT, "created_at": _TIME, "expires_at": _TIME}
+    ),
+    "TokenList": _list_of("TokenInfo"),
+    "Endpoint": _object("A registered webhook URL.", _ENDPOINT),
+    "EndpointWithSecret": _object("A new endpoint and its secret.", _ENDPOINT | _SECRET, _PUBLIC_KEY),
+    "EndpointList": _list_of("Endpoint"),
+    "Secret": _object("What verifies signatures.", _SECRET, _PUBLIC_KEY),
+    "Recovered": _object(
+        "What a recovery made pending.",
+        {
+            "retried": _NUMBER | {"description": "deliveries that had failed or were cancelled"},
+            "missed": _NUMBER | {"description": "events that had no delivery to this endpoint"},
+            "complete": {"type": "boolean", "description": "false: ask again, there is more"},
+        },
+    ),
+    "Stats": _object(
+        "How an endpoint has been doing.",
+        {
+            "hours": _NUMBER | {"description": "how far back it was counted"},
+            "deliveries": _object("How many, by status.", dict.fromkeys(STATUSES, _NUMBER)),
+            "success_rate": {"type": ["number", "null"], "description": "delivered of all that ended, 0 to 1"},
+            "attempts": _NUMBER,
+            "duration_ms": _object("Of attempts.", {"p50": _or_null(_NUMBER), "p95": _or_null(_NUMBER)}),
+            "pending": _NUMBER | {"description": "waiting now"},
+            "oldest_pending_at": _or_null(_TIME),
+        },
+    ),
+    "Delivery": _object("One event for one endpoint.", _DELIVERY),
+    "DeliveryList": _list_of("Delivery"),
+    "Attempt": _object("One HTTP exchange.", _ATTEMPT),
+    "DeliveryWithAttempts": _object(
+        "A delivery and what was tried.", _DELIVERY | {"attempts": {"type": "array", "items": _ref("Attempt")}}
+    ),
+    "LoggedAttempt": _object(
+        "A delivery as it is now, with one attempt of it: what the live log shows.",
+        _DELIVERY | {"attempt": _object("One HTTP exchange, without what was answered.", _TRIED)},
+    ),
+    "Health": _object("The process answers.", {"status": _one_of("ok")}),
+    "Ready": _object(
+        "Whether requests can be served.",
+        {
+            "status": _one_of("ready", "degraded"),
+            "database": _one_of("up"),
+            "migrations": _one_of("current"),
+            "redis": _one_of("up", "down"),
+        },
+    ),
+    "Any": {},
+}

@@ -1,0 +1,94 @@
+"""The engine of one web process: everything that its routes work with, made once and joined here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Flask, current_app
+
+from app.accounts.callers import Access
+from app.contracts import load
+from app.contracts.load import Schemas
+from app.core.contract.model import Rules
+from app.database.connection import Database
+from app.delivery.live_log import LogReader
+from app.delivery.wake import Wake
+from app.ledger.ledger import Ledger
+from app.live.bus import Announcer, BusReader
+from app.live.hub import Hub
+from app.live.reads import StreamReads
+from app.settings import Settings
+from app.web.metrics import streams as stream_metrics
+from app.web.metrics.deliveries import DeliveryFigures
+
+_KEY = "twofold"
+
+
+@dataclass(slots=True)
+class Engine:
+    """The joined parts of one process. ring: wakes a drain, best effort and without waiting."""
+
+    settings: Settings
+    database: Database
+    access: Access
+    ledger: Ledger
+    ring: Callable[[], None]
+    rules: Rules
+    schemas: Schemas
+    hub: Hub
+    log: LogReader
+    figures: DeliveryFigures
+
+
+def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tuple[str, str]]) -> Engine:
+    """Join the parts. own_routes: (method, path) that no contract may take. Raises ContractFileError."""
+    database = Database(settings.database_url)
+    announcer = Announcer(
+        settings.redis_url,
+        shards=settings.bus_shards,
+        maxlen=settings.bus_maxlen,
+        wake=Wake(settings.redis_url).ring,
+        on_lost=stream_metrics.BUS_LOST.inc,
+    )
+    rules = load.load(settings.contracts_dir, own_routes)
+    schemas = Schemas(rules, stream_metrics.warned)
+    hub = Hub(
+        lambda on_batch: BusReader(settings.redis_url, shards=settings.bus_shards, on_batch=on_batch),
+        StreamReads(database),
+        clock=clock,
+        observe=stream_metrics.observer(),
+    )
+    ledger = Ledger(
+        database,
+        ends=rules.ends,
+        refuses=schemas.refuses,
+        announce=announcer.announce,
+        window_seconds=settings.delivery_window_seconds,
+        max_open_streams=settings.max_open_streams,
+        on_commit=stream_metrics.committed,
+    )
+    log = LogReader(settings.redis_url)
+    return Engine(
+        settings=settings,
+        database=database,
+        access=Access(database),
+        ledger=ledger,
+        ring=lambda: announcer.announce((), True),
+        rules=rules,
+        schemas=schemas,
+        hub=hub,
+        log=log,
+        figures=DeliveryFigures(database, log),
+    )
+
+
+def install(app: Flask, engine: Engine) -> None:
+    """Make the engine known to the app's routes."""
+    app.extensions[_KEY] = engine
+
+
+def engine() -> Engine:
+    """The engine of the app that serves this request."""
+    return cast(Engine, current_app.extensions[_KEY])

@@ -1,0 +1,95 @@
+"""What a declared route is, what its handler is given (a call) and what it gives back (an answer)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Response
+from sqlalchemy.orm import Session
+
+from app.accounts.callers import Caller
+from app.web.engine import Engine
+from app.web.http.fields import Field
+from app.web.http.reading import JSON
+
+WORKSPACE, OPTIONAL_WORKSPACE, PLATFORM = "workspace", "optional", "platform"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who was let in, and for which workspace ('' when the route has none)."""
+
+    caller: Caller
+    workspace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRoute:
+    """A declared route. public: why it needs no key, or ''. acts_for: the workspace it needs. answers: status to the
+    name of a schema (see schemas.py), '' for no body. operation: its OpenAPI operation, where it is not made from the
+    others."""
+
+    method: str
+    path: str
+    scope: str
+    summary: str
+    public: str = ""
+    acts_for: str = WORKSPACE
+    body: tuple[Field, ...] | None = None
+    body_schema: str = ""
+    query: tuple[Field, ...] = ()
+    answers: Mapping[int, str] = field(default_factory=dict)
+    operation: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One admitted request, read and checked. due: set by a handler whose transaction makes a delivery due."""
+
+    engine: Engine
+    caller: Caller
+    workspace_id: str
+    args: dict[str, Any]
+    body: dict[str, Any]
+    idempotency_key: str | None = None
+    due: bool = False
+    _session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """The transaction around the handler."""
+        if self._session is None:
+            raise RuntimeError("this route was declared without a transaction")
+        return self._session
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives back: a JSON value, JSON text as bytes, or None for no body."""
+
+    value: Any
+    status: int = 200
+
+    def content(self) -> bytes:
+        """The body's bytes."""
+        if isinstance(self.value, bytes):
+            return self.value
+        if self.value is None:
+            return b""
+        # "replace": a refusal in a batch may quote half a surrogate pair that the caller sent.
+        return json.dumps(self.value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+Handler = Callable[..., Answer | Response]
+Admit = Callable[[ApiRoute], Admission]
+
+
+def response_of(answer: Answer | Response) -> Response:
+    if isinstance(answer, Response):
+        return answer
+    if answer.value is None:
+        return Response(status=answer.status)
+    return Response(answer.content(), answer.status, content_type=JSON)

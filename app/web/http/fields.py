@@ -1,0 +1,215 @@
+"""Bodies and queries as tables: each field once, for checking it, for saying what is wrong, and for the documentation.
+
+Pure: values in, values or complaints out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core import ids
+from app.core.event.drafts import read_time
+
+Complaint = dict[str, str]  # {"field": …, "detail": …}
+
+_LONGEST_TEXT = 1000  # of a text that says nothing else: descriptions and names, not documents
+_NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One member of a body, or one query parameter.
+
+    kind: text, integer, object, texts, text_map, time. pattern: what a text (or each of a list) must match, with
+    `hint` saying it in words. shortest and longest bound the length of a text, least and most a number, `most` also
+    the length of a list.
+    """
+
+    name: str
+    kind: str
+    about: str
+    required: bool = False
+    nullable: bool = False
+    pattern: re.Pattern[str] | None = None
+    hint: str = ""
+    choices: tuple[str, ...] = ()
+    shortest: int = 0
+    longest: int = _LONGEST_TEXT
+    least: int = 0
+    most: int = 2**63 - 1
+    example: Any = field(default=None, compare=False)
+
+
+def id_field(name: str, prefix: str, about: str) -> Field:
+    """A field that holds one of our ids."""
+    pattern = re.compile(rf"{prefix}_[0-7][{ids.ALPHABET}]{{{ids.LENGTH - 1}}}")
+    return Field(name, "text", about, pattern=pattern, hint=f"must be an id that begins with {prefix}_")
+
+
+def check(fields: Sequence[Field], given: Mapping[str, Any]) -> list[Complaint]:
+    """What is wrong with the members of `given`; empty when nothing is."""
+    known = [item.name for item in fields]
+    complaints = [_complaint(name, _unknown(name, known)) for name in given if name not in known]
+    for item in fields:
+        if item.name not in given:
+            if item.required:
+                complaints.append(_complaint(item.name, f"is missing; give {item.about}"))
+        elif given[item.name] is None:
+            if not item.nullable:
+                complaints.append(_complaint(item.name, "must not be null; leave it out instead"))
+        else:
+            complaints += _CHECKS[item.kind](item, item.name, given[item.name])
+    return complaints
+
+
+def from_query(fields: Sequence[Field], given: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], list[Complaint]]:
+    """Query parameters as values (numbers as numbers), and what is wrong with them."""
+    values: dict[str, Any] = {}
+    complaints = [_complaint(name, "is given more than once") for name, texts in given.items() if len(texts) > 1]
+    kinds = {item.name: item.kind for item in fields}
+    for name, texts in given.items():
+        text = texts[0]
+        is_number = kinds.get(name) == "integer" and re.fullmatch(r"-?[0-9]{1,18}", text)
+        values[name] = int(text) if is_number else text
+    return values, complaints + check(fields, values)
+
+
+def schema(item: Field) -> dict[str, Any]:
+    """The field as JSON Schema (2020-12)."""
+    made: dict[str, Any] = {"description": item.about}
+    text: dict[str, Any] = {"type": "string"}
+    if item.pattern:
+        text["pattern"] = f"^(?:{item.pattern.pattern})$"
+    if item.kind in ("text", "time"):
+        made |= text | ({"format": "date-time"} if item.kind == "time" else {"maxLength": item.longest})
+        if item.shortest:
+            made["minLength"] = item.shortest
+    elif item.kind == "integer":
+        made |= {"type": "integer", "minimum": item.least, "maximum": item.most}
+    elif item.kind == "texts":
+        made |= {"type": "array", "items": text, "minItems": item.least, "maxItems": item.most}
+    elif item.kind == "text_map":
+        made |= {"type": "object", "additionalProperties": {"type": "string"}}
+    else:
+        made["type"] = "object"
+    if item.choices:
+        (made["items"] if item.kind == "texts" else made)["enum"] = list(item.choices)
+    if item.nullable:
+        made["type"] = [made["type"], "null"]
+    if item.example is not None:
+        made["examples"] = [item.example]
+    return made
+
+
+def _complaint(name: str, detail: str) -> Complaint:
+    return {"field": name, "detail": detail}
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"is not known here; did you mean {near[0]}?"
+    return (
+        f"is not known here; there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
+        if known
+        else ("is not known here; nothing is expected")
+    )
+
+
+def _text(item: Field, path: str, value: Any) -> list[Complaint]:
+    if not isinstance(value, str):
+        return [_wrong(path, "a text", value)]
+    if bad := _unstorable(value):
+        return [_complaint(path, bad)]
+    if item.choices and value not in item.choices:
+        return [_complaint(path, f"must be one of {', '.join(item.choices)}")]
+    if not item.shortest <= len(value) <= item.longest:
+        return [_complaint(path, f"must have {item.shortest} to {item.longest} characters, this has {len(value)}")]
+    if item.pattern and not item.pattern.fullmatch(value):
+        return [_complaint(path, item.hint)]
+    return []
+
+
+def _integer(item: Field, path: str, value: Any) -> list[Complaint]:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return [_complaint(path, f"must be a whole number, not {_name(value)}")]
+    if not item.least <= value <= item.most:
+        return [_complaint(path, f"must be from {item.least} to {item.most}")]
+    return []
+
+
+def _texts(item: Field, path: str, value: Any) -> list[Complaint]:
+    if not isinstance(value, list):
+        return [_wrong(path, "a list of texts", value)]
+    if not item.least <= len(value) <= item.most:
+        return [_complaint(path, f"must have {item.least} to {item.most} entries, this has {len(value)}")]
+    return [found for index, text in enumerate(value) for found in _text(item, f"{path}[{index}]", text)]
+
+
+def _object(_item: Field, path: str, value: Any) -> list[Complaint]:
+    if not isinstance(value, dict):
+        return [_wrong(path, "an object", value)]
+    bad = _unstorable_inside(value)
+    return [_complaint(path, bad)] if bad else []
+
+
+def _text_map(item: Field, path: str, value: Any) -> list[Complaint]:
+    complaints = _object(item, path, value)
+    if complaints:
+        return complaints
+    return [_wrong(f"{path}.{name}", "a text", text) for name, text in value.items() if not isinstance(text, str)]
+
+
+def _time(_item: Field, path: str, value: Any) -> list[Complaint]:
+    try:
+        if not isinstance(value, str):
+            return [_wrong(path, "a text", value)]
+        read_time(value)
+    except ValueError:
+        return [_complaint(path, "must be an RFC 3339 time with its offset, such as 2026-11-20T10:00:00Z")]
+    return []
+
+
+_CHECKS: dict[str, Callable[[Field, str, Any], list[Complaint]]] = {
+    "text": _text,
+    "integer": _integer,
+    "texts": _texts,
+    "object": _object,
+    "text_map": _text_map,
+    "time": _time,
+}
+
+
+def _name(value: Any) -> str:
+    return "null" if value is None else _NAMES[type(value)]
+
+
+def _wrong(path: str, wanted: str, value: Any) -> Complaint:
+    return _complaint(path, f"must be {wanted}, not {_name(value)}")
+
+
+def _unstorable(text: str) -> str | None:
+    """Why PostgreSQL could not keep this text."""
+    if "\0" in text:
+        return "must not hold a NUL character"
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        return "holds half of a surrogate pair, which is not a character"
+    return None
+
+
+def _unstorable_inside(value: Any) -> str | None:
+    """The same for everything in a JSON value (whose depth is bounded already)."""
+    if isinstance(value, str):
+        return _unstorable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "holds a number that is too large"
+    if isinstance(value, dict):
+        return next((bad for pair in value.items() for part in pair if (bad := _unstorable_inside(part))), None)
+    if isinstance(value, list):
+        return next((bad for part in value if (bad := _unstorable_inside(part))), None)
+    return None

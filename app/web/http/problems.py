@@ -1,0 +1,109 @@
+"""Every error as application/problem+json (RFC 9457) with a trace id, which is also in X-Request-Id and in our log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import uuid
+
+from flask import Flask, Response, g, request
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from app.core.problem import Problem
+from app.database.batching import Abandoned
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+# A caller's own id is taken over only in this form, as it stands in our log and answers.
+_TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BY_STATUS = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+def trace_id() -> str:
+    """The id of this request: the caller's X-Request-Id when it has a proper form, else a new one."""
+    if "trace_id" not in g:
+        given = request.headers.get("X-Request-Id", "")
+        g.trace_id = given if _TRACE.fullmatch(given) else uuid.uuid4().hex
+    return str(g.trace_id)
+
+
+def answer(problem: Problem) -> Response:
+    """A problem as a response."""
+    body = json.dumps(problem.body(trace_id()), ensure_ascii=False).encode("utf-8", "replace")
+    return dress(Response(body, problem.status, content_type=CONTENT_TYPE), problem)
+
+
+def dress(response: Response, problem: Problem) -> Response:
+    """The headers that go with an error, whatever form its body has."""
+    if response.status_code == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="twofold"'
+    if response.status_code == 426:  # RFC 9110 section 15.5.22 and RFC 6455 section 4.4: what is spoken here instead
+        response.headers["Connection"] = "Upgrade"
+        response.headers["Upgrade"] = "websocket"
+        response.headers["Sec-WebSocket-Version"] = "13"
+    if problem.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_seconds)
+    return response
+
+
+def install(app: Flask) -> None:
+    """Answer every error of the app, and name every request."""
+    app.register_error_handler(Problem, answer)
+    app.register_error_handler(HTTPException, _from_http)
+    app.register_error_handler(Exception, _from_surprise)
+    app.after_request(_stamp)
+
+
+def _from_http(error: HTTPException) -> Response:
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        response = answer(Problem("method_not_allowed", f"This path takes {allowed}, not {request.method}."))
+        response.headers["Allow"] = allowed
+        return response
+    if isinstance(error, NotFound):
+        return answer(Problem("not_found", "There is no such path; /docs lists them all."))
+    if isinstance(error, RequestEntityTooLarge):
+        return answer(Problem("too_large", "The body is too large; send less at once."))
+    if error.code is not None and error.code < 400:  # a redirect
+        return Response(error.get_body(), error.code, dict(error.get_headers()))
+    return answer(Problem(_BY_STATUS.get(error.code or 500, "bad_request"), error.description or "See /docs."))
+
+
+def _from_surprise(error: Exception) -> Response:
+    return answer(problem_of(error))
+
+
+def problem_of(error: Exception) -> Problem:
+    """What nobody foresaw, and a database that is away. The caller learns the trace id, our log the rest.
+
+    The path is logged without its query, which may hold a stream token.
+    """
+    what = f"{request.method} {request.path!r} trace_id={trace_id()}"
+    if isinstance(error, OperationalError | PoolTimeout | Abandoned) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    ):
+        log.warning("unavailable: %s: %s", what, str(error).splitlines()[0])
+        return Problem("unavailable", "The database cannot be reached; try again shortly.", retry_after_seconds=1)
+    if isinstance(error, IntegrityError):  # two changes met, and the other one won: say, the workspace was deleted
+        log.warning("conflict: %s", what)
+        return Problem("conflict", "Something that this depends on was changed meanwhile; read it again.")
+    log.error("unexpected: %s", what, exc_info=error)
+    return Problem("internal", "Something broke on our side; it is logged under this trace_id.")
+
+
+def _stamp(response: Response) -> Response:
+    response.headers.setdefault("X-Request-Id", trace_id())
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response

@@ -1,0 +1,170 @@
+"""Routes as declarations. A route that is declared here is guarded; there is no other way to make one.
+
+    @route(api, "POST", "/v1/endpoints", scope="manage", body=FIELDS, answers={201: "Endpoint"}, summary="…")
+    def create(call: Call) -> Answer: …
+
+The declaration says who may call and what is read; the guard does it, in this order: key (401), scope (403), workspace
+(400, 404), form of the ids in the path (404), query (422), body (413, 415, 400, 422), then one transaction around the
+handler. The same declaration makes /openapi.json and /docs.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+from flask import Blueprint, Flask, Response, request
+
+from app.core import ids
+from app.core.event import names
+from app.core.problem import Problem, invalid, not_found
+from app.web.engine import engine
+from app.web.http.call import (
+    OPTIONAL_WORKSPACE,
+    PLATFORM,
+    WORKSPACE,
+    Admission,
+    Admit,
+    ApiRoute,
+    Call,
+    Handler,
+    response_of,
+)
+from app.web.http.fields import Field
+from app.web.http.reading import credential, read_body, read_bytes, read_query
+from app.web.http.repeats import idempotency_key, once
+
+# Names of path parameters: what they are an id of.
+IDS = {
+    "key_id": (ids.KEY, "key"),
+    "endpoint_id": (ids.ENDPOINT, "endpoint"),
+    "event_id": (ids.EVENT, "event"),
+    "delivery_id": (ids.DELIVERY, "delivery"),
+    "token_id": (ids.TOKEN, "token"),
+}
+_ROUTES = "twofold.routes"
+
+
+def route(
+    blueprint: Blueprint,
+    method: str,
+    path: str,
+    *,
+    scope: str,
+    summary: str,
+    answers: Mapping[int, str],
+    acts_for: str = WORKSPACE,
+    body: Sequence[Field] | None = None,
+    body_schema: str = "",
+    query: Sequence[Field] = (),
+    transaction: bool = True,
+    admit: Admit | None = None,
+) -> Callable[[Handler], Handler]:
+    """Declare a route with a key behind it.
+
+    acts_for: WORKSPACE (a platform key must name one), OPTIONAL_WORKSPACE (a platform key may) or PLATFORM (no
+    workspace; the handler decides what a workspace key may). body None: the handler reads the body itself, which
+    `body_schema` names; (): no body. transaction False: the handler opens its own. admit: another way in than a key.
+    """
+    fields = None if body is None else tuple(body)
+    declared = ApiRoute(method, path, scope, summary, "", acts_for, fields, body_schema, tuple(query), dict(answers))
+
+    def declare(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def view(**path_values: str) -> Response:
+            admission = (admit or by_key)(declared)
+            _check_path(path_values)
+            call = Call(engine(), admission.caller, admission.workspace_id, read_query(request, declared.query), {})
+            return _perform(declared, handler, call, path_values, transaction)
+
+        declare_view(blueprint, declared, view)
+        return handler
+
+    return declare
+
+
+def open_route(
+    blueprint: Blueprint, method: str, path: str, *, why: str, summary: str, answers: Mapping[int, str]
+) -> Callable[[Handler], Handler]:
+    """Declare a route that needs no key, saying why."""
+    declared = ApiRoute(method, path, "", summary, why, PLATFORM, answers=dict(answers))
+
+    def declare(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def view(**path_values: str) -> Response:
+            return response_of(handler(**path_values))
+
+        declare_view(blueprint, declared, view)
+        return handler
+
+    return declare
+
+
+def routes_of(app: Flask) -> dict[str, ApiRoute]:
+    """The declared routes by Flask endpoint name."""
+    return cast(dict[str, ApiRoute], app.extensions.setdefault(_ROUTES, {}))
+
+
+def by_key(declared: ApiRoute) -> Admission:
+    """Let in whoever has a key with the scope. Raises Problem."""
+    access = engine().access
+    caller = access.authenticate(credential(request))
+    if caller is None:
+        raise Problem("unauthorized", "This key is not known, or it has been revoked; ask for a new one.")
+    caller.require(declared.scope)
+    named = request.headers.get("X-Workspace")
+    if declared.acts_for == PLATFORM or (declared.acts_for == OPTIONAL_WORKSPACE and caller.is_platform and not named):
+        return Admission(caller, "")
+    return Admission(caller, access.workspace_for(caller, named))
+
+
+def declare_view(
+    blueprint: Blueprint, declared: ApiRoute, view: Callable[..., Response], *, websocket: bool = False
+) -> None:
+    """Serve a view under its declaration. The view itself sees to the guard."""
+    name = view.__name__
+    rule = re.sub(r"\{(\w+)\}", r"<\1>", declared.path)
+    blueprint.add_url_rule(rule, name, view, methods=[declared.method])
+    if websocket:  # werkzeug routes handshakes apart; the plain rule stays, to say what this path speaks
+        blueprint.add_url_rule(rule, name, view, websocket=True)
+    blueprint.record(lambda state: routes_of(cast(Flask, state.app)).__setitem__(f"{blueprint.name}.{name}", declared))
+
+
+def _check_path(values: Mapping[str, str]) -> None:
+    """Raises Problem for an id that cannot be one: no need to ask the database."""
+    for name, value in values.items():
+        if name in IDS:
+            prefix, what = IDS[name]
+            try:
+                ids.created_at_of(value if ids.is_id(prefix, value) else "")
+            except ValueError:
+                raise not_found(what) from None
+        elif name == "kind" and not names.KIND.fullmatch(value):
+            raise invalid("kind", names.KIND_HINT)
+        elif name == "stream_id" and not names.EXTERNAL_ID.fullmatch(value):
+            raise invalid("stream_id", names.EXTERNAL_ID_HINT)
+
+
+def _perform(
+    declared: ApiRoute, handler: Handler, call: Call, path_values: Mapping[str, str], transaction: bool
+) -> Response:
+    settings = call.engine.settings
+    raw = b""
+    if declared.body is not None and request.method not in ("GET", "HEAD"):
+        raw = read_bytes(request, settings.max_event_bytes)
+        call.body = read_body(request, declared.body, raw, settings.max_json_depth)
+    if request.method == "POST":
+        call.idempotency_key = idempotency_key()
+    if not transaction:
+        return response_of(handler(call, **path_values))
+    with call.engine.database.session() as session:
+        call._session = session
+        if call.idempotency_key is None:
+            response = response_of(handler(call, **path_values))
+        else:
+            response = once(handler, call, path_values, raw)
+    if call.due:
+        call.engine.ring()  # after the commit: what is rung for can be seen
+    return response

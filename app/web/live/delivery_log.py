@@ -1,0 +1,236 @@
+"""GET /v1/deliveries/live: the delivery log as it happens, for the few who operate a workspace.
+
+A best-effort view: attempts are told of over Redis, and what Redis loses is not shown here. GET /v1/deliveries is the
+record. Each viewer has a greenlet and a blocking read of its own, so their number is bounded.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import re
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, request
+from prometheus_client import Gauge
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.contract.frames import wrap
+from app.core.event.filters import matches
+from app.core.problem import Problem
+from app.core.wire import sse
+from app.database.batching import Abandoned
+from app.delivery import reads
+from app.delivery.live_log import FAILURES, Entry
+from app.live.carrier import prepare_socket
+from app.web.api.deliveries import ENDPOINT, STATUS, TYPE
+from app.web.http.call import Call
+from app.web.http.routes import route
+from app.web.live.sse import RECONNECT_MILLISECONDS
+
+log = logging.getLogger(__name__)
+
+api = Blueprint("log_view", __name__)
+
+VIEWERS = Gauge("twofold_log_viewers", "Live views of the delivery log now.", multiprocess_mode="livesum")
+
+WAIT_SECONDS = 1.0  # of a blocking read: a viewer that has gone and a process that ends are noticed this late at most
+WATCH_SECONDS = 3.0  # the drains are told so often that somebody watches; they remember it five times as long
+CREDENTIAL_SECONDS = 5.0  # a revoked key or a deleted workspace closes its views this late at most
+HEARTBEAT_SECONDS = 15.0
+STALL_SECONDS = 10.0  # a viewer that takes nothing for so long is cut; it can come back to where it was
+_HEARTBEAT = sse.comment("keepalive", blank_line=False)
+_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
+
+
+@route(
+    api,
+    "GET",
+    "/v1/deliveries/live",
+    scope="operate",
+    query=(STATUS, ENDPOINT, TYPE),
+    transaction=False,
+    answers={200: "log"},
+    summary="Watch the delivery log: each attempt as it is recorded. A best-effort view; the list is the record",
+)
+def watch_log(call: Call) -> Response:
+    sock = request.environ.get("gunicorn.socket")
+    if sock is None:
+        raise Problem("unavailable", "Live streams need the gunicorn gevent server.")
+    cursor = request.headers.get("Last-Event-ID")
+    if cursor and not _CURSOR.fullmatch(cursor):
+        raise Problem("bad_request", "Last-Event-ID is not the id of an entry; leave it out to start anew.")
+    if request.method == "HEAD":
+        return Response(headers=list(sse.HEADERS))
+    view = LogView(call, sock, chunked=request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0")
+    view.open(cursor)
+    response = Response(view.body(), headers=list(sse.HEADERS), direct_passthrough=True)
+    response.call_on_close(view.close)  # a generator that was never begun does not run its `finally`
+    return response
+
+
+class LogView:
+    """One viewer."""
+
+    def __init__(self, call: Call, sock: Any, *, chunked: bool) -> None:
+        self._engine = call.engine
+        self._caller, self._workspace_id, self._wanted = call.caller, call.workspace_id, call.args
+        self._sock = sock
+        self._wrap = "chunk" if chunked else "raw"
+        self._position = "0-0"
+        self._is_open = False
+        self._failing = False
+        now = call.engine.hub.clock()  # time runs from the request on, not from when the client first reads
+        self._beats = tuple(
+            _Every(seconds, now + seconds) for seconds in (WATCH_SECONDS, CREDENTIAL_SECONDS, HEARTBEAT_SECONDS)
+        )
+
+    def open(self, cursor: str | None) -> None:
+        """Take a place; from here on nothing is missed. cursor: the entry behind which to begin.
+
+        Raises Problem too_many, unavailable.
+        """
+        reader, most = self._engine.log, self._engine.settings.max_log_viewers
+        for id, whose in ((self._caller.key_id, "The key"), (self._workspace_id, "The workspace")):
+            if reader.viewers[id] >= most:
+                text = f"{whose} has {most} live views of the log, the most there may be; close some first."
+                raise Problem("too_many", text)
+        self._is_open = True
+        reader.viewers.update((self._caller.key_id, self._workspace_id))
+        VIEWERS.inc()
+        try:
+            reader.watch(self._workspace_id)
+            self._position = cursor or reader.newest(self._workspace_id)
+        except FAILURES:
+            self.close()
+            text = "The log cannot be watched, Redis does not answer; GET /v1/deliveries shows it meanwhile."
+            raise Problem("unavailable", text, retry_after_seconds=1) from None
+
+    def close(self) -> None:
+        """Give the place free."""
+        if self._is_open:
+            self._is_open = False
+            viewers = self._engine.log.viewers
+            viewers.subtract((self._caller.key_id, self._workspace_id))
+            for id in (self._caller.key_id, self._workspace_id):
+                if not viewers[id]:
+                    del viewers[id]
+            VIEWERS.dec()
+
+    def body(self) -> Iterator[bytes]:
+        """The response's body. It writes to the socket by itself, so that a viewer that stalls can be cut."""
+        try:
+            yield b""  # makes gunicorn send the headers
+            prepare_socket(self._sock)
+            before = self._sock.gettimeout()
+            self._sock.settimeout(STALL_SECONDS)
+            self._serve()
+            self._sock.settimeout(before)
+        except OSError:  # gone, or stalled in the middle of a frame
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+        finally:
+            self.close()
+
+    def _serve(self) -> None:
+        """Until the client goes (raises OSError), its key is revoked or this process ends."""
+        clock = self._engine.hub.clock
+        watch, check, beat = self._beats
+        while not self._engine.hub.stopping:
+            self._check_client()
+            if check.is_due(clock()) and not self._may_see():
+                return
+            if beat.is_due(clock()):
+                self._send([_HEARTBEAT])
+            self._show(self._read(say_so=watch.is_due(clock())))
+        self._send([sse.retry(random.randint(*RECONNECT_MILLISECONDS))])
+
+    def _check_client(self) -> None:
+        """Raises OSError when the client has closed."""
+        raw = getattr(self._sock, "_sock", self._sock)
+        with suppress(BlockingIOError):
+            if not raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                raise ConnectionResetError("the viewer has gone")
+
+    def _may_see(self) -> bool:
+        """Whether key and workspace are still there; a database that is away changes nothing."""
+        access = self._engine.access
+        try:
+            if access.caller_of_key(self._caller.key_id) is None:
+                return False
+            access.workspace_for(self._caller, self._workspace_id)
+        except Problem:
+            return False
+        except (SQLAlchemyError, Abandoned):
+            pass
+        return True
+
+    def _read(self, *, say_so: bool) -> list[Entry]:
+        """What has come, waiting a moment for it. say_so: tell the drains again that somebody watches."""
+        reader = self._engine.log
+        try:
+            if say_so:
+                reader.watch(self._workspace_id)
+            return reader.after(self._workspace_id, self._position, WAIT_SECONDS)
+        except FAILURES as error:
+            self._pause("Redis", error)
+            return []
+
+    def _show(self, entries: Sequence[Entry]) -> None:
+        """Send a frame for each entry that the viewer wants to see."""
+        if not entries:
+            return
+        try:
+            with self._engine.database.begin() as connection:
+                pairs = [(entry.delivery_id, entry.attempt_id) for entry in entries]
+                found = reads.find_attempts(connection, self._workspace_id, pairs)
+        except SQLAlchemyError as error:
+            return self._pause("PostgreSQL", error)  # the same entries are read again
+        self._failing = False
+        self._position = entries[-1].id
+        shown = [(entry.id, found[entry.attempt_id]) for entry in entries if entry.attempt_id in found]
+        self._send([sse.frame("attempt", id, _json(seen)) for id, seen in shown if self._wants(seen)])
+
+    def _wants(self, seen: dict[str, Any]) -> bool:
+        wanted = self._wanted
+        return (
+            wanted.get("status", seen["status"]) == seen["status"]
+            and wanted.get("endpoint_id", seen["endpoint_id"]) == seen["endpoint_id"]
+            and ("event_type" not in wanted or matches([wanted["event_type"]], None, type=seen["event_type"], kind=""))
+        )
+
+    def _send(self, frames: Sequence[bytes]) -> None:
+        if frames:
+            self._sock.sendall(wrap(self._wrap, b"".join(frames)))
+
+    def _pause(self, engine: str, error: Exception) -> None:
+        if not self._failing:
+            log.warning("a view of the delivery log waits for %s: %s", engine, str(error).partition("\n")[0])
+        self._failing = True
+        threading.Event().wait(WAIT_SECONDS)
+
+
+@dataclass(slots=True)
+class _Every:
+    """Something that is done every so many seconds; at: when it is due next, monotonic seconds."""
+
+    seconds: float
+    at: float
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is to be done now; the beat is kept, however late this is asked."""
+        if now < self.at:
+            return False
+        while self.at <= now:
+            self.at += self.seconds
+        return True
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,57 @@
+"""The routes that contracts declare, each served by what it does: SSE, WebSocket or minting a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+
+from app.core.contract.model import Contract, ContractRoute, Rules
+from app.core.problem import Problem
+from app.web.http import call, problems, routes
+from app.web.live import description, errors
+from app.web.live.mint import mint
+from app.web.live.sse import serve_sse
+from app.web.live.websocket import serve_websocket
+
+
+def blueprint(rules: Rules) -> Blueprint:
+    """All routes of all contracts."""
+    made = Blueprint("contracts", __name__)
+    made.after_request(_allow_other_origins)
+    for declared in rules.contracts:
+        for route in declared.routes:
+            serve = {"sse": serve_sse, "websocket": serve_websocket, "mint": mint}[route.does]
+            _add(made, declared, route, serve)
+    return made
+
+
+def _add(
+    made: Blueprint,
+    declared: Contract,
+    route: ContractRoute,
+    serve: Callable[[Contract, ContractRoute, str, str], Response],
+) -> None:
+    def view(**values: str) -> Response:
+        stream_id = values.get(route.id_name) if route.id_in == "path" else request.args.get(route.id_name)
+        try:
+            return serve(declared, route, route.kind or values["kind"], stream_id or "")
+        except Exception as error:  # whatever it is, it is told in the contract's form
+            problem = error if isinstance(error, Problem) else problems.problem_of(error)
+            return errors.answer(declared, problem, stream_id)
+
+    view.__name__ = f"{declared.name}_{route.name}"
+    summary = f"{declared.about} ({declared.name}: {route.name})"
+    described = description.operation(declared, route)
+    shown = call.ApiRoute(route.method, route.path, "subscribe", summary, operation=described)
+    routes.declare_view(made, shown, view, websocket=route.does == "websocket")
+
+
+def _allow_other_origins(response: Response) -> Response:
+    """Let pages of any origin read streams (Fetch standard, CORS). No cookie goes along with `*`, so whoever reads
+    has a key or a token."""
+    response.headers.setdefault("Access-Control-Allow-Origin", "*")
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Headers"] = "Authorization, X-API-Key, Last-Event-ID, Cache-Control"
+        response.headers["Access-Control-Max-Age"] = "600"
+    return response

@@ -1,0 +1,55 @@
+"""What this process's hub, ledger, bus and schemas have done, for /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from app.live.hub import Hub
+
+SUBSCRIBERS = Gauge("twofold_subscribers", "Live connections now.", multiprocess_mode="livesum")
+SENT = Counter("twofold_frames_sent", "Frames handed to subscribers.")
+DROPPED = Counter("twofold_frames_dropped", "Frames that a slow subscriber lost, where its contract drops.")
+CAUGHT_UP = Counter("twofold_catch_ups", "Slow subscribers sent back to the log, where their contract catches up.")
+HOLES = Counter("twofold_bus_holes", "Times that the bus had lost something and the log was read.")
+
+BUS_LOST = Counter("twofold_bus_lost", "Announcements that Redis did not take; the streams found them in PostgreSQL.")
+
+EVENTS = Counter("twofold_events_accepted", "Events stored; repeats by idempotency key are not counted again.")
+# To the ledger's bound of 1,000 for one transaction (and beyond it: one request may bring more).
+GROUP_EVENTS = Histogram(
+    "twofold_group_events", "Events stored by one transaction.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+)
+GROUP_REQUESTS = Histogram(
+    "twofold_group_requests", "Requests that shared one transaction.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+)
+WARNINGS = Counter(
+    "twofold_schema_warnings", "Events that do not fit their type's schema, where it only warns.", ["kind", "type"]
+)
+
+
+def committed(requests: int, events: int) -> None:
+    """Count one transaction of the ledger."""
+    EVENTS.inc(events)
+    GROUP_EVENTS.observe(events)
+    GROUP_REQUESTS.observe(requests)
+
+
+def warned(kind: str, type: str) -> None:
+    """Count an event that its schema does not fit. Only declared types come here, so the labels are few."""
+    WARNINGS.labels(kind, type).inc()
+
+
+def observer() -> Callable[[Hub], None]:
+    """A function that carries the figures of one hub over, each time what is new since the last."""
+    before = [0, 0, 0, 0]
+
+    def observe(hub: Hub) -> None:
+        SUBSCRIBERS.set(hub.open[""])
+        now = [hub.frames_sent, hub.frames_dropped, hub.caught_up, hub.holes]
+        for counter, old, new in zip((SENT, DROPPED, CAUGHT_UP, HOLES), before, now, strict=True):
+            counter.inc(new - old)
+        before[:] = now
+
+    return observe

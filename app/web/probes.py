@@ -1,0 +1,87 @@
+"""Probes: health, readiness and metrics."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from flask import Blueprint, Response
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+
+from app.core.problem import Problem
+from app.web.engine import engine
+from app.web.http.call import Answer
+from app.web.http.routes import open_route
+from app.web.metrics import requests as request_metrics
+
+log = logging.getLogger(__name__)
+
+api = Blueprint("operations", __name__)
+
+_MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_REDIS_SECONDS = 1.0  # a readiness probe must not wait longer for an engine that we can do without
+_PROBE = "for probes, which have no key"
+
+
+@open_route(api, "GET", "/healthz", why=_PROBE, answers={200: "Health"}, summary="Whether this process answers")
+def healthz() -> Answer:
+    return Answer({"status": "ok"})
+
+
+@open_route(
+    api,
+    "GET",
+    "/readyz",
+    why=_PROBE,
+    answers={200: "Ready"},
+    summary="Whether requests can be served. Redis is not needed for it: without, streams and webhooks are slower",
+)
+def readyz() -> Answer:
+    database, migrations = _database_state()
+    redis = "up" if _redis_answers() else "down"
+    state = {"database": database, "migrations": migrations, "redis": redis}
+    if database != "up":
+        raise Problem("unavailable", "PostgreSQL cannot be reached at DATABASE_URL.", extra=state)
+    if migrations != "current":
+        raise Problem("unavailable", "The tables are not this version's; run: alembic upgrade head", extra=state)
+    return Answer({"status": "ready" if redis == "up" else "degraded"} | state)
+
+
+@open_route(api, "GET", "/metrics", why=_PROBE, answers={200: "text"}, summary="Figures for Prometheus")
+def figures() -> Response:
+    return request_metrics.text(request_metrics.exposition() + engine().figures.exposition())
+
+
+@cache
+def _head() -> str | None:
+    """The migration that this version's code expects."""
+    return ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+
+
+def _database_state() -> tuple[str, str]:
+    try:
+        with engine().database.begin() as connection:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    except ProgrammingError:  # the table is not there
+        return "up", "missing"
+    except SQLAlchemyError as error:
+        log.warning("not ready: %s", str(error).splitlines()[0])
+        return "down", "unknown"
+    return "up", "current" if list(found) == [_head()] else "other"
+
+
+def _redis_answers() -> bool:
+    client = Redis.from_url(
+        engine().settings.redis_url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS
+    )
+    try:
+        return bool(client.ping())
+    except (RedisError, OSError):
+        return False
+    finally:
+        client.close()
