@@ -16,7 +16,7 @@ SETTINGS = {"DATABASE_URL": "postgresql:///none", "REDIS_URL": "redis://127.0.0.
 SECONDS = 60
 REFUSED = 1  # exit status
 
-# One of each layer that refuses; every single mistake is in tests/app/test_contract_files.py.
+# One of each layer that refuses; every single mistake is in tests/core/contract/test_files.py.
 # (the text that is replaced, by what, a text on the line that is to be named, the reason)
 WRONG = [
     ('name = "orders"', 'name = "orders', 'name = "orders', "Illegal character '\\n'"),

@@ -9,7 +9,7 @@ import time
 
 from tests.acceptance.show import Show
 from tests.processes import RunningServer
-from tests.web.watching import open_path
+from tests.web.live.watching import open_path
 
 CUTS = 200
 RATE = 50.0

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.processes import RunningServer
-from tests.web.watching import open_path
+from tests.web.live.watching import open_path
 
 PRODUCERS = 8
 EACH = 1000

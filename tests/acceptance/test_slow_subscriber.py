@@ -20,7 +20,7 @@ import psutil
 
 from tests.conftest import StartServer
 from tests.processes import RunningServer
-from tests.web.watching import Stage, Watch, metric
+from tests.web.live.watching import Stage, Watch, metric
 
 RATE = 200.0  # events a second on each server
 BATCH = 10  # in one POST: the load is to be on the streams, not on the door

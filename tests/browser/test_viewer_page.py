@@ -12,7 +12,7 @@ from tests.browser.conftest import SHORT_LIFE_SECONDS
 from tests.browser.native import QUIET_SECONDS, cut
 from tests.contracts.conformance import clause
 from tests.contracts.producer import Producer
-from tests.web.watching import subscribers
+from tests.web.live.watching import subscribers
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["fetch", "eventsource", "websocket"])
 NASTY = "<img src=x onerror=\"document.title='broken into'\"><script>document.title='broken into'</script>"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pytest
 
 from app.local.embedded import EmbeddedRedis
-from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.conftest import _servers
 from tests.contracts.clocked import Clock
 from tests.contracts.producer import Producer
+from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.processes import RunningServer, eventually
 
 

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from app.database.partitions import partition_name, week_of
 from app.delivery.wake import Wake
 from app.local.embedded import EmbeddedPostgres
+from tests.delivery.outages import no_connections
+from tests.delivery.world import World
 from tests.processes import eventually, free_port
-from tests.workers.outages import no_connections
-from tests.workers.world import World
 from workers.pulse import Pulse
 
 

@@ -17,9 +17,9 @@ import redis
 
 from app.delivery.wake import Wake
 from app.local.embedded import EmbeddedRedis
-from tests.app.scripted_server import OK, ScriptedServer, Seen, answering
+from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
+from tests.delivery.world import World
 from tests.processes import LINES, ROOT, RunningProcess, environment, eventually, free_port, start_worker
-from tests.workers.world import World
 
 Start = Callable[..., RunningProcess]
 

@@ -1,0 +1,145 @@
+"""A workspace with endpoints and events, real in every part, and a drain to deliver them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Row
+
+from app.accounts.workspaces import create_workspace
+from app.core import ids
+from app.core.event.acceptance import Accepted
+from app.core.event.drafts import Draft
+from app.database.connection import Database
+from app.delivery import claims, endpoints
+from app.delivery.drain import Drain
+from app.delivery.sending.sender import Sender
+from app.delivery.wake import Wake
+from app.ledger.ledger import Ledger, Submission
+from app.settings import Settings
+from tests.processes import eventually
+
+
+class World:
+    """One workspace. What it makes is closed by `close`."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self.database, self.settings = database, settings
+        self._closers: list[Callable[[], None]] = []
+        with database.session() as session:
+            self.workspace_id = create_workspace(session, uid=None, name="Test").id
+        self._ledger = Ledger(
+            database,
+            ends=lambda kind, type, data: False,
+            refuses=lambda kind, type, data: None,
+            announce=lambda announcements, due: None,
+            window_seconds=settings.delivery_window_seconds,
+            max_open_streams=settings.max_open_streams,
+        )
+
+    def close(self) -> None:
+        for close in reversed(self._closers):
+            close()
+
+    def endpoint(self, url: str, **wanted: Any) -> str:
+        """Register a URL; its id."""
+        with self.database.session() as session:
+            wanted = {"url": url, **wanted}
+            return endpoints.create_endpoint(session, self.settings, self.workspace_id, wanted).id
+
+    def change(self, endpoint_id: str, **wanted: Any) -> None:
+        with self.database.session() as session:
+            endpoints.change_endpoint(session, self.settings, self.workspace_id, endpoint_id, wanted)
+
+    def secrets(self, endpoint_id: str) -> dict[str, Any]:
+        with self.database.session() as session:
+            row = endpoints.get_endpoint(session, self.workspace_id, endpoint_id)
+            return endpoints.read_secrets(session, self.settings, row)
+
+    def publish(
+        self, count: int = 1, *, type: str = "call.turn", kind: str = "call", data: str = "{}", only: str | None = None
+    ) -> list[Accepted]:
+        """Accept events; those that endpoints want have delivery rows then."""
+        draft = Draft(kind, "one", type, data, {}, None, None)
+        answers: list[Accepted] = []
+        for start in range(0, count, 1000):
+            drafts = [draft] * min(1000, count - start)
+            for answer in self._ledger.accept(Submission(self.workspace_id, drafts, only)):
+                assert isinstance(answer, Accepted), answer
+                answers.append(answer)
+        return answers
+
+    def drain(self, *, ahead: timedelta = timedelta(0), **changed: Any) -> Drain:
+        """A drain as a worker process has it. changed: settings."""
+        options = {name: changed.pop(name) for name in ("stopping", "clock", "tell") if name in changed}
+        settings = replace(self.settings, **changed)
+        database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
+        sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
+        wake = Wake(settings.redis_url)
+        self._closers += [database.close, sender.close, wake.close]
+        return Drain(database, sender, settings, wake, ahead=ahead, **options)
+
+    def sql(self, statement: str, **values: Any) -> Sequence[Row[Any]]:
+        """Run a statement (pyformat); the rows of a SELECT or RETURNING."""
+        with self.database.begin() as connection:
+            result = connection.exec_driver_sql(statement, values)
+            return result.all() if result.returns_rows else []
+
+    def one(self, statement: str, **values: Any) -> Any:
+        """The only value of the only row."""
+        (row,) = self.sql(statement, **values)
+        (value,) = row
+        return value
+
+    def deliveries(self, endpoint_id: str | None = None) -> Sequence[Row[Any]]:
+        return self.sql(
+            "SELECT * FROM deliveries WHERE %(e)s::text IS NULL OR endpoint_id = %(e)s ORDER BY id", e=endpoint_id
+        )
+
+    def delivery(self) -> Row[Any]:
+        """The only delivery there is."""
+        (row,) = self.deliveries()
+        return row
+
+    def attempts(self) -> Sequence[Row[Any]]:
+        return self.sql("SELECT * FROM attempts ORDER BY delivery_id, number, id")
+
+    def statuses(self, endpoint_id: str | None = None) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for row in self.deliveries(endpoint_id):
+            found[row.status] = found.get(row.status, 0) + 1
+        return found
+
+    def endpoint_row(self, endpoint_id: str) -> Row[Any]:
+        (row,) = self.sql("SELECT * FROM endpoints WHERE id = %(id)s", id=endpoint_id)
+        return row
+
+    def now(self) -> datetime:
+        """The database's time."""
+        found: datetime = self.one("SELECT now()")
+        return found
+
+    def divide(self) -> datetime:
+        """A time, to the millisecond as rows have it, after all that was made so far and not after what comes."""
+        first = ids.truncate(self.now())
+        return eventually(lambda: now if (now := ids.truncate(self.now())) > first else None, poll_seconds=0.001)
+
+    def until(self, moment: datetime) -> timedelta:
+        """How far ahead a drain must be for this moment to be now."""
+        return moment - self.now() + timedelta(milliseconds=1)
+
+    def make_due(self) -> None:
+        """Let the time pass that pending rows wait for, leases included."""
+        self.sql("UPDATE deliveries SET due_at = now() WHERE status = 'pending'")
+
+
+@pytest.fixture
+def world(database: Database, settings: Settings) -> Iterator[World]:
+    """A workspace, and what is needed to deliver its events."""
+    found = World(database, settings)
+    yield found
+    found.close()

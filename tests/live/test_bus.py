@@ -1,0 +1,265 @@
+"""The bus over a real Redis: what is announced arrives where it is followed, and nothing ends the reader."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from app.core.wire.envelope import Announcement
+from app.live import bus
+from app.live.bus import MAX_BODY_BYTES, Announcer, BusReader
+from app.local.embedded import EmbeddedRedis
+from tests.live.scripted import event, told
+from tests.processes import eventually
+
+SHARDS = 4
+LARGE = '{"x":"' + "x" * MAX_BODY_BYTES + '"}'
+numbers = itertools.count(1)
+
+
+class Ear:
+    """A reader of the bus that writes down what it hears."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.heard: list[Announcement] = []
+        self.fails = 0
+        self.reader = BusReader(redis_url, shards=SHARDS, on_batch=self._hear)
+
+    def _hear(self, batch: list[Announcement]) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise RuntimeError("the database is away")
+        self.heard += batch
+
+    def seqs(self, stream: int) -> list[int]:
+        return [one.seq for one in self.heard if one.stream == stream]
+
+
+def mouth(redis_url: str, wake: Callable[[], object] = lambda: None, maxlen: int = 1000) -> Announcer:
+    return Announcer(redis_url, shards=SHARDS, maxlen=maxlen, wake=wake)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A Redis that this test may stop."""
+    engine = EmbeddedRedis(tmp_path / "redis")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.mark.parametrize(
+    "announcement",
+    [
+        told(7),
+        told(7, ends=True),
+        told(7, ends=True, bare=True),
+        told(7, too_large=True),
+        Announcement(2**40, 2**40, event(2**40, type="a.b:c-d", data='{"s":"\\r\\né\u2028","\\ud800":1e400}'), False),
+    ],
+)
+def test_an_announcement_goes_through_redis_unchanged(announcement: Announcement) -> None:
+    sent = bus.encode(announcement).items()
+    fields = {key: value if isinstance(value, bytes) else str(value).encode() for key, value in sent}
+    assert bus.decode(fields) == announcement
+
+
+def test_an_event_beyond_the_bound_is_announced_by_its_seq_alone() -> None:
+    large = event(7, data=LARGE)
+    assert bus.encode(Announcement(1, 7, large, True)) == {b"s": 1, b"q": 7, b"e": 1}
+
+
+GOOD = {b"s": b"1", b"q": b"7", b"i": b"evt_7", b"t": b"note", b"a": event(7).timestamp.encode(), b"b": event(7).body}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {b"x": b"1"},
+        {b"s": b"1"},
+        {b"s": b"one", b"q": b"7"},
+        {b"s": b"1", b"q": b"7.0"},
+        {b"s": b"1", b"q": b"7", b"b": event(7).body},
+        GOOD | {b"t": b"\xff"},
+        GOOD | {b"b": b""},
+        GOOD | {b"b": b"{}"},
+        GOOD | {b"b": b"id: 1\n\n"},
+        GOOD | {b"b": event(8).body},
+        GOOD | {b"b": event(7).body[:-1]},
+    ],
+)
+def test_an_entry_of_another_program_is_no_announcement(fields: dict[bytes, bytes]) -> None:
+    assert bus.decode(GOOD) == told(7)
+    with pytest.raises((KeyError, ValueError)):
+        bus.decode(fields)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_what_is_announced_arrives_in_order_at_whoever_follows(redis_url: str, protocol: int) -> None:
+    url = f"{redis_url}?protocol={protocol}"
+    ear, announcer = Ear(url), mouth(url)
+    ear.reader.follow(1)
+    ear.reader.follow(2)
+    sent = [told(seq, stream=stream, ends=seq == 50) for seq in range(1, 51) for stream in (1, 2, 3)]
+    for at in range(0, len(sent), 7):
+        announcer.announce(sent[at : at + 7], False)
+    announcer.announce([Announcement(1, 51, event(51, data=LARGE), False)], False)
+    eventually(lambda: len(ear.heard) == 101)
+    for stream in (1, 2):
+        assert [one for one in ear.heard if one.stream == stream][:50] == [one for one in sent if one.stream == stream]
+    assert [one for one in ear.heard if one.stream == 1][50:] == [told(51, too_large=True)]
+    assert ear.seqs(3) == []  # nobody here follows its shard
+
+
+def test_whoever_follows_hears_everything_from_that_moment_on(redis_url: str) -> None:
+    ear, announcer = Ear(redis_url), mouth(redis_url)
+    for seq in range(1, 31):
+        stream = next(numbers) * SHARDS + seq % SHARDS
+        announcer.announce([told(1, stream=stream)], False)  # before: may be missed
+        ear.reader.follow(stream)
+        announcer.announce([told(2, stream=stream)], False)
+        eventually(lambda stream=stream: 2 in ear.seqs(stream))
+        ear.reader.unfollow(stream)
+
+
+def test_a_shard_is_read_as_long_as_anybody_follows_it(redis_url: str) -> None:
+    ear, announcer = Ear(redis_url), mouth(redis_url)
+    for stream in (1, 1 + SHARDS, 2):
+        ear.reader.follow(stream)
+    ear.reader.unfollow(1)
+    announcer.announce([told(1, stream=1 + SHARDS)], False)
+    eventually(lambda: ear.seqs(1 + SHARDS) == [1])
+    ear.reader.unfollow(1 + SHARDS)
+    announcer.announce([told(1, stream=2)], False)
+    eventually(lambda: ear.seqs(2) == [1])  # the reader has looked again at whom it follows, or will after this
+    announcer.announce([told(2, stream=2)], False)
+    eventually(lambda: ear.seqs(2) == [1, 2])
+    announcer.announce([told(2, stream=1 + SHARDS), told(3, stream=2)], False)
+    eventually(lambda: ear.seqs(2) == [1, 2, 3])
+    assert ear.seqs(1 + SHARDS) == [1]
+
+
+def test_entries_of_others_and_a_hub_that_fails_do_not_end_the_reader(redis_url: str) -> None:
+    ear, announcer = Ear(redis_url), mouth(redis_url)
+    ear.reader.follow(1)
+    with redis.Redis.from_url(redis_url) as client:
+        client.xadd(bus.shard_key(1, SHARDS), {"hello": "world"})
+        client.xadd(bus.shard_key(1, SHARDS), {"s": "1", "q": "2", "b": "no envelope"})
+    announcer.announce([told(1)], False)
+    eventually(lambda: ear.seqs(1) == [1])
+    ear.fails = 1
+    announcer.announce([told(2)], False)
+    eventually(lambda: not ear.fails)
+    announcer.announce([told(3)], False)
+    eventually(lambda: ear.seqs(1) == [1, 3])
+
+
+def test_a_key_of_another_kind_in_our_place_is_survived(redis_url: str) -> None:
+    ear, announcer = Ear(redis_url), mouth(redis_url)
+    ear.reader.follow(2)
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete(bus.shard_key(2, SHARDS))
+        client.set(bus.shard_key(2, SHARDS), "a text")
+        announcer.announce([told(1, stream=2)], False)
+        eventually(lambda: announcer.lost == 1)
+        client.delete(bus.shard_key(2, SHARDS))
+    announcer.announce([told(2, stream=2)], False)
+    eventually(lambda: ear.seqs(2) == [2])
+
+
+def test_it_goes_on_after_everything_was_flushed(redis_url: str) -> None:
+    ear, announcer = Ear(redis_url), mouth(redis_url)
+    ear.reader.follow(1)
+    with redis.Redis.from_url(redis_url) as client:
+        for seq in range(1, 11):
+            announcer.announce([told(seq)], False)
+            eventually(lambda seq=seq: seq in ear.seqs(1))
+            client.flushdb()
+    ear.reader.follow(2)
+    announcer.announce([told(1, stream=2)], False)
+    eventually(lambda: ear.seqs(2) == [1])
+
+
+def test_the_bus_stays_small(redis_url: str) -> None:
+    announcer = mouth(redis_url, maxlen=100)
+    announcer.announce([told(seq) for seq in range(1, 3001)], False)
+    with redis.Redis.from_url(redis_url) as client:
+        eventually(lambda: b"3000" in str(client.xrevrange(bus.shard_key(1, SHARDS), count=1)).encode())
+        assert 100 <= client.xlen(bus.shard_key(1, SHARDS)) <= 300  # trimmed by whole nodes of 100 entries
+
+
+def test_a_drain_is_rung_after_the_announcements_and_only_when_due(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        rung: list[int] = []
+        announcer = mouth(redis_url, wake=lambda: rung.append(client.xlen(bus.shard_key(1, SHARDS))))
+        announcer.announce([told(1)], False)
+        announcer.announce([told(2)], True)
+        eventually(lambda: rung)
+        assert rung == [2]
+        announcer.announce([], True)
+        eventually(lambda: len(rung) == 2)
+
+
+def test_a_ring_that_breaks_does_not_end_the_announcing(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    ear = Ear(redis_url)
+    ear.reader.follow(1)
+
+    def broken() -> None:
+        raise AttributeError("nobody foresaw this")
+
+    announcer = mouth(redis_url, wake=broken)
+    announcer.announce([told(1)], True)
+    eventually(lambda: "no drain was rung" in caplog.text)
+    announcer.announce([told(2)], False)
+    eventually(lambda: ear.seqs(1) == [1, 2])
+
+
+def test_a_redis_that_stops_delays_nobody_and_is_found_again(own_redis: EmbeddedRedis) -> None:
+    rung: list[int] = []
+    ear, announcer = Ear(own_redis.url), mouth(own_redis.url, wake=lambda: rung.append(1))
+    ear.reader.follow(1)
+    announcer.announce([told(1)], False)
+    eventually(lambda: ear.seqs(1) == [1])
+
+    own_redis.stop()
+    began = time.monotonic()
+    announcer.announce([told(2)], True)
+    assert time.monotonic() - began < 0.1
+    eventually(lambda: announcer.lost == 1)
+    eventually(lambda: rung)  # deliveries do not hang on the bus
+    began = time.monotonic()
+    ear.reader.follow(2)
+    assert time.monotonic() - began < 3.5  # one try to interrupt the reader, and a second of waiting
+
+    own_redis.spawn()
+    own_redis.wait_ready(10)
+
+    def both_arrive() -> bool:  # what is said before the reader is back is the poll's to find
+        announcer.announce([told(3), told(3, stream=2)], False)
+        return 3 in ear.seqs(1) and 3 in ear.seqs(2)
+
+    eventually(both_arrive, poll_seconds=0.1)
+    assert 2 not in ear.seqs(1)
+
+
+def test_a_redis_that_freezes_delays_nobody_and_what_waited_comes_when_it_thaws(own_redis: EmbeddedRedis) -> None:
+    ear, announcer = Ear(own_redis.url), mouth(own_redis.url)
+    ear.reader.follow(1)
+    assert own_redis.process is not None
+    own_redis.process.send_signal(signal.SIGSTOP)
+    try:
+        for seq in range(1, 201):
+            began = time.monotonic()
+            announcer.announce([told(seq)], True)
+            assert time.monotonic() - began < 0.1
+    finally:
+        own_redis.process.send_signal(signal.SIGCONT)
+    eventually(lambda: ear.seqs(1) == list(range(1, 201)))
+    assert announcer.lost == 0

@@ -1,0 +1,64 @@
+"""Time travel: an ended stream played at its own pace, or any times faster, in the frames of every replay."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import pairwise
+
+import pytest
+
+from tests.processes import RunningServer
+from tests.web.live.watching import Stage
+
+GAPS_SECONDS = (2, 4)  # between the events of the recording
+
+
+@pytest.fixture
+def stage(server: RunningServer) -> Stage:
+    """A stream whose three events happened seconds apart."""
+    made = Stage(server)
+    for second in (0, 2, 6):
+        event = {
+            "stream": {"kind": made.kind, "id": made.id},
+            "type": "note.added",
+            "data": {"second": second},
+            "occurred_at": f"2026-05-04T10:00:0{second}Z",
+        }
+        made.ask("POST", "/v1/events", status=202, json=event)
+    return made
+
+
+@pytest.mark.parametrize("speed", [10, 20])
+def test_an_ended_stream_is_played_as_many_times_faster(stage: Stage, speed: int) -> None:
+    stage.end()
+    with stage.watch("?after_seq=0") as at_once, stage.watch(f"?speed={speed}") as played:
+        at_once.read_to_end()
+        came_at = []
+        for count in (1, 2, 3):
+            played.read_events(count)
+            came_at.append(time.monotonic())
+        played.read_to_end()
+        assert played.body == at_once.body
+    for (before, after), gap in zip(pairwise(came_at), GAPS_SECONDS, strict=True):
+        # Never early; how late is the machine's affair, but not as late as without the speed.
+        assert gap / speed - 0.1 < after - before < gap
+
+
+def test_a_cursor_holds_for_a_played_stream_too(stage: Stage) -> None:
+    stage.end()
+    with stage.watch("?speed=1", Last_Event_ID="2") as played:
+        played.read_to_end()
+        assert [json.loads(event.data)["data"]["second"] for event in played.events] == [6]
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast", "1e9", "0.001"])
+def test_a_speed_that_is_none_is_refused(stage: Stage, speed: str) -> None:
+    stage.end()
+    with stage.watch(f"?speed={speed}") as refused:
+        assert refused.status == 422
+
+
+def test_a_stream_that_goes_on_has_no_speed(stage: Stage) -> None:
+    with stage.watch("?speed=2") as refused:
+        assert refused.status == 409
