@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.problem import first_line
 from app.database.connection import Database
 from app.database.partitions import make_partitions
 from app.delivery import claims
@@ -68,7 +69,7 @@ class Pulse:
         try:
             due = self._look()
         except SQLAlchemyError as error:
-            self._report("PostgreSQL", str(error).partition("\n")[0])
+            self._report("PostgreSQL", first_line(error))
             return False
         self._report("PostgreSQL", None)
         if due or (self._standby and self._standby.is_running):

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.accounts.keys import SCOPES
 from app.cli.admin import run_create_key, run_create_workspace, run_partitions
 from app.cli.database import CommandError
-from app.core.problem import Problem
+from app.core.problem import Problem, first_line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         text = str(error)
     except (SQLAlchemyError, OSError) as error:
-        text = str(error).splitlines()[0]
+        text = first_line(error)
     print(f"twofold: {text}", file=sys.stderr)
     return 1
 

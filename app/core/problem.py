@@ -78,3 +78,8 @@ def not_found(what: str) -> Problem:
 def invalid(field: str, detail: str) -> Problem:
     """A validation problem about one field."""
     return Problem("invalid", f"{field}: {detail}", errors=[{"field": field, "detail": detail}])
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for a log line: drivers append the statement and hints below it."""
+    return str(error).partition("\n")[0]

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+from app.core.problem import first_line
 from app.database.connection import Database
 from app.database.partitions import make_partitions
 from app.database.tables import PARTITIONED
@@ -105,6 +106,6 @@ def _drop(database: Database, name: str) -> bool:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
     except OperationalError as error:
-        log.warning("partition %s stays until the next time: %s", name, str(error).partition("\n")[0])
+        log.warning("partition %s stays until the next time: %s", name, first_line(error))
         return False
     return True

@@ -19,6 +19,7 @@ from typing import Literal, Protocol, cast
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
+from app.core.problem import first_line
 from app.core.sealing import unseal
 from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
@@ -94,7 +95,7 @@ class Drain:
         try:
             self._run(self._clock(), turn_seconds)
         except SQLAlchemyError as error:
-            log.warning("deliveries pause, the database cannot be used: %s", _first_line(error))
+            log.warning("deliveries pause, the database cannot be used: %s", first_line(error))
             self._give_up()
         return self._recorded - before
 
@@ -153,7 +154,7 @@ class Drain:
         except DBAPIError as error:
             if isinstance(error, _AWAY) or not exchanges:
                 raise
-            log.error("%d outcomes are recorded one by one: %s", len(exchanges), _first_line(error))
+            log.error("%d outcomes are recorded one by one: %s", len(exchanges), first_line(error))
             return Claim(more=True), self._record_singly(exchanges)
         self._unrecorded = []
         return claim, recorded
@@ -175,7 +176,7 @@ class Drain:
                 self._after(recorded)
                 raise
             except DBAPIError as error:
-                log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, _first_line(error))
+                log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, first_line(error))
         self._unrecorded = []
         return recorded
 
@@ -256,7 +257,3 @@ def _exchange(claimed: Claimed, started_at: float, result: Result | ValueError) 
         started_monotonic=started_at,
         duration_seconds=result.duration_seconds,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

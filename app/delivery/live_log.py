@@ -13,15 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.retry import Retry
+from app.redis_connection import FAILURES, connect, entries_of
 
 log = logging.getLogger(__name__)
-
-FAILURES = (RedisError, OSError)
 
 MAX_ENTRIES = 1000  # of a workspace, about: what a viewer that was cut off finds when it comes back
 KEPT_SECONDS = 3600  # and how long they are kept behind the last one
@@ -74,7 +68,7 @@ class LogTeller:
     """A drain's side. Belongs to one process and one thread, as the drain does; connects at its first use."""
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._redis = _connect(redis_url, TELL_SECONDS)
+        self._redis = connect(redis_url, seconds=TELL_SECONDS)
         self._clock = clock
         self._quiet_until = 0.0
         self._away = False
@@ -129,7 +123,7 @@ class LogReader:
     """
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = _connect(redis_url, READ_SECONDS)
+        self._redis = connect(redis_url, seconds=READ_SECONDS)
         self.viewers: Counter[str] = Counter()
 
     def watch(self, workspace_id: str) -> None:
@@ -145,13 +139,10 @@ class LogReader:
         """The entries behind an id, waiting for the first one if there is none. wait_seconds: below READ_SECONDS."""
         key: Any = log_key(workspace_id)
         answer: Any = self._redis.xread({key: id}, count=READ_COUNT, block=round(wait_seconds * 1000))
-        if not answer:
-            return []
-        # redis-py answers a list of pairs under RESP2 and a dict of lists of lists under RESP3.
-        entries = next(iter(answer.values()))[0] if isinstance(answer, dict) else answer[0][1]
         # An entry of another program has neither; it is looked up like the others and not found.
         return [
             Entry(id.decode(), *(fields.get(name, b"").decode(errors="replace") for name in (b"d", b"a")))
+            for _, entries in entries_of(answer)
             for id, fields in entries
         ]
 
@@ -164,14 +155,3 @@ class LogReader:
     def close(self) -> None:
         """Let the connections go."""
         self._redis.close()
-
-
-def _connect(redis_url: str, seconds: float) -> Redis:
-    return Redis.from_url(
-        redis_url,
-        socket_connect_timeout=seconds,
-        socket_timeout=seconds,
-        socket_keepalive=True,
-        # Once more, at once, on a new connection: the server may have closed an idle one.
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )

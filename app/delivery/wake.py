@@ -21,10 +21,9 @@ from celery import Celery
 from kombu import Connection, Producer
 from kombu.exceptions import KombuError
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.retry import Retry
+
+from app import redis_connection
+from app.redis_connection import connect
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ SOCKET_SECONDS = 5
 RING_SECONDS = 2  # for one command of a ring: somebody who has just committed may be waiting for it
 
 # What can go wrong between here and Redis. OSError: sockets; the others: what redis and kombu make of them.
-FAILURES = (RedisError, KombuError, OSError)
+FAILURES = (*redis_connection.FAILURES, KombuError)
 
 
 def broker_url(redis_url: str) -> str:
@@ -132,14 +131,7 @@ class Wake:
 
     def _connected(self) -> Redis:
         if self._redis is None:
-            self._redis = Redis.from_url(
-                self._url,
-                socket_connect_timeout=CONNECT_SECONDS,
-                socket_timeout=RING_SECONDS,
-                socket_keepalive=True,
-                # Once more, at once, on a new connection: the server may have closed an idle one.
-                retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-            )
+            self._redis = connect(self._url, seconds=RING_SECONDS, connect_seconds=CONNECT_SECONDS)
         return self._redis
 
     def _drop(self) -> None:

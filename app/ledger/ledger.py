@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 from app.core import ids
 from app.core.event.acceptance import Acceptance, Accepted, StreamState, Subject, match
 from app.core.event.drafts import Draft
-from app.core.problem import Problem, not_found
+from app.core.problem import Problem, first_line, not_found
 from app.core.wire.envelope import Announcement
 from app.database.batching import Abandoned, Batcher
 from app.database.connection import Database
@@ -97,7 +97,7 @@ class Ledger:
         try:
             return self._batcher.submit(self._checked(submission))
         except (OperationalError, TimeoutError, Abandoned, CommitUnknown) as error:
-            log.warning("events not accepted: %s", str(error).splitlines()[0])
+            log.warning("events not accepted: %s", first_line(error))
             raise Problem(
                 "unavailable",
                 "The event store cannot be reached; repeat the request with the same idempotency key.",

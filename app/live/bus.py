@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import redis
+from redis import Redis
 
+from app.core.problem import first_line
 from app.core.wire.envelope import Announcement, Event
+from app.redis_connection import FAILURES, connect, entries_of
 
 log = logging.getLogger(__name__)
 
@@ -59,17 +61,6 @@ def decode(fields: dict[bytes, bytes]) -> Announcement:
     return Announcement(stream, seq, event, b"e" in fields)
 
 
-def connect(redis_url: str) -> redis.Redis:
-    """A client whose every call ends in bounded time."""
-    return redis.Redis.from_url(
-        redis_url,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=SOCKET_SECONDS,
-        socket_keepalive=True,
-        health_check_interval=10,
-    )
-
-
 class Announcer:
     """Sends announcements from a thread of its own, so that no producer ever waits for Redis.
 
@@ -111,7 +102,7 @@ class Announcer:
         self._something.set()
 
     def _run(self) -> None:
-        client = connect(self._redis_url)
+        client = connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS)
         away = False
         while True:
             self._something.wait()
@@ -121,7 +112,7 @@ class Announcer:
             try:
                 self._send(client, batch)
                 away = False
-            except (redis.RedisError, OSError) as error:
+            except FAILURES as error:
                 self._lose(len(batch))
                 if not away:
                     log.warning("bus: Redis does not answer (%s); streams are read from PostgreSQL meanwhile", error)
@@ -142,7 +133,7 @@ class Announcer:
         self.lost += count
         self._on_lost(count)
 
-    def _send(self, client: redis.Redis, batch: Sequence[Announcement]) -> None:
+    def _send(self, client: Redis, batch: Sequence[Announcement]) -> None:
         if not batch:
             return
         pipeline = client.pipeline(transaction=False)
@@ -167,7 +158,7 @@ class BusReader:
         # A stream of our own in the same read: an entry there interrupts it when the set of shards changes.
         self._control = f"bus:control:{uuid.uuid4().hex}"
         self._ready: dict[str, threading.Event] = {}
-        self._interrupter: redis.Redis | None = None
+        self._interrupter: Redis | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -179,7 +170,7 @@ class BusReader:
             self._followers[key] += 1
             ready = self._ready.setdefault(key, threading.Event())
             if self._thread is None:
-                self._interrupter = connect(self._redis_url)
+                self._interrupter = connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS)
                 self._thread = threading.Thread(target=self._run, name="bus-reader", daemon=True)
                 self._thread.start()
         if not ready.is_set():
@@ -202,17 +193,17 @@ class BusReader:
             pipeline.xadd(self._control, {b"x": b""}, maxlen=1)
             pipeline.expire(self._control, CONTROL_SECONDS)
             pipeline.execute()
-        except (redis.RedisError, OSError):
+        except FAILURES:
             pass  # the reader looks again by itself when its read ends
 
     def _run(self) -> None:
-        client = connect(self._redis_url)
+        client = connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS)
         away = False
         while True:
             try:
                 answer = self._read(client)
                 away = False
-            except (redis.RedisError, OSError) as error:
+            except FAILURES as error:
                 if not away:
                     log.warning("bus: Redis does not answer (%s); live streams are slower until it does", error)
                 away = True
@@ -222,10 +213,9 @@ class BusReader:
                 if announcements := self._decode(answer):
                     self._on_batch(announcements)
             except Exception as error:  # PostgreSQL away, say: the poll makes up for it, and the next read must come
-                text = str(error).partition("\n")[0]
-                log.warning("bus: announcements were not taken: %s: %s", type(error).__name__, text)
+                log.warning("bus: announcements were not taken: %s: %s", type(error).__name__, first_line(error))
 
-    def _read(self, client: redis.Redis) -> Any:
+    def _read(self, client: Redis) -> Any:
         with self._lock:
             wanted = list(self._followers)
         for key in set(self._positions) - set(wanted) - {self._control}:
@@ -240,10 +230,8 @@ class BusReader:
         return client.xread(self._positions, count=READ_COUNT, block=READ_BLOCK_MILLISECONDS)  # type: ignore[arg-type]
 
     def _decode(self, answer: Any) -> list[Announcement]:
-        # redis-py answers a list of pairs under RESP2 and a dict of lists of lists under RESP3.
-        shards = [(key, entries[0]) for key, entries in answer.items()] if isinstance(answer, dict) else answer
         found: list[Announcement] = []
-        for key, entries in shards:
+        for key, entries in entries_of(answer):
             for entry_id, fields in entries:
                 self._positions[key.decode()] = entry_id
                 if key.decode() == self._control:

@@ -18,6 +18,7 @@ from typing import Any
 import gevent
 
 from app.core.contract import frames
+from app.core.problem import first_line
 from app.core.wire.envelope import Event
 from app.live.hub import Hub, LiveStream
 from app.live.subscriber import Subscriber
@@ -100,7 +101,7 @@ class Carrier:
         try:
             self._serve(writer)
         except Exception as error:  # PostgreSQL away in the middle of a replay, say: the client comes back and resumes
-            log.warning("a live connection was cut: %s: %s", type(error).__name__, str(error).partition("\n")[0])
+            log.warning("a live connection was cut: %s: %s", type(error).__name__, first_line(error))
             subscriber.fail()
         finally:
             reader.stop()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.core.contract.frames import View, encode
+from app.core.problem import first_line
 from app.core.wire.envelope import Announcement, Event
 from app.live.subscriber import Frames, Subscriber
 
@@ -390,5 +391,5 @@ def _repeat(name: str, seconds: float, step: Callable[[], None]) -> None:
             broken = False
         except Exception as error:  # whatever happened, the next round must come
             if not broken:
-                log.warning("%s: %s: %s", name, type(error).__name__, str(error).splitlines()[:1])
+                log.warning("%s: %s: %s", name, type(error).__name__, first_line(error))
             broken = True

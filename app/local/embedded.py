@@ -25,11 +25,11 @@ from pathlib import Path
 
 import psutil
 import psycopg
-import redis
 
 from app.local import children, unprivileged
 from app.local.children import User
 from app.local.private_file import write_private
+from app.redis_connection import FAILURES, connect
 
 START_SECONDS = 60  # a PostgreSQL that was killed replays its log first
 POLL_SECONDS = 0.02
@@ -298,9 +298,9 @@ class EmbeddedRedis(EmbeddedServer):
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2) as client:
+            with connect(self.url, seconds=2) as client:
                 return bool(client.ping())
-        except redis.RedisError:
+        except FAILURES:
             return False
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from types import FrameType
 
 import psycopg
-import redis
 import requests
 from honcho.environ import parse_procfile
 
@@ -35,6 +34,7 @@ from app.local.keys import LocalKeys, local_keys
 from app.local.private_file import write_private
 from app.local.run_lock import AlreadyRunningError, RunLock
 from app.local.supervisor import Program, Supervisor
+from app.redis_connection import FAILURES, connect
 from app.settings import Settings, SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]  # where Procfile and alembic.ini are
@@ -326,9 +326,9 @@ def _check_postgres(url: str) -> None:
 
 def _check_redis(url: str) -> None:
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        with connect(url, seconds=5) as client:
             client.ping()
-    except (redis.RedisError, ValueError) as error:
+    except (*FAILURES, ValueError) as error:
         raise RunError(f"REDIS_URL is set, but Redis there does not answer: {error}") from None
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Response
-from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
-from app.core.problem import Problem
+from app.core.problem import Problem, first_line
+from app.redis_connection import FAILURES, connect
 from app.web.engine import engine
 from app.web.http.call import Answer
 from app.web.http.routes import open_route
@@ -70,18 +69,16 @@ def _database_state() -> tuple[str, str]:
     except ProgrammingError:  # the table is not there
         return "up", "missing"
     except SQLAlchemyError as error:
-        log.warning("not ready: %s", str(error).splitlines()[0])
+        log.warning("not ready: %s", first_line(error))
         return "down", "unknown"
     return "up", "current" if list(found) == [_head()] else "other"
 
 
 def _redis_answers() -> bool:
-    client = Redis.from_url(
-        engine().settings.redis_url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS
-    )
+    client = connect(engine().settings.redis_url, seconds=_REDIS_SECONDS)
     try:
         return bool(client.ping())
-    except (RedisError, OSError):
+    except FAILURES:
         return False
     finally:
         client.close()

@@ -183,8 +183,8 @@ def test_two_runs_cannot_hold_one_directory(tmp_path: Path) -> None:
 
 def test_a_run_waits_for_one_that_is_stopping(tmp_path: Path) -> None:
     program = (
-        "import pathlib, sys, app.run_lock\n"
-        f"lock = app.run_lock.RunLock(pathlib.Path({str(tmp_path / 'lock')!r}))\n"
+        "import pathlib, sys, app.local.run_lock\n"
+        f"lock = app.local.run_lock.RunLock(pathlib.Path({str(tmp_path / 'lock')!r}))\n"
         "lock.acquire(); lock.mark_stopping(); print('held', flush=True); sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", program]

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from app.core.problem import Problem
+from app.core.problem import Problem, first_line
 from app.database.batching import Abandoned
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, OperationalError | PoolTimeout | Abandoned) or (
         isinstance(error, DBAPIError) and error.connection_invalidated
     ):
-        log.warning("unavailable: %s: %s", what, str(error).splitlines()[0])
+        log.warning("unavailable: %s: %s", what, first_line(error))
         return Problem("unavailable", "The database cannot be reached; try again shortly.", retry_after_seconds=1)
     if isinstance(error, IntegrityError):  # two changes met, and the other one won: say, the workspace was deleted
         log.warning("conflict: %s", what)

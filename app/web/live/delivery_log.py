@@ -23,12 +23,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.contract.frames import wrap
 from app.core.event.filters import matches
-from app.core.problem import Problem
+from app.core.problem import Problem, first_line
 from app.core.wire import sse
 from app.database.batching import Abandoned
 from app.delivery import reads
-from app.delivery.live_log import FAILURES, Entry
+from app.delivery.live_log import Entry
 from app.live.carrier import prepare_socket
+from app.redis_connection import FAILURES
 from app.web.api.deliveries import ENDPOINT, STATUS, TYPE
 from app.web.http.call import Call
 from app.web.http.routes import route
@@ -211,7 +212,7 @@ class LogView:
 
     def _pause(self, engine: str, error: Exception) -> None:
         if not self._failing:
-            log.warning("a view of the delivery log waits for %s: %s", engine, str(error).partition("\n")[0])
+            log.warning("a view of the delivery log waits for %s: %s", engine, first_line(error))
         self._failing = True
         threading.Event().wait(WAIT_SECONDS)
 

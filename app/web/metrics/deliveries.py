@@ -16,7 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database.connection import Database
-from app.delivery.live_log import ATTEMPTS, ENDED, FAILURES, UNTOLD, LogReader
+from app.delivery.live_log import ATTEMPTS, ENDED, UNTOLD, LogReader
+from app.redis_connection import FAILURES
 
 KEPT_SECONDS = 5.0  # however many look, each process asks so often at most
 COUNTED = 1_000_000  # a longer backlog shows as this many: counting takes a fifth of a second by then
