@@ -1,8 +1,8 @@
 # make run   the product on http://127.0.0.1:8000 with its own PostgreSQL and Redis under var/
 # make demo  a support call played through the running product (in another terminal)
-# make test  everything that is proven
+# make test  all tests but those below
 # make test-load  what needs the machine for itself: a thousand viewers and a rolling restart
-# make test-browser  what is proven in Chromium (apt-get install chromium chromium-driver)
+# make test-browser  the tests that need Chromium (apt-get install chromium chromium-driver)
 # make lint  style, types, import directions
 # make clean removes what was built here; data stay in var/
 #
