@@ -80,10 +80,8 @@ class Claim:
 class Claimer:
     """Claims for one drain; remembers where it stopped, so that every endpoint has its turn."""
 
-    def __init__(self, *, lease_seconds: int, ahead: timedelta = timedelta(0)) -> None:
-        """ahead: how far this drain's time runs before the database's; only tests have it other than zero."""
+    def __init__(self, *, lease_seconds: int) -> None:
         self._lease = timedelta(seconds=lease_seconds)
-        self._ahead = ahead
         self._cursor = ""
         self._ending: dict[str, None] = {}  # a set in the order in which they came
 
@@ -144,7 +142,7 @@ class Claimer:
         return found, complete
 
     def _walk(self, connection: Connection, after: str, most: int) -> list[Row[Any]]:
-        return list(connection.exec_driver_sql(_WALK, {"after": after, "most": most, "ahead": self._ahead}))
+        return list(connection.exec_driver_sql(_WALK, {"after": after, "most": most}))
 
     def _limit_rates(
         self, connection: Connection, alive: Sequence[Row[Any]], grants: dict[str, int], claim: Claim
@@ -155,7 +153,7 @@ class Claimer:
             return {}
         rates = {
             row.id: _Rate(float(row.now), row.rate_tat, row.rate_limit)
-            for row in connection.exec_driver_sql(_LOCK_RATES, {"ids": limited, "ahead": self._ahead})
+            for row in connection.exec_driver_sql(_LOCK_RATES, {"ids": limited})
         }
         for endpoint_id in limited:
             rate = rates.get(endpoint_id)
@@ -171,10 +169,10 @@ class Claimer:
 
     def _take(self, connection: Connection, grants: dict[str, int], token: str) -> list[Row[Any]]:
         """Lock the rows that are due and lease them."""
-        wanted = {"ids": list(grants), "most": list(grants.values()), "ahead": self._ahead}
+        wanted = {"ids": list(grants), "most": list(grants.values())}
         taken = list(connection.exec_driver_sql(_PICK, wanted))
         for partition, ids in partitions_of("deliveries", ((row.id, row.created_at) for row in taken)).items():
-            lease = {"ids": ids, "lease": self._lease, "token": token, "ahead": self._ahead}
+            lease = {"ids": ids, "lease": self._lease, "token": token}
             connection.exec_driver_sql(_LEASE.format(partition=partition), lease)
         return taken
 
@@ -280,8 +278,7 @@ def _fail(connection: Connection, hopeless: Sequence[tuple[Row[Any], str]]) -> N
         connection.exec_driver_sql(_FAIL, values)
 
 
-_NOW = "(now() + %(ahead)s::interval)"
-_DUE = f"status = 'pending' AND due_at <= {_NOW}"
+_DUE = "status = 'pending' AND due_at <= now()"
 
 # One step of the walk jumps to the next endpoint that has a row due, over all other rows of the last one.
 _WALK = f"""
@@ -299,8 +296,8 @@ SELECT walk.endpoint_id, e.status, e.consecutive_failures, e.last_outcome, e.rat
 FROM walk LEFT JOIN endpoints e ON e.id = walk.endpoint_id
 """
 
-_LOCK_RATES = f"""
-SELECT id, rate_limit, rate_tat, extract(epoch FROM {_NOW}) AS now FROM endpoints
+_LOCK_RATES = """
+SELECT id, rate_limit, rate_tat, extract(epoch FROM now()) AS now FROM endpoints
 WHERE id = ANY (%(ids)s::text[]) AND rate_limit IS NOT NULL FOR UPDATE SKIP LOCKED
 """
 
@@ -310,7 +307,7 @@ FROM unnest(%(ids)s::text[], %(tats)s::float8[]) AS spent (id, tat) WHERE endpoi
 """
 
 _PICK = f"""
-SELECT due.*, {_NOW} AS now
+SELECT due.*, now() AS now
 FROM unnest(%(ids)s::text[], %(most)s::int[]) AS granted (endpoint_id, most) CROSS JOIN LATERAL (
   SELECT id, created_at, workspace_id, endpoint_id, event_id, event_created_at, attempt_count, claims
   FROM deliveries WHERE {_DUE} AND endpoint_id = granted.endpoint_id
@@ -318,8 +315,8 @@ FROM unnest(%(ids)s::text[], %(most)s::int[]) AS granted (endpoint_id, most) CRO
 ) AS due
 """
 
-_LEASE = f"""
-UPDATE {{partition}} SET due_at = {_NOW} + %(lease)s::interval, lease_token = %(token)s::uuid, claims = claims + 1
+_LEASE = """
+UPDATE {partition} SET due_at = now() + %(lease)s::interval, lease_token = %(token)s::uuid, claims = claims + 1
 WHERE id = ANY (%(ids)s::text[])
 """
 

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Literal, Protocol, cast
 
@@ -67,17 +67,15 @@ class Drain:
         stopping: Callable[[], bool] = lambda: False,
         tell: Callable[[Sequence[RecordedAttempt]], None] = lambda recorded: None,
         clock: Callable[[], float] = time.monotonic,
-        ahead: timedelta = timedelta(0),
     ) -> None:
         """database: made with claims.DATABASE_OPTIONS. stopping: whether to claim no more. tell: gets what has been
-        recorded, after the commit; must not raise, nor wait for long. clock: monotonic seconds.
-        ahead: how far this drain's idea of the time of day runs before the database's; for tests."""
+        recorded, after the commit; must not raise, nor wait for long. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock = stopping, clock
         self._closing_seconds = settings.send_total_seconds
         self._disable_after_seconds = settings.disable_after_seconds
-        self._claimer = Claimer(lease_seconds=settings.lease_seconds, ahead=ahead)
-        self._recorder = Recorder(settings.retry_delays_seconds, ahead=ahead)
+        self._claimer = Claimer(lease_seconds=settings.lease_seconds)
+        self._recorder = Recorder(settings.retry_delays_seconds)
         self._slots = Slots()
         self._unrecorded: list[Exchange] = []
         self._gone: dict[str, datetime] = {}  # endpoints that are to be disabled as soon as nobody holds their rows

@@ -85,10 +85,9 @@ class _Row:
 class Recorder:
     """Records exchanges for one drain."""
 
-    def __init__(self, delays: Sequence[float], *, ahead: timedelta = timedelta(0)) -> None:
-        """delays: the retry schedule, seconds. ahead: as for the Claimer."""
+    def __init__(self, delays: Sequence[float]) -> None:
+        """delays: the retry schedule, seconds."""
         self._delays = delays
-        self._ahead = ahead
 
     def record(
         self, connection: Connection, exchanges: Sequence[Exchange], *, monotonic: float, jitters: Sequence[float]
@@ -119,8 +118,7 @@ class Recorder:
         keys = {(exchange.claimed.id, exchange.claimed.created_at) for exchange in exchanges}
         found: dict[str, _Row] = {}
         for partition, found_in in partitions_of("deliveries", keys).items():
-            values = {"ids": found_in, "ahead": self._ahead}
-            rows = connection.exec_driver_sql(_LOCK.format(partition=partition), values)
+            rows = connection.exec_driver_sql(_LOCK.format(partition=partition), {"ids": found_in})
             found.update((row.id, _Row(**row._mapping)) for row in rows)
         return found
 
@@ -234,7 +232,7 @@ _LOCK = """
 SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
   d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
   e.disabled_reason, coalesce(e.consecutive_failures = 0 AND e.last_outcome = 'success', false) AS healthy,
-  now() + %(ahead)s::interval AS now
+  now() AS now
 FROM {partition} AS d LEFT JOIN endpoints e ON e.id = d.endpoint_id
 WHERE d.id = ANY (%(ids)s::text[])
 ORDER BY d.id FOR UPDATE OF d
