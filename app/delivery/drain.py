@@ -1,7 +1,7 @@
 """The drain: claims what is due, signs, sends and records, many deliveries at a time.
 
-One drain lives in each worker process. A run goes in rounds: take the results that have come, and in one transaction
-record them and claim as many due rows as there are free places; then send those. It ends when nothing is due and
+One drain lives in each worker process. A run goes in rounds: collect the results that have come, in one transaction
+record them and claim as many due rows as there are free places, then send those. It ends when nothing is due and
 nothing is in flight, or when its turn is over.
 """
 
@@ -26,24 +26,26 @@ from app.core.webhook.retry import Outcome
 from app.core.webhook.signing import sign
 from app.database.connection import Database
 from app.delivery.claims import Claim, Claimed, Claimer
-from app.delivery.endpoint_health import News, disable_gone, update_health
+from app.delivery.endpoint_health import Disabled, disable_gone, update_health
 from app.delivery.outcomes import Exchange, RecordedAttempt, Recorder
 from app.delivery.sending.sender import Request, Result, Sender
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# A turn ends so that the worker's other tasks have theirs. For as long as one transfer may take after that, only
-# endpoints that answer are still served: those that hang end meanwhile, and nobody else waits for them.
+# A turn ends so that the worker's other tasks have theirs. After it, for as long as one transfer may take, only
+# endpoints that answer are still served: transfers that hang reach their time-out meanwhile, and nobody else waits.
 TURN_SECONDS = 20.0
 # How often rows that have become due are looked for while transfers are in flight.
 LOOK_SECONDS = 0.05
-# Opened secrets and headers that are kept at hand, by their sealed form; so a changed one is another one.
-OPENED_KEPT = 4096
+# Unsealed secrets and headers that are kept in memory. They are found by their sealed form, so a changed one is not
+# mistaken for the former one.
+UNSEALED_KEPT = 4096
 
-# The fault of nothing that was to be written.
-_AWAY = (OperationalError, InterfaceError)
+# The database is unreachable; the rows are not at fault.
+_UNREACHABLE = (OperationalError, InterfaceError)
 
+# Whom a round claims for: all endpoints, only those that answer, or none.
 Phase = Literal["open", "closing", "closed"]
 
 
@@ -69,7 +71,7 @@ class Drain:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """database: made with claims.DATABASE_OPTIONS. stopping: whether to claim no more. tell: gets what has been
-        recorded, after the commit; must not raise, nor wait for long. clock: monotonic seconds."""
+        recorded, after the commit; must neither raise nor wait for long. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock = stopping, clock
         self._closing_seconds = settings.send_total_seconds
@@ -78,35 +80,54 @@ class Drain:
         self._recorder = Recorder(settings.retry_delays_seconds)
         self._slots = Slots()
         self._unrecorded: list[Exchange] = []
-        self._gone: dict[str, datetime] = {}  # endpoints that are to be disabled as soon as nobody holds their rows
-        self._recorded = 0
-        self._unseal = lru_cache(OPENED_KEPT)(partial(unseal, settings.secret_keys))
+        self._gone: dict[str, datetime] = {}  # they answered 410, and are to be disabled when their rows are unlocked
+        self._attempts_made = 0
+        self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, settings.secret_keys))
+
+    @property
+    def in_flight(self) -> int:
+        """Transfers whose results have not been collected."""
+        return self._slots.in_flight
+
+    @property
+    def unrecorded(self) -> int:
+        """Outcomes that the database does not have yet."""
+        return len(self._unrecorded)
 
     def run(self, turn_seconds: float = TURN_SECONDS) -> int:
-        """Deliver until nothing is due and nothing in flight, or the turn is over; how many attempts were made.
+        """Deliver until nothing is due and nothing in flight, or the turn is over. Returns how many attempts were made.
 
         A database that cannot be used ends the run with a line in the log: what was claimed is due again when its
-        lease ends, and results that could not be recorded are kept for the next run.
+        lease ends, and outcomes that could not be recorded are kept for the next run.
         """
-        before = self._recorded
+        before = self._attempts_made
         self._wake.answered()
         try:
             self._run(self._clock(), turn_seconds)
         except SQLAlchemyError as error:
             log.warning("deliveries pause, the database cannot be used: %s", first_line(error))
             self._give_up()
-        return self._recorded - before
+        return self._attempts_made - before
 
     def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
-        """One round. phase: whom to claim for: all, only endpoints that answer, or nobody."""
-        self._collect(poll_seconds)
+        """One round. poll_seconds: the longest wait for the first result."""
+        self.collect(poll_seconds)
         self._disable_gone()
         claim, recorded = self._round(phase)
-        for claimed in claim.rows:  # first of all: what is claimed and not sent waits for the end of its lease
+        for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
             self._send(claimed)
         self._after(recorded)
         claim.more |= self._claimer.is_cancelling and phase != "closed"
         return claim
+
+    def collect(self, poll_seconds: float) -> None:
+        """Fetch the results that have come, and free their places; the next round records them.
+        poll_seconds: the longest wait for the first one."""
+        for result in self._sender.poll(poll_seconds):
+            claimed, started_at = cast("tuple[Claimed, float]", result.key)
+            self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
+            self._unrecorded.append(_exchange(claimed, started_at, result))
+        self._slots.advance(self._clock())
 
     def _run(self, started_at: float, turn_seconds: float) -> None:
         wait_seconds = 0.0
@@ -117,7 +138,7 @@ class Drain:
                 self._wake.ring()  # somebody else goes on, or this process after its other tasks
             claim = self.run_once(phase, wait_seconds)
             wait_seconds = 0.0 if claim.rows and claim.more else LOOK_SECONDS
-            if self._slots.in_flight or self._unrecorded:
+            if self.in_flight or self.unrecorded:
                 continue
             if self._gone and phase == "open":
                 claim.wait_seconds = LOOK_SECONDS
@@ -129,14 +150,6 @@ class Drain:
         if self._stopping() or elapsed_seconds >= turn_seconds + self._closing_seconds:
             return "closed"
         return "closing" if elapsed_seconds >= turn_seconds else "open"
-
-    def _collect(self, poll_seconds: float) -> None:
-        """Take the results that have come."""
-        for result in self._sender.poll(poll_seconds):
-            claimed, started_at = cast("tuple[Claimed, float]", result.key)
-            self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
-            self._unrecorded.append(_exchange(claimed, started_at, result))
-        self._slots.advance(self._clock())
 
     def _round(self, phase: Phase) -> tuple[Claim, list[RecordedAttempt]]:
         """Record and claim in one transaction."""
@@ -150,7 +163,7 @@ class Drain:
                 if phase != "closed":
                     claim = self._claimer.claim(connection, self._slots, fast_only=phase == "closing")
         except DBAPIError as error:
-            if isinstance(error, _AWAY) or not exchanges:
+            if isinstance(error, _UNREACHABLE) or not exchanges:
                 raise
             log.error("%d outcomes are recorded one by one: %s", len(exchanges), first_line(error))
             return Claim(more=True), self._record_singly(exchanges)
@@ -162,15 +175,15 @@ class Drain:
         return self._recorder.record(connection, exchanges, monotonic=self._clock(), jitters=jitters)
 
     def _record_singly(self, exchanges: Sequence[Exchange]) -> list[RecordedAttempt]:
-        """What the database refuses is one exchange's fault: its neighbours are recorded all the same. When it cannot
-        be used in the middle, this raises what that raised; what has not been recorded is kept."""
+        """Record each exchange in a transaction of its own, so that one that the database refuses does not take the
+        others along. Raises what a database that becomes unreachable raises; what has not been recorded is kept."""
         recorded: list[RecordedAttempt] = []
         for number, exchange in enumerate(exchanges):
             self._unrecorded = list(exchanges[number:])
             try:
                 with self._database.begin() as connection:
                     recorded += self._record(connection, [exchange])
-            except _AWAY:
+            except _UNREACHABLE:
                 self._after(recorded)
                 raise
             except DBAPIError as error:
@@ -179,41 +192,43 @@ class Drain:
         return recorded
 
     def _after(self, recorded: Sequence[RecordedAttempt]) -> None:
-        """What follows from recorded exchanges: the log's watchers see them, the endpoints' health is brought up."""
+        """What follows from recorded attempts: the log's watchers are told, the endpoints' health is brought up to
+        date. An attempt that failed on our side says nothing about its endpoint."""
         if recorded:
             self._tell(recorded)
-        sent = [one for one in recorded if not one.by_us]
-        self._recorded += len(sent)
+        sent = [attempt for attempt in recorded if not attempt.by_us]
+        self._attempts_made += len(sent)
         if sent:
             with self._database.begin() as connection:
-                news = update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
-            self._heed(news)
+                disabled = update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
+            self._follow_up(disabled)
 
     def _disable_gone(self) -> None:
-        """Once more the endpoints that were somebody else's when they said that they are gone."""
+        """Retry disabling endpoints whose rows were locked when they answered 410."""
         if self._gone:
             with self._database.begin() as connection:
-                news = disable_gone(connection, self._gone)
+                disabled = disable_gone(connection, self._gone)
             self._gone = {}
-            self._heed(news)
+            self._follow_up(disabled)
 
-    def _heed(self, news: News) -> None:
-        self._gone.update(news.missed)
-        self._claimer.end(news.disabled)
+    def _follow_up(self, disabled: Disabled) -> None:
+        """Remember what is still to be disabled, and cancel what the disabled endpoints have pending."""
+        self._gone.update(disabled.gone_but_locked)
+        self._claimer.end(disabled.endpoint_ids)
 
     def _give_up(self) -> None:
-        """Without a database: let what is in flight end, try once more to record it, and keep it if that fails."""
-        while self._slots.in_flight:
-            self._collect(LOOK_SECONDS)
+        """The database is unreachable: let what is in flight end, try once more to record it, keep it if that fails."""
+        while self.in_flight:
+            self.collect(LOOK_SECONDS)
         try:
             self._after(self._round("closed")[1])
         except SQLAlchemyError:
-            log.warning("%d outcomes are kept until the database is back", len(self._unrecorded))
+            log.warning("%d outcomes are kept until the database is back", self.unrecorded)
 
     def _send(self, claimed: Claimed) -> None:
         now = self._clock()
         try:
-            url, owner = claimed.target.url, claimed.workspace_id
+            url, owner = claimed.address.url, claimed.workspace_id
             request = Request((claimed, now), url, self._headers(claimed), claimed.body, owner)
         except ValueError as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
@@ -223,11 +238,11 @@ class Drain:
         self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now)
 
     def _headers(self, claimed: Claimed) -> list[tuple[str, str]]:
-        """The customer's headers, and Standard Webhooks' three. Raises ValueError when something sealed cannot be
-        opened or there is nothing to sign with."""
-        target = claimed.target
-        own = {} if target.sealed_headers is None else json.loads(self._unseal(target.sealed_headers))
-        secrets = [self._unseal(sealed).decode() for sealed in target.sealed_secrets]
+        """The customer's headers, and the three of Standard Webhooks. Raises ValueError when headers or secrets cannot
+        be unsealed, or there is no secret."""
+        address = claimed.address
+        own = {} if address.sealed_headers is None else json.loads(self._unseal(address.sealed_headers))
+        secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
         if not secrets:
             raise ValueError("the endpoint has no secret")
         timestamp = int(claimed.claimed_at.timestamp())
@@ -241,8 +256,8 @@ class Drain:
 
 def _exchange(claimed: Claimed, started_at: float, result: Result | ValueError) -> Exchange:
     if isinstance(result, ValueError):
-        words = f"not sent: {result}"
-        return Exchange(claimed, Outcome.PROTOCOL_ERROR, None, words, None, (), b"", None, started_at, 0.0, by_us=True)
+        error = f"not sent: {result}"
+        return Exchange(claimed, Outcome.PROTOCOL_ERROR, None, error, None, (), b"", None, started_at, 0.0, by_us=True)
     return Exchange(
         claimed=claimed,
         outcome=result.outcome,

@@ -93,7 +93,7 @@ def change_endpoint(
 def delete_endpoint(session: Session, workspace_id: str, endpoint_id: str) -> None:
     """Forget an endpoint and its secrets. What is pending is cancelled; its deliveries can still be read."""
     row = get_endpoint(session, workspace_id, endpoint_id, lock=True)
-    deliveries.cancel_pending(session, row.id, deliveries.ENDPOINT_DELETED)
+    deliveries.cancel_pending(session.connection(), row.id, deliveries.ENDPOINT_DELETED)
     session.execute(delete(Endpoint).where(Endpoint.id == row.id))
 
 
@@ -213,4 +213,4 @@ def _enable(row: Endpoint) -> None:
 
 def _disable(session: Session, row: Endpoint) -> None:
     row.status, row.disabled_reason, row.disabled_at = DISABLED, BY_OWNER, ids.truncate(datetime.now(UTC))
-    deliveries.cancel_pending(session, row.id, deliveries.ENDPOINT_DISABLED)
+    deliveries.cancel_pending(session.connection(), row.id, deliveries.ENDPOINT_DISABLED)

@@ -1,8 +1,8 @@
-"""Outcomes: what an attempt's result changes, for a batch of results in one transaction.
+"""Outcomes: what the results of attempts change, a batch of them in one transaction.
 
-Attempts are always appended. The delivery changes under the lease: a drain that has lost its lease (it was frozen, or
-cut off from the database) may still report a success, which counts; its failures change nothing. No outcome leads out
-of a terminal state.
+Every attempt is appended to the log. Its delivery changes only for the drain that holds the lease, with one exception:
+a drain that has lost its lease (it was frozen, or cut off from the database) may still report a success, which counts;
+its failures change nothing. No outcome leads out of a terminal state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from app.delivery.claims import Claimed
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What came of one attempt. age_seconds: how long ago it started; by_us: it failed here, before any sending."""
+    """What came of one attempt. started_monotonic: the drain's clock when it started. by_us: it failed here, before
+    anything was sent."""
 
     claimed: Claimed
     outcome: Outcome
@@ -43,9 +44,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """One exchange after it was recorded, for the endpoint's health and for whoever watches the log.
+    """One attempt after it was recorded, for the endpoint's health and for whoever watches the log.
 
-    healthy: what the endpoint's row says already. ended: the status in which this attempt ended the delivery, if so.
+    ended_at: the database's time of recording. ended: the status in which this attempt ended the delivery, None if it
+    did not. gone: it answered 410, and its endpoint is to be disabled. healthy: the endpoint's row already says that
+    its last attempt succeeded and no failure is counted.
     """
 
     workspace_id: str
@@ -61,8 +64,8 @@ class RecordedAttempt:
 
 
 @dataclass(slots=True)
-class _Row:
-    """A delivery's changing columns, read under a lock and written back."""
+class _LockedDelivery:
+    """A delivery's changing columns, read under a lock and written back, with what decides about them."""
 
     id: str
     created_at: datetime
@@ -98,9 +101,9 @@ class Recorder:
         """
         if not exchanges:
             return []
-        rows = self._lock(connection, exchanges)
+        rows = _lock(connection, exchanges)
         recorded: list[RecordedAttempt] = []
-        attempts: list[tuple[Any, ...]] = []
+        attempts: list[dict[str, Any]] = []
         for exchange, jitter in zip(exchanges, jitters, strict=True):
             row = rows.get(exchange.claimed.id)
             if row is None:
@@ -109,21 +112,13 @@ class Recorder:
             status, trigger = row.status, row.trigger
             gone = self._apply(row, exchange, jitter)
             attempts.append(_attempt(exchange, row.attempt_count, started_at, trigger))
-            recorded.append(_recorded(exchange, row, attempts[-1][0], gone, ended=row.status != status))
+            recorded.append(_recorded(exchange, row, attempts[-1]["id"], gone, ended=row.status != status))
         _insert_attempts(connection, attempts)
         _write(connection, rows)
         return recorded
 
-    def _lock(self, connection: Connection, exchanges: Sequence[Exchange]) -> dict[str, _Row]:
-        keys = {(exchange.claimed.id, exchange.claimed.created_at) for exchange in exchanges}
-        found: dict[str, _Row] = {}
-        for partition, found_in in partitions_of("deliveries", keys).items():
-            rows = connection.exec_driver_sql(_LOCK.format(partition=partition), {"ids": found_in})
-            found.update((row.id, _Row(**row._mapping)) for row in rows)
-        return found
-
-    def _apply(self, row: _Row, exchange: Exchange, jitter: float) -> bool:
-        """Change the row as the exchange says; whether the endpoint has said that it is gone."""
+    def _apply(self, row: _LockedDelivery, exchange: Exchange, jitter: float) -> bool:
+        """Change the row as the exchange says; returns whether the endpoint is to be disabled because it is gone."""
         row.attempt_count += 1
         holds_lease = row.lease_token == exchange.claimed.lease_token
         if row.status != "pending" or not (holds_lease or exchange.outcome == Outcome.SUCCESS):
@@ -145,7 +140,17 @@ class Recorder:
         return decision.disable_endpoint
 
 
-def _move(row: _Row, decision: retry.Decision) -> None:
+def _lock(connection: Connection, exchanges: Sequence[Exchange]) -> dict[str, _LockedDelivery]:
+    """The deliveries of these exchanges that still exist, by id, locked until the transaction ends."""
+    keys = {(exchange.claimed.id, exchange.claimed.created_at) for exchange in exchanges}
+    locked: dict[str, _LockedDelivery] = {}
+    for partition, ids_in_it in partitions_of("deliveries", keys).items():
+        rows = connection.exec_driver_sql(_LOCK.format(partition=partition), {"ids": ids_in_it})
+        locked.update((row.id, _LockedDelivery(**row._mapping)) for row in rows)
+    return locked
+
+
+def _move(row: _LockedDelivery, decision: retry.Decision) -> None:
     """Write a decision into the row."""
     row.lease_token = None
     row.status, row.reason = decision.status, decision.reason
@@ -162,29 +167,29 @@ def _move(row: _Row, decision: retry.Decision) -> None:
         row.finished_at = row.now
 
 
-def _attempt(exchange: Exchange, number: int, started_at: datetime, trigger: str) -> tuple[Any, ...]:
-    """The attempt's columns, in the order of _INSERT."""
+def _attempt(exchange: Exchange, number: int, started_at: datetime, trigger: str) -> dict[str, Any]:
+    """The attempt's columns, by name."""
     claimed, created_at = exchange.claimed, ids.truncate(started_at)
-    return (
-        ids.make(ids.ATTEMPT, created_at, os.urandom(ids.RANDOM_BYTES)),
-        created_at,
-        claimed.workspace_id,
-        claimed.endpoint_id,
-        claimed.id,
-        number,
-        started_at,
-        round(exchange.duration_seconds * 1000),
-        str(exchange.outcome),
-        _storable(exchange.error) if exchange.error else None,
-        exchange.status_code,
-        exchange.remote_address,
-        _headers(exchange.response_headers),
-        exchange.response_body if exchange.status_code is not None else None,
-        trigger,
-    )
+    return {
+        "id": ids.make(ids.ATTEMPT, created_at, os.urandom(ids.RANDOM_BYTES)),
+        "created_at": created_at,
+        "workspace_id": claimed.workspace_id,
+        "endpoint_id": claimed.endpoint_id,
+        "delivery_id": claimed.id,
+        "number": number,
+        "started_at": started_at,
+        "duration_ms": round(exchange.duration_seconds * 1000),
+        "outcome": str(exchange.outcome),
+        "error": _storable(exchange.error) if exchange.error else None,
+        "status_code": exchange.status_code,
+        "remote_address": exchange.remote_address,
+        "response_headers": _headers(exchange.response_headers),
+        "response_body": exchange.response_body if exchange.status_code is not None else None,
+        "trigger": trigger,
+    }
 
 
-def _recorded(exchange: Exchange, row: _Row, attempt_id: str, gone: bool, *, ended: bool) -> RecordedAttempt:
+def _recorded(exchange: Exchange, row: _LockedDelivery, attempt_id: str, gone: bool, *, ended: bool) -> RecordedAttempt:
     return RecordedAttempt(
         workspace_id=exchange.claimed.workspace_id,
         endpoint_id=exchange.claimed.endpoint_id,
@@ -210,24 +215,25 @@ def _headers(pairs: Sequence[tuple[str, str]]) -> str | None:
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL keeps neither NUL nor lone surrogates, and no attempt may be lost for one."""
+    """PostgreSQL stores neither NUL nor lone surrogates; no attempt may be lost because of one."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _insert_attempts(connection: Connection, attempts: Sequence[tuple[Any, ...]]) -> None:
+def _insert_attempts(connection: Connection, attempts: Sequence[dict[str, Any]]) -> None:
     if attempts:
-        columns = zip(*attempts, strict=True)
-        connection.exec_driver_sql(_INSERT, {f"c{number}": list(column) for number, column in enumerate(columns)})
+        columns = {name: [attempt[name] for attempt in attempts] for name in attempts[0]}
+        connection.exec_driver_sql(_INSERT_ATTEMPTS, columns)
 
 
-def _write(connection: Connection, rows: dict[str, _Row]) -> None:
+def _write(connection: Connection, rows: dict[str, _LockedDelivery]) -> None:
     keys = ((row.id, row.created_at) for row in rows.values())
-    for partition, found_in in partitions_of("deliveries", keys).items():
-        values = {name: [getattr(rows[id], name) for id in found_in] for name in _WRITTEN}
-        connection.exec_driver_sql(_UPDATE.format(partition=partition), values)
+    for partition, ids_in_it in partitions_of("deliveries", keys).items():
+        columns = {name: [getattr(rows[id], name) for id in ids_in_it] for name in _WRITTEN}
+        connection.exec_driver_sql(_WRITE.format(partition=partition), columns)
 
 
-# In id order (and partitions in theirs), so that two that lock some of the same rows never wait in a circle.
+# Read and lock deliveries of one partition, with how their endpoints are. In id order (and partitions in theirs), so
+# that two that lock some of the same rows never wait in a circle.
 _LOCK = """
 SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
   d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
@@ -238,6 +244,18 @@ WHERE d.id = ANY (%(ids)s::text[])
 ORDER BY d.id FOR UPDATE OF d
 """
 
+# Write back what has changed of deliveries of one partition. %(…)b: lists go in binary form, which costs the client a
+# fifth of the textual one.
+_WRITE = """
+UPDATE {partition} AS d
+SET status = n.status, reason = n.reason, due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
+  window_attempts = n.window_attempts, lease_token = n.lease_token, finished_at = n.finished_at
+FROM unnest(%(id)b::text[], %(status)b::text[], %(reason)b::text[],
+  %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[], %(window_attempts)b::int[],
+  %(lease_token)b::uuid[], %(finished_at)b::timestamptz[])
+  AS n (id, status, reason, due_at, trigger, attempt_count, window_attempts, lease_token, finished_at)
+WHERE d.id = n.id AND d.id = ANY (%(id)b::text[])
+"""
 _WRITTEN = (
     "id",
     "status",
@@ -249,26 +267,17 @@ _WRITTEN = (
     "lease_token",
     "finished_at",
 )
-# %(…)b: lists go in binary form, which costs the client a fifth of the textual one.
-_UPDATE = """
-UPDATE {partition} AS d
-SET status = n.status, reason = n.reason, due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
-  window_attempts = n.window_attempts, lease_token = n.lease_token, finished_at = n.finished_at
-FROM unnest(%(id)b::text[], %(status)b::text[], %(reason)b::text[],
-  %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[], %(window_attempts)b::int[],
-  %(lease_token)b::uuid[], %(finished_at)b::timestamptz[])
-  AS n (id, status, reason, due_at, trigger, attempt_count, window_attempts, lease_token, finished_at)
-WHERE d.id = n.id AND d.id = ANY (%(id)b::text[])
-"""
 
-_INSERT = """
+# Append attempts to the log.
+_INSERT_ATTEMPTS = """
 INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
   error, status_code, remote_address, response_headers, response_body, trigger)
-SELECT id, created_at, workspace, endpoint, delivery, number, started_at, duration, outcome, error, status, address,
-  headers::jsonb, body, trigger
-FROM unnest(%(c0)b::text[], %(c1)b::timestamptz[], %(c2)b::text[], %(c3)b::text[], %(c4)b::text[], %(c5)b::int[],
-  %(c6)b::timestamptz[], %(c7)b::int[], %(c8)b::text[], %(c9)b::text[], %(c10)b::int[], %(c11)b::text[],
-  %(c12)b::text[], %(c13)b::bytea[], %(c14)b::text[])
-  AS a (id, created_at, workspace, endpoint, delivery, number, started_at, duration, outcome, error, status, address,
-  headers, body, trigger)
+SELECT id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
+  error, status_code, remote_address, response_headers::jsonb, response_body, trigger
+FROM unnest(%(id)b::text[], %(created_at)b::timestamptz[], %(workspace_id)b::text[], %(endpoint_id)b::text[],
+  %(delivery_id)b::text[], %(number)b::int[], %(started_at)b::timestamptz[], %(duration_ms)b::int[],
+  %(outcome)b::text[], %(error)b::text[], %(status_code)b::int[], %(remote_address)b::text[],
+  %(response_headers)b::text[], %(response_body)b::bytea[], %(trigger)b::text[])
+  AS a (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
+  error, status_code, remote_address, response_headers, response_body, trigger)
 """

@@ -158,7 +158,7 @@ def test_a_long_queue_is_cancelled_in_parts_and_delays_no_other(world: World, mo
             claim = drain.run_once(poll_seconds=0.01)
             now = cancelled()
             before, most = now, max(most, now - before)
-            return not claim.more and not drain._slots.in_flight
+            return not claim.more and not drain.in_flight
 
         eventually(one_round)
     assert most == 20

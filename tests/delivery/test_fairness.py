@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from app.core.webhook.fairness import MAX_IN_FLIGHT, PLACES
-from app.delivery import claims
+from app.delivery import grants
 from app.delivery.drain import Drain
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
@@ -72,10 +72,10 @@ def test_a_hundred_endpoints_that_begin_to_hang_delay_others_for_a_second_at_mos
         world.publish(40)
         drain = world.drain(stopping=stop.is_set, send_total_seconds=4)
         with running(drain):
-            eventually(lambda: drain._slots.in_flight >= PLACES * 0.7, 10)
+            eventually(lambda: drain.in_flight >= PLACES * 0.7, 10)
             waits = first_attempts_seconds(world, healthy)
             stop.set()
-        assert drain._slots.in_flight == 0
+        assert drain.in_flight == 0
     assert max(waits) < 2
     assert min(waits) < 0.5
 
@@ -168,7 +168,7 @@ def test_a_rate_limit_is_kept_however_many_drains_there_are(world: World, drains
 def test_every_endpoint_has_its_turn_when_there_are_more_than_one_claim_looks_at(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "MOST_ENDPOINTS", 7)
+    monkeypatch.setattr(grants, "MOST_ENDPOINTS", 7)
     with ScriptedServer(answering(OK)) as receiver, hanging_url() as hanging:
         blocked = [world.endpoint(hanging) for _ in range(20)]
         world.sql(

@@ -19,7 +19,7 @@ NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 
 def finish(drain: Drain) -> None:
     """Let a drain that has claimed go on to the end without claiming more."""
-    while drain._slots.in_flight or drain._unrecorded:
+    while drain.in_flight or drain.unrecorded:
         drain.run_once("closed", 0.05)
 
 
@@ -150,7 +150,12 @@ def test_a_database_that_goes_away_between_outcomes_costs_none(world: World) -> 
         world.publish(4)
         drain = world.drain()
         drain.run_once()
-        eventually(lambda: drain._collect(0.01) or len(drain._unrecorded) == 4)  # type: ignore[func-returns-value]
+
+        def all_have_answered() -> bool:
+            drain.collect(0.01)
+            return drain.unrecorded == 4
+
+        eventually(all_have_answered)
         # Refuses batches, so that outcomes are recorded one by one, and at the third of them cuts the connection.
         world.sql(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"

@@ -18,8 +18,8 @@ URL = "http://127.0.0.1:1/"
 
 
 def listed(world: World, **wanted: Any) -> list[dict[str, Any]]:
-    with world.database.begin() as connection:
-        return reads.list_deliveries(connection, world.workspace_id, **{"limit": 50, **wanted})
+    with world.database.session() as session:
+        return reads.list_deliveries(session, world.workspace_id, **{"limit": 50, **wanted})
 
 
 def read(world: World, delivery_id: str) -> dict[str, Any]:
@@ -100,8 +100,8 @@ def test_the_list_is_newest_first_in_pages_and_by_every_filter(world: World) -> 
     assert len(listed(world, since=middle)) == 2
     assert len(listed(world, since=start, until=middle)) == 6
     assert {found["endpoint_id"] for found in listed(world, event_id=events[0].id)} == {one, two}
-    with world.database.begin() as connection:
-        assert reads.list_deliveries(connection, "ws_other", limit=50) == []
+    with world.database.session() as session:
+        assert reads.list_deliveries(session, "ws_other", limit=50) == []
 
 
 @pytest.mark.parametrize("wanted", [{"status": "lost"}, {"before": "x"}, {"event_id": "evt_"}])

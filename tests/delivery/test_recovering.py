@@ -158,6 +158,6 @@ def test_cancelling_in_batches_takes_all(world: World, monkeypatch: pytest.Monke
     endpoint_id, other = world.endpoint(URL), world.endpoint(URL)
     world.publish(20)
     with world.database.session() as session:
-        assert deliveries.cancel_pending(session, endpoint_id, "why") == 20
+        assert deliveries.cancel_pending(session.connection(), endpoint_id, "why") == 20
     assert {(row.status, row.reason) for row in world.deliveries(endpoint_id)} == {("cancelled", "why")}
     assert world.statuses(other) == {"pending": 20}
