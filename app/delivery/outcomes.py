@@ -127,7 +127,7 @@ class Recorder:
         row.window_attempts += row.trigger != "manual" or row.window_attempts == 0
         decision = retry.decide(
             now=row.now,
-            created_at=row.window_started_at,
+            window_started_at=row.window_started_at,
             deadline_at=row.deadline_at,
             scheduled_attempts=row.window_attempts,
             outcome=exchange.outcome,

@@ -1,4 +1,4 @@
-"""When a delivery is tried again, and when it is given up.
+"""When a delivery is tried again (by the schedule, or as Retry-After asks), and when it is given up.
 
 Pure: the caller passes the clock reading, the random jitter and the schedule. All times are aware ``datetime`` in UTC,
 all durations are seconds.
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from itertools import accumulate
 from typing import Literal
 
 # How long a delivery is tried: a receiver that is down for a working day still gets everything.
@@ -60,7 +59,7 @@ class Decision:
 def decide(
     *,
     now: datetime,
-    created_at: datetime,
+    window_started_at: datetime,
     deadline_at: datetime,
     scheduled_attempts: int,
     outcome: Outcome | str,
@@ -72,8 +71,9 @@ def decide(
     """Judge the attempt that has just ended.
 
     ``scheduled_attempts`` counts the attempts of the schedule made so far, this one included (a person's manual
-    attempts do not count). ``jitter`` is a random number in [0, 1). An attempt that ends at or after ``deadline_at``
-    is the last; one that ends before it always leaves at least the attempt at the deadline.
+    attempts do not count). ``window_started_at`` is when the schedule began, for the words only. ``jitter`` is a
+    random number in [0, 1). An attempt that ends at or after ``deadline_at`` is the last; one that ends before it
+    always leaves at least the attempt at the deadline.
     """
     if outcome == Outcome.SUCCESS:
         return Decision("delivered")
@@ -81,7 +81,7 @@ def decide(
         return Decision("failed", reason="endpoint_gone", disable_endpoint=True)
     words = describe(outcome, status_code)
     if now >= deadline_at:
-        window = _duration_words((deadline_at - created_at).total_seconds())
+        window = _duration_words((deadline_at - window_started_at).total_seconds())
         return Decision("failed", reason=f"window_exhausted: no success within {window}; last: {words}")
     due_at = deadline_at
     if scheduled_attempts <= len(delays):
@@ -99,14 +99,6 @@ def describe(outcome: Outcome | str, status_code: int | None) -> str:
         return str(outcome)
     hint = "; redirects are not followed" if 300 <= status_code < 400 else ""
     return f"{outcome} {status_code}{hint}"
-
-
-def schedule(
-    created_at: datetime, delays: Sequence[float] = DELAYS_SECONDS, window_seconds: float = WINDOW_SECONDS
-) -> list[datetime]:
-    """The nominal times of all attempts, first to last, without jitter; the last is at the end of the window."""
-    offsets = [offset for offset in accumulate(delays, initial=0.0) if offset < window_seconds]
-    return [created_at + timedelta(seconds=offset) for offset in [*offsets, window_seconds]]
 
 
 def check_schedule(delays: Sequence[float], window_seconds: float) -> list[str]:

@@ -26,7 +26,7 @@ _SEED_BYTES = 32  # ed25519, RFC 8032, 5.1.5
 # The specification's advice against replays: five minutes either way.
 TOLERANCE_SECONDS = 300
 
-# During a rotation a few secrets sign; more signatures than this are an attempt to make the receiver work.
+# During a rotation a few secrets sign; more signatures than this are an attempt to keep the receiver busy.
 _MAX_SIGNATURES = 32
 
 
@@ -79,8 +79,8 @@ def verify(
     """Return if any of ``secrets`` (``whsec_``, ``whpk_`` or ``whsk_``) made any of the space-separated ``signatures``.
 
     ``timestamp`` and ``signatures`` are header values, ``body`` the bytes exactly as received, ``now`` Unix seconds.
-    Raises VerificationError when none fits or the time is further than ``tolerance_seconds`` from ``now``, SecretError
-    when a secret is malformed.
+    Raises VerificationError when none is valid or the time is further than ``tolerance_seconds`` from ``now``,
+    SecretError when a secret is malformed.
     """
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         raise VerificationError("the webhook-timestamp is not a number of seconds")
@@ -91,8 +91,8 @@ def verify(
     content = _content(id, int(timestamp), body)
     given = signatures.split(" ", _MAX_SIGNATURES)[:_MAX_SIGNATURES]
     # Every secret is tried, so that a malformed one shows at once and not on the day of a rotation.
-    fits = [_made_any(secret, content, given) for secret in secrets]
-    if not any(fits):
+    valid = [_made_any(secret, content, given) for secret in secrets]
+    if not any(valid):
         raise VerificationError("no signature fits: another secret, or the body is not byte for byte as it was sent")
 
 
@@ -116,10 +116,10 @@ def _made_any(secret: str, content: bytes, given: Sequence[str]) -> bool:
         expected = _signature(secret, content).encode()
         return any(hmac.compare_digest(expected, _bytes(one)) for one in given)
     key = _public_key(secret if secret.startswith(PUBLIC_KEY_PREFIX) else public_key(secret))
-    return any(_ed25519_fits(key, one.removeprefix("v1a,"), content) for one in given if one.startswith("v1a,"))
+    return any(_is_ed25519_signature(key, one.removeprefix("v1a,"), content) for one in given if one.startswith("v1a,"))
 
 
-def _ed25519_fits(key: Ed25519PublicKey, signature: str, content: bytes) -> bool:
+def _is_ed25519_signature(key: Ed25519PublicKey, signature: str, content: bytes) -> bool:
     try:
         key.verify(b64decode(signature, validate=True), content)
     except (InvalidSignature, ValueError):
