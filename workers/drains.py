@@ -1,4 +1,4 @@
-"""A drain with all that it needs, for the process that calls this: nothing of it can be shared between processes."""
+"""Makes a drain with all that it needs, for the process that calls: nothing of it can be shared between processes."""
 
 from __future__ import annotations
 

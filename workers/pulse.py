@@ -1,7 +1,8 @@
 """The pulse: rings a drain each second while a row is due. Every worker's parent process has one.
 
-It makes up for every lost wake-up, and starts what is due at a later time: nothing correct depends on a message, nor on
-beat. While Redis is away it has a standby deliver. It also makes the coming weeks' partitions.
+It makes up for every lost wake-up, and it is what starts retries when their time has come: that a delivery is made
+never depends on a message, nor on Celery's beat. While Redis is unreachable it has a standby deliver. It also makes the
+coming weeks' partitions.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 1.0
 PARTITIONS_SECONDS = 3600.0
 
+# Whether a drain would find anything to claim.
 _DUE = "SELECT EXISTS (SELECT FROM deliveries WHERE status = 'pending' AND due_at <= now())"
 
 
@@ -42,7 +44,7 @@ class Pulse:
         self._wake, self._standby = wake, standby
         self._beat_seconds = beat_seconds
         self._partitions_at = 0.0
-        self._lost: set[str] = set()
+        self._unusable: set[str] = set()  # engines, as they are called in the log
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -56,16 +58,17 @@ class Pulse:
             self._standby.forbid()
 
     def stop(self) -> None:
-        """End the thread and close its connections, and wait for what a standby has in flight."""
+        """End the thread, if it was started, and close its connections; wait for what a standby has in flight."""
         self._stopped.set()
-        self._thread.join(self._beat_seconds * 2)
+        if self._thread.is_alive():
+            self._thread.join(self._beat_seconds * 2)
         if self._standby:
             self._standby.close()
         self._database.close()
         self._wake.close()
 
     def beat(self) -> bool:
-        """Ring if something is due; whether something is. An engine that is away is logged once."""
+        """Ring if something is due. Returns whether something is. An outage is logged once, and so is its end."""
         try:
             due = self._look()
         except SQLAlchemyError as error:
@@ -80,6 +83,7 @@ class Pulse:
         return due
 
     def _look(self) -> bool:
+        """Whether something is due. Makes partitions on the way, once an hour."""
         with self._database.begin() as connection:
             if time.monotonic() >= self._partitions_at:
                 made = make_partitions(connection, datetime.now(UTC))
@@ -90,16 +94,16 @@ class Pulse:
 
     def _report(self, engine: str, trouble: str | None) -> None:
         """Log an outage when it begins and when it ends."""
-        if trouble is not None and engine not in self._lost:
-            self._lost.add(engine)
+        if trouble is not None and engine not in self._unusable:
+            self._unusable.add(engine)
             log.warning("%s cannot be used: %s", engine, trouble)
-        elif trouble is None and engine in self._lost:
-            self._lost.discard(engine)
+        elif trouble is None and engine in self._unusable:
+            self._unusable.discard(engine)
             log.warning("%s can be used again", engine)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._beat_seconds):
             try:
                 self.beat()
-            except Exception:  # nobody would start this thread again, and deliveries that are due later depend on it
+            except Exception:  # nobody would start this thread again, and all retries depend on it
                 log.exception("pulse: a beat was missed")

@@ -1,8 +1,8 @@
-"""The standby: delivers while Redis is away and nobody can be woken. At most one for each worker.
+"""The standby: a process that delivers while Redis is unreachable and nobody can be woken. At most one a worker.
 
-Celery's processes wait for a message that cannot come. So the worker's parent starts this program, which looks by
-itself each second, and ends it when Redis has been answering for a while. It works as a process of the pool does, and
-may run beside them: what one has claimed, the other leaves alone.
+Celery's processes wait for a message that cannot come. So the worker's parent starts this program, which looks for due
+rows each second by itself, and ends it when Redis has been answering for a while. It works as a process of the pool
+does, and may run beside them: what one has claimed, the others leave alone.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from workers.drains import make_drain
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-# Redis must have answered for so long: by then Celery's consumer, which tries each second, has it again too.
+# How long Redis must have answered: by then Celery's consumer, which tries each second, is connected again, too.
 STEADY_SECONDS = 5.0
-# Beyond the time that one attempt may take: to record it, and to end.
+# How long the process may take, beyond the time of one attempt, to record it and to end.
 END_SECONDS = 5.0
 
 _DIRECTORY = Path(__file__).parent.parent  # where this package and `app` are found
@@ -48,7 +48,7 @@ class Standby:
         return self._process is not None and self._process.poll() is None
 
     def mind(self, *, rung: bool) -> None:
-        """Start the process or end it. rung: whether Redis has just taken a wake."""
+        """Start the process or end it. rung: whether Redis has just taken a ring."""
         if not rung:
             self._answers_since = None
             if not self.is_running and not self._over:
@@ -82,7 +82,7 @@ class Standby:
             log.error("the standby cannot be started: %s", error)
             return
         log.warning("a standby delivers until Redis is back (process %d)", self._process.pid)
-        if self._over:  # since we looked
+        if self._over:  # the signal handler has set it while we were starting
             self._tell_to_end()
 
     def _tell_to_end(self) -> None:
