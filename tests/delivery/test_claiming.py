@@ -37,8 +37,8 @@ def test_a_claim_reads_no_table_from_end_to_end(world: World, filled: bool) -> N
     plans = []
     with database.begin() as connection:
         for statement, values in list(asked):
-            found = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar_one()
-            plans.append((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
+            explained = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar_one()
+            plans.append((json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"])
     database.close()
     assert sum("FROM deliveries" in statement for statement, _ in asked) >= 2  # which endpoints, and which rows
     assert set.union(*map(scanned, plans)) <= BY_INDEX

@@ -51,8 +51,8 @@ def test_a_disabled_endpoint_is_sent_nothing_and_a_recovery_brings_everything(wo
             deliveries.recover(session, world.workspace_id, endpoint_id, since=since, window_seconds=60)
         world.change(endpoint_id, status="enabled")
         with world.database.session() as session:
-            found = deliveries.recover(session, world.workspace_id, endpoint_id, since=since, window_seconds=60)
-        assert (found.retried, found.missed, found.complete) == (3, 2, True)
+            recovered = deliveries.recover(session, world.workspace_id, endpoint_id, since=since, window_seconds=60)
+        assert (recovered.retried, recovered.missed, recovered.complete) == (3, 2, True)
         world.drain().run()
     assert world.statuses() == {"delivered": 5}
 

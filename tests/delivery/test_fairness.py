@@ -34,9 +34,9 @@ class Hanging:
 
 @pytest.fixture
 def hanging() -> Iterator[Hanging]:
-    found = Hanging()
-    yield found
-    found.close()
+    port = Hanging()
+    yield port
+    port.close()
 
 
 @contextmanager

@@ -19,15 +19,15 @@ ERROR = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as found:
-        yield found
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
 
 
 @pytest.fixture
 def reader(redis_url: str) -> Iterator[LogReader]:
-    found = LogReader(redis_url)
-    yield found
-    found.close()
+    reader = LogReader(redis_url)
+    yield reader
+    reader.close()
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def redis_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embed
 
 @pytest.fixture
 def teller(redis_url: str) -> Iterator[LogTeller]:
-    found = LogTeller(redis_url)
-    yield found
-    found.close()
+    teller = LogTeller(redis_url)
+    yield teller
+    teller.close()
 
 
 def test_where_nobody_watches_attempts_are_counted_and_not_told(

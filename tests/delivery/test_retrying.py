@@ -84,8 +84,8 @@ def test_what_was_given_up_is_delivered_by_recover(world: World) -> None:
         exhaust(world)
         since = world.delivery().created_at
         with world.database.session() as session:
-            found = deliveries.recover(session, world.workspace_id, endpoint_id, since=since, window_seconds=86400)
-        assert (found.count, found.complete) == (1, True)
+            recovered = deliveries.recover(session, world.workspace_id, endpoint_id, since=since, window_seconds=86400)
+        assert (recovered.count, recovered.complete) == (1, True)
         world.drain().run()
     row = world.delivery()
     assert (row.status, row.attempt_count, row.window_attempts) == ("delivered", 12, 1)

@@ -21,15 +21,15 @@ from tests.processes import ROOT
 
 @pytest.fixture
 def wake(redis_url: str) -> Iterator[Wake]:
-    found = Wake(redis_url)
-    yield found
-    found.close()
+    wake = Wake(redis_url)
+    yield wake
+    wake.close()
 
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as found:
-        yield found
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
 
 
 def test_a_ring_sends_one_message_that_celery_understands(wake: Wake, client: redis.Redis) -> None:

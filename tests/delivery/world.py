@@ -119,10 +119,10 @@ class World:
         return self.sql("SELECT * FROM attempts ORDER BY delivery_id, number, id")
 
     def statuses(self, endpoint_id: str | None = None) -> dict[str, int]:
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for row in self.deliveries(endpoint_id):
-            found[row.status] = found.get(row.status, 0) + 1
-        return found
+            counts[row.status] = counts.get(row.status, 0) + 1
+        return counts
 
     def endpoint_row(self, endpoint_id: str) -> Row[Any]:
         (row,) = self.sql("SELECT * FROM endpoints WHERE id = %(id)s", id=endpoint_id)
@@ -130,8 +130,8 @@ class World:
 
     def now(self) -> datetime:
         """The database's time."""
-        found: datetime = self.one("SELECT now()")
-        return found
+        now: datetime = self.one("SELECT now()")
+        return now
 
     def divide(self) -> datetime:
         """A time, to the millisecond as rows have it, after all that was made so far and not after what comes."""
@@ -155,6 +155,6 @@ class World:
 @pytest.fixture
 def world(database: Database, settings: Settings) -> Iterator[World]:
     """A workspace, and what is needed to deliver its events."""
-    found = World(database, settings)
-    yield found
-    found.close()
+    made = World(database, settings)
+    yield made
+    made.close()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import text
 
 from app.database.partitions import partition_name, week_of
 from app.delivery.wake import PAUSE_SECONDS, Wake
@@ -65,8 +64,7 @@ def test_it_rings_when_a_row_becomes_due_and_not_before(world: World, pulse: Pul
 
 def test_it_makes_the_coming_weeks_partitions(world: World) -> None:
     latest = partition_name("events", week_of(world.one("SELECT now() + interval '4 weeks'")))
-    with world.database.begin() as connection:
-        connection.execute(text(f"DROP TABLE {latest}"))
+    world.sql(f"DROP TABLE {latest}")
     pulse = Pulse(world.settings.database_url, Wake(world.settings.redis_url))
     pulse.beat()
     pulse.stop()

@@ -52,12 +52,12 @@ def pool(process: RunningProcess) -> list[psutil.Process]:
 
 
 def standbys(process: RunningProcess) -> list[psutil.Process]:
-    found = []
+    running = []
     for child in pool(process):
         with suppress(psutil.Error):  # it has ended, and its parent has not looked yet
             if "workers.standby" in child.cmdline():
-                found.append(child)
-    return found
+                running.append(child)
+    return running
 
 
 def delivered(world: World, count: int) -> bool:

@@ -99,9 +99,9 @@ def test_there_may_be_twenty(count: int, problems: int) -> None:
 
 @pytest.mark.parametrize(("length", "problems"), [(4096 - 3 - 4, 0), (4096 - 3 - 4 + 1, 1)])
 def test_together_they_may_have_4_kib(length: int, problems: int) -> None:
-    found = check_headers({"X-Y": "v" * length})
-    assert len(found) == problems
-    assert all(name == "" and "4096 bytes" in reason for name, reason in found)
+    complaints = check_headers({"X-Y": "v" * length})
+    assert len(complaints) == problems
+    assert all(name == "" and "4096 bytes" in reason for name, reason in complaints)
 
 
 def test_every_problem_is_told() -> None:
