@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.core.contract.frames import View
-from app.core.contract.model import Frame
+from app.core.contract.model import FrameForm
 from app.core.wire import envelope
 from app.core.wire.envelope import Announcement, Event
 from app.live.hub import Hub, LiveStream
 from app.live.reads import Head
 from app.live.subscriber import Subscriber, Terms
 
-VIEW = View(Frame(event=False, id=True, data="payload"), "raw", None, None, ())
+VIEW = View(FrameForm(event=False, id=True, data="payload"), "raw", None, None, ())
 HEARTBEAT = b": keepalive\n"
 EVERYTHING = 2**30
 

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from app.core.contract.frames import View, encode
-from app.core.contract.model import Frame
+from app.core.contract.model import FrameForm
 from app.core.wire.envelope import Announcement
 from app.live.hub import RING_BYTES, RING_EVENTS, LiveStream
 from app.live.subscriber import Subscriber
@@ -188,7 +188,7 @@ def catch_up(made: World, live: LiveStream, one: Subscriber) -> None:
 
 def test_one_stream_that_cannot_be_framed_does_not_hold_up_the_others() -> None:
     made = World()
-    flat = View(Frame(False, False, "flat", (("a", "$type"),)), "raw", None, None, ())
+    flat = View(FrameForm(False, False, "flat", (("a", "$type"),)), "raw", None, None, ())
     made.stream(1, stream=1)
     made.stream(1, stream=2)
     bad, good = ScriptedSocket(), ScriptedSocket()
