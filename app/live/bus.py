@@ -158,7 +158,7 @@ class BusReader:
             pipeline.expire(self._control, CONTROL_SECONDS)
             pipeline.execute()
         except FAILURES:
-            pass  # the reader looks again by itself when its read ends
+            pass  # the reader notices the change when its read ends by itself
 
     def _run(self) -> None:
         client = connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS)

@@ -27,14 +27,14 @@ from app.live.subscriber import Subscriber
 log = logging.getLogger(__name__)
 
 READ, WRITE = 1, 2  # libev's event bits
-# What the kernel may hold for one connection (it doubles the figure). Unbounded it hides megabytes, and a
-# subscriber's bound of 64 frames would not be seen.
+# What the kernel may buffer for one connection (it doubles the figure). By default that grows to megabytes, and a slow
+# subscriber would not be noticed by its queue of 64 frames.
 SEND_BUFFER_BYTES = 32 * 1024
 KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES = 30, 10, 3
 
 
 def prepare_socket(sock: Any) -> Any:
-    """Bound the send buffer and look for dead peers; the non-blocking socket below gevent's."""
+    """Limit the send buffer and detect dead peers. Returns the non-blocking socket beneath gevent's."""
     raw = getattr(sock, "_sock", sock)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -74,7 +74,7 @@ class Carrier:
 
     def __init__(self, hub: Hub, live: LiveStream, subscriber: Subscriber, sock: Any, handling: Handling) -> None:
         self.subscriber = subscriber
-        self.lingering = False  # everything is sent; only the client's own farewell is awaited
+        self.lingering = False  # everything is sent; only the client's close is awaited
         self._hub = hub
         self._live = live
         self._raw = sock
@@ -82,7 +82,7 @@ class Carrier:
         self._pace = None if handling.speed is None else Pace(handling.speed)
 
     def run(self) -> bool:
-        """Serve until the stream ends, the client goes or this side closes.
+        """Serve until the stream ends, the client leaves or this side closes.
 
         True: everything was sent and the response can be ended properly. False: the connection was cut, perhaps
         in the middle of a frame.
@@ -97,7 +97,7 @@ class Carrier:
             subscriber.outbox.append((0, self._handling.opening))
         try:
             self._serve(writer)
-        except Exception as error:  # PostgreSQL away in the middle of a replay, say: the client comes back and resumes
+        except Exception as error:  # such as PostgreSQL lost during a replay: the client comes back and resumes
             log.warning("a live connection was cut: %s: %s", type(error).__name__, first_line(error))
             subscriber.fail()
         finally:
@@ -111,7 +111,7 @@ class Carrier:
         return not subscriber.gone
 
     def close(self) -> None:
-        """Leave the hub. Done by run() too; for a response that was never begun."""
+        """Leave the hub. run() does it too; this is for a response that was never begun."""
         self._hub.detach(self._live, self.subscriber)
 
     def _serve(self, writer: Any) -> None:
@@ -130,7 +130,7 @@ class Carrier:
                 subscriber.attention.wait()
 
     def _wait_for_room(self, writer: Any) -> None:
-        """Until the socket takes more, or anything else wants this greenlet's attention."""
+        """Wait until the socket takes more, or something else sets `attention`."""
         writer.start(self.subscriber.attention.set)
         self.subscriber.attention.wait()
         writer.stop()

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.25  # heartbeats, expiries and stalls are noticed this late at most
 POLL_SECONDS = 1.0  # what the bus lost is found this late at most
 CREDENTIAL_SECONDS = 5.0  # a revoked key or token closes its streams this late at most
-STALL_SECONDS = 120.0  # a socket that takes nothing for so long is cut: its peer is gone or hopeless
+STALL_SECONDS = 120.0  # a socket that takes nothing for so long is cut: its peer is gone or stuck
 HEAD_SECONDS = 10.0  # how long a second subscriber waits while the first one has the stream's head read
 WAVES, WAVE_CONNECTIONS = 20, 50  # a process that ends closes its connections in so many waves, of so many or more
 
@@ -68,7 +68,7 @@ class Hub:
 
     @property
     def stopping(self) -> bool:
-        """Whether this process is ending: whoever serves a stream is to close it."""
+        """Whether this process is ending, so that every stream has to be closed."""
         return self._stopping
 
     # --- who watches what -------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ class Hub:
         ConnectionError if its head cannot be read now, RuntimeError where threads are no greenlets.
         """
         if self._stopping:
-            subscriber.close("restart")  # let in by a connection that was kept alive: it is to come back elsewhere
+            subscriber.close("restart")  # it came over a connection that was kept alive; it should come back elsewhere
         with self._lock:
             self._start()
             if limits is not None:
@@ -112,7 +112,7 @@ class Hub:
 
     def _open(self, live: LiveStream) -> None:
         try:
-            self._bus.follow(live.id)  # before the head is read: what comes after the head is then on the bus
+            self._bus.follow(live.id)  # before the head is read, so that everything after the head comes over the bus
             head = self._source.heads([live.id]).get(live.id)
             if head is None:
                 raise LookupError("the stream was deleted meanwhile")
@@ -131,7 +131,7 @@ class Hub:
             self.fill([live])
 
     def detach(self, live: LiveStream, subscriber: Subscriber) -> None:
-        """Forget a subscriber; with the last one its stream is forgotten, too. Twice is once."""
+        """Forget a subscriber, and with the last one its stream. May be called twice."""
         with self._lock:
             live.leave(subscriber)
             if subscriber not in live.subscribers:
@@ -157,7 +157,7 @@ class Hub:
     # --- events come in ---------------------------------------------------------------------------------------
 
     def on_batch(self, announcements: Sequence[Announcement]) -> None:
-        """Hand on what one read of the bus brought."""
+        """Hand on the announcements of one read of the bus."""
         by_stream: dict[int, list[Announcement]] = {}
         for announcement in announcements:
             if announcement.stream in self._streams:
@@ -168,7 +168,7 @@ class Hub:
             try:
                 if live is not None and not live.hear(group):
                     behind.append(live)
-            except Exception:  # one stream's trouble is not its neighbours'; the poll reads it from SQL
+            except Exception:  # the other streams go on; the poll reads this one from SQL
                 log.exception("hub: what the bus told of stream %s could not be handed on", stream)
         if behind:
             self.totals.holes += len(behind)
@@ -230,7 +230,7 @@ class Hub:
                 subscriber.close("revoked")
 
     def close_all(self, reason: str, over_seconds: float) -> None:
-        """Close every stream in waves, so that the clients do not all come back in one moment."""
+        """Close every stream in waves, so that the clients do not all come back at once."""
         self._stopping = True
         subscribers = self.subscribers()
         waves = max(1, min(WAVES, len(subscribers) // WAVE_CONNECTIONS))
@@ -241,7 +241,7 @@ class Hub:
                 threading.Event().wait(over_seconds / waves)
 
     def _start(self) -> None:
-        """Begin the rounds with the first subscriber: after any fork."""
+        """Begin the rounds with the first subscriber, which is after any fork."""
         if self._started:
             return
         self._repeat("hub-tick", TICK_SECONDS, lambda: self.tick(self.clock()))

@@ -16,7 +16,7 @@ from app.core.contract.frames import View, encode
 from app.core.wire.envelope import Announcement, Event
 from app.live.subscriber import Frames, Subscriber
 
-RING_EVENTS = 256  # what a reconnect after a short cut finds without SQL
+RING_EVENTS = 256  # so that a client that reconnects soon is served without SQL
 RING_BYTES = 256 * 1024
 
 
@@ -52,7 +52,7 @@ class LiveStream:
         return self.end_seq is not None and self.last_seq >= self.end_seq
 
     def recent(self, after: int) -> list[Event] | None:
-        """The events after a seq from the ring; None if it does not reach back that far."""
+        """The events after a seq from the ring; None if the ring does not reach back that far."""
         if not self.ring or self.ring[0].seq > after + 1:
             return None
         return [event for event in self.ring if event.seq > after]
@@ -81,7 +81,7 @@ class LiveStream:
             if announcement.ends:
                 self.end_seq = announcement.seq
         if self.last_seq < 0:
-            return True  # the head is being read; whoever reads it looks at the target then
+            return True  # the head is being read; the hub looks at the target afterwards
         run: list[Event] = []
         for announcement in sorted(announcements, key=lambda one: one.seq):
             if announcement.event is not None and announcement.seq == self.last_seq + len(run) + 1:
@@ -96,7 +96,7 @@ class LiveStream:
             if event.seq == self.last_seq + len(fresh) + 1:
                 fresh.append(event)
         if fresh:
-            # All is encoded before anything is written: what cannot be encoded leaves everybody where they were.
+            # All is encoded before anything is written: an event that cannot be encoded changes nothing for anybody.
             encoded = [(group, self._frames(view, fresh)) for view, group in self.joined.items()]
             self.last_seq = fresh[-1].seq
             for event in fresh:

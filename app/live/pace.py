@@ -1,4 +1,4 @@
-"""When the events of an ended stream are due that is replayed at its own pace."""
+"""When each event is due while an ended stream is replayed at its own pace, or so many times faster."""
 
 from __future__ import annotations
 

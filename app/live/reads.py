@@ -22,8 +22,8 @@ SELECT id, last_seq, ended_at IS NOT NULL AS ended
  WHERE id = ANY(%(streams)s)
 """
 
-# For each of some streams the next page of events after a seq, cut by number and by size; its first event always comes.
-# No event is older than its stream, so the partitions before that are not looked at.
+# For each of some streams the next page of events after a seq, limited in number and size; the first always fits. No
+# event is older than its stream, so earlier partitions are skipped.
 PAGES_AFTER = f"""
 SELECT asked.stream, page.id, page.seq, page.type, page.occurred_at, page.body
   FROM unnest(%(streams)s::bigint[], %(seqs)s::bigint[]) AS asked (stream, seq)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.core.contract.frames import View
+from app.live.beat import Beat
 
 SILENT_HEARTBEATS = 2.5  # a WebSocket peer that left two pings unanswered is dead
 
@@ -44,7 +45,7 @@ class Subscriber:
 
     __slots__ = (
         "_dropped",
-        "_heartbeat_at",
+        "_heartbeat",
         "_partial",
         "_progress_at",
         "_sock",
@@ -65,7 +66,7 @@ class Subscriber:
         self._terms = terms
         self._partial = False  # whether the first entry of the outbox is the rest of a frame
         self._dropped = 0
-        self._heartbeat_at = now + terms.heartbeat_seconds
+        self._heartbeat = Beat(terms.heartbeat_seconds, now + terms.heartbeat_seconds)
         self._progress_at = now
         self.view = view
         self.cursor = 0  # the seq up to which it was sent everything; kept up to date only while not joined
@@ -137,14 +138,13 @@ class Subscriber:
             self.close("expired")
         if self.heard_at is not None and now - self.heard_at > SILENT_HEARTBEATS * self._terms.heartbeat_seconds:
             self.fail()
+        heartbeat_due = self._heartbeat.is_due(now)
         if not self.outbox:
             self._progress_at = now
-            if now >= self._heartbeat_at and self.started and self.closing is None:
+            if heartbeat_due and self.started and self.closing is None:
                 self.write([(0, self._terms.heartbeat)], self._terms.heartbeat)
         elif now - self._progress_at > stall_seconds:
             self.fail()
-        while now >= self._heartbeat_at:
-            self._heartbeat_at += self._terms.heartbeat_seconds
 
     def close(self, reason: str) -> None:
         """Ask the connection's greenlet to end it after what is waiting has been sent."""

@@ -92,7 +92,7 @@ class WebSocketInput:
         if self._size > MAX_TEXT_BYTES:
             self._close("too_big")
             return
-        if event.data:  # empty pieces without end would take memory that no limit counts
+        if event.data:  # any number of empty pieces would take memory that no limit counts
             self._pieces.append(event.data)
         if not event.message_finished:
             return

@@ -19,7 +19,7 @@ ERROR_VALUES = ("$code", "$message", "$status", "$fault", "$stream_id", "$trace_
 
 
 def check(contract: Contract) -> Iterator[Complaint]:
-    """Everything that is wrong with a contract whose parts are each in order."""
+    """Everything that is wrong with a contract whose tables are each valid."""
     for number, (kind, endings) in enumerate(contract.endings.items()):
         for index, ending in enumerate(endings):
             yield from _declared(contract, kind, f"streams[{number}].ends[{index}].type", ending.type)

@@ -87,7 +87,7 @@ class Table:
         return self._value.get(name)
 
     def items(self) -> list[tuple[str, Any]]:
-        """Everything in the table, taken as read."""
+        """All keys and values of the table; every key counts as read."""
         self._read.update(self._value)
         return list(self._value.items())
 

@@ -17,8 +17,11 @@ _CURSOR = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """types: patterns, None for all. cursor: the seq up to which the client has seen everything, None for none.
-    speed: how many times faster than it happened an ended stream is to be replayed, None for at once."""
+    """What was asked for.
+
+    types: patterns, None for all. cursor: the seq up to which the client has seen everything, None for none. speed: how
+    many times faster than it happened an ended stream is to be replayed, None for at once.
+    """
 
     types: tuple[str, ...] | None
     cursor: int | None

@@ -14,7 +14,7 @@ from app.live.carrier import Carrier, Handling
 from app.web.live.opening import Placed, admit, open_carrier, place, refuse_ended, require_room
 from app.web.live.query import read_query
 
-# After a restart clients come back spread over this time, each told a time of its own.
+# After a restart clients come back spread over this time: each is told another one.
 RECONNECT_MILLISECONDS = (1000, 5000)
 
 

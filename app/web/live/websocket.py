@@ -58,7 +58,7 @@ class _Switched(Response):
     """101 Switching Protocols; the iterator owns the socket from then on."""
 
     def __init__(self, run: Iterator[bytes], accept: str) -> None:
-        # As RFC 6455 and its readers spell it; from the number alone, werkzeug makes it all capitals.
+        # The reason phrase as RFC 6455 and its readers spell it; werkzeug would write it in capitals.
         headers = {"Upgrade": "websocket", "Sec-WebSocket-Accept": accept}
         super().__init__(status="101 Switching Protocols", headers=headers)
         # gunicorn adds `Connection: upgrade` itself when it sees this one, which WSGI applications may not send.
@@ -75,7 +75,7 @@ def _run(carrier: Carrier, conversation: Conversation) -> Iterator[bytes]:
         yield b""  # makes gunicorn send the headers
         conversation.start()
         carrier.run()
-        # gunicorn would end an HTTP body now. It takes this for a client that has gone, and just closes.
+        # Returning would make gunicorn end an HTTP body. This looks like a client that has gone, so it just closes.
         raise BrokenPipeError(errno.EPIPE, "the WebSocket is over")
     finally:
         conversation.stop()
