@@ -41,7 +41,6 @@ class Admitted:
     """A request whose caller may see the stream that it names."""
 
     engine: Engine
-    contract: Contract
     route: ContractRoute
     opener: Opener
     stream: StreamRow
@@ -98,7 +97,7 @@ def admit(contract: Contract, route: ContractRoute, kind: str, stream_id: str) -
         stream = streams.find_stream(connection, opener.workspace_id, kind, stream_id)
     if stream is None:
         raise not_found("stream")
-    return Admitted(current, contract, route, opener, stream)
+    return Admitted(current, route, opener, stream)
 
 
 def refuse_ended(admitted: Admitted) -> None:
