@@ -16,14 +16,42 @@ from app.database.tables import Stream, StreamToken
 from app.ledger.streams import StreamRow
 from app.settings import Settings
 
+_PURPOSE = "signing stream tokens"
 
-def make_token(session: Session, found: StreamRow, key_id: str, life_seconds: int) -> StreamToken:
-    """A row for a new token of this stream: the signed text is made from it by the caller."""
+# A token with the key that made it, if both may still be used.
+USABLE_TOKEN = """
+SELECT stream_tokens.stream_id, stream_tokens.workspace_id, stream_tokens.key_id, api_keys.scopes
+  FROM stream_tokens
+  JOIN api_keys ON api_keys.id = stream_tokens.key_id
+ WHERE stream_tokens.id = %(id)s
+   AND stream_tokens.revoked_at IS NULL
+   AND stream_tokens.expires_at > now()
+   AND api_keys.revoked_at IS NULL
+"""
+
+# Those of some keys and tokens that are revoked or gone.
+DEAD_CREDENTIALS = """
+SELECT asked.id
+  FROM unnest(%(key_ids)s::text[]) AS asked (id)
+  LEFT JOIN api_keys ON api_keys.id = asked.id
+ WHERE api_keys.id IS NULL
+    OR api_keys.revoked_at IS NOT NULL
+ UNION ALL
+SELECT asked.id
+  FROM unnest(%(token_ids)s::text[]) AS asked (id)
+  LEFT JOIN stream_tokens ON stream_tokens.id = asked.id
+ WHERE stream_tokens.id IS NULL
+    OR stream_tokens.revoked_at IS NOT NULL
+"""
+
+
+def make_token(session: Session, stream: StreamRow, key_id: str, life_seconds: int) -> StreamToken:
+    """A row for a new token of this stream; `signed` makes the text from it."""
     now = ids.truncate(datetime.now(UTC))
     token = StreamToken(
         id=ids.make(ids.TOKEN, now, os.urandom(ids.RANDOM_BYTES)),
-        stream_id=found.id,
-        workspace_id=found.workspace_id,
+        stream_id=stream.id,
+        workspace_id=stream.workspace_id,
         key_id=key_id,
         created_at=now,
         # Whole seconds, rounded up: a JWT's exp has no fractions.
@@ -69,27 +97,14 @@ class UsableToken:
 
 def usable_token(connection: Connection, token_id: str) -> UsableToken | None:
     """The token, if it is neither revoked nor expired and was made by a living key."""
-    row = connection.exec_driver_sql(
-        "SELECT t.stream_id, t.workspace_id, t.key_id, k.scopes FROM stream_tokens t JOIN api_keys k ON k.id = t.key_id"
-        " WHERE t.id = %(id)s AND t.revoked_at IS NULL AND t.expires_at > now() AND k.revoked_at IS NULL",
-        {"id": token_id},
-    ).one_or_none()
+    row = connection.exec_driver_sql(USABLE_TOKEN, {"id": token_id}).one_or_none()
     return None if row is None else UsableToken(row.stream_id, row.workspace_id, row.key_id, row.scopes)
 
 
 def dead_credentials(connection: Connection, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:
     """Those of these key and token ids that are revoked or gone."""
-    rows = connection.exec_driver_sql(
-        "SELECT u.id FROM unnest(%(k)s::text[]) AS u (id) LEFT JOIN api_keys k ON k.id = u.id"
-        " WHERE k.id IS NULL OR k.revoked_at IS NOT NULL"
-        " UNION ALL SELECT u.id FROM unnest(%(t)s::text[]) AS u (id) LEFT JOIN stream_tokens t ON t.id = u.id"
-        " WHERE t.id IS NULL OR t.revoked_at IS NOT NULL",
-        {"k": list(key_ids), "t": list(token_ids)},
-    )
+    rows = connection.exec_driver_sql(DEAD_CREDENTIALS, {"key_ids": list(key_ids), "token_ids": list(token_ids)})
     return {row.id for row in rows}
-
-
-_PURPOSE = "signing stream tokens"
 
 
 def signing_keys(settings: Settings) -> list[bytes]:
@@ -97,7 +112,7 @@ def signing_keys(settings: Settings) -> list[bytes]:
     return [sealing.derive(material, _PURPOSE) for material in settings.secret_keys]
 
 
-def signed(settings: Settings, row: StreamToken, found: StreamRow) -> str:
-    """The text of a token."""
-    claims = tokens.Claims(row.id, found.kind, found.external_id, int(row.expires_at.timestamp()))
+def signed(settings: Settings, row: StreamToken, stream: StreamRow) -> str:
+    """The text of a token: a signed JWT that names the stream."""
+    claims = tokens.Claims(row.id, stream.kind, stream.external_id, int(row.expires_at.timestamp()))
     return tokens.encode(signing_keys(settings)[0], claims, int(row.created_at.timestamp()))

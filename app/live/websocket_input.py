@@ -1,4 +1,4 @@
-"""What a WebSocket client sends: frames into texts, within limits. No sockets here: bytes in, decisions out."""
+"""What a WebSocket client sends: bytes become texts, within limits. Touches no socket; it is given the bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsproto.utilities import RemoteProtocolError
 from app.core.wire import websocket
 
 MAX_TEXT_BYTES = 64 * 1024
-TEXTS_PER_SECOND = 20  # a person who presses keys, or a program that steers a call; not a firehose
+TEXTS_PER_SECOND = 20  # enough for a person who presses keys or a program that steers a call
 BURST = 40
 
 # RFC 6455 section 7.4.1 and the IANA registry: whether it makes sense to come back.
@@ -34,7 +34,7 @@ CLOSES = {
 
 
 @dataclass(slots=True)
-class Inbound:
+class WebSocketInput:
     """The receiving half of one connection.
 
     on_text: takes each whole text. reply: takes bytes to send back (pongs). end: takes the reason to close, a key of
@@ -47,7 +47,7 @@ class Inbound:
     clock: Callable[[], float]
     peer_close: bytes = b""
     _connection: Connection = field(default_factory=lambda: Connection(ConnectionType.SERVER))
-    _parts: list[str] = field(default_factory=list)
+    _pieces: list[str] = field(default_factory=list)
     _size: int = 0
     _allowance: float = BURST
     _seen_at: float | None = None
@@ -80,7 +80,7 @@ class Inbound:
 
     def _take_close(self, code: int) -> None:
         if self._connection.state is not ConnectionState.REMOTE_CLOSING:
-            # The peer has not said goodbye: so the reader of frames tells that it has met what is against the protocol.
+            # No close frame arrived: wsproto reports a protocol error this way.
             self._close("not_utf8" if code == INVALID else "protocol")
             return
         # NO_CODE stands for a close without one, and may not be sent itself (RFC 6455 section 7.4.1).
@@ -92,11 +92,11 @@ class Inbound:
         if self._size > MAX_TEXT_BYTES:
             self._close("too_big")
             return
-        if event.data:  # empty pieces without end would take memory that no limit counts
-            self._parts.append(event.data)
+        if event.data:  # any number of empty pieces would take memory that no limit counts
+            self._pieces.append(event.data)
         if not event.message_finished:
             return
-        text, self._parts, self._size = "".join(self._parts), [], 0
+        text, self._pieces, self._size = "".join(self._pieces), [], 0
         if self._may_speak():
             self.on_text(text)
         else:

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from app.live.websocket_input import BURST
-from app.web.live.websocket import LINGER_SECONDS
+from app.web.live.conversation import LINGER_SECONDS
 from tests.contracts import wire
 from tests.contracts.conformance import clause
 from tests.contracts.producer import Producer, key_with, other_workspace

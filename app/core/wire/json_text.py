@@ -1,4 +1,4 @@
-"""JSON as text: parsed strictly, split into its elements, members read in the producer's own spelling."""
+"""JSON as text: parsed strictly, split into elements or members that keep the producer's own spelling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIGITS = 4000  # CPython refuses to turn more than 4300 digits into an int (CVE
 def read_json(raw: bytes, max_depth: int) -> tuple[str, Any]:
     """Strict JSON (RFC 8259) without NUL from bytes: the text and the value. Raises Problem for anything else."""
     text, value = _parse(raw, max_depth)
-    if _ESCAPED_NUL.search(text):  # a raw one is no JSON
+    if _ESCAPED_NUL.search(text):  # an unescaped one is no JSON
         raise Problem(
             "invalid", "A string holds a NUL character (\\u0000), which many receivers cannot store; drop it."
         )
@@ -33,7 +33,7 @@ def _parse(raw: bytes, max_depth: int) -> tuple[str, Any]:
 
 
 def _text(raw: bytes, max_depth: int) -> str:
-    """The text of a body that may be parsed without danger."""
+    """The text of a body, shallow enough to be parsed."""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -48,8 +48,9 @@ def _text(raw: bytes, max_depth: int) -> str:
 
 
 def split_array(raw: bytes, most: int) -> list[bytes]:
-    """The elements of a JSON array, each in its own spelling. Raises Problem unless it is a valid array of at most so
-    many.
+    """The elements of a JSON array, each in its own spelling.
+
+    Raises Problem unless it is a valid array of at most so many.
 
     Only what makes the array unreadable is refused here: an element that is too deep or holds a NUL fails alone, when
     it is read. Each element is parsed once, and none behind the limit.
@@ -58,13 +59,13 @@ def split_array(raw: bytes, most: int) -> list[bytes]:
     at = _past_blank(text, 0)
     if text[at] != "[":
         raise Problem("invalid", "The body must be an event object or an array of them.")
-    parts: list[bytes] = []
+    elements: list[bytes] = []
     try:
         at = _past_blank(text, at + 1)
-        while text[at : at + 1] != "]" or parts:
+        while text[at : at + 1] != "]" or elements:
             _, end = _DECODER.raw_decode(text, at)
-            parts.append(text[at:end].encode())
-            if len(parts) > most:
+            elements.append(text[at:end].encode())
+            if len(elements) > most:
                 raise Problem("too_large", f"The batch has more than {most} events, the most there may be; split it.")
             at = _past_blank(text, end)
             if text[at : at + 1] != ",":
@@ -76,7 +77,7 @@ def split_array(raw: bytes, most: int) -> list[bytes]:
             raise json.JSONDecodeError("Extra data", text, at)
     except (ValueError, RecursionError) as error:
         raise _not_json(error) from None
-    return parts
+    return elements
 
 
 def _past_blank(text: str, at: int) -> int:
@@ -86,7 +87,7 @@ def _past_blank(text: str, at: int) -> int:
 
 
 def split_lines(raw: bytes) -> list[bytes]:
-    """The lines of application/x-ndjson that hold anything; only LF (or CRLF) separates lines."""
+    """The lines of application/x-ndjson that are not blank; only LF (or CRLF) separates lines."""
     return [line for part in raw.split(b"\n") if (line := part.strip(b" \t\r"))]
 
 
@@ -117,7 +118,7 @@ def members(raw: str) -> list[tuple[str, str, str]]:
 
     raw must be a valid JSON object.
     """
-    found: list[tuple[str, str, str]] = []
+    spelled: list[tuple[str, str, str]] = []
     decoder = json.JSONDecoder(parse_int=str, parse_float=str)
     at = _skip(raw, 1)
     while raw[at] == '"':
@@ -125,11 +126,11 @@ def members(raw: str) -> list[tuple[str, str, str]]:
         name, at = json.decoder.scanstring(raw, at + 1, True)  # type: ignore[attr-defined]
         start = _skip(raw, _skip(raw, at) + 1)
         _, at = decoder.raw_decode(raw, start)
-        found.append((name, raw[start:at], raw[begin:at]))
+        spelled.append((name, raw[start:at], raw[begin:at]))
         at = _skip(raw, at)
         if raw[at] == ",":
             at = _skip(raw, at + 1)
-    return found
+    return spelled
 
 
 def compact(raw: str) -> str:
@@ -154,14 +155,14 @@ def is_deeper(raw: str, levels: int) -> bool:
 
 
 def _skip(raw: str, at: int) -> int:
-    found = _SPACE.match(raw, at)
-    return found.end() if found else at
+    space = _SPACE.match(raw, at)
+    return space.end() if space else at
 
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 
-# Possessive (no backtracking), and a string that is not closed reaches to the end: every text takes linear time. With
-# plain quantifiers 30 KB of escaped quotes held the process for seconds.
+# Possessive quantifiers (no backtracking), and a string that is not closed reaches to the end: every text takes linear
+# time. With plain quantifiers 30 KB of escaped quotes took seconds.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 _OUTSIDE = re.compile(rf"({_STRING})|[ \t\n\r]+", re.DOTALL)
 _NOT_BRACKETS = re.compile(rf'{_STRING}|[^\[\]{{}}"]++', re.DOTALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
@@ -16,15 +17,34 @@ from app.web.http.fields import Complaint, Field, check, from_query
 JSON = "application/json"
 
 
+@dataclass(frozen=True, slots=True)
+class SentSecrets:
+    """The secrets in a request's headers, "" where there is none.
+
+    scheme: of Authorization, in small letters; bearer: its secret, if the scheme is Bearer; api_key: of X-API-Key.
+    """
+
+    scheme: str
+    bearer: str
+    api_key: str
+
+
+def sent_secrets(request: Request) -> SentSecrets:
+    """What a request's headers hold to show who is calling (RFC 6750 section 2.1, and X-API-Key)."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    bearer = secret.strip() if scheme.lower() == "bearer" else ""
+    return SentSecrets(scheme.lower(), bearer, request.headers.get("X-API-Key", "").strip())
+
+
 def credential(request: Request) -> str:
     """The key that came with the request. Raises Problem unauthorized when there is none."""
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if scheme and scheme.lower() != "bearer":
+    sent = sent_secrets(request)
+    if sent.scheme not in ("", "bearer"):
         raise Problem("unauthorized", "Send the key as Authorization: Bearer <key>, or as X-API-Key: <key>.")
-    found = secret.strip() or request.headers.get("X-API-Key", "").strip()
-    if not found:
+    key = sent.bearer or sent.api_key
+    if not key:
         raise Problem("unauthorized", "A key is missing: send Authorization: Bearer <key>, or X-API-Key: <key>.")
-    return found
+    return key
 
 
 def read_bytes(request: Request, most: int) -> bytes:

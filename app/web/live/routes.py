@@ -36,7 +36,7 @@ def _add(
         stream_id = values.get(route.id_name) if route.id_in == "path" else request.args.get(route.id_name)
         try:
             return serve(declared, route, route.kind or values["kind"], stream_id or "")
-        except Exception as error:  # whatever it is, it is told in the contract's form
+        except Exception as error:  # every error is answered in the contract's form
             problem = error if isinstance(error, Problem) else problems.problem_of(error)
             return errors.answer(declared, problem, stream_id)
 
@@ -48,8 +48,10 @@ def _add(
 
 
 def _allow_other_origins(response: Response) -> Response:
-    """Let pages of any origin read streams (Fetch standard, CORS). No cookie goes along with `*`, so whoever reads
-    has a key or a token."""
+    """Let pages of any origin read streams (Fetch standard, CORS).
+
+    With `*` a browser shows the page no answer to a request with cookies, so the page needs a key or a token.
+    """
     response.headers.setdefault("Access-Control-Allow-Origin", "*")
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Headers"] = "Authorization, X-API-Key, Last-Event-ID, Cache-Control"
