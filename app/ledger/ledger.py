@@ -86,6 +86,16 @@ class Ledger:
             self._commit_group, max_weight=MAX_BATCH, weigh=lambda submission: max(1, len(submission.drafts))
         )
 
+    @property
+    def committing(self) -> bool:
+        """Whether a group of requests is being committed now."""
+        return self._batcher.running
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the next group."""
+        return self._batcher.waiting
+
     def accept(self, submission: Submission) -> Answers:
         """Commit the events of one request, together with whoever else is waiting; one answer each, in order.
 

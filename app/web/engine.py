@@ -84,11 +84,16 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
     )
 
 
-def install(app: Flask, engine: Engine) -> None:
-    """Make the engine known to the app's routes."""
-    app.extensions[_KEY] = engine
+def install(app: Flask, new_engine: Engine) -> None:
+    """Give the application its engine; its routes find it by engine()."""
+    app.extensions[_KEY] = new_engine
+
+
+def engine_of(app: Flask) -> Engine:
+    """The engine of an application."""
+    return cast(Engine, app.extensions[_KEY])
 
 
 def engine() -> Engine:
-    """The engine of the app that serves this request."""
-    return cast(Engine, current_app.extensions[_KEY])
+    """The engine of the application that serves this request."""
+    return engine_of(current_app)

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from app import create_app
 from app.database.connection import Database
 from app.settings import Settings
+from app.web.engine import engine_of
 from app.web.http.call import Answer
 from app.web.http.routes import open_route
 from tests.processes import free_port
@@ -24,7 +25,7 @@ SECRET_WORDS = "the password is swordfish"
 def without_redis(environ: dict[str, str]) -> Iterator[Flask]:
     app = create_app(Settings.from_env({**environ, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}))
     yield app
-    app.extensions["twofold"].database.close()
+    engine_of(app).database.close()
 
 
 @pytest.fixture

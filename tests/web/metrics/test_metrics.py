@@ -18,6 +18,7 @@ from app import create_app
 from app.database.connection import Database
 from app.delivery.live_log import LogReader
 from app.settings import Settings
+from app.web.engine import engine_of
 from app.web.metrics.deliveries import KEPT_SECONDS, DeliveryFigures
 from tests.conftest import StartServer
 from tests.contracts.wire import get
@@ -188,7 +189,7 @@ def test_announcements_that_redis_did_not_take_are_counted(environ: dict[str, st
     door.publish("call", "c1", "call.started")
     eventually(lambda: figure(of_app(app), "twofold_bus_lost_total") == before + 1)
     assert "twofold_attempts_total" not in of_app(app)
-    app.extensions["twofold"].database.close()
+    engine_of(app).database.close()
 
 
 def event(type: str, data: dict[str, str]) -> dict[str, object]:
