@@ -60,7 +60,7 @@ def get_event(call: Call, event_id: str) -> Answer:
     return Answer(events.get_event(call.session, call.workspace_id, event_id).body)
 
 
-def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.Logged], str | None]:
+def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], str | None]:
     if "stream_kind" not in call.args:
         raise _needs("stream_id", "stream_kind")
     mark = paging.after_cursor(call.args, lambda mark: mark.isascii() and mark.isdigit() and len(mark) < 19)
@@ -76,7 +76,7 @@ def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.Logged], str | N
     return page.events, paging.encode(str(page.events[-1].seq)) if page.more else None
 
 
-def _of_workspace(call: Call, limit: int) -> tuple[Sequence[events.Logged], str | None]:
+def _of_workspace(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], str | None]:
     if "after_seq" in call.args:
         raise _needs("after_seq", "stream_id")
     page = events.events_of_workspace(
