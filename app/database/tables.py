@@ -52,9 +52,6 @@ class Base(DeclarativeBase):
     }
 
 
-NOW = text("now()")
-
-
 class Workspace(Base):
     """A customer. `uid` is the platform's own name for it."""
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from app.accounts.callers import Access
+from app.accounts.callers import Callers
 from app.contracts import load
 from app.contracts.load import Schemas
 from app.core.contract.model import Rules
@@ -32,7 +32,7 @@ class Engine:
 
     settings: Settings
     database: Database
-    access: Access
+    callers: Callers
     ledger: Ledger
     ring: Callable[[], None]
     rules: Rules
@@ -73,7 +73,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
     return Engine(
         settings=settings,
         database=database,
-        access=Access(database),
+        callers=Callers(database),
         ledger=ledger,
         ring=lambda: announcer.announce((), True),
         rules=rules,

@@ -26,7 +26,7 @@ def caller_of_cookie(joined: Engine) -> tuple[Caller, str, float] | None:
     Raises Problem forbidden for a request that a page of another origin made: cookies go along with those too.
     """
     claims = tokens.read(signing_keys(joined.settings), tokens.SESSION, request.cookies.get(COOKIE, ""), time.time())
-    caller = joined.access.caller_of_key(str(claims["sub"])) if claims is not None else None
+    caller = joined.callers.caller_of_key(str(claims["sub"])) if claims is not None else None
     if claims is None or caller is None:
         return None
     origin = request.headers.get("Origin")

@@ -109,15 +109,15 @@ def routes_of(app: Flask) -> dict[str, ApiRoute]:
 
 def by_key(declared: ApiRoute) -> Admission:
     """Let in whoever has a key with the scope. Raises Problem."""
-    access = engine().access
-    caller = access.authenticate(credential(request))
+    callers = engine().callers
+    caller = callers.authenticate(credential(request))
     if caller is None:
         raise Problem("unauthorized", "This key is not known, or it has been revoked; ask for a new one.")
     caller.require(declared.scope)
     named = request.headers.get("X-Workspace")
     if declared.acts_for == PLATFORM or (declared.acts_for == OPTIONAL_WORKSPACE and caller.is_platform and not named):
         return Admission(caller, "")
-    return Admission(caller, access.workspace_for(caller, named))
+    return Admission(caller, callers.workspace_for(caller, named))
 
 
 def declare_view(

@@ -63,18 +63,18 @@ def _given(route: ContractRoute) -> tuple[str, str] | None:
 
 
 def _by_key(secret: str) -> Opener:
-    access = engine().access
-    caller = access.authenticate(secret)
+    callers = engine().callers
+    caller = callers.authenticate(secret)
     if caller is None:
         raise Problem("unauthorized", "This key is not known, or it has been revoked.")
     caller.require("subscribe")
-    workspace_id = access.workspace_for(caller, request.headers.get("X-Workspace"))
+    workspace_id = callers.workspace_for(caller, request.headers.get("X-Workspace"))
     return Opener(caller.key_id, workspace_id, may_publish="publish" in caller.scopes)
 
 
 def _by_session(caller: Caller, workspace_id: str, expires_at: float) -> Opener:
     caller.require("subscribe")
-    named = engine().access.workspace_for(caller, request.headers.get("X-Workspace") or workspace_id)
+    named = engine().callers.workspace_for(caller, request.headers.get("X-Workspace") or workspace_id)
     return Opener(caller.key_id, named, expires_at=expires_at, may_publish="publish" in caller.scopes)
 
 
