@@ -21,7 +21,7 @@ from app.live.hub import Hub
 from app.live.reads import StreamReads
 from app.settings import Settings
 from app.web.metrics import streams as stream_metrics
-from app.web.metrics.deliveries import DeliveryFigures
+from app.web.metrics.deliveries import DeliveryMetrics
 
 _KEY = "twofold"
 
@@ -39,7 +39,7 @@ class Engine:
     schemas: Schemas
     hub: Hub
     log: LogReader
-    figures: DeliveryFigures
+    delivery_metrics: DeliveryMetrics
 
 
 def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tuple[str, str]]) -> Engine:
@@ -80,7 +80,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         schemas=schemas,
         hub=hub,
         log=log,
-        figures=DeliveryFigures(database, log),
+        delivery_metrics=DeliveryMetrics(database, log),
     )
 
 

@@ -231,7 +231,7 @@ def test_a_refused_field_changes_nothing(acme: Door, wanted: str) -> None:
     assert (read["description"], read["url"]) == ("", URL)
 
 
-def test_figures_are_those_of_the_endpoint(acme: Door) -> None:
+def test_statistics_are_those_of_the_endpoint(acme: Door) -> None:
     made, other = register(acme), register(acme, event_types=["none"])
     acme.publish("call", "c1", "call.started")
     assert acme.get(f"/v1/endpoints/{made['id']}/stats")["pending"] == 1
