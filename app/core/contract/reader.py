@@ -78,7 +78,7 @@ def _name(table: Table) -> str:
 def _kind(table: Table) -> str:
     kind = table.get("kind", str)
     if table.has("kind") and not names.KIND.fullmatch(kind):
-        table.wrong("kind", "must be a small letter, then small letters, digits and _ . - (at most 64)")
+        table.wrong("kind", names.KIND_HINT)
     return kind
 
 

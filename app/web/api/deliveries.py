@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint
 
 from app.core import ids
-from app.core.event import drafts
+from app.core.times import read_time
 from app.delivery import deliveries, reads
 from app.ledger import events
 from app.web.http import paging
@@ -101,4 +101,4 @@ def _page(call: Call, event_id: str | None) -> Answer:
 
 
 def _moment(args: dict[str, Any], name: str) -> Any:
-    return drafts.read_time(args[name]) if name in args else None
+    return read_time(args[name]) if name in args else None

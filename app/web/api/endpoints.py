@@ -13,6 +13,7 @@ from app.core import ids
 from app.core.event import drafts, names
 from app.core.event.acceptance import Accepted
 from app.core.problem import Problem
+from app.core.times import read_time
 from app.core.webhook.addresses import MAX_URL_LENGTH
 from app.database.tables import Endpoint
 from app.delivery import deliveries, endpoints, reads
@@ -39,7 +40,7 @@ OPTIONS = (
         "only these types; call.* means every type that begins with call.; null: all",
         nullable=True,
         pattern=re.compile(rf"\*|{names.TYPE.pattern}(?:\.\*)?"),
-        hint="give a type such as call.started, a prefix such as call.*, or *",
+        hint="must be a type such as call.started, a prefix such as call.*, or *",
         least=1,
         most=_MOST_FILTERS,
         example=["call.*"],
@@ -50,7 +51,7 @@ OPTIONS = (
         "only streams of these kinds; null: all",
         nullable=True,
         pattern=names.KIND,
-        hint="give a kind such as call",
+        hint=names.KIND_HINT,
         least=1,
         most=_MOST_FILTERS,
         example=["call"],
@@ -211,8 +212,8 @@ def recover_endpoint(call: Call, endpoint_id: str) -> Answer:
         call.session,
         call.workspace_id,
         endpoint_id,
-        since=drafts.read_time(call.body["since"]),
-        until=drafts.read_time(until) if until is not None else None,
+        since=read_time(call.body["since"]),
+        until=read_time(until) if until is not None else None,
         window_seconds=call.engine.settings.delivery_window_seconds,
     )
     call.due = done.count > 0

@@ -9,7 +9,7 @@ from flask import Blueprint
 
 from app.core import ids
 from app.core.event import names
-from app.core.problem import Problem
+from app.core.problem import invalid
 from app.ledger import events
 from app.web.http import paging
 from app.web.http.call import Answer, Call
@@ -18,9 +18,7 @@ from app.web.http.routes import route
 
 api = Blueprint("events", __name__)
 
-KIND = Field(
-    "stream_kind", "text", "only events of streams of this kind", pattern=names.KIND, hint="give a kind such as call"
-)
+KIND = Field("stream_kind", "text", "only events of streams of this kind", pattern=names.KIND, hint=names.KIND_HINT)
 STREAM = Field(
     "stream_id",
     "text",
@@ -28,7 +26,7 @@ STREAM = Field(
     pattern=names.EXTERNAL_ID,
     hint=names.EXTERNAL_ID_HINT,
 )
-AFTER = Field("after_seq", "integer", "only events behind this seq; needs stream_id")
+AFTER = Field("after_seq", "integer", "only events after this seq; needs stream_id")
 TYPE = Field("type", "text", "only events of this type; call.* means every type that begins with call.", shortest=1)
 
 
@@ -39,7 +37,7 @@ TYPE = Field("type", "text", "only events of this type; call.* means every type 
     scope="subscribe",
     query=(KIND, STREAM, AFTER, TYPE, *paging.PAGE),
     answers={200: "EventList"},
-    summary="Read events back: of one stream in order behind a seq, or of the workspace newest first",
+    summary="Read events back: of one stream in order, after a seq, or of the workspace, newest first",
 )
 def list_events(call: Call) -> Answer:
     limit = paging.limit_of(call.args)
@@ -62,7 +60,7 @@ def get_event(call: Call, event_id: str) -> Answer:
 
 def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], str | None]:
     if "stream_kind" not in call.args:
-        raise _needs("stream_id", "stream_kind")
+        raise invalid("stream_id", "needs stream_kind as well")
     mark = paging.after_cursor(call.args, lambda mark: mark.isascii() and mark.isdigit() and len(mark) < 19)
     page = events.events_of_stream(
         call.session,
@@ -78,7 +76,7 @@ def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], st
 
 def _of_workspace(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], str | None]:
     if "after_seq" in call.args:
-        raise _needs("after_seq", "stream_id")
+        raise invalid("after_seq", "needs stream_id as well")
     page = events.events_of_workspace(
         call.session,
         call.workspace_id,
@@ -88,8 +86,3 @@ def _of_workspace(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent],
         limit=limit,
     )
     return page.events, paging.encode(page.events[-1].id) if page.more else None
-
-
-def _needs(name: str, other: str) -> Problem:
-    detail = f"needs {other} beside it"
-    return Problem("invalid", f"{name}: {detail}", errors=[{"field": name, "detail": detail}])

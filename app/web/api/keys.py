@@ -44,7 +44,7 @@ def create_key(call: Call) -> Answer:
     beyond = set(call.body["scopes"]) - call.caller.scopes
     if beyond:
         listed = ", ".join(sorted(beyond))
-        raise Problem("forbidden", f"A key cannot give more than it has; this one lacks {listed}.")
+        raise Problem("forbidden", f"A key cannot grant scopes that it does not have; this one lacks {listed}.")
     made = keys.create_key(
         call.session, name=call.body["name"], scopes=call.body["scopes"], workspace_id=call.workspace_id or None
     )

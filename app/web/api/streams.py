@@ -19,7 +19,7 @@ api = Blueprint("streams", __name__)
 ATTRIBUTES = Field(
     "attributes", "object", "facts about the stream, replacing earlier ones", example={"transport": "sip"}
 )
-KIND = Field("kind", "text", "only streams of this kind", pattern=names.KIND, hint="give a kind such as call")
+KIND = Field("kind", "text", "only streams of this kind", pattern=names.KIND, hint=names.KIND_HINT)
 STATUS = Field("status", "text", "only open or only ended streams", choices=("open", "ended"))
 
 

@@ -22,7 +22,7 @@ UID = Field(
     "text",
     "your own name for it, unique; its id serves when left out",
     pattern=re.compile(r"[A-Za-z0-9_.~:@-]{1,128}"),
-    hint="give 1 to 128 of letters, digits and _ . ~ : @ -",
+    hint="must be 1 to 128 letters, digits and _ . ~ : @ -",
     example="acme",
 )
 CHANGED_NAME = Field("name", "text", "what people call it", shortest=1, longest=200)

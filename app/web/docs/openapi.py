@@ -38,7 +38,7 @@ _PART_OF = {blueprint: part for part, blueprints in PARTS.items() for blueprint 
 # Bodies that may also come in another form than JSON.
 OTHER_BODIES = {"EventsIn": {"application/x-ndjson": {"schema": {"type": "string"}}}}
 _DESCRIPTION = """\
-One event, two deliveries: live to whoever is watching, and for sure to whoever registered.
+One event, two deliveries: live to whoever is watching, and reliably to everyone who registered.
 
 Send a key as `Authorization: Bearer <key>` or `X-API-Key: <key>`. A platform key (`sk_…`) names the workspace it acts
 for in `X-Workspace`, by id or uid. Errors are `application/problem+json` (RFC 9457) with a `code` to match on, a

@@ -149,7 +149,7 @@ SCHEMAS: dict[str, Schema] = {
         {"occurred_at": _TIME, "idempotency_key": _TEXT},
     ),
     "EventsIn": {
-        "description": "An event (EventIn), or an array of them; as application/x-ndjson one event a line.",
+        "description": "One event (EventIn), or an array of events; as application/x-ndjson, one event per line.",
         "anyOf": [_ref("EventIn"), {"type": "array", "items": _ref("EventIn")}],
     },
     "EventOut": _object(
@@ -165,7 +165,7 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "Published": {
-        "description": "The answer to an event, or to an array (EventsOut); to application/x-ndjson a line a line.",
+        "description": "EventOut for one event, EventsOut for an array; for application/x-ndjson, one line per line.",
         "anyOf": [_ref("EventOut"), _ref("EventsOut")],
     },
     "EventsOut": _object(

@@ -11,8 +11,8 @@ from app.core.problem import invalid
 from app.web.http.fields import Field
 
 DEFAULT, MOST = 50, 250
-LIMIT = Field("limit", "integer", f"how many at most ({DEFAULT} unless said)", least=1, most=MOST)
-CURSOR = Field("cursor", "text", "next_cursor of the page before", shortest=1, longest=200)
+LIMIT = Field("limit", "integer", f"how many at most (default {DEFAULT})", least=1, most=MOST)
+CURSOR = Field("cursor", "text", "next_cursor of the previous page", shortest=1, longest=200)
 PAGE = (LIMIT, CURSOR)
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ def limit_of(args: Mapping[str, Any]) -> int:
 
 
 def after_cursor(args: Mapping[str, Any], is_mark: Callable[[str], bool]) -> str | None:
-    """The mark of the last row of the page before, or None at the start. Raises Problem for a cursor we never made."""
+    """The mark of the last row of the previous page, None at the start. Raises Problem for a cursor we never made."""
     if "cursor" not in args:
         return None
     try:
@@ -32,7 +32,7 @@ def after_cursor(args: Mapping[str, Any], is_mark: Callable[[str], bool]) -> str
     except (binascii.Error, UnicodeError):
         mark = ""
     if not is_mark(mark):
-        raise invalid("cursor", "give the next_cursor of the page before as it is, or leave it out to start")
+        raise invalid("cursor", "must be the next_cursor of the previous page, unchanged; leave it out to start")
     return mark
 
 

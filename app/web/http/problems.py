@@ -97,7 +97,7 @@ def problem_of(error: Exception) -> Problem:
         return Problem("unavailable", "The database cannot be reached; try again shortly.", retry_after_seconds=1)
     if isinstance(error, IntegrityError):  # two changes met, and the other one won: say, the workspace was deleted
         log.warning("conflict: %s", what)
-        return Problem("conflict", "Something that this depends on was changed meanwhile; read it again.")
+        return Problem("conflict", "Something that this request depends on has changed; read it again, then repeat.")
     log.error("unexpected: %s", what, exc_info=error)
     return Problem("internal", "Something broke on our side; it is logged under this trace_id.")
 

@@ -112,7 +112,7 @@ def by_key(declared: ApiRoute) -> Admission:
     callers = engine().callers
     caller = callers.authenticate(credential(request))
     if caller is None:
-        raise Problem("unauthorized", "This key is not known, or it has been revoked; ask for a new one.")
+        raise Problem("unauthorized", "This key is unknown or has been revoked; ask for a new one.")
     caller.require(declared.scope)
     named = request.headers.get("X-Workspace")
     if declared.acts_for == PLATFORM or (declared.acts_for == OPTIONAL_WORKSPACE and caller.is_platform and not named):

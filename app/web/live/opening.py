@@ -39,7 +39,7 @@ def stream_asked_for(
     if not names.EXTERNAL_ID.fullmatch(stream_id) or (pattern and not re.fullmatch(pattern, stream_id)):
         raise Refused("invalid_id", f"{route.id_name} does not have the form of an id of a {kind}.")
     if not names.KIND.fullmatch(kind):
-        raise Refused("invalid_id", "The kind is a small letter, then small letters, digits and _ . - (at most 64).")
+        raise Refused("invalid_id", f"The kind {names.KIND_HINT}.")
     who.check_stream(kind, stream_id)
     with joined.database.begin() as connection:
         found = streams.find_stream(connection, who.workspace_id, kind, stream_id)

@@ -86,7 +86,7 @@ MISTAKES = [
     ('name = "rooms"', "name = 7", "name = 7", "must be a text"),
     ('name = "rooms"\n', "", "# A fifth contract.", "name: is missing"),
     ('name = "rooms"', 'name = "rooms"\ncolour = "red"', "colour", "colour: is not known here"),
-    ('kind = "room"\nid_pattern', 'kind = "Room"\nid_pattern', 'kind = "Room"', "small letter"),
+    ('kind = "room"\nid_pattern', 'kind = "Room"\nid_pattern', 'kind = "Room"', "lowercase letter"),
     ('"room_[0-9]+"', '"room_["', "id_pattern", "not a regular expression"),
     ('field = "state", values', "values", "ends =", "go together"),
     ('{ type = "state", field = "state", values = ["closed"] }', '{ type = "stat" }', "ends =", "did you mean state?"),
