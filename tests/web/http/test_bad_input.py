@@ -77,7 +77,7 @@ CASES = [
     Case("too many digits", "/v1/endpoints", b"{" + URL + b',"rate_limit":' + b"9" * 10_000 + b"}", 422, "invalid", "rate_limit"),
     Case("zero", "/v1/endpoints", b"{" + URL + b',"rate_limit":0}', 422, "invalid", "from 1 to 10000"),
     Case("an unknown choice", "/v1/endpoints", b"{" + URL + b',"signing":"rsa"}', 422, "invalid", "one of hmac, ed25519"),
-    Case("a blocked address", "/v1/endpoints", b'{"url":"http://169.254.169.254/"}', 422, "invalid", "reachable from the internet"),
+    Case("a blocked address", "/v1/endpoints", b'{"url":"http://169.254.169.254/"}', 422, "invalid", "url: resolves to a blocked address (link-local, "),
     Case("another scheme", "/v1/endpoints", b'{"url":"ftp://example.com/"}', 422, "invalid", "https://"),
     Case("a refused header", "/v1/endpoints", b"{" + URL + b',"headers":{"Host":"a"}}', 422, "invalid", "headers.Host"),
     Case("a header that is no text", "/v1/endpoints", b"{" + URL + b',"headers":{"A":1}}', 422, "invalid", "headers.A: must be a string"),
