@@ -63,6 +63,18 @@ class Door:
     def delete(self, path: str, status: int = 204, **options: Any) -> Any:
         return self._expect(self.ask("DELETE", path, **options), status)
 
+    def pages(self, path: str) -> list[Any]:
+        """All rows of a list, page by page. path: with a query."""
+        rows: list[Any] = []
+        cursor = ""
+        for _ in range(100):
+            page = self.get(f"{path}{cursor}")
+            rows += page["data"]
+            if page["next_cursor"] is None:
+                return rows
+            cursor = f"&cursor={page['next_cursor']}"
+        raise AssertionError("the list does not end")
+
     def publish(self, kind: str, stream_id: str, type: str, data: str = "{}") -> str:
         """Commit one event through the ledger; its id. data: JSON text, kept as it is spelled."""
         raw = f'{{"stream":{{"kind":"{kind}","id":"{stream_id}"}},"type":"{type}","data":{data}}}'

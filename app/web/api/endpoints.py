@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import partial
 from typing import Any
 
 from flask import Blueprint
@@ -95,10 +96,8 @@ def create_endpoint(call: Call) -> Answer:
     summary="List endpoints, newest first",
 )
 def list_endpoints(call: Call) -> Answer:
-    limit = paging.limit_of(call.args)
-    before = paging.after_cursor(call.args, lambda mark: ids.is_id(ids.ENDPOINT, mark))
-    rows = endpoints.list_endpoints(call.session, call.workspace_id, limit=limit + 1, before=before)
-    return Answer(paging.page(rows, limit, lambda row: row.id, lambda row: _shown(call, row)))
+    read = partial(endpoints.list_endpoints, call.session, call.workspace_id)
+    return Answer(paging.newest_first(call.args, ids.ENDPOINT, read, partial(_shown, call)))
 
 
 @route(

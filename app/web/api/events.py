@@ -41,8 +41,8 @@ TYPE = Field("type", "text", "only events of this type; call.* means every type 
 )
 def list_events(call: Call) -> Answer:
     limit = paging.limit_of(call.args)
-    found, cursor = _of_stream(call, limit) if "stream_id" in call.args else _of_workspace(call, limit)
-    data = b",".join(event.body for event in found)
+    page, cursor = _of_stream(call, limit) if "stream_id" in call.args else _of_workspace(call, limit)
+    data = b",".join(event.body for event in page)
     return Answer(b'{"data":[%b],"next_cursor":%b}' % (data, json.dumps(cursor).encode()))
 
 
@@ -61,7 +61,7 @@ def get_event(call: Call, event_id: str) -> Answer:
 def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], str | None]:
     if "stream_kind" not in call.args:
         raise invalid("stream_id", "needs stream_kind as well")
-    mark = paging.after_cursor(call.args, lambda mark: mark.isascii() and mark.isdigit() and len(mark) < 19)
+    mark = paging.after_cursor(call.args, paging.is_number)
     page = events.events_of_stream(
         call.session,
         call.workspace_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from flask import Blueprint
 
@@ -56,10 +57,8 @@ def create_workspace(call: Call) -> Answer:
 )
 def list_workspaces(call: Call) -> Answer:
     call.caller.require_platform()
-    limit = paging.limit_of(call.args)
-    before = paging.after_cursor(call.args, lambda mark: ids.is_id(ids.WORKSPACE, mark))
-    rows = workspaces.list_workspaces(call.session, limit=limit + 1, before=before)
-    return Answer(paging.page(rows, limit, lambda row: row.id, workspaces.shown))
+    read = partial(workspaces.list_workspaces, call.session)
+    return Answer(paging.newest_first(call.args, ids.WORKSPACE, read, workspaces.shown))
 
 
 @route(

@@ -7,6 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from app.core import ids
 from app.core.problem import invalid
 from app.web.http.fields import Field
 
@@ -36,19 +37,31 @@ def after_cursor(args: Mapping[str, Any], is_mark: Callable[[str], bool]) -> str
     return mark
 
 
+def is_number(mark: str) -> bool:
+    """Whether a mark is a number that PostgreSQL's bigint holds."""
+    return mark.isascii() and mark.isdigit() and len(mark) < 19
+
+
 def encode(mark: str) -> str:
     """A cursor that holds the mark of the last row of a page."""
     return urlsafe_b64encode(mark.encode()).decode().rstrip("=")
 
 
-def split(rows: Sequence[T], limit: int, mark_of: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
-    """Of up to limit + 1 rows: those of this page, and the cursor of the next or None."""
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], encode(mark_of(rows[limit - 1]))
-
-
 def page(rows: Sequence[T], limit: int, mark_of: Callable[[T], str], shown: Callable[[T], Any]) -> dict[str, Any]:
-    """The list object for up to limit + 1 rows."""
-    kept, cursor = split(rows, limit, mark_of)
-    return {"data": [shown(row) for row in kept], "next_cursor": cursor}
+    """The list object for up to limit + 1 rows; one more than the limit means that there is a next page."""
+    cursor = encode(mark_of(rows[limit - 1])) if len(rows) > limit else None
+    return {"data": [shown(row) for row in rows[:limit]], "next_cursor": cursor}
+
+
+def newest_first(
+    args: Mapping[str, Any], prefix: str, read: Callable[..., Sequence[T]], shown: Callable[[T], dict[str, Any]]
+) -> dict[str, Any]:
+    """The list object of things that are listed newest first, which is the order of their ids.
+
+    prefix: of the ids. read: takes limit and before, gives at most `limit` rows that are older than the id `before` (all
+    are, when it is None). shown: a row as the API shows it, with its id. Raises Problem for a cursor we never made.
+    """
+    limit = limit_of(args)
+    before = after_cursor(args, lambda mark: ids.is_id(prefix, mark))
+    rows = read(limit=limit + 1, before=before)
+    return page(rows, limit, lambda row: str(shown(row)["id"]), shown)

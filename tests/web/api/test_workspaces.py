@@ -36,14 +36,7 @@ def test_a_uid_is_taken_once(platform: Door, acme: Door) -> None:
 
 def test_a_list_is_paged_without_gap_or_repeat(platform: Door) -> None:
     made = [platform.post("/v1/workspaces", {"name": f"w{n}"})["id"] for n in range(7)]
-    seen: list[str] = []
-    cursor = ""
-    while True:
-        page = platform.get(f"/v1/workspaces?limit=3{cursor}")
-        seen += [row["id"] for row in page["data"]]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
+    seen = [row["id"] for row in platform.pages("/v1/workspaces?limit=3")]
     assert sorted(seen) == sorted(made)
     assert seen == sorted(seen, reverse=True)
 
