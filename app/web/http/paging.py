@@ -58,8 +58,8 @@ def newest_first(
 ) -> dict[str, Any]:
     """The list object of things that are listed newest first, which is the order of their ids.
 
-    prefix: of the ids. read: takes limit and before, gives at most `limit` rows that are older than the id `before` (all
-    are, when it is None). shown: a row as the API shows it, with its id. Raises Problem for a cursor we never made.
+    prefix: of the ids. read: takes limit and before, gives at most `limit` rows, those older than the id `before` where
+    it is not None. shown: a row as the API shows it, with its id. Raises Problem for a cursor that we never made.
     """
     limit = limit_of(args)
     before = after_cursor(args, lambda mark: ids.is_id(prefix, mark))
