@@ -1,4 +1,4 @@
-"""The engine of one web process: everything that its routes work with, made once and joined here and nowhere else."""
+"""The engine of a web process: what its routes work with, made once and put together here and nowhere else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _KEY = "twofold"
 
 @dataclass(slots=True)
 class Engine:
-    """The joined parts of one process. ring: wakes a drain, best effort and without waiting."""
+    """What the routes of one process work with. ring: wakes a drain, best effort and without waiting.
+
+    Every member may be used by any number of requests at once.
+    """
 
     settings: Settings
     database: Database
@@ -43,7 +46,10 @@ class Engine:
 
 
 def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tuple[str, str]]) -> Engine:
-    """Join the parts. own_routes: (method, path) that no contract may take. Raises ContractFileError."""
+    """The engine for these settings. Connections are made at first use.
+
+    clock: monotonic seconds. own_routes: (method, path) that no contract may take. Raises ContractFileError.
+    """
     database = Database(settings.database_url)
     announcer = Announcer(
         settings.redis_url,

@@ -26,7 +26,7 @@ from app.web.http.routes import route
 
 api = Blueprint("endpoints", __name__)
 
-# The stream that test events belong to; one a workspace, made when it is first needed.
+# The stream that test events belong to: one for each workspace, made when it is first needed.
 TEST_KIND, TEST_STREAM, TEST_TYPE = "twofold", "tests", "twofold.test"
 _MOST_FILTERS = 100  # entries of one filter: matching is linear in them, for every event
 
@@ -63,7 +63,7 @@ OPTIONS = (
 SIGNING = Field(
     "signing",
     "text",
-    "hmac (v1 signatures) or ed25519 (v1a signatures besides)",
+    "hmac (v1 signatures) or ed25519 (v1a signatures as well)",
     choices=(endpoints.HMAC, endpoints.ED25519),
 )
 STATUS = Field("status", "text", "enable or disable it", choices=(endpoints.ENABLED, endpoints.DISABLED))
@@ -159,7 +159,7 @@ def get_secret(call: Call, endpoint_id: str) -> Answer:
     scope="manage",
     body=(),
     answers={200: "Secret"},
-    summary="Make a new signing secret; the present one signs too for a day",
+    summary="Make a new signing secret; the present one also signs for another day",
 )
 def rotate_secret(call: Call, endpoint_id: str) -> Answer:
     row = endpoints.rotate_secret(call.session, call.engine.settings, call.workspace_id, endpoint_id)
