@@ -1,7 +1,7 @@
-"""POSTs that may be repeated: the first answer to an Idempotency-Key is kept, sealed, and given again.
+"""POSTs that may be repeated: the first answer to an Idempotency-Key is kept, sealed, and given to every repeat.
 
 The key's row is inserted in the transaction that does the work. A repeat that comes meanwhile waits at the unique
-index for that transaction's end, then finds the answer: one effect, however many requests.
+index until that transaction ends, then finds the answer: one effect, however many requests.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from app.database.tables import IdempotentRequest
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An answer given before."""
+    """The answer that an Idempotency-Key got before."""
 
     status: int
     body: bytes
 
 
 def claim(session: Session, keys: Sequence[str], owner: str, key: str, fingerprint: bytes) -> Kept | None:
-    """Take the key for this transaction (None), or find what it was answered with.
+    """Claim the key for this transaction (None), or find the answer that it got before.
 
     keys: the sealing keys, the present one first. owner: whose key it is. fingerprint: a hash of the whole request.
     Raises Problem idempotency_conflict when the key was used for another request.

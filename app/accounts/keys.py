@@ -72,7 +72,7 @@ def list_keys(session: Session, workspace_id: str | None, *, limit: int, before:
 
 
 def revoke_key(session: Session, workspace_id: str | None, key_id: str) -> None:
-    """Make a key useless at once. Raises Problem not_found, also for one that is revoked already."""
+    """Revoke a key: from now on it is refused. Raises Problem not_found, also for one that is revoked already."""
     revoked = session.execute(
         update(ApiKey)
         .where(ApiKey.id == key_id, _owned(workspace_id), ApiKey.revoked_at.is_(None))
@@ -84,7 +84,7 @@ def revoke_key(session: Session, workspace_id: str | None, key_id: str) -> None:
 
 
 def shown(row: ApiKey) -> dict[str, Any]:
-    """A key as the API answers it: without its secret, which is nowhere."""
+    """A key as the API answers it: without its secret, which is not stored."""
     return {
         "id": row.id,
         "name": row.name,

@@ -1,6 +1,6 @@
-"""Retention: what is past its time goes, a weekly partition or a few thousand rows at a time.
+"""Retention: drops weekly partitions that are past their time, and deletes such rows of the small tables in batches.
 
-Everything here may run in several workers at once, may be cut off anywhere, and is finished by the next run.
+It may run in several workers at once, and may be interrupted anywhere: the next run finishes the work.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 EVENT_KEYS_DAYS = 7  # a producer that repeats later than this makes a new event
 IDEMPOTENT_REQUESTS_DAYS = 1  # the time in which a client may repeat a POST and get the first answer
 STREAM_TOKENS_DAYS = 1  # after their end: long enough to be seen in the list
-ENDPOINT_SECRETS_DAYS = 0  # after their end: they sign no more and are not shown, and what is secret is not kept
+ENDPOINT_SECRETS_DAYS = 0  # after their end: a secret that neither signs nor is shown is not kept
 
 ROWS_AT_ONCE = 5000  # per transaction: some tens of milliseconds
-# Dropping a partition needs its table for itself for a moment. Whoever queues behind waits no longer than this.
+# Dropping a partition locks its whole table. Whoever queues up behind that lock waits no longer than this.
 LOCK_SECONDS = 1
 
 # Delete a batch of the rows of a small table that are past their time. One that somebody has locked stays until the

@@ -1,4 +1,4 @@
-"""The Flask application: which routes it serves, and what surrounds every request."""
+"""The Flask application: the routes that it serves, and what surrounds every request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.web.pages import live as live_page
 
 
 def blueprints() -> list[Blueprint]:
-    """Everything that is served, but for the contracts' own routes."""
+    """All routes except those that contracts declare."""
     return [
         workspaces.api,
         keys.api,

@@ -81,7 +81,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class EndpointFilter:
-    """An enabled endpoint as far as matching needs it."""
+    """What an enabled endpoint wants. None: everything; see filters.matches."""
 
     id: str
     workspace_id: str

@@ -1,5 +1,4 @@
-"""Bodies and queries as tables: each field is declared once, for checking it, for saying what is wrong with it, and for
-the documentation.
+"""Bodies and queries as tables: a field is declared once, to be checked, to be explained when wrong, to be documented.
 
 Pure: values in, values or complaints out.
 """

@@ -29,7 +29,7 @@ def credential(request: Request) -> str:
 
 def read_bytes(request: Request, most: int) -> bytes:
     """The body, at most `most` bytes whether or not its length is announced. Raises Problem too_large."""
-    # One more than may be: Werkzeug cuts a body of unannounced length off at its limit without a word.
+    # One more than allowed: Werkzeug silently truncates a body of unannounced length at its limit.
     request.max_content_length = most + 1
     try:
         raw = request.get_data(cache=False)

@@ -15,7 +15,7 @@ from app.web.http.reading import JSON
 
 
 def once(handler: Handler, call: Call, path_values: Mapping[str, str], raw: bytes) -> Response:
-    """Do it, unless this Idempotency-Key was answered before: then give that answer again."""
+    """Run the handler, unless this Idempotency-Key was answered before: then give that answer again."""
     settings, session, key = call.engine.settings, call.session, call.idempotency_key or ""
     keys = settings.secret_keys
     owner = f"{call.caller.key_id}/{call.workspace_id}"

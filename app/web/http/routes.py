@@ -108,7 +108,7 @@ def routes_of(app: Flask) -> dict[str, ApiRoute]:
 
 
 def by_key(declared: ApiRoute) -> Admission:
-    """Let in whoever has a key with the scope. Raises Problem."""
+    """Admit whoever has a key with the scope. Raises Problem."""
     callers = engine().callers
     caller = callers.authenticate(credential(request))
     if caller is None:
@@ -123,7 +123,7 @@ def by_key(declared: ApiRoute) -> Admission:
 def declare_view(
     blueprint: Blueprint, declared: ApiRoute, view: Callable[..., Response], *, websocket: bool = False
 ) -> None:
-    """Serve a view under its declaration. The view itself sees to the guard."""
+    """Serve a view under its declaration. The view itself has to admit the caller."""
     name = view.__name__
     rule = re.sub(r"\{(\w+)\}", r"<\1>", declared.path)
     blueprint.add_url_rule(rule, name, view, methods=[declared.method])
@@ -166,5 +166,5 @@ def _perform(
         else:
             response = once(handler, call, path_values, raw)
     if call.due:
-        call.engine.ring()  # after the commit: what is rung for can be seen
+        call.engine.ring()  # after the commit, so that a drain sees what is due
     return response
