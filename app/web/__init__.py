@@ -6,8 +6,8 @@ It promises:
   - No database connection is held while a stream is open.
 
 The rules are in the folders below (accounts, ledger, live, delivery), all of which it may import; here requests are
-read and answers are written. Only app/__init__.py imports it. Every function may run in many requests at once: what they
-share is the process's Engine.
+read and answers are written. Only app/__init__.py imports it. Every function may run in many requests at once: what
+they share is the process's Engine.
 
 application.py  the Flask application: its routes and what surrounds them
 engine.py       what the routes of a process work with, put together here and nowhere else
