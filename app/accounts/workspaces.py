@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, or_, select, text
+from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -15,14 +15,26 @@ from app.core.problem import Problem, invalid
 from app.core.wire.envelope import rfc3339
 from app.database.tables import Workspace
 
-# Deleting takes what it takes: the process's usual 30 s limit is for requests that somebody waits for.
+# A deletion may take long: the process's usual limit of 30 s is for requests that somebody waits for.
 _DELETE_SECONDS = 600
-# What has no foreign key to the workspace (see models). Attempts know their workspace by an index on their delivery.
-_REST = (
-    "DELETE FROM attempts USING deliveries d WHERE attempts.delivery_id = d.id AND d.workspace_id = :workspace",
-    "DELETE FROM deliveries WHERE workspace_id = :workspace",
-    "DELETE FROM events WHERE workspace_id = :workspace",
-)
+
+# Let the statements of this transaction take that long, and wait that long for locks.
+ALLOW_LONG_STATEMENTS = f"SET LOCAL statement_timeout = '{_DELETE_SECONDS}s'"
+ALLOW_LONG_WAITS = f"SET LOCAL lock_timeout = '{_DELETE_SECONDS}s'"
+
+# Delete a workspace, and by foreign keys its keys, streams, stream tokens and endpoints.
+DELETE_WORKSPACE = "DELETE FROM workspaces WHERE id = %(workspace)s"
+
+# Delete a workspace's attempts. The index on their delivery finds them: they have none on their workspace.
+DELETE_ATTEMPTS = """
+DELETE FROM attempts USING deliveries d WHERE attempts.delivery_id = d.id AND d.workspace_id = %(workspace)s
+"""
+
+# Delete a workspace's deliveries. (Partitioned tables have no foreign keys; see app.database.tables.)
+DELETE_DELIVERIES = "DELETE FROM deliveries WHERE workspace_id = %(workspace)s"
+
+# Delete a workspace's events.
+DELETE_EVENTS = "DELETE FROM events WHERE workspace_id = %(workspace)s"
 
 
 def create_workspace(session: Session, *, uid: str | None, name: str) -> Workspace:
@@ -78,16 +90,16 @@ def list_workspaces(session: Session, *, limit: int, before: str | None) -> list
 
 
 def delete_workspace(session: Session, workspace_id: str) -> None:
-    """Delete a workspace and everything of it; its keys are dead when this commits.
+    """Delete a workspace and everything in it; its keys stop working when this commits.
 
-    The order matters: deleting the row takes its streams along, and so waits for (and then stops) whoever is adding
-    events to them. What is deleted afterwards cannot grow any more.
+    The order matters: deleting the row deletes its streams, and so waits for (and then stops) whoever is adding events
+    to them. What is deleted afterwards cannot grow any more.
     """
-    session.execute(text(f"SET LOCAL statement_timeout = '{_DELETE_SECONDS}s'"))
-    session.execute(text(f"SET LOCAL lock_timeout = '{_DELETE_SECONDS}s'"))
-    session.execute(delete(Workspace).where(Workspace.id == workspace_id))
-    for statement in _REST:
-        session.execute(text(statement), {"workspace": workspace_id})
+    connection = session.connection()
+    for statement in (ALLOW_LONG_STATEMENTS, ALLOW_LONG_WAITS):
+        connection.exec_driver_sql(statement)
+    for statement in (DELETE_WORKSPACE, DELETE_ATTEMPTS, DELETE_DELIVERIES, DELETE_EVENTS):
+        connection.exec_driver_sql(statement, {"workspace": workspace_id})
 
 
 def shown(row: Workspace) -> dict[str, Any]:
@@ -97,8 +109,8 @@ def shown(row: Workspace) -> dict[str, Any]:
 
 def _check_uid(uid: str | None) -> None:
     if uid is not None and uid.startswith(f"{ids.WORKSPACE}_"):
-        raise invalid("uid", f"must not start with {ids.WORKSPACE}_, which is how ids start")
+        raise invalid("uid", f"must not start with {ids.WORKSPACE}_, the prefix of our own ids")
 
 
 def _taken(uid: str | None) -> Problem:
-    return Problem("conflict", f"There is a workspace with the uid {uid} already; read it at /v1/workspaces/{uid}.")
+    return Problem("conflict", f"A workspace with the uid {uid} exists already; read it at /v1/workspaces/{uid}.")

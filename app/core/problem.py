@@ -12,29 +12,31 @@ CODES: dict[str, tuple[int, str]] = {
     "unauthorized": (401, "A valid key is needed"),
     "forbidden": (403, "This key may not do that"),
     "not_found": (404, "Not found"),
-    "method_not_allowed": (405, "This path does not take that method"),
-    "not_acceptable": (406, "That form cannot be produced"),
+    "method_not_allowed": (405, "This path does not allow that method"),
+    "not_acceptable": (406, "That content type is not available here"),
     "conflict": (409, "That conflicts with what exists"),
     "stream_ended": (409, "The stream has ended"),
-    "idempotency_conflict": (409, "That idempotency key was used for something else"),
+    "idempotency_conflict": (409, "That idempotency key was used for another request"),
     "gone": (410, "No longer available"),
     "too_large": (413, "Too large"),
-    "unsupported_media_type": (415, "That content type is not taken here"),
+    "unsupported_media_type": (415, "That content type is not accepted here"),
     "invalid": (422, "A field is not valid"),
     "unknown_type": (422, "The event type's schema refuses this"),
-    "upgrade_required": (426, "This path speaks another protocol"),
+    "upgrade_required": (426, "This path needs another protocol"),
     "too_many": (429, "A limit is reached"),
     "internal": (500, "Something broke on our side"),
     "unavailable": (503, "Not available right now"),
 }
 
 
+Complaint = dict[str, str]  # what is wrong with one field: {"field": "stream.kind", "detail": "must be …"}
+
+
 class Problem(Exception):
     """A refusal that the caller can act on.
 
-    code: a key of CODES. detail: one sentence that says what to do. errors: for validation, a list of
-    {"field": "stream.kind", "detail": "…"}. extra: further members of the problem object.
-    retry_after_seconds: sent as Retry-After.
+    code: a key of CODES. detail: one sentence that says what is wrong and what to do. errors: for validation, what is
+    wrong with each field. extra: further members of the problem object. retry_after_seconds: sent as Retry-After.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Problem(Exception):
         code: str,
         detail: str,
         *,
-        errors: Sequence[dict[str, str]] = (),
+        errors: Sequence[Complaint] = (),
         extra: dict[str, Any] | None = None,
         retry_after_seconds: int | None = None,
     ) -> None:
@@ -75,9 +77,20 @@ def not_found(what: str) -> Problem:
     return Problem("not_found", f"There is no such {what} in this workspace.")
 
 
+def complaint(field: str, detail: str) -> Complaint:
+    """What is wrong with one field."""
+    return {"field": field, "detail": detail}
+
+
+def invalid_fields(complaints: Sequence[Complaint]) -> Problem:
+    """A validation problem that names every wrong field."""
+    detail = "; ".join(f"{one['field']}: {one['detail']}" for one in complaints)
+    return Problem("invalid", detail, errors=complaints)
+
+
 def invalid(field: str, detail: str) -> Problem:
     """A validation problem about one field."""
-    return Problem("invalid", f"{field}: {detail}", errors=[{"field": field, "detail": detail}])
+    return invalid_fields([complaint(field, detail)])
 
 
 def first_line(error: BaseException) -> str:

@@ -63,6 +63,16 @@ class Batcher(Generic[In, Out]):
         self._queue: deque[_Slot[In, Out]] = deque()
         self._led = False  # whether some caller leads now
 
+    @property
+    def running(self) -> bool:
+        """Whether some caller runs a batch now."""
+        return self._led
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait for a later batch."""
+        return len(self._queue)
+
     def submit(self, item: In) -> Out:
         """Wait until `item` has been run in some batch; its result, or its exception raised.
 
@@ -78,7 +88,7 @@ class Batcher(Generic[In, Out]):
             self._wait(slot)
         if slot.leads:
             try:
-                self._settle(self._take())
+                self._settle(self._next_batch())
             finally:
                 self._hand_over()
         return slot.outcome()
@@ -94,7 +104,7 @@ class Batcher(Generic[In, Out]):
                 self._hand_over()
             raise
 
-    def _take(self) -> list[_Slot[In, Out]]:
+    def _next_batch(self) -> list[_Slot[In, Out]]:
         """The next batch, oldest first; the leader is always its first."""
         batch: list[_Slot[In, Out]] = []
         weight = 0

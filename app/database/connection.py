@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: one engine a process, short transactions, weekly partitions."""
+"""Connections to PostgreSQL: one pool for each process, short transactions."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Database:
         self._pool_size = pool_size
         self._options = options
         self._engine: Engine | None = None
-        # 64 greenlets once made 50 pools and exhausted the server: create under a lock.
+        # Without the lock, 64 greenlets at once made 50 pools and used up the server's connections.
         self._lock = threading.Lock()
 
     @property
     def engine(self) -> Engine:
-        """The process's one engine, made at first use."""
+        """The process's one SQLAlchemy engine, made at first use."""
         with self._lock:
             if self._engine is None:
                 self._engine = create_engine(
                     sqlalchemy_url(self.url),
                     pool_size=self._pool_size,
                     max_overflow=MAX_OVERFLOW,
-                    pool_timeout=10,  # a full pool answers 503 rather than hang
-                    hide_parameters=True,  # errors are logged; what they were about may be secret
+                    pool_timeout=10,  # seconds: while the pool is used up, requests are answered 503 rather than hang
+                    hide_parameters=True,  # errors are logged, and parameters may be secret
                     pool_pre_ping=True,  # a restarted server costs a reconnect, not an error
                     connect_args={
                         "connect_timeout": 5,

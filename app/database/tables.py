@@ -1,4 +1,4 @@
-"""The tables. Rows are read and written by the noun modules, never here.
+"""The tables. Their rows are read and written by accounts, ledger, live and delivery, not here.
 
 `events`, `deliveries` and `attempts` grow without end, so they are range partitions by week on `created_at`:
 retention drops a partition instead of deleting rows. Their ids carry `created_at` (see core.ids), so a look-up by
@@ -50,9 +50,6 @@ class Base(DeclarativeBase):
         list[str]: ARRAY(Text),
         dict[str, Any]: JSONB,
     }
-
-
-NOW = text("now()")
 
 
 class Workspace(Base):
@@ -132,7 +129,7 @@ class Event(Base):
 
 
 class EventKey(Base):
-    """An idempotency key of a stream and the event that took it; kept 7 days."""
+    """An idempotency key of a stream and the event that used it; kept 7 days."""
 
     __tablename__ = "event_keys"
     stream_id: Mapped[int] = mapped_column(ForeignKey("streams.id", ondelete="CASCADE"), primary_key=True)
@@ -142,7 +139,7 @@ class EventKey(Base):
 
 
 class IdempotentRequest(Base):
-    """The answer to a POST that came with an Idempotency-Key, to be given again; sealed, as it may hold a secret."""
+    """The answer to a POST with an Idempotency-Key, for its repeats; sealed, because it may hold a secret."""
 
     __tablename__ = "idempotent_requests"
     owner: Mapped[str] = mapped_column(primary_key=True)
@@ -175,7 +172,7 @@ class Endpoint(Base):
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
-    # Health, written by the drain: how it has been answering, which decides its lane and its end.
+    # Health, written by the drain: how the endpoint has answered. It decides its lane, and when it is disabled.
     consecutive_failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     failing_since: Mapped[datetime | None]
     last_outcome: Mapped[str | None]
@@ -183,7 +180,7 @@ class Endpoint(Base):
 
 
 class EndpointSecret(Base):
-    """A sealed signing secret. The newest signs first; a rotated one signs too until `expires_at`."""
+    """A sealed signing secret. The newest signs first; a rotated one also signs until `expires_at`."""
 
     __tablename__ = "endpoint_secrets"
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -194,7 +191,7 @@ class EndpointSecret(Base):
 
 
 class Delivery(Base):
-    """The intention: one event to one endpoint. The row is the job; `due_at` is the queue."""
+    """The intention to bring one event to one endpoint. There is no other queue than these rows and their `due_at`."""
 
     __tablename__ = "deliveries"
     __table_args__ = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,14 +18,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
 from app.core import ids
-from app.core.event.acceptance import Acceptance, Accepted, StreamState, Subject, match
+from app.core.event.acceptance import Acceptance, Accepted, StreamState, Subject, match, subject_of
 from app.core.event.drafts import Draft
 from app.core.problem import Problem, first_line, not_found
 from app.core.wire.envelope import Announcement
 from app.database.batching import Abandoned, Batcher
 from app.database.connection import Database
 from app.database.partitions import make_partitions
-from app.ledger import statements as rows
+from app.ledger import rows
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,11 @@ class Submission:
     drafts: Sequence[Draft]
     only_endpoint_id: str | None = None
     refusals: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """The stream of each draft, in order."""
+        return [subject_of(self.workspace_id, draft) for draft in self.drafts]
 
 
 Answers = list[Accepted | Problem]
@@ -86,6 +91,16 @@ class Ledger:
             self._commit_group, max_weight=MAX_BATCH, weigh=lambda submission: max(1, len(submission.drafts))
         )
 
+    @property
+    def committing(self) -> bool:
+        """Whether a group of requests is being committed now."""
+        return self._batcher.running
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the next group."""
+        return self._batcher.waiting
+
     def accept(self, submission: Submission) -> Answers:
         """Commit the events of one request, together with whoever else is waiting; one answer each, in order.
 
@@ -105,30 +120,21 @@ class Ledger:
             ) from None
 
     def _checked(self, submission: Submission) -> Submission:
-        """The submission with its refusals: found before any lock is held, so that no neighbour waits for schemas."""
-        found = {
+        """The submission with its refusals: decided before any lock is held, so that no neighbour waits for schemas."""
+        refusals = {
             index: reason
             for index, draft in enumerate(submission.drafts)
             if (reason := self._refuses(draft.kind, draft.type, draft.value)) is not None
         }
-        return replace(submission, refusals=found)
+        return replace(submission, refusals=refusals)
 
     def end(self, workspace_id: str, kind: str, external_id: str) -> None:
         """End a stream without an event. A stream that has ended stays as it is. Raises Problem if absent."""
         with self._database.begin() as connection:
-            row = connection.exec_driver_sql(
-                "SELECT id, last_seq, ended_at FROM streams"
-                " WHERE workspace_id = %(w)s AND kind = %(k)s AND external_id = %(x)s FOR UPDATE",
-                {"w": workspace_id, "k": kind, "x": external_id},
-            ).one_or_none()
-            if row is None:
-                raise not_found("stream")
-            if row.ended_at is None:
-                connection.exec_driver_sql(
-                    "UPDATE streams SET ended_at = date_trunc('milliseconds', clock_timestamp()) WHERE id = %(id)s",
-                    {"id": row.id},
-                )
-        self._announce([Announcement(row.id, row.last_seq, None, True)], False)
+            stream = rows.end_stream(connection, (workspace_id, kind, external_id))
+        if stream is None:
+            raise not_found("stream")
+        self._announce([Announcement(stream.id, stream.last_seq, None, True)], False)
 
     def _commit_group(self, submissions: list[Submission]) -> Sequence[Answers | Exception]:
         for attempt in range(1, TRIES + 1):
@@ -159,23 +165,12 @@ class Ledger:
         return isinstance(error, OperationalError) or state in {_NO_PARTITION, _DEADLOCK}
 
     def _commit(self, submissions: list[Submission]) -> Sequence[Answers]:
-        subjects = sorted(
-            {(part.workspace_id, draft.kind, draft.stream_id) for part in submissions for draft in part.drafts}
-        )
         with self._database.engine.connect() as connection:
-            streams = rows.lock_streams(connection, subjects)
-            lost: dict[str, Problem] = {}
-            if len(streams) < len(subjects):
-                # New streams are made in a transaction of their own: no lock is held while waiting for another's
-                # insert, so the id order of the locks below is the only order there is, and nothing deadlocks.
-                connection.rollback()
-                missing = [subject for subject in subjects if subject not in streams]
-                lost, made = self._make_streams(connection, missing, _wanted(submissions))
-                connection.commit()
-                streams = rows.lock_streams(connection, subjects)
-                lost |= {subject[0]: rows.being_changed() for subject in made if subject not in streams}
+            streams, refused = self._lock(connection, submissions)
             acceptance = self._decide(connection, streams, submissions)
-            answers = [_take(acceptance, part, lost.get(part.workspace_id)) for part in submissions]
+            answers = [
+                _answers(acceptance, submission, refused.get(submission.workspace_id)) for submission in submissions
+            ]
             due = self._write(connection, acceptance) if acceptance.events else 0
             try:
                 connection.commit()
@@ -189,65 +184,83 @@ class Ledger:
             )
         return answers
 
-    def _make_streams(
-        self, connection: Connection, missing: Sequence[Subject], wanted: Set[Subject]
-    ) -> tuple[dict[str, Problem], list[Subject]]:
-        """Make those of the missing streams that are wanted; the workspaces that are gone, and what is there now."""
-        lost = rows.lost_workspaces(connection, (subject[0] for subject in missing))
-        possible = [subject for subject in missing if subject in wanted and subject[0] not in lost]
-        refused = rows.make_streams(connection, possible, self._max_open_streams)
-        return lost, [subject for subject in possible if subject not in refused]
+    def _lock(
+        self, connection: Connection, submissions: Sequence[Submission]
+    ) -> tuple[dict[Subject, StreamState], dict[str, Problem]]:
+        """Lock the streams of these submissions, made where they are missing.
+
+        Besides them the answer for each workspace that is gone or being deleted, none of whose events is accepted.
+        """
+        subjects = sorted({subject for submission in submissions for subject in submission.subjects})
+        streams = rows.lock_streams(connection, subjects)
+        if len(streams) == len(subjects):
+            return streams, {}
+        # New streams are made in a transaction of their own: no lock is held while waiting for another's insert, so
+        # the id order of the locks is the only order there is, and nothing deadlocks.
+        connection.rollback()
+        missing = [subject for subject in subjects if subject not in streams]
+        refused = rows.hold_workspaces(connection, (workspace_id for workspace_id, _, _ in missing))
+        acceptable = _acceptable(submissions)
+        possible = [subject for subject in missing if subject in acceptable and subject[0] not in refused]
+        no_room = rows.make_streams(connection, possible, self._max_open_streams)
+        connection.commit()
+        streams = rows.lock_streams(connection, subjects)
+        for subject in possible:
+            if subject not in no_room and subject not in streams:  # made, and its workspace is being deleted since
+                refused[subject[0]] = rows.being_changed()
+        return streams, refused
 
     def _decide(
-        self, connection: Connection, streams: dict[Subject, StreamState], submissions: list[Submission]
+        self, connection: Connection, streams: dict[Subject, StreamState], submissions: Sequence[Submission]
     ) -> Acceptance:
         keys = [
             (streams[subject].id, draft.idempotency_key)
-            for part in submissions
-            for draft in part.drafts
-            if draft.idempotency_key is not None
-            and (subject := (part.workspace_id, draft.kind, draft.stream_id)) in streams
+            for submission in submissions
+            for subject, draft in zip(submission.subjects, submission.drafts, strict=True)
+            if draft.idempotency_key is not None and subject in streams
         ]
-        # Read after the locks are held, so that within a stream time never runs against seq.
-        now = connection.exec_driver_sql("SELECT date_trunc('milliseconds', clock_timestamp())").scalar_one()
         return Acceptance(
             streams,
-            rows.known_keys(connection, keys) if keys else {},
-            now,
-            lambda: os.urandom(ids.RANDOM_BYTES),
-            self._ends,
+            now=rows.current_time(connection),
+            keys=rows.known_keys(connection, keys) if keys else {},
+            random=lambda: os.urandom(ids.RANDOM_BYTES),
+            ends=self._ends,
+            max_open_streams=self._max_open_streams,
         )
 
     def _write(self, connection: Connection, acceptance: Acceptance) -> int:
         """Insert what was decided; the number of delivery rows."""
-        events = acceptance.events
-        rows.insert_events(connection, events, acceptance.now)
-        rows.insert_keys(connection, [new for new in events if new.key is not None], acceptance.now)
-        rows.update_streams(
-            connection, [stream for stream in acceptance.streams.values() if stream.changed], acceptance.now
-        )
-        pairs = match(events, rows.targets(connection, sorted({new.workspace_id for new in events})))
+        events, now = acceptance.events, acceptance.now
+        rows.insert_events(connection, events, now)
+        rows.insert_keys(connection, events, now)
+        rows.update_streams(connection, [stream for stream in acceptance.streams.values() if stream.changed], now)
+        filters = rows.endpoint_filters(connection, sorted({new.workspace_id for new in events}))
+        pairs = match(events, filters)
         if pairs:
-            rows.insert_deliveries(connection, pairs, acceptance.now, acceptance.now + self._window)
+            rows.insert_deliveries(connection, pairs, now, now + self._window)
         return len(pairs)
 
 
-def _wanted(submissions: Sequence[Submission]) -> set[Subject]:
+def _acceptable(submissions: Sequence[Submission]) -> set[Subject]:
     """The subjects of events that may be accepted: for others no stream is made."""
     return {
-        (part.workspace_id, draft.kind, draft.stream_id)
-        for part in submissions
-        for index, draft in enumerate(part.drafts)
-        if index not in part.refusals
+        subject
+        for submission in submissions
+        for index, subject in enumerate(submission.subjects)
+        if index not in submission.refusals
     }
 
 
-def _take(acceptance: Acceptance, part: Submission, lost: Problem | None) -> Answers:
-    if lost is not None:
-        return [lost] * len(part.drafts)
+def _answers(acceptance: Acceptance, submission: Submission, refused: Problem | None) -> Answers:
+    """Accept the events of one submission, or refuse them all; one answer each, in order."""
+    if refused is not None:
+        return [refused] * len(submission.drafts)
     return [
-        acceptance.take(
-            part.workspace_id, draft, refusal=part.refusals.get(index), only_endpoint_id=part.only_endpoint_id
+        acceptance.accept(
+            submission.workspace_id,
+            draft,
+            refusal=submission.refusals.get(index),
+            only_endpoint_id=submission.only_endpoint_id,
         )
-        for index, draft in enumerate(part.drafts)
+        for index, draft in enumerate(submission.drafts)
     ]

@@ -12,7 +12,7 @@ from importlib import import_module
 import psycopg
 import pytest
 
-from app.accounts.callers import Access
+from app.accounts.callers import Callers
 from app.cli.main import main
 from app.database.connection import Database
 from tests.processes import ROOT
@@ -38,7 +38,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
 def test_a_made_key_works(capsys: pytest.CaptureFixture[str], database: Database) -> None:
     status, out, _ = run(capsys, "key", "create", "--name", "producer", "--scopes", "publish, subscribe")
     assert status == 0
-    caller = Access(database).authenticate(json.loads(out)["key"])
+    caller = Callers(database).authenticate(json.loads(out)["key"])
     assert caller is not None
     assert caller.is_platform
     assert caller.scopes == {"publish", "subscribe"}
@@ -50,7 +50,7 @@ def test_a_workspaces_key_belongs_to_it(capsys: pytest.CaptureFixture[str], data
     workspace = json.loads(out)
     assert (workspace["uid"], workspace["name"]) == ("acme", "Acmé")
     _, out, _ = run(capsys, "key", "create", "--name", "own", "--workspace", "acme")
-    caller = Access(database).authenticate(json.loads(out)["key"])
+    caller = Callers(database).authenticate(json.loads(out)["key"])
     assert caller is not None
     assert caller.workspace_id == workspace["id"]
 

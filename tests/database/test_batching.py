@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from app.database.batching import Batcher
+from tests.processes import eventually
 
 DEADLINE_SECONDS = 10
 
@@ -51,19 +52,6 @@ class Gate:
         return [ValueError(item) if item < 0 else item * 2 for item in items]
 
 
-def queued(batcher: Batcher[int, int], count: int) -> bool:
-    return len(batcher._queue) >= count
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(DEADLINE_SECONDS * 200):
-        if condition():
-            return
-        pause.wait(0.005)
-    raise AssertionError("did not come true in time")
-
-
 def hold_then_queue(items: list[int], **options: object) -> tuple[Gate, list[object]]:
     """Run item 0 alone, let `items` queue in order behind it, then let go; the gate and their outcomes."""
     gate = Gate(held=True)
@@ -73,11 +61,11 @@ def hold_then_queue(items: list[int], **options: object) -> tuple[Gate, list[obj
     assert gate.entered.wait(DEADLINE_SECONDS)
 
     def submit(index: int) -> int:
-        wait_until(lambda: queued(batcher, index))
+        eventually(lambda: batcher.waiting >= index, DEADLINE_SECONDS, poll_seconds=0.005)
         return batcher.submit(items[index])
 
     def release() -> None:
-        wait_until(lambda: queued(batcher, len(items)))
+        eventually(lambda: batcher.waiting >= len(items), DEADLINE_SECONDS, poll_seconds=0.005)
         gate.open.set()
 
     calls: list[Callable[[], object]] = [lambda index=index: submit(index) for index in range(len(items))]  # type: ignore[misc]
@@ -234,12 +222,11 @@ def test_a_caller_killed_just_as_it_is_given_the_lead_passes_it_on() -> None:
         """
         runs = []
         def run(items):
-            runs.append(items); gevent.sleep(0.05); return items
+            runs.append(items); gevent.sleep(0.05)
+            if items == [1]:
+                heir.kill(block=False)  # so the kill is on its way already when the lead is given
+            return items
         batcher = Batcher(run)
-        hand_over = batcher._hand_over
-        def kill_then_hand_over():  # the kill is on its way already when the lead is given
-            heir.kill(block=False); batcher._hand_over = hand_over; hand_over()
-        batcher._hand_over = kill_then_hand_over
         first = gevent.spawn(batcher.submit, 1); gevent.sleep(0)
         heir = gevent.spawn(batcher.submit, 2); gevent.sleep(0)
         last = gevent.spawn(batcher.submit, 3); gevent.sleep(0)

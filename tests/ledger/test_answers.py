@@ -136,11 +136,9 @@ def test_what_the_database_refuses_is_one_requests_fault(books: Books, settings:
         ("gate", other), ("a", other), ("bad", books.workspace_id), ("b", other),
     )]  # fmt: skip
     with books.locked("gate"):
-        threads[0].start()
-        eventually(lambda: not books.ledger._batcher._queue)  # it leads, and waits for the lock
-        for number, thread in enumerate(threads[1:], 1):
+        for number, thread in enumerate(threads):  # the first leads, and waits for the lock; the others queue up
             thread.start()
-            eventually(lambda number=number: len(books.ledger._batcher._queue) == number)
+            eventually(lambda number=number: books.ledger.committing and books.ledger.waiting == number)
     for thread in threads:
         thread.join(10)
     assert failed.keys() == {"bad"}

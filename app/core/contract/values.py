@@ -14,7 +14,7 @@ def name_of(table: Table) -> str:
     """The table's `name`: a small letter, then small letters, digits and _."""
     name = table.get("name", str)
     if table.has("name") and not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        table.wrong("name", "must be a small letter, then small letters, digits and _")
+        table.wrong("name", "must be a lowercase letter, then lowercase letters, digits and _")
     return name
 
 
@@ -22,7 +22,7 @@ def kind_of(table: Table) -> str:
     """The table's `kind`: a kind of stream."""
     kind = table.get("kind", str)
     if table.has("kind") and not names.KIND.fullmatch(kind):
-        table.wrong("kind", "must be a small letter, then small letters, digits and _ . - (at most 64)")
+        table.wrong("kind", names.KIND_HINT)
     return kind
 
 

@@ -185,7 +185,11 @@ def _why_host_blocked(host: str, allow: Sequence[Network]) -> str | None:
     else:
         ip = str(legacy_ipv4(name) or "")
     reason = why_blocked(ip, allow) if ip else None
-    return f"must be reachable from the internet: {host} is {ip}, {reason}" if reason else None
+    if reason is None:
+        return None
+    # Some reasons are one word for the kind of address (loopback, private), others say more.
+    what = f"a blocked address ({reason})" if " " in reason else f"a {reason} address"
+    return f"resolves to {what}; see ALLOW_SUBNETS"
 
 
 def legacy_ipv4(host: str) -> IPv4Address | None:

@@ -56,19 +56,20 @@ def publish(call: Call) -> Answer | Response:
     return Answer(only.body(), 200 if only.duplicate else 202)
 
 
-def _accept(call: Call, parts: Sequence[bytes], settings: Settings) -> list[Accepted | Problem]:
-    """Accept many: what cannot be read is answered in its place and does not touch its neighbours."""
-    if len(parts) > settings.max_batch_events:
-        raise Problem("too_large", f"The batch has {len(parts)} events; the most is {settings.max_batch_events}.")
-    read = [_read(part, index, call, settings) for index, part in enumerate(parts)]
+def _accept(call: Call, events: Sequence[bytes], settings: Settings) -> list[Accepted | Problem]:
+    """Accept many: an event that cannot be read is refused in its place, and its neighbours are accepted."""
+    most = settings.max_batch_events
+    if len(events) > most:
+        raise Problem("too_large", f"The batch has more than {most} events, the most there may be; split it.")
+    read = [_read(raw, index, call, settings) for index, raw in enumerate(events)]
     good = [draft for draft in read if isinstance(draft, Draft)]
-    taken = iter(call.engine.ledger.accept(Submission(call.workspace_id, good)))
-    return [next(taken) if isinstance(draft, Draft) else draft for draft in read]
+    answers = iter(call.engine.ledger.accept(Submission(call.workspace_id, good)))
+    return [next(answers) if isinstance(draft, Draft) else draft for draft in read]
 
 
-def _read(part: bytes, index: int, call: Call, settings: Settings) -> Draft | Problem:
+def _read(raw: bytes, index: int, call: Call, settings: Settings) -> Draft | Problem:
     try:
-        draft = drafts.read_event(part, settings.max_event_bytes, settings.max_json_depth)
+        draft = drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth)
         return _with_key(draft, _key_at(call.idempotency_key, index) if call.idempotency_key else None)
     except Problem as problem:
         return problem

@@ -25,7 +25,7 @@ def caller_of_cookie(engine: Engine) -> tuple[Caller, str, float] | None:
     Raises Problem forbidden for a request that a page of another origin made: cookies go along with those too.
     """
     claims = tokens.read(signing_keys(engine.settings), tokens.SESSION, request.cookies.get(COOKIE, ""), time.time())
-    caller = engine.access.caller_of_key(str(claims["sub"])) if claims is not None else None
+    caller = engine.callers.caller_of_key(str(claims["sub"])) if claims is not None else None
     if claims is None or caller is None:
         return None
     origin = request.headers.get("Origin")

@@ -18,7 +18,7 @@ from app.database.batching import Abandoned
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-# A caller's own id is taken over only in this form, as it stands in our log and answers.
+# A caller's own id is used only in this form, because it appears in our log and answers.
 _TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BY_STATUS = {
     400: "bad_request",
@@ -58,7 +58,7 @@ def dress(response: Response, problem: Problem) -> Response:
 
 
 def install(app: Flask) -> None:
-    """Answer every error of the app, and name every request."""
+    """Answer every error of the app as a problem, and give every answer its trace id."""
     app.register_error_handler(Problem, answer)
     app.register_error_handler(HTTPException, _from_http)
     app.register_error_handler(Exception, _from_surprise)
@@ -85,7 +85,7 @@ def _from_surprise(error: Exception) -> Response:
 
 
 def problem_of(error: Exception) -> Problem:
-    """What nobody foresaw, and a database that is away. The caller learns the trace id, our log the rest.
+    """The answer to a database that is away, or to anything unexpected: the caller gets the trace id, our log the rest.
 
     The path is logged without its query, which may hold a stream token.
     """
@@ -95,9 +95,9 @@ def problem_of(error: Exception) -> Problem:
     ):
         log.warning("unavailable: %s: %s", what, first_line(error))
         return Problem("unavailable", "The database cannot be reached; try again shortly.", retry_after_seconds=1)
-    if isinstance(error, IntegrityError):  # two changes met, and the other one won: say, the workspace was deleted
+    if isinstance(error, IntegrityError):  # another change came first: the workspace was deleted, for example
         log.warning("conflict: %s", what)
-        return Problem("conflict", "Something that this depends on was changed meanwhile; read it again.")
+        return Problem("conflict", "Something that this request depends on has changed; read it again, then repeat.")
     log.error("unexpected: %s", what, exc_info=error)
     return Problem("internal", "Something broke on our side; it is logged under this trace_id.")
 

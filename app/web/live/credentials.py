@@ -60,7 +60,7 @@ def _sent(route: ContractRoute) -> tuple[str, str] | None:
 
 
 def _by_key(engine: Engine, secret: str) -> Opener:
-    caller = engine.access.authenticate(secret)
+    caller = engine.callers.authenticate(secret)
     if caller is None:
         raise Problem("unauthorized", "This key is not known, or it has been revoked.")
     return _by_caller(engine, caller, request.headers.get("X-Workspace"))
@@ -74,7 +74,7 @@ def _by_session(engine: Engine, caller: Caller, workspace_id: str, expires_at: f
 def _by_caller(engine: Engine, caller: Caller, workspace: str | None) -> Opener:
     """workspace: the id or uid that the caller names, if any."""
     caller.require("subscribe")
-    workspace_id = engine.access.workspace_for(caller, workspace)
+    workspace_id = engine.callers.workspace_for(caller, workspace)
     return Opener(caller.key_id, workspace_id, may_publish="publish" in caller.scopes)
 
 

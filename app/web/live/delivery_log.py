@@ -160,11 +160,11 @@ class LogView:
 
     def _may_see(self) -> bool:
         """Whether key and workspace still exist; a database that cannot be reached changes nothing."""
-        access = self._engine.access
+        callers = self._engine.callers
         try:
-            if access.caller_of_key(self._caller.key_id) is None:
+            if callers.caller_of_key(self._caller.key_id) is None:
                 return False
-            access.workspace_for(self._caller, self._workspace_id)
+            callers.workspace_for(self._caller, self._workspace_id)
         except Problem:
             return False
         except (SQLAlchemyError, Abandoned):

@@ -20,7 +20,7 @@ EXAMPLES = 3  # frames shown of a route
 _ABOUT = {
     "token": "a stream token (or a key, where the route takes one there), for clients that cannot send headers",
     "types": "only events of these types: names and prefixes such as call.*, separated by commas",
-    "after_seq": "begin behind this seq; Last-Event-ID, where there is one, wins",
+    "after_seq": "begin after this seq; Last-Event-ID, where there is one, wins",
     "speed": "replay an ended stream at its own pace, so many times faster, from 0.01 to 1000",
 }
 _SHAPES = {

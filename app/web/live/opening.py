@@ -90,8 +90,7 @@ def admit(contract: Contract, route: ContractRoute, kind: str, stream_id: str) -
     if not names.EXTERNAL_ID.fullmatch(stream_id) or (pattern and not re.fullmatch(pattern, stream_id)):
         raise ContractRefusal("invalid_id", f"{route.id_name} does not have the form of an id of a {kind}.")
     if not names.KIND.fullmatch(kind):
-        text = "The kind is a small letter, then small letters, digits and _ . - (at most 64)."
-        raise ContractRefusal("invalid_id", text)
+        raise ContractRefusal("invalid_id", f"The kind {names.KIND_HINT}.")
     opener.check_stream(kind, stream_id)
     with current.database.begin() as connection:
         stream = streams.find_stream(connection, opener.workspace_id, kind, stream_id)

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.database.connection import Database
+from app.web.engine import engine_of
 from tests.processes import eventually
 from tests.web.doors import Door
 
@@ -35,14 +36,7 @@ def test_a_uid_is_taken_once(platform: Door, acme: Door) -> None:
 
 def test_a_list_is_paged_without_gap_or_repeat(platform: Door) -> None:
     made = [platform.post("/v1/workspaces", {"name": f"w{n}"})["id"] for n in range(7)]
-    seen: list[str] = []
-    cursor = ""
-    while True:
-        page = platform.get(f"/v1/workspaces?limit=3{cursor}")
-        seen += [row["id"] for row in page["data"]]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
+    seen = [row["id"] for row in platform.pages("/v1/workspaces?limit=3")]
     assert sorted(seen) == sorted(made)
     assert seen == sorted(seen, reverse=True)
 
@@ -87,14 +81,14 @@ def test_a_request_that_was_let_in_before_its_workspace_was_deleted_finds_none(
 ) -> None:
     globex.publish("call", "gate", "first")
     event = {"stream": {"kind": "call", "id": "c1"}, "type": "late", "data": {}}
-    ledger = platform.app.extensions["twofold"].ledger
+    ledger = engine_of(platform.app).ledger
     with ThreadPoolExecutor(2) as pool:
         with database.begin() as connection:
             connection.execute(text("SELECT 1 FROM streams WHERE external_id = 'gate' FOR UPDATE"))
             leading = pool.submit(globex.publish, "call", "gate", "second")  # waits for the lock, and the next for it
-            eventually(lambda: ledger._batcher._led)
+            eventually(lambda: ledger.committing)
             late = pool.submit(acme.ask, "POST", "/v1/events", event)
-            eventually(lambda: len(ledger._batcher._queue) == 1)
+            eventually(lambda: ledger.waiting == 1)
             platform.delete("/v1/workspaces/acme")
         assert leading.result(10)
         assert (late.result(10).status_code, late.result().get_json()["code"]) == (404, "not_found")

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
+from app.web.engine import engine_of
 from app.web.http.call import ApiRoute
 from app.web.http.routes import routes_of
 from tests.web.doors import EVERY_SCOPE, Door, handshake
@@ -52,7 +53,7 @@ def test_every_guarded_route_answers_403_without_its_scope_and_names_it(acme: Do
         doors[scope] = Door(acme.app, acme.post("/v1/keys", {"name": "but one", "scopes": others})["key"])
     only_tokens = {
         route.path
-        for declared in acme.app.extensions["twofold"].rules.contracts
+        for declared in engine_of(acme.app).rules.contracts
         for route in declared.routes
         if not any(way.startswith("key:") for way in route.credentials)
     }
