@@ -11,7 +11,7 @@ from app.core.event import names
 
 
 def name_of(table: Table) -> str:
-    """The table's `name`: a small letter, then small letters, digits and _."""
+    """The table's `name`: a lowercase letter, then lowercase letters, digits and _."""
     name = table.get("name", str)
     if table.has("name") and not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         table.wrong("name", "must be a lowercase letter, then lowercase letters, digits and _")

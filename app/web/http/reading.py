@@ -21,7 +21,7 @@ JSON = "application/json"
 class SentSecrets:
     """The secrets in a request's headers, "" where there is none.
 
-    scheme: of Authorization, in small letters; bearer: its secret, if the scheme is Bearer; api_key: of X-API-Key.
+    scheme: of Authorization, in lowercase; bearer: its secret, if the scheme is Bearer; api_key: of X-API-Key.
     """
 
     scheme: str

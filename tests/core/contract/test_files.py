@@ -82,7 +82,7 @@ example = { words = "hello" }
 
 # (the text that is replaced, by what, a text on the line that is to be named, words of the reason)
 MISTAKES = [
-    ('name = "rooms"', 'name = "Rooms"', 'name = "Rooms"', "small letter"),
+    ('name = "rooms"', 'name = "Rooms"', 'name = "Rooms"', "lowercase letter"),
     ('name = "rooms"', "name = 7", "name = 7", "must be a text"),
     ('name = "rooms"\n', "", "# A fifth contract.", "name: is missing"),
     ('name = "rooms"', 'name = "rooms"\ncolour = "red"', "colour", "colour: is not known here"),
@@ -97,7 +97,7 @@ MISTAKES = [
     ('mint_fields = ["url", "token", "expires_at"]', 'mint_fields = ["uri"]', "mint_fields", "did you mean url?"),
     ('["key:bearer"]\nmints', '["token:bearer"]\nmints', '["token:bearer"]', "renew itself"),
     ('name = "live"\n', 'name = "mint"\n', 'name = "mint"\npath', "twice"),
-    ('name = "talk"', 'name = "talk.live"', 'name = "talk.live"', "small letters"),
+    ('name = "talk"', 'name = "talk.live"', 'name = "talk.live"', "lowercase letters"),
     ('path = "/rooms/{room_id}/live"', 'path = "rooms"', 'path = "rooms"', "must look like"),
     ('path = "/rooms/{room_id}/live"', 'path = "/a b/{room_id}"', 'path = "/a b', "must look like"),
     ('path = "/rooms/{room_id}/live"', 'path = "/{room_id}/{room_id}"', 'path = "/{room_id}', "parameter twice"),
