@@ -1,6 +1,7 @@
 """Who calls, and for which workspace.
 
-Every request looks its key up again, so a revoked key is dead at once; requests that arrive together share the query.
+Every request looks its key up again, so a revoked key stops working at once; requests that arrive together share the
+query.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 An accepted event has a delivery row for each endpoint that wants it, committed with the event itself. The rows are the
 queue: one is due when its `due_at` has come. The way of a row: `wake` rings a drain, the `drain` asks `claims` for due
 rows (which asks `grants` how many each endpoint may have), `sending` makes the requests, `outcomes` records what came
-of them, and `endpoint_health` what that says of their endpoints. `endpoints` and `deliveries` are what people register
-and change, `reads` is the delivery log, `live_log` the same log as it happens.
+of them (each as a row of `attempts`), and `endpoint_health` what that says of their endpoints; `cancelling` ends what
+waits for an endpoint that is disabled or deleted. `endpoints` and `deliveries` are what people register and change,
+`reads` is the delivery log, `live_log` the same log as it happens.
 
 What holds:
 * A row is sent by the drain that holds its lease, and by no other while the lease lasts. A drain that dies costs its
@@ -16,9 +17,9 @@ What holds:
 * Whoever waits for locks takes them in one order: an endpoint before its deliveries, rows of one table in id order.
   Claims and health updates skip what is locked instead.
 
-Row modules (claims, deliveries, endpoint_health, endpoints, grants, outcomes, reads) know the database, and nothing of
-flask, Celery, Redis or libcurl; their functions work in the caller's transaction. Connections to others (sending, wake,
-live_log) know nothing of the database. Only the drain knows both.
+Row modules (all but those named next) know the database, and nothing of flask, Celery, Redis or libcurl; their
+functions work in the caller's transaction. Connections to others (sending, wake, live_log) know nothing of the
+database. Only the drain knows both.
 
 Imported by `web`, `workers` and what lies above them; never by `live`, which is the other delivery. Row modules may be
 used from any thread or greenlet, each with its own transaction. A `Wake` may be shared by threads, greenlets and forks,

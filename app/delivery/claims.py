@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Row
 from app.core.webhook.fairness import Lane, Slots
 from app.database.partitions import partition_name, partitions_of, week_of
 from app.delivery import deliveries, grants
+from app.delivery.cancelling import EndedEndpoints
 
 # For every connection that runs these statements. They must use their indexes whatever the statistics say, which change
 # faster than anybody can analyse. Compiling them (jit) takes longer than running them.
@@ -30,8 +31,6 @@ DATABASE_OPTIONS = (
     "-c jit=off -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 )
 
-# Rows of disabled and deleted endpoints that one claim cancels: some 80 ms, for which all others' deliveries wait.
-MOST_CANCELLED = 1000
 # Claims without an attempt: the row kills or freezes its worker, and must not take the next one along.
 MOST_LOST_CLAIMS = 5
 
@@ -75,21 +74,15 @@ class Claim:
 
 
 class Claimer:
-    """Claims for one drain; remembers where it stopped, so that every endpoint has its turn."""
+    """Claims for one drain; remembers where it stopped, so that every endpoint has its turn.
+
+    ended: endpoints whose pending deliveries are to be cancelled, a part of them with each claim.
+    """
 
     def __init__(self, *, lease_seconds: int) -> None:
         self._lease = timedelta(seconds=lease_seconds)
         self._due_endpoints = grants.DueEndpoints()
-        self._ending: dict[str, None] = {}  # a set in the order in which they came
-
-    @property
-    def is_cancelling(self) -> bool:
-        """Whether an endpoint that has ended may have more pending than has been cancelled."""
-        return bool(self._ending)
-
-    def end(self, endpoint_ids: Iterable[str]) -> None:
-        """These endpoints have been disabled: cancel what they have pending, a part of it with each claim."""
-        self._ending.update(dict.fromkeys(endpoint_ids))
+        self.ended = EndedEndpoints()
 
     def claim(self, connection: Connection, slots: Slots, *, fast_only: bool = False) -> Claim:
         """Lease due rows for the free places. The caller's transaction must be short, and commit before sending.
@@ -98,10 +91,10 @@ class Claimer:
         """
         endpoints, complete = self._due_endpoints.next(connection)
         enabled = [row for row in endpoints if row.status == "enabled"]
-        self.end(row.endpoint_id for row in endpoints if row.status != "enabled")
-        self._cancel(connection)
+        self.ended.add(row.endpoint_id for row in endpoints if row.status != "enabled")
+        self.ended.cancel_some(connection)
         granted = grants.grant(connection, enabled, slots, fast_only=fast_only)
-        claim = Claim(more=not complete or self.is_cancelling, wait_seconds=granted.wait_seconds)
+        claim = Claim(more=not complete or self.ended.are_left, wait_seconds=granted.wait_seconds)
         if granted.rows:
             token = str(uuid.uuid4())
             leased = self._lease_rows(connection, granted.rows, token)
@@ -110,18 +103,6 @@ class Claimer:
             grants.spend(connection, granted.rates, counts)
             claim.rows = _complete(connection, leased, token, granted.lanes)
         return claim
-
-    def _cancel(self, connection: Connection) -> None:
-        """Cancel as much of what ended endpoints have pending as one claim may."""
-        if not self._ending:
-            return
-        left = MOST_CANCELLED
-        for row in connection.exec_driver_sql(_ENDED, {"ids": list(self._ending)}).all():
-            if row.status != "enabled" and left:  # else a person has enabled it meanwhile
-                reason = deliveries.why_cancelled(row.status, row.disabled_reason)
-                left -= deliveries.cancel_pending(connection, row.id, reason, most=left)
-            if left:
-                del self._ending[row.id]
 
     def _lease_rows(self, connection: Connection, granted: dict[str, int], token: str) -> list[Row[Any]]:
         """Lock the oldest due rows of each endpoint, and lease them. granted: the most rows by endpoint id."""
@@ -192,13 +173,6 @@ def _fail(connection: Connection, hopeless: Sequence[tuple[Row[Any], str]]) -> N
         }
         connection.exec_driver_sql(_FAIL, values)
 
-
-# What has become of endpoints whose pending deliveries are being cancelled (status NULL: deleted), first come first.
-_ENDED = """
-SELECT wanted.id, e.status, e.disabled_reason
-FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS wanted (id, place) LEFT JOIN endpoints e ON e.id = wanted.id
-ORDER BY wanted.place
-"""
 
 # Lock the oldest due rows of each endpoint, at most as many as it was granted. What another drain holds is passed over.
 _PICK = """

@@ -1,4 +1,4 @@
-"""Deliveries: what a person, or the end of an endpoint, does to them. What becomes of attempts is in outcomes.
+"""Deliveries: what a person does to them, and why they end. What an attempt does to one is in outcomes.
 
 A delivery is pending, or in one of the terminal states delivered, failed and cancelled. Only `retry_delivery` and
 `recover` lead out of those. A pending row with a lease in the future is being sent at the moment.
@@ -28,10 +28,7 @@ EVENT_EXPIRED = "event_expired: the event is older than the retention period"
 WORKER_CRASH = "worker_crash: it was claimed again and again without an outcome"
 TEST_FAILED = "test_failed"
 
-CANCEL_BATCH = 10_000  # rows in one statement: some tenths of a second
 RECOVER_MOST = 10_000  # deliveries of one call: a person waits for the answer, and can ask again
-# Codes of an endpoint's disabled_reason with a sentence of their own for its deliveries.
-_ENDED_WITH = {"endpoint_gone": ENDPOINT_GONE, "endpoint_failing": ENDPOINT_FAILING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,28 +104,6 @@ def recover(
     _reopen(connection, keys, trigger="recover", window_seconds=window_seconds)
     _insert_missed(connection, workspace_id, endpoint_id, created, window_seconds)
     return Recovered(len(retried), len(created), len(ended) + len(missed) <= most)
-
-
-def why_cancelled(endpoint_status: str | None, disabled_reason: str | None) -> str:
-    """Why a delivery ends with its endpoint, from the endpoint's columns (status None: it has been deleted)."""
-    if endpoint_status is None:
-        return ENDPOINT_DELETED
-    return _ENDED_WITH.get((disabled_reason or "").partition(":")[0], ENDPOINT_DISABLED)
-
-
-def cancel_pending(connection: Connection, endpoint_id: str, reason: str, *, most: int | None = None) -> int:
-    """Cancel what an endpoint has pending (at most the first `most`), and return how many.
-
-    Rows that are being sent at the moment are left to their drain: a success counts, a failure is cancelled there.
-    """
-    total = 0
-    while True:
-        batch = CANCEL_BATCH if most is None else min(CANCEL_BATCH, most - total)
-        values = {"endpoint": endpoint_id, "reason": reason, "most": batch}
-        cancelled = connection.exec_driver_sql(_CANCEL, values).rowcount
-        total += cancelled
-        if cancelled < batch or total == most:
-            return total
 
 
 def _reopen(connection: Connection, keys: Sequence[tuple[str, datetime]], *, trigger: str, window_seconds: int) -> None:
@@ -224,16 +199,4 @@ SELECT id, %(now)s, %(workspace)s, %(endpoint)s, event, event_at, type, 'recover
   %(now)s, %(now)s, %(now)s::timestamptz + make_interval(secs => %(window)s)
 FROM unnest(%(ids)s::text[], %(events)s::text[], %(events_at)s::timestamptz[], %(types)s::text[])
   AS missed (id, event, event_at, type)
-"""
-
-# Cancel a batch of what an endpoint has pending, but for rows that are being sent. SKIP LOCKED: a row that is locked
-# now is being claimed, recorded or retried; whoever does that looks at the endpoint's state.
-_CANCEL = """
-UPDATE deliveries SET status = 'cancelled', reason = %(reason)s, finished_at = now(), lease_token = NULL
-FROM (
-  SELECT id, created_at FROM deliveries
-  WHERE endpoint_id = %(endpoint)s AND status = 'pending' AND (lease_token IS NULL OR due_at <= now())
-  LIMIT %(most)s FOR UPDATE SKIP LOCKED
-) AS batch
-WHERE deliveries.id = batch.id AND deliveries.created_at = batch.created_at
 """

@@ -25,9 +25,10 @@ from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
 from app.core.webhook.signing import sign
 from app.database.connection import Database
+from app.delivery.attempts import Exchange
 from app.delivery.claims import Claim, Claimed, Claimer
 from app.delivery.endpoint_health import Disabled, disable_gone, update_health
-from app.delivery.outcomes import Exchange, RecordedAttempt, Recorder
+from app.delivery.outcomes import RecordedAttempt, Recorder
 from app.delivery.sending.sender import Request, Result, Sender
 from app.settings import Settings
 
@@ -117,7 +118,7 @@ class Drain:
         for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
             self._send(claimed)
         self._after(recorded)
-        claim.more |= self._claimer.is_cancelling and phase != "closed"
+        claim.more |= self._claimer.ended.are_left and phase != "closed"
         return claim
 
     def collect(self, poll_seconds: float) -> None:
@@ -214,7 +215,7 @@ class Drain:
     def _follow_up(self, disabled: Disabled) -> None:
         """Remember what is still to be disabled, and cancel what the disabled endpoints have pending."""
         self._gone.update(disabled.gone_but_locked)
-        self._claimer.end(disabled.endpoint_ids)
+        self._claimer.ended.add(disabled.endpoint_ids)
 
     def _give_up(self) -> None:
         """The database is unreachable: let what is in flight end, try once more to record it, keep it if that fails."""

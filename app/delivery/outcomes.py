@@ -7,8 +7,6 @@ its failures change nothing. No outcome leads out of a terminal state.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,30 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.core import ids
 from app.core.webhook import retry
 from app.core.webhook.retry import Outcome
 from app.database.partitions import partitions_of
-from app.delivery import deliveries
-from app.delivery.claims import Claimed
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What came of one attempt. started_monotonic: the drain's clock when it started. by_us: it failed here, before
-    anything was sent."""
-
-    claimed: Claimed
-    outcome: Outcome
-    status_code: int | None
-    error: str | None
-    remote_address: str | None
-    response_headers: Sequence[tuple[str, str]]
-    response_body: bytes
-    retry_after: str | None
-    started_monotonic: float
-    duration_seconds: float
-    by_us: bool = False
+from app.delivery import cancelling, deliveries
+from app.delivery.attempts import Exchange, attempt_row, insert_attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +90,9 @@ class Recorder:
             started_at = row.now - timedelta(seconds=monotonic - exchange.started_monotonic)
             status, trigger = row.status, row.trigger
             gone = self._apply(row, exchange, jitter)
-            attempts.append(_attempt(exchange, row.attempt_count, started_at, trigger))
+            attempts.append(attempt_row(exchange, row.attempt_count, started_at, trigger))
             recorded.append(_recorded(exchange, row, attempts[-1]["id"], gone, ended=row.status != status))
-        _insert_attempts(connection, attempts)
+        insert_attempts(connection, attempts)
         _write(connection, rows)
         return recorded
 
@@ -159,34 +138,12 @@ def _move(row: _LockedDelivery, decision: retry.Decision) -> None:
             row.status, row.reason = "failed", f"{deliveries.TEST_FAILED}: {decision.reason}"
         elif row.endpoint_status != "enabled":
             row.status = "cancelled"
-            row.reason = deliveries.why_cancelled(row.endpoint_status, row.disabled_reason)
+            row.reason = cancelling.why_cancelled(row.endpoint_status, row.disabled_reason)
         else:
             assert decision.due_at is not None
             row.due_at, row.trigger = decision.due_at, "schedule"
     if row.status != "pending":
         row.finished_at = row.now
-
-
-def _attempt(exchange: Exchange, number: int, started_at: datetime, trigger: str) -> dict[str, Any]:
-    """The attempt's columns, by name."""
-    claimed, created_at = exchange.claimed, ids.truncate(started_at)
-    return {
-        "id": ids.make(ids.ATTEMPT, created_at, os.urandom(ids.RANDOM_BYTES)),
-        "created_at": created_at,
-        "workspace_id": claimed.workspace_id,
-        "endpoint_id": claimed.endpoint_id,
-        "delivery_id": claimed.id,
-        "number": number,
-        "started_at": started_at,
-        "duration_ms": round(exchange.duration_seconds * 1000),
-        "outcome": str(exchange.outcome),
-        "error": _storable(exchange.error) if exchange.error else None,
-        "status_code": exchange.status_code,
-        "remote_address": exchange.remote_address,
-        "response_headers": _headers(exchange.response_headers),
-        "response_body": exchange.response_body if exchange.status_code is not None else None,
-        "trigger": trigger,
-    }
 
 
 def _recorded(exchange: Exchange, row: _LockedDelivery, attempt_id: str, gone: bool, *, ended: bool) -> RecordedAttempt:
@@ -202,27 +159,6 @@ def _recorded(exchange: Exchange, row: _LockedDelivery, attempt_id: str, gone: b
         healthy=row.healthy,
         by_us=exchange.by_us,
     )
-
-
-def _headers(pairs: Sequence[tuple[str, str]]) -> str | None:
-    """Response headers as a JSON object; what came more than once is joined with commas (RFC 9110, 5.3)."""
-    joined: dict[str, str] = {}
-    spelled: dict[str, str] = {}
-    for name, value in pairs:
-        name = spelled.setdefault(name.lower(), _storable(name))
-        joined[name] = f"{joined[name]}, {_storable(value)}" if name in joined else _storable(value)
-    return json.dumps(joined) if joined else None
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL stores neither NUL nor lone surrogates; no attempt may be lost because of one."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _insert_attempts(connection: Connection, attempts: Sequence[dict[str, Any]]) -> None:
-    if attempts:
-        columns = {name: [attempt[name] for attempt in attempts] for name in attempts[0]}
-        connection.exec_driver_sql(_INSERT_ATTEMPTS, columns)
 
 
 def _write(connection: Connection, rows: dict[str, _LockedDelivery]) -> None:
@@ -267,17 +203,3 @@ _WRITTEN = (
     "lease_token",
     "finished_at",
 )
-
-# Append attempts to the log.
-_INSERT_ATTEMPTS = """
-INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
-  error, status_code, remote_address, response_headers, response_body, trigger)
-SELECT id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
-  error, status_code, remote_address, response_headers::jsonb, response_body, trigger
-FROM unnest(%(id)b::text[], %(created_at)b::timestamptz[], %(workspace_id)b::text[], %(endpoint_id)b::text[],
-  %(delivery_id)b::text[], %(number)b::int[], %(started_at)b::timestamptz[], %(duration_ms)b::int[],
-  %(outcome)b::text[], %(error)b::text[], %(status_code)b::int[], %(remote_address)b::text[],
-  %(response_headers)b::text[], %(response_body)b::bytea[], %(trigger)b::text[])
-  AS a (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
-  error, status_code, remote_address, response_headers, response_body, trigger)
-"""

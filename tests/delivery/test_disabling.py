@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from app.core.problem import Problem
-from app.delivery import claims, deliveries, endpoints
+from app.delivery import cancelling, deliveries, endpoints
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.delivery.world import World
 from tests.processes import eventually
@@ -135,7 +135,7 @@ def test_successes_of_a_healthy_endpoint_write_nothing_to_its_row(world: World) 
 
 
 def test_a_long_queue_is_cancelled_in_parts_and_delays_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "MOST_CANCELLED", 20)
+    monkeypatch.setattr(cancelling, "MOST_CANCELLED", 20)
     with ScriptedServer(answering(GONE)) as receiver, ScriptedServer(answering(OK)) as other:
         gone = world.endpoint(receiver.url, rate_limit=1)
         later = world.endpoint("http://127.0.0.1:1/")
@@ -171,7 +171,7 @@ def test_a_long_queue_is_cancelled_in_parts_and_delays_no_other(world: World, mo
 def test_an_endpoint_that_is_enabled_again_keeps_what_was_not_cancelled_yet(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "MOST_CANCELLED", 4)
+    monkeypatch.setattr(cancelling, "MOST_CANCELLED", 4)
     with ScriptedServer(answering(OK)) as receiver:
         endpoint_id = world.endpoint(receiver.url)
         world.publish(10)

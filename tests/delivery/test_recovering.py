@@ -8,7 +8,7 @@ import pytest
 
 from app.core import ids
 from app.core.problem import Problem
-from app.delivery import deliveries
+from app.delivery import cancelling, deliveries
 from tests.delivery.world import World
 
 URL = "http://127.0.0.1:1/"
@@ -154,10 +154,10 @@ def test_tests_are_neither_recovered_nor_missed(world: World) -> None:
 
 
 def test_cancelling_in_batches_takes_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliveries, "CANCEL_BATCH", 7)
+    monkeypatch.setattr(cancelling, "CANCEL_BATCH", 7)
     endpoint_id, other = world.endpoint(URL), world.endpoint(URL)
     world.publish(20)
     with world.database.session() as session:
-        assert deliveries.cancel_pending(session.connection(), endpoint_id, "why") == 20
+        assert cancelling.cancel_pending(session.connection(), endpoint_id, "why") == 20
     assert {(row.status, row.reason) for row in world.deliveries(endpoint_id)} == {("cancelled", "why")}
     assert world.statuses(other) == {"pending": 20}

@@ -21,7 +21,7 @@ api = Blueprint("deliveries", __name__)
 
 STATUS = Field("status", "text", "only deliveries in this state", choices=reads.STATUSES)
 ENDPOINT = id_field("endpoint_id", ids.ENDPOINT, "only deliveries to this endpoint")
-TYPE = Field("event_type", "text", "only of events of this type; call.* means every type under call.", shortest=1)
+TYPE = Field("event_type", "text", "only of this type; call.* means every type that begins with call.", shortest=1)
 SINCE = Field("since", "time", "only deliveries made at this time or later")
 UNTIL = Field("until", "time", "only deliveries made before this time")
 
@@ -46,7 +46,7 @@ def list_deliveries(call: Call) -> Answer:
     scope="operate",
     query=(STATUS, *paging.PAGE),
     answers={200: "DeliveryList"},
-    summary="Where an event was sent to",
+    summary="List the deliveries of an event, newest first",
 )
 def list_deliveries_of_event(call: Call, event_id: str) -> Answer:
     events.get_event(call.session, call.workspace_id, event_id)

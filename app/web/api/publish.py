@@ -34,7 +34,7 @@ NDJSON = "application/x-ndjson"
     body_schema="EventsIn",
     transaction=False,
     answers={202: "Published", 200: "EventOut"},
-    summary="Publish an event, an array of events, or one event a line (application/x-ndjson)",
+    summary="Publish an event, an array of events, or one event per line (application/x-ndjson)",
 )
 def publish(call: Call) -> Answer | Response:
     settings = call.engine.settings

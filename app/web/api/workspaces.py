@@ -98,7 +98,7 @@ def change_workspace(call: Call, workspace: str) -> Answer:
     scope="manage",
     acts_for=PLATFORM,
     answers={204: ""},
-    summary="Delete a workspace with everything in it; its keys are dead at once",
+    summary="Delete a workspace with everything in it; its keys stop working at once",
 )
 def delete_workspace(call: Call, workspace: str) -> Answer:
     row = _reachable(call, workspace)

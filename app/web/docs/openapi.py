@@ -145,13 +145,20 @@ def _parameters(declared: ApiRoute) -> list[dict[str, Any]]:
     return made
 
 
+_ABOUT_PATH = {
+    "workspace": "id or uid",
+    "kind": "the kind of the stream",
+    "stream_id": "your id of the stream",
+    "name": "the name of the file",
+}
+
+
 def _about(name: str) -> str:
+    """What a path parameter is, by its name."""
     if name in IDS:
         prefix, what = IDS[name]
         return f"the id of the {what}, {prefix}_…"
-    return {"workspace": "id or uid", "kind": "the kind of the stream", "stream_id": "your id of the stream"}.get(
-        name, name
-    )
+    return _ABOUT_PATH.get(name, name)
 
 
 def _header(name: str, about: str) -> dict[str, Any]:
