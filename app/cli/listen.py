@@ -1,4 +1,4 @@
-"""`twofold listen`: a webhook receiver to try things with. It prints what arrives and whether the signature fits."""
+"""`twofold listen`: a webhook receiver to try things with. It prints what arrives and whether its signature is valid."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from app.client.webhooks import WebhookVerificationError, verify_webhook
-from app.core.webhook.signing import SecretError
+from app.client import SecretError, WebhookVerificationError, verify_webhook
+from app.client.receiving import WebhookServer
 
-LARGEST_BODY = 2**20
 ASK_AGAIN_SECONDS = 1.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -67,13 +65,11 @@ class SecretsOfRun:
         return response.json()
 
 
-class Listener(ThreadingHTTPServer):
+class Listener(WebhookServer):
     """The receiver on 127.0.0.1; prints one line, then the payload, for each webhook."""
 
-    daemon_threads = True
-
     def __init__(self, port: int, secrets: Sequence[str], run: SecretsOfRun | None) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__(port, self.receive)
         self._secrets = list(secrets)
         self._run = run
         self._seen: set[str] = set()
@@ -102,26 +98,6 @@ class Listener(ThreadingHTTPServer):
             except (WebhookVerificationError, SecretError) as error:
                 reason = f"NOT VERIFIED: {error}"
         return reason, not secrets
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One request."""
-
-    server: Listener
-    protocol_version = "HTTP/1.1"  # connections are kept, as by a real receiver
-
-    def do_POST(self) -> None:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > LARGEST_BODY:
-            self.send_error(413)
-            return
-        body = self.rfile.read(int(length))
-        self.send_response(self.server.receive({name.lower(): value for name, value in self.headers.items()}, body))
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: receive() prints."""
 
 
 def _title(body: bytes) -> str:

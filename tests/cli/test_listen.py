@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import requests
 
-from app.cli.listen import LARGEST_BODY, Listener, main
+from app.cli.listen import Listener, main
+from app.client.receiving import LARGEST_BODY
 from app.core.webhook.signing import new_secret, sign
 from tests.processes import free_port
 
