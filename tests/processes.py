@@ -16,13 +16,12 @@ from typing import TypeVar
 
 import redis
 import requests
-from honcho.environ import parse_procfile
 
-from app.local import children
+from app.local import children, procfile
 from app.local.keys import LocalKeys
 
 ROOT = Path(__file__).resolve().parent.parent
-LINES = parse_procfile((ROOT / "Procfile").read_text()).processes
+LINES = procfile.lines()
 FACTORY = "app:create_app()"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -63,9 +62,7 @@ class RunningProcess:
         self.name = name
         self.log = log
         with log.open("ab") as output:
-            self._process = children.spawn(
-                ["/bin/sh", "-c", f"exec {line}"], env=env, directory=ROOT, output=output.fileno()
-            )
+            self._process = children.spawn(procfile.command(line), env=env, directory=ROOT, output=output.fileno())
 
     @property
     def pid(self) -> int:

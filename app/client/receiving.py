@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,7 +28,9 @@ class WebhookServer(ThreadingHTTPServer):
         self.take = take
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing: a sender that was killed in the middle of a request is no fault of ours."""
+        """Print nothing of a sender that was killed in the middle of a request: that is no fault of ours."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
