@@ -1,7 +1,8 @@
-"""`twofold listen`: a webhook receiver to try things with. It prints what arrives and whether its signature is valid."""
+"""`twofold listen`: receives webhooks on this machine, prints them and says whether their signatures are valid."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import threading
@@ -13,11 +14,27 @@ from urllib.parse import urlsplit
 
 import requests
 
+from app.cli.command import Commands
 from app.client import SecretError, WebhookVerificationError, verify_webhook
 from app.client.receiving import WebhookServer
+from app.project import var_directory
 
 ASK_AGAIN_SECONDS = 1.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add(commands: Commands) -> None:
+    """Add this command."""
+    command = commands.add_parser("listen", help="a small webhook receiver: prints and verifies what arrives")
+    command.add_argument("--port", type=int, default=9000, help="port on 127.0.0.1 (default: 9000)")
+    command.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        help="whsec_… or whpk_… to verify with; repeatable (default: asks the local run in var/ for the secrets of"
+        " the endpoints that point here)",
+    )
+    command.set_defaults(run=run)
 
 
 class SecretsOfRun:
@@ -108,11 +125,12 @@ def _title(body: bytes) -> str:
         return f"{len(body)} bytes"
 
 
-def main(port: int, secrets: Sequence[str]) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Receive until Ctrl-C; returns the exit status. Raises OSError when the port is taken."""
-    directory = Path(os.environ.get("TWOFOLD_VAR") or Path(__file__).resolve().parents[2] / "var")
+    port: int = arguments.port
+    described = var_directory(os.environ) / "dev.json"
     try:
-        server = Listener(port, secrets, None if secrets else SecretsOfRun(directory / "dev.json", port))
+        server = Listener(port, arguments.secret, None if arguments.secret else SecretsOfRun(described, port))
     except OSError as error:
         raise OSError(f"port {port} cannot be used ({error.strerror}); choose another: --port {port + 1}") from None
     with server:
