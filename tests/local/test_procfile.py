@@ -13,9 +13,7 @@ from tests.processes import ROOT
 
 
 def test_a_procfile_gives_its_lines_in_order() -> None:
-    text = (
-        "# what runs\nrelease: alembic upgrade head\n\nweb:gunicorn  -b :$PORT \nre-lay_2: a: b\nno line\na b: x\n"
-    )
+    text = "# what runs\nrelease: alembic upgrade head\n\nweb:gunicorn  -b :$PORT \nre-lay_2: a: b\nno line\na b: x\n"
     assert list(procfile.parse(text).items()) == [
         ("release", "alembic upgrade head"),
         ("web", "gunicorn  -b :$PORT"),
