@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import requests
 
 from app.local import procfile
 from app.local.embedded import EmbeddedPostgres
-from tests.processes import environment, eventually, free_port
+from tests.processes import environment, eventually, free_port, handles
 
 TWOFOLD = Path(sys.executable).with_name("twofold")
 
@@ -70,7 +69,7 @@ def test_the_process_is_the_program_and_ends_by_its_signal(
     process = started(elsewhere, {**environ, "PORT": str(port), "WEB_CONCURRENCY": "1"}, command, *further)
     log = elsewhere / f"{command}.log"
     try:
-        eventually(lambda: ends_by_sigterm(process.pid), 30, about=log.read_text)
+        eventually(lambda: handles(process.pid, signal.SIGTERM), 30, about=log.read_text)
         words = psutil.Process(process.pid).cmdline()
         assert Path(words[1]).name == program
         assert words[-len(further) or len(words) :] == further
@@ -79,12 +78,6 @@ def test_the_process_is_the_program_and_ends_by_its_signal(
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, log.read_text()
-
-
-def ends_by_sigterm(pid: int) -> bool:
-    """Whether the program has come so far that it handles SIGTERM."""
-    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def is_ready(port: int) -> bool:
