@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 
 import httpx
@@ -21,8 +20,8 @@ import httpx
 from app.demo import plan, report
 from app.demo.plan import PlanError
 from app.demo.run import Demo, DemoError, Product
+from app.project import var_directory
 
-ROOT = Path(__file__).resolve().parents[2]
 DURATION_SECONDS = 20.0  # long enough to break something meanwhile, short enough to watch
 DEADLINE_SECONDS = 120.0
 
@@ -55,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 def find_product(environ: Mapping[str, str]) -> Product:
     """The product that `make run` started. Raises DemoError when none is running."""
-    path = Path(environ.get("TWOFOLD_VAR") or ROOT / "var") / "dev.json"
+    path = var_directory(environ) / "dev.json"
     try:
         run = json.loads(path.read_text())
         product = Product(run["base_url"], run["workspace_key"])

@@ -7,7 +7,8 @@ It promises:
 
 The rules are in the folders below (accounts, ledger, live, delivery), all of which it may import; here requests are
 read and answers are written. Only app/__init__.py imports it. Every function may run in many requests at once: what
-they share is the process's Engine.
+they share is the process's Engine. Importing this folder imports nothing: gunicorn's master takes serving.py from here
+before its workers exist.
 
 application.py  the Flask application: its routes and what surrounds them
 engine.py       what the routes of a process work with, put together here and nowhere else

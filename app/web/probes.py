@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from pathlib import Path
 
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Response
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app.core.problem import Problem, first_line
+from app.project import project_root
 from app.redis_connection import FAILURES, connect
 from app.web.engine import engine
 from app.web.http.call import Answer
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 api = Blueprint("operations", __name__)
 
-_MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_MIGRATIONS = project_root() / "migrations"
 _REDIS_SECONDS = 1.0  # a readiness probe must not wait longer for Redis, which we can do without
 _PROBE = "for probes, which have no key"
 
@@ -49,7 +49,11 @@ def readyz() -> Answer:
     if database != "up":
         raise Problem("unavailable", "PostgreSQL cannot be reached at DATABASE_URL.", extra=state)
     if migrations != "current":
-        raise Problem("unavailable", "The tables are not this version's; run: alembic upgrade head", extra=state)
+        raise Problem(
+            "unavailable",
+            "The tables are not this version's; run: twofold migrate (alembic upgrade head)",
+            extra=state,
+        )
     return Answer({"status": "ready" if redis == "up" else "degraded"} | state)
 
 

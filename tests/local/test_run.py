@@ -22,7 +22,7 @@ import redis
 import requests
 
 from app.local import children
-from app.local.run import Place, child_environment
+from app.local.place import Place, child_environment
 from tests.processes import ROOT, environment, eventually, free_port
 
 READY_SECONDS = 60.0

@@ -101,7 +101,15 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert [name for name in ("dev", "listen", "key", "workspace", "partitions") if name not in shown] == []
+    commands = ("dev", "listen", "migrate", "web", "worker", "beat", "key", "workspace", "partitions")
+    assert [name for name in commands if not re.search(rf"^    {name}\b", shown, re.MULTILINE)] == []
+
+
+def test_an_option_that_no_command_takes_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["partitions", "--concurrency", "8"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --concurrency 8" in capsys.readouterr().err
 
 
 def test_no_command_is_an_error_that_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
