@@ -37,10 +37,10 @@ from app.project import project_root
 from app.redis_connection import FAILURES, connect
 from app.settings import Settings, SettingsError
 
-STOP_SECONDS = 30.0  # gunicorn lets streams go within 20 s; a drain finishes what it has in flight
-NOT_READY_SECONDS = 30.0
-# To look at the other settings and the contract files before anything is started: nonsense is named once, here, not by
-# each process.
+STOP_SECONDS = 30.0  # gunicorn closes its streams within 20 s; a drain finishes what it has in flight
+NOT_READY_SECONDS = 30.0  # then, and as often, it says what is missing
+# Lets the other settings and the contract files be checked before anything is started: a mistake is named once, here,
+# and not by each process.
 NO_ENGINES = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://"}
 
 
