@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from app.client import SecretError, WebhookVerificationError
 from app.client.signatures import verify
-from app.core.webhook.signing import new_secret, new_signing_key, public_key, sign
+from app.core.webhook.signing import SigningSecretError, new_secret, new_signing_key, public_key, sign
 from tests.processes import ROOT
 
 # The vectors of the Standard Webhooks reference libraries.
@@ -138,7 +138,9 @@ def test_a_timestamp_is_digits(timestamp: str) -> None:
         "whsec_é",
     ],
 )
-def test_a_malformed_secret_does_not_verify(secret: str) -> None:
+def test_a_malformed_secret_neither_signs_nor_verifies(secret: str) -> None:
+    with pytest.raises(SigningSecretError):
+        sign([secret], ID, TIMESTAMP, BODY)
     with pytest.raises(SecretError):
         check([SECRET, secret], V1)
 
