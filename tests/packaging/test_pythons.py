@@ -11,7 +11,6 @@ from tests.packaging.installation import customer, installation
 from tests.packaging.interpreters import Interpreter, found
 from tests.processes import eventually
 
-
 OURS_WARNED = re.compile(r"^.*/(?:app|workers)/[\w/]+\.py:\d+: \w*Warning: .*$", re.MULTILINE)
 
 
