@@ -19,7 +19,7 @@ from app.delivery.wake import Wake
 from app.local.embedded import EmbeddedRedis
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
-from tests.processes import LINES, ROOT, RunningProcess, environment, eventually, free_port, start_worker
+from tests.processes import LINES, ROOT, START_SECONDS, RunningProcess, environment, eventually, free_port, start_worker
 
 Start = Callable[..., RunningProcess]
 
@@ -177,7 +177,7 @@ def test_a_worker_that_starts_without_redis_delivers_and_ends_what_is_in_flight(
         worker = without_redis(environ, tmp_path)
         try:
             world.publish(40)
-            eventually(lambda: len(receiver.seen) >= 4, 15)
+            eventually(lambda: len(receiver.seen) >= 4, 2 * START_SECONDS)  # the worker starts, then its standby
             [standby] = standbys(worker)
             assert worker.stop() == 0
             sent = len(receiver.seen)
@@ -197,10 +197,10 @@ def test_a_standby_outlives_neither_its_worker_nor_its_own_death(
         worker = without_redis(environ, tmp_path)
         try:
             world.publish()
-            eventually(lambda: delivered(world, 1), 15)
+            eventually(lambda: delivered(world, 1), 2 * START_SECONDS)  # the worker starts, then its standby
             standbys(worker)[0].kill()
             world.publish()
-            eventually(lambda: delivered(world, 2), 15)
+            eventually(lambda: delivered(world, 2), START_SECONDS)
             [standby] = standbys(worker)
             worker.send_signal(signal.SIGKILL)
             eventually(lambda: not standby.is_running() or standby.status() == psutil.STATUS_ZOMBIE, 10)
