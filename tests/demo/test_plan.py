@@ -105,11 +105,6 @@ def test_a_recording_that_goes_back_in_time_or_is_empty_is_refused(tmp_path: Pat
         recording("y.ndjson", tmp_path)
 
 
-def test_without_the_examples_it_says_where_they_are(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="the recordings come with the sources"):
-        plays(None, tmp_path / "demo.toml")
-
-
 def test_an_unknown_contract_is_answered_with_the_known_ones() -> None:
     with pytest.raises(PlanError, match="it has: canonical, serveka, voicebip, atoms, aitronos"):
         plays("mercury")
