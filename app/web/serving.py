@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gunicorn import glogging
 
+from app.core.masking import mask
 from app.web.reloading import Generations, ReplacedWorker, serve_until_replaced
 
 if TYPE_CHECKING:
@@ -86,20 +87,22 @@ class Worker(ReplacedWorker, Protocol):
     ready: Callable[[], None]
 
 
-class WithoutQuery(logging.Formatter):
-    """A formatter whose finished lines hold no query string."""
+class WithoutSecrets(logging.Formatter):
+    """A formatter whose finished lines hold no query string and nothing that looks like a credential."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return QUERY.sub("?[redacted]", super().format(record))
+        return mask(QUERY.sub("?[redacted]", super().format(record)))
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger; its error log goes through WithoutQuery."""
+    """gunicorn's logger; what it writes goes through WithoutSecrets."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         for handler in self.error_log.handlers:
-            handler.setFormatter(WithoutQuery(self.error_fmt, self.datefmt))
+            handler.setFormatter(WithoutSecrets(self.error_fmt, self.datefmt))
+        for handler in self.access_log.handlers:
+            handler.setFormatter(WithoutSecrets(self.access_fmt))
 
     def atoms(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: Any) -> dict[str, Any]:
         atoms: dict[str, Any] = super().atoms(resp, req, environ, request_time)

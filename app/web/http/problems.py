@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
+from app.core.masking import mask
 from app.core.problem import Problem, first_line
 from app.database.batching import Abandoned
 
@@ -89,7 +90,7 @@ def problem_of(error: Exception) -> Problem:
 
     The path is logged without its query, which may hold a stream token.
     """
-    what = f"{request.method} {request.path!r} trace_id={trace_id()}"
+    what = f"{request.method} {mask(repr(request.path))} trace_id={trace_id()}"
     if isinstance(error, OperationalError | PoolTimeout | Abandoned) or (
         isinstance(error, DBAPIError) and error.connection_invalidated
     ):
