@@ -32,6 +32,12 @@ CODES: dict[str, tuple[int, str]] = {
 Complaint = dict[str, str]  # what is wrong with one field: {"field": "stream.kind", "detail": "must be …"}
 
 
+# An answer must not grow with what was sent: 3.5 MB of unknown fields were once answered with 76 MB. Whoever has more
+# than twenty wrong fields has one fault that makes them all.
+MOST_COMPLAINTS = 20
+MOST_NAME_LETTERS = 100  # of a field's name in an answer; ours have at most twenty
+
+
 class Problem(Exception):
     """A refusal that the caller can act on.
 
@@ -78,14 +84,17 @@ def not_found(what: str) -> Problem:
 
 
 def complaint(field: str, detail: str) -> Complaint:
-    """What is wrong with one field."""
-    return {"field": field, "detail": detail}
+    """What is wrong with one field. A long name is cut: the caller chose it, and gets it back twice."""
+    return {"field": field if len(field) <= MOST_NAME_LETTERS else f"{field[:MOST_NAME_LETTERS]}…", "detail": detail}
 
 
 def invalid_fields(complaints: Sequence[Complaint]) -> Problem:
-    """A validation problem that names every wrong field."""
-    detail = "; ".join(f"{one['field']}: {one['detail']}" for one in complaints)
-    return Problem("invalid", detail, errors=complaints)
+    """A validation problem that names the wrong fields, the first MOST_COMPLAINTS of them."""
+    named = complaints[:MOST_COMPLAINTS]
+    detail = "; ".join(f"{one['field']}: {one['detail']}" for one in named)
+    if len(named) < len(complaints):
+        detail += "; and more fields are wrong"
+    return Problem("invalid", detail, errors=named)
 
 
 def invalid(field: str, detail: str) -> Problem:

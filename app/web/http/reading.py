@@ -10,7 +10,7 @@ from typing import Any
 from flask import Request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from app.core.problem import Complaint, Problem, complaint, invalid_fields
+from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid_fields
 from app.core.wire.json_text import read_json
 from app.web.http.fields import Field, check, from_query
 
@@ -72,7 +72,7 @@ def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: 
         raise Problem("invalid", "The body must be a JSON object.")
     repeated: list[str] = []
     json.loads(text, object_pairs_hook=lambda pairs: _note_repeats(pairs, repeated), parse_int=str)
-    refuse([complaint(name, "is given twice in one object") for name in repeated])
+    refuse([complaint(name, "is given twice in one object") for name in repeated[: MOST_COMPLAINTS + 1]])
     refuse(check(fields, value))
     return value
 
