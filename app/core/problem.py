@@ -14,6 +14,7 @@ CODES: dict[str, tuple[int, str]] = {
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "This path does not allow that method"),
     "not_acceptable": (406, "That content type is not available here"),
+    "request_timeout": (408, "The request took too long to arrive"),
     "conflict": (409, "That conflicts with what exists"),
     "stream_ended": (409, "The stream has ended"),
     "idempotency_conflict": (409, "That idempotency key was used for another request"),

@@ -64,6 +64,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _from_http)
     app.register_error_handler(Exception, _from_surprise)
     app.after_request(_stamp)
+    app.before_request(_refuse_doubled_slash)
 
 
 def _from_http(error: HTTPException) -> Response:
@@ -101,6 +102,13 @@ def problem_of(error: Exception) -> Problem:
         return Problem("conflict", "Something that this request depends on has changed; read it again, then repeat.")
     log.error("unexpected: %s", what, exc_info=error)
     return Problem("internal", "Something broke on our side; it is logged under this trace_id.")
+
+
+def _refuse_doubled_slash() -> None:
+    """`//metrics` is another path than `/metrics`; werkzeug drops leading slashes before it looks, and a proxy's rules
+    for `/metrics` would not cover it."""
+    if request.environ.get("PATH_INFO", "").startswith("//"):
+        raise NotFound
 
 
 def _stamp(response: Response) -> Response:

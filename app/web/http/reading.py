@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid_fields
 from app.core.wire.json_text import read_json
@@ -45,21 +44,6 @@ def credential(request: Request) -> str:
     if not key:
         raise Problem("unauthorized", "A key is missing: send Authorization: Bearer <key>, or X-API-Key: <key>.")
     return key
-
-
-def read_bytes(request: Request, most: int) -> bytes:
-    """The body, at most `most` bytes whether or not its length is announced. Raises Problem too_large."""
-    # One more than allowed: Werkzeug silently truncates a body of unannounced length at its limit.
-    request.max_content_length = most + 1
-    try:
-        raw = request.get_data(cache=False)
-        if len(raw) > most:
-            raise RequestEntityTooLarge
-        return raw
-    except RequestEntityTooLarge:
-        raise Problem("too_large", f"The body is larger than {most} bytes; send less at once.") from None
-    except (ClientDisconnected, OSError):
-        raise Problem("bad_request", "The body is shorter than its announced length; send all of it.") from None
 
 
 def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: int) -> dict[str, Any]:
