@@ -25,6 +25,7 @@ CODES: dict[str, tuple[int, str]] = {
     "unknown_type": (422, "The event type's schema refuses this"),
     "upgrade_required": (426, "This path needs another protocol"),
     "too_many": (429, "A limit is reached"),
+    "headers_too_large": (431, "The headers are too large"),
     "internal": (500, "Something broke on our side"),
     "unavailable": (503, "Not available right now"),
 }

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gunicorn import glogging
 
 from app.core.masking import mask
+from app.web import protocol_errors
 from app.web.reloading import Generations, ReplacedWorker, serve_until_replaced
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def on_reload(server: Server) -> None:
 
 def post_fork(server: Server, worker: Worker) -> None:
     """In a new worker: take part in reloads, and end a start that cannot succeed with an explanation."""
+    protocol_errors.install()
     worker.ready = serve_until_replaced(worker, server.twofold.generations)
     load = worker.app.load
     worker.app.load = lambda: load_or_explain(worker, load, server.twofold.first)

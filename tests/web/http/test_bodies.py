@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from contextlib import ExitStack
@@ -95,3 +96,22 @@ def test_a_doubled_slash_is_another_path(server: RunningServer) -> None:
     with socket.create_connection((urlsplit(server.base_url).hostname, urlsplit(server.base_url).port), 10) as sock:
         sock.sendall(b"GET //metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert everything(sock).startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "code"),
+    [
+        (b"nonsense\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431, "headers_too_large"),
+    ],
+    ids=["no request line", "a header without end"],
+)
+def test_what_the_server_refuses_itself_has_the_form_of_every_error(
+    server: RunningServer, raw: bytes, status: int, code: str
+) -> None:
+    with socket.create_connection((urlsplit(server.base_url).hostname, urlsplit(server.base_url).port), 10) as sock:
+        sock.sendall(raw)
+        head, _, body = everything(sock).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Content-Type: application/problem+json" in head
+    assert (json.loads(body)["status"], json.loads(body)["code"]) == (status, code)
