@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 EVENT_KEYS_DAYS = 7  # a producer that repeats later than this makes a new event
 IDEMPOTENT_REQUESTS_DAYS = 1  # the time in which a client may repeat a POST and get the first answer
 STREAM_TOKENS_DAYS = 1  # after their end: long enough to be seen in the list
+SESSIONS_DAYS = 1  # after their end
 ENDPOINT_SECRETS_DAYS = 0  # after their end: a secret that neither signs nor is shown is not kept
 
 ROWS_AT_ONCE = 5000  # per transaction: some tens of milliseconds
@@ -53,6 +54,7 @@ _PRUNED = {
     "event_keys": ("created_at", EVENT_KEYS_DAYS),
     "idempotent_requests": ("created_at", IDEMPOTENT_REQUESTS_DAYS),
     "stream_tokens": ("expires_at", STREAM_TOKENS_DAYS),
+    "sessions": ("expires_at", SESSIONS_DAYS),
     "endpoint_secrets": ("expires_at", ENDPOINT_SECRETS_DAYS),  # those in use have no end
 }
 

@@ -76,6 +76,18 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class PersonSession(Base):
+    """A person who signed in with a key; the row makes the session revocable."""
+
+    __tablename__ = "sessions"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    workspace_id: Mapped[str | None]  # NULL: a platform key that signed in for none
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    revoked_at: Mapped[datetime | None]
+
+
 class Stream(Base):
     """One live subject. `last_seq` is the counter that every event takes its seq from, under this row's lock."""
 

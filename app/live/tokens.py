@@ -29,7 +29,7 @@ SELECT stream_tokens.stream_id, stream_tokens.workspace_id, stream_tokens.key_id
    AND api_keys.revoked_at IS NULL
 """
 
-# Those of some keys and tokens that are revoked or gone.
+# Those of some keys, and of some tokens and sessions, that are revoked or gone.
 DEAD_CREDENTIALS = """
 SELECT asked.id
   FROM unnest(%(key_ids)s::text[]) AS asked (id)
@@ -40,8 +40,10 @@ SELECT asked.id
 SELECT asked.id
   FROM unnest(%(token_ids)s::text[]) AS asked (id)
   LEFT JOIN stream_tokens ON stream_tokens.id = asked.id
- WHERE stream_tokens.id IS NULL
+  LEFT JOIN sessions ON sessions.id = asked.id
+ WHERE stream_tokens.id IS NULL AND sessions.id IS NULL
     OR stream_tokens.revoked_at IS NOT NULL
+    OR sessions.revoked_at IS NOT NULL
 """
 
 
@@ -102,7 +104,7 @@ def usable_token(connection: Connection, token_id: str) -> UsableToken | None:
 
 
 def dead_credentials(connection: Connection, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:
-    """Those of these key and token ids that are revoked or gone."""
+    """Those of these key ids, and of these token and session ids, that are revoked or gone."""
     rows = connection.exec_driver_sql(DEAD_CREDENTIALS, {"key_ids": list(key_ids), "token_ids": list(token_ids)})
     return {row.id for row in rows}
 

@@ -13,6 +13,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -39,6 +40,9 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # for small fil
 # With the machine's name: containers may share the memory, and each has process ids of its own.
 FIGURES = f"twofold-figures-{platform.node()}-"
 OTHER_FILES = 1_000  # of a worker: its connections to PostgreSQL and Redis, its metrics
+
+# A peer that vanished without a word is found after a minute: 30 s of silence, then three probes.
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 WATCH_SECONDS = 0.2
 LISTENER_SECONDS = 1.2
@@ -75,6 +79,7 @@ class Server(Protocol):
     """What is used of gunicorn's master. twofold: set by on_starting()."""
 
     cfg: Any
+    LISTENERS: list[Any]
     twofold: MasterState
 
 
@@ -124,6 +129,16 @@ def on_starting(server: Server) -> None:
     server.twofold = MasterState(FirstToReport(), Generations(), figures)
     allow_open_files(server.cfg.worker_connections + OTHER_FILES)
     forget_code()
+
+
+def when_ready(server: Server) -> None:
+    """Look for dead peers on every connection: accepted sockets inherit the options of the listening one (tcp(7))."""
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if listener.sock.family in (socket.AF_INET, socket.AF_INET6):
+            for name, value in KEEPALIVE.items():
+                if hasattr(socket, name):  # macOS, where people develop, has not all of them
+                    listener.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def on_reload(server: Server) -> None:

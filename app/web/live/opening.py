@@ -177,6 +177,6 @@ def _terms(placed: Placed, now: float) -> Terms:
         heartbeat_seconds=route.heartbeat_seconds,
         expires_at=None if opener.expires_at is None else now + opener.expires_at - time.time(),
         key_id=opener.key_id,
-        token_id=opener.token_id,
+        token_id=opener.token_id or opener.session_id,
         workspace_id=admitted.stream.workspace_id,
     )
