@@ -264,3 +264,11 @@ class Attempt(Base):
     response_headers: Mapped[dict[str, Any] | None]
     response_body: Mapped[bytes | None]
     trigger: Mapped[str]
+
+
+class DrainRound(Base):
+    """When a drain last looked for something to deliver: one row for the pools of all workers, one for standbys."""
+
+    __tablename__ = "drain_rounds"
+    crew: Mapped[str] = mapped_column(primary_key=True)
+    stamped_at: Mapped[datetime]

@@ -27,6 +27,7 @@ from app.delivery.attempts import Exchange
 from app.delivery.claims import Claim, Claimed, Claimer
 from app.delivery.endpoint_health import Disabled, disable_gone, update_health
 from app.delivery.outcomes import RecordedAttempt, Recorder
+from app.delivery.rounds import Crew, RoundStamp
 from app.delivery.sending.sender import Request, Result, Sender
 from app.delivery.unrecorded import Unrecorded, is_rows_fault
 from app.settings import Settings
@@ -66,11 +67,13 @@ class Drain:
         settings: Settings,
         wake: Bell,
         *,
+        crew: Crew = "pool",
         stopping: Callable[[], bool] = lambda: False,
         tell: Callable[[Sequence[RecordedAttempt]], None] = lambda recorded: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """database: made with claims.DATABASE_OPTIONS. stopping: whether to claim no more. tell: gets what has been
+        """database: made with claims.DATABASE_OPTIONS. crew: as which its rounds are stamped. stopping: whether to
+        claim no more. tell: gets what has been
         recorded, after the commit; must neither raise nor wait for long. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock = stopping, clock
@@ -78,6 +81,7 @@ class Drain:
         self._disable_after_seconds = settings.disable_after_seconds
         self._claimer = Claimer(lease_seconds=settings.lease_seconds)
         self._claimed_at = 0.0  # this process's clock at the database's time of the last claim
+        self._round_stamp = RoundStamp(crew)
         self._slots = Slots()
         self._unrecorded = Unrecorded(database, Recorder(settings.retry_delays_seconds))
         self._gone: dict[str, datetime] = {}  # they answered 410, and are to be disabled when their rows are unlocked
@@ -170,6 +174,7 @@ class Drain:
                 recorded, locked = self._unrecorded.record(connection)
                 claim = Claim()
                 if phase != "closed":
+                    self._round_stamp.stamp(connection, self._clock())
                     claim = self._claimer.claim(connection, self._slots, fast_only=phase == "closing")
         except DBAPIError as error:
             if not self._unrecorded or not is_rows_fault(error):
