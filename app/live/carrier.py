@@ -165,8 +165,7 @@ class Carrier:
     def _end(self, reason: str, writer: Any) -> None:
         """Send the farewell and all that waits, then give the client time to close first, where it should."""
         subscriber = self.subscriber
-        if data := self._handling.farewell(reason):
-            subscriber.outbox.append((0, data))
+        subscriber.finish(self._handling.farewell(reason))
         while not subscriber.gone and not subscriber.flush(self._hub.clock()):
             subscriber.attention.clear()
             self._take_input()

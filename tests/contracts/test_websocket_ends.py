@@ -87,9 +87,11 @@ def test_the_end_of_the_call_closes_with_1000_behind_its_last_event(producer: Pr
             producer.end("call", call)
         assert ours.read_close() == 1000
         assert seqs(ours) == ([1, 2] if by == "an event" else [1])
+        ours.send(wire.PING, b"still there?")
+        ours.say("not an object")
         ours.send(wire.CLOSE, b"\x03\xe8")
         ours.read_end()
-        assert ours.received[-1].opcode == wire.CLOSE
+        assert ours.received[-1].opcode == wire.CLOSE, "nothing follows a Close frame (RFC 6455 section 5.5.1)"
 
 
 @clause("voicebip-32")

@@ -128,6 +128,8 @@ MALFORMED = [
     '{"type":"dtmf"}',
     '{"data":{}}',
     '{"type":"dtmf","data":{},"more":1}',
+    '{"type":"dtmf","data":{},"data":{}}',
+    '{"type":"dtmf","data":{},"d\\u0061ta":{}}',
     '{"type":7,"data":{}}',
     '{"type":"","data":{}}',
     '{"type":"two words","data":{}}',

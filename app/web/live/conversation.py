@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.event import names
 from app.core.event.drafts import Draft
-from app.core.problem import Problem, first_line
+from app.core.problem import Problem, first_line, invalid
 from app.core.wire import json_text, websocket
 from app.ledger.ledger import Submission
 from app.live import tokens
@@ -105,6 +105,9 @@ class Conversation:
         raw, value = json_text.read_json(text.encode(), self._engine.settings.max_json_depth)
         if not isinstance(value, dict) or set(value) != {"type", "data"}:
             raise Problem("invalid", 'Send {"type": "dtmf", "data": {…}}, with these two members.')
+        text = raw.strip(json_text.BLANK)
+        if len(json_text.members(text)) != len(value):
+            raise invalid("body", "a field is given twice")
         if not isinstance(value["type"], str) or not names.TYPE.fullmatch(value["type"]):
             raise Problem("invalid", "type: give letters, digits and _ . : - (at most 128).")
         if not isinstance(value["data"], dict):
@@ -114,7 +117,7 @@ class Conversation:
             stream.kind,
             stream.external_id,
             self._event_type or "",
-            json_text.compact(raw.strip(" \t\r\n")),
+            json_text.compact(text),
             value,
             None,
             None,
