@@ -217,10 +217,13 @@ def test_the_canonical_websocket_goes_on_behind_after_seq_and_shows_the_types_as
         open_socket(producer, f"{path}?after_seq=0&types=call.transcript,call.i*,call.ended") as bad,
         open_socket(producer, f"{path}?after_seq=0&types=call.transcript,call.ended") as some,
         open_socket(producer, path) as fresh,
+        open_socket(producer, f"{path}?after_seq=900") as ahead,
     ):
         assert bad.status in (400, 422)
         assert fresh.status == 101
+        assert ahead.read_texts(1) == ['{"type":"reset","last_seq":4}']
         producer.post("call", call, "call.ended", {})
+        assert json.loads(ahead.read_texts(2)[1])["seq"] == 5
         for socket, expected in (
             (behind, [2, 3, 4, 5]),
             (by_header, [3, 4, 5]),
