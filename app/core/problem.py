@@ -17,6 +17,7 @@ CODES: dict[str, tuple[int, str]] = {
     "request_timeout": (408, "The request took too long to arrive"),
     "conflict": (409, "That conflicts with what exists"),
     "stream_ended": (409, "The stream has ended"),
+    "cursor_ahead": (409, "The cursor is ahead of the stream"),
     "idempotency_conflict": (409, "That idempotency key was used for another request"),
     "gone": (410, "No longer available"),
     "too_large": (413, "Too large"),

@@ -29,6 +29,22 @@ SELECT stream_tokens.stream_id, stream_tokens.workspace_id, stream_tokens.key_id
    AND api_keys.revoked_at IS NULL
 """
 
+# Whether a key, and the token that it made if one is named, may publish at this moment.
+MAY_PUBLISH = """
+SELECT EXISTS (
+       SELECT 1
+         FROM api_keys
+        WHERE id = %(key_id)s
+          AND revoked_at IS NULL
+          AND 'publish' = ANY(scopes))
+   AND (%(token_id)s::text IS NULL OR EXISTS (
+       SELECT 1
+         FROM stream_tokens
+        WHERE id = %(token_id)s
+          AND revoked_at IS NULL
+          AND expires_at > now()))
+"""
+
 # Those of some keys, and of some tokens and sessions, that are revoked or gone.
 DEAD_CREDENTIALS = """
 SELECT asked.id
@@ -101,6 +117,11 @@ def usable_token(connection: Connection, token_id: str) -> UsableToken | None:
     """The token, if it is neither revoked nor expired and was made by a living key."""
     row = connection.exec_driver_sql(USABLE_TOKEN, {"id": token_id}).one_or_none()
     return None if row is None else UsableToken(row.stream_id, row.workspace_id, row.key_id, row.scopes)
+
+
+def may_publish(connection: Connection, key_id: str, token_id: str | None) -> bool:
+    """Whether this key, or the token that it made, may publish now: neither is revoked or gone, nor has it expired."""
+    return bool(connection.exec_driver_sql(MAY_PUBLISH, {"key_id": key_id, "token_id": token_id}).scalar_one())
 
 
 def dead_credentials(connection: Connection, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:

@@ -89,6 +89,7 @@ class ContractRoute:
     hidden: tuple[Hidden, ...]
     opening: Fixed | None
     closing: Fixed | None
+    reset: Fixed | None  # for whoever comes with a cursor that is ahead of the stream; None: as if without a cursor
     heartbeat: str
     heartbeat_blank_line: bool
     heartbeat_seconds: int

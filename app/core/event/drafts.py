@@ -85,7 +85,7 @@ def _of_type(type: Any) -> list[Complaint]:
     if not isinstance(type, str) or not names.TYPE.fullmatch(type):
         return [complaint("type", names.TYPE_HINT)]
     if type in names.RESERVED_TYPES:
-        return [complaint("type", f"{type} is reserved by EventSource; choose another name")]
+        return [complaint("type", f"{type} is reserved; choose another name")]
     return []
 
 

@@ -11,8 +11,9 @@ import re
 TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 TYPE_HINT = "must be 1 to 128 letters, digits and _ . : - that begin with a letter, a digit or _, such as call.barge_in"
 
-# EventSource dispatches these names itself: an event so named could not be told from its own.
-RESERVED_TYPES = frozenset({"error", "open", "message"})
+# EventSource dispatches the first three itself, and `reset` is a stream's own word for a cursor that is ahead of it: an
+# event so named could not be told from theirs.
+RESERVED_TYPES = frozenset({"error", "open", "message", "reset"})
 
 KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 KIND_HINT = "must be a lowercase letter, then lowercase letters, digits and _ . - (at most 64 in all), such as call"

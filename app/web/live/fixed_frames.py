@@ -15,7 +15,7 @@ from app.ledger.streams import StreamRow
 
 
 def fixed_frame(fixed: Fixed | None, view: View, stream: StreamRow, id: str | None = None) -> bytes:
-    """A contract's opening or closing frame, ready for the socket; empty if it has none."""
+    """A contract's opening, closing or reset frame, ready for the socket; empty if it has none."""
     if fixed is None:
         return b""
     now = datetime.now(UTC)
@@ -23,6 +23,7 @@ def fixed_frame(fixed: Fixed | None, view: View, stream: StreamRow, id: str | No
         "new_id": ids.make(ids.EVENT, now, os.urandom(ids.RANDOM_BYTES)),
         "now": rfc3339(now),
         "stream_id": stream.external_id,
+        "last_seq": stream.last_seq,
     }
     return frames.encode_fixed(view, fixed, id, values)
 
