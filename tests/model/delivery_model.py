@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from datetime import timedelta
+from itertools import accumulate
 from typing import NamedTuple
 
-from app.core.webhook import retry
 from app.core.webhook.retry import Outcome
 from app.delivery.endpoint_health import GONE
 from tests.model import promises, reference
@@ -59,7 +59,8 @@ class DeliverySteps:
         self._scenario, self._rules = scenario, rules
         self.window = timedelta(seconds=scenario.window)
         self._lease, self._timeout = timedelta(seconds=scenario.lease), timedelta(seconds=scenario.timeout)
-        self._most_attempts = len(retry.schedule(START, scenario.delays, scenario.window))
+        # The first, one after each delay that ends within the window, and one at the window's end.
+        self._most_attempts = sum(offset < scenario.window for offset in accumulate(scenario.delays, initial=0.0)) + 1
 
     def of(self, state: State) -> Iterator[Step[State]]:
         """Every step, its promises checked."""
@@ -157,8 +158,8 @@ class DeliverySteps:
                 exchange,
                 state.now,
                 self._scenario.delays,
+                self._rules,
                 is_known=item.recorded,
-                rules=self._rules,
             )
             succeeded = answer.outcome == Outcome.SUCCESS
             broken = broken or promises.of_record(row, after, truth, item, succeeded)
@@ -167,10 +168,11 @@ class DeliverySteps:
             holder = truth.holder if after.lease_token is not None else 0
             truths = put(truths, item.delivery, truth._replace(holder=holder))
             rows, gone = put(rows, item.delivery, after), gone or is_gone
-            told.append(f"records {'the success' if succeeded else 'the failure'} of delivery {item.delivery + 1}")
+            told.append(f"the {'success' if succeeded else 'failure'} of delivery {item.delivery + 1}")
         worker = worker._replace(gone=gone, items=tuple(item for item in worker.items if item not in ended))
         workers = put(state.workers, number, worker)
-        return state._replace(rows=rows, truths=truths, workers=workers), broken, " and ".join(told)
+        words = f"records {' and '.join(told)}" if told else ""
+        return state._replace(rows=rows, truths=truths, workers=workers), broken, words
 
     def _claims(self, state: State, number: int) -> Iterator[Made]:
         due = [index for index, row in enumerate(state.rows) if reference.is_due(row, state.now)]
@@ -334,5 +336,5 @@ class DeliverySteps:
                     truths = put(truths, item.delivery, truth._replace(excused=truth.excused + 1))
                     worker = worker._replace(items=put(worker.items, position, item._replace(overslept=True)))
             workers = put(workers, number, worker)
-        text = f"{(now - START).total_seconds():g} s have passed"
+        text = f"the clock shows {(now - START).total_seconds():g} s"
         yield Made(text, state._replace(now=now, truths=truths, workers=workers))

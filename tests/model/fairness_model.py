@@ -1,7 +1,7 @@
 """One drain's places and those who want them: endpoints that answer, that hang, and that are known to hang.
 
 The real `Slots` and `divide`, with few places instead of 512 so that every order of events can be tried. Time goes in
-steps of a second. In each, some endpoints get something to deliver, the drain claims for them in some order, and
+steps of half a second. In each, some endpoints get something to deliver, the drain claims for them in some order, and
 what it sends is answered at once or never.
 """
 
@@ -16,8 +16,8 @@ from app.core.webhook.retry import Outcome
 from tests.model.copies import changed
 from tests.model.search import Model, Step
 
-STEP_SECONDS = 1.0
-TIMEOUT_SECONDS = 3.0  # of an attempt; longer than an endpoint may take without being called slow
+STEP_SECONDS = 0.5
+TIMEOUT_SECONDS = 1.5  # of an attempt; longer than an endpoint may take without being called slow
 # About a hundredth of the real numbers.
 FEW = (
     ("START_IN_FLIGHT = 4", "START_IN_FLIGHT = 1"),
@@ -116,7 +116,7 @@ def _key(places: Places) -> Hashable:
 
 
 class PlaceSteps:
-    """All that can happen in the next second."""
+    """All that can happen in the next half second."""
 
     def __init__(self, crowd: Crowd, rules: Any) -> None:
         self._crowd, self._rules = crowd, rules
@@ -150,8 +150,10 @@ class PlaceSteps:
         count, slots, rules = len(places.transfers), places.slots, self._rules
         old = sum(transfer.age >= rules.SLOW_AFTER_SECONDS for transfer in places.transfers)
         fast = sum(transfer.lane == "fast" and transfer.age < rules.SLOW_AFTER_SECONDS for transfer in places.transfers)
-        if count > rules.PLACES or fast > rules.FAST_PLACES or count - fast - old > rules.SLOW_PLACES:
-            return f"{count} transfers are in flight, {fast} of them in the fast lane"
+        limits = {"fast lane": (fast, rules.FAST_PLACES), "slow lane": (count - fast - old, rules.SLOW_PLACES)}
+        for what, (taken, share) in {**limits, "drain": (count, rules.PLACES)}.items():
+            if taken > share:
+                return f"the {what} has been given {taken} places, and its share is {share}"
         free = {"fast": rules.FAST_PLACES - fast, "slow": rules.SLOW_PLACES - (count - fast)}
         for lane, places_left in free.items():
             if slots.free(lane) != max(0, min(places_left, rules.PLACES - count)):
@@ -191,7 +193,7 @@ def _start(places: Places, found: dict[str, int], lanes: dict[str, str]) -> Plac
 
 
 def _waited(places: Places, order: list[int], found: dict[str, int], slow_waits: bool) -> Places:
-    """Count for a second more how long those who got nothing have been waiting."""
+    """Count for half a second more how long those who got nothing have been waiting."""
     askers = list(places.askers)
     for index in order:
         waited = 0.0 if str(index) in found else askers[index].waited + STEP_SECONDS
@@ -215,7 +217,7 @@ def _answered(places: Places) -> Places:
 
 
 def _later(places: Places) -> Places:
-    """A second later: what is over its time ends, and the books learn what time it is."""
+    """Half a second later: what is over its time ends, and the books learn what time it is."""
     now, slots = places.now + STEP_SECONDS, places.slots
     askers, left = list(places.askers), []
     for index, asker in enumerate(askers):
@@ -236,7 +238,9 @@ def _later(places: Places) -> Places:
 
 
 def _words(places: Places, order: list[int], found: dict[str, int]) -> str:
-    names = [f"{index + 1} ({places.askers[index].kind})" for index in order]
-    given = [f"{count} to {int(name) + 1}" for name, count in found.items()]
-    asked = f"endpoints {', '.join(names)} ask for places" if names else "nobody asks for a place"
-    return f"{places.now:g} s: {asked}" + (f" and get {', '.join(given)}" if given else " and get none" if names else "")
+    told = []
+    for index in order:
+        count = found.get(str(index), 0)
+        given = "no place" if not count else "a place" if count == 1 else f"{count} places"
+        told.append(f"endpoint {index + 1} ({places.askers[index].kind}) gets {given}")
+    return f"{places.now:g} s: {', '.join(told) or 'nobody wants a place'}"

@@ -1,17 +1,21 @@
-"""The scenarios that are searched, and the safeguards that are taken out one by one.
+"""The scenarios and crowds that are searched, and the safeguards that are taken out one by one.
 
 A mutant is killed when the search finds a path on which a promise is broken. The same scenario with all safeguards in
-place has none: `test_model` searches each of them.
+place has none: `test_model` searches each of them, and docs/reliability.md shows what it finds.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.core.webhook import retry
+from app.core.webhook.fairness import SLOW_AFTER_SECONDS
 from tests.model.copies import changed
+from tests.model.delivery_model import delivery_model
+from tests.model.fairness_model import Crowd, fairness_model
 from tests.model.parts import Scenario
 from tests.model.reference import Rules
+from tests.model.search import Model
 
 DAY = {"delays": retry.DELAYS_SECONDS, "window": float(retry.WINDOW_SECONDS), "lease": 60.0, "timeout": 15.0}
 
@@ -61,6 +65,32 @@ SCENARIOS = {
 }
 
 
+CROWDS = {
+    "one hangs": Crowd("one endpoint that hangs beside two that answer", single=2, hanging=1),
+    "many hang": Crowd(
+        "four endpoints begin to hang, with five places, beside one that answers",
+        hanging=4,
+        wait=SLOW_AFTER_SECONDS,
+    ),
+    "known to hang": Crowd("five endpoints that are known to hang, beside one that answers", hanging=5, known=True),
+    "busy": Crowd("two endpoints that always have more, beside one with a delivery at a time", busy=2),
+}
+
+# What the drain's places do not give yet: the searches find these, and nothing prevents them.
+OPEN_CROWDS = {
+    "more that hang": Crowd(
+        "five endpoints begin to hang, with five places, beside one that answers",
+        hanging=5,
+        wait=SLOW_AFTER_SECONDS,
+    ),
+    "more that are busy": Crowd(
+        "three endpoints always have more, with three fast places, beside one with a delivery at a time",
+        busy=3,
+        wait=SLOW_AFTER_SECONDS,
+    ),
+}
+
+
 class Mutant(NamedTuple):
     """A safeguard that is missing. without: what is missing, in words; rules: all others; scenario: where it shows."""
 
@@ -68,12 +98,28 @@ class Mutant(NamedTuple):
     rules: Rules
     scenario: Scenario
 
+    @property
+    def model(self) -> Model[Any]:
+        return delivery_model(self.scenario, self.rules)
+
+
+class CrowdMutant(NamedTuple):
+    """The same for a drain's places. changes: of the fairness module."""
+
+    without: str
+    changes: tuple[tuple[str, str], ...]
+    crowd: Crowd
+
+    @property
+    def model(self) -> Model[Any]:
+        return fairness_model(self.crowd, *self.changes)
+
 
 def _decide_without(old: str, new: str) -> Rules:
     return Rules(decide=changed(retry, (old, new)).decide)
 
 
-MUTANTS = [
+MUTANTS: list[Mutant | CrowdMutant] = [
     Mutant("Without row locks at the claim", Rules(locks_claims=False), SCENARIOS["accidents"]),
     Mutant("Without moving the due time at the claim", Rules(leases_claims=False), SCENARIOS["slow answers"]),
     Mutant("Without a lease that outlasts an attempt", Rules(), SCENARIOS["slow answers"]._replace(lease=1)),
@@ -111,5 +157,33 @@ MUTANTS = [
         "Without disabling an endpoint that is gone",
         _decide_without("disable_endpoint=True", "disable_endpoint=False"),
         SCENARIOS["the endpoint ends"],
+    ),
+    CrowdMutant(
+        "Without moving what is slow to the slow lane's account",
+        (("SLOW_AFTER_SECONDS = 1.0", "SLOW_AFTER_SECONDS = 9.0"),),
+        CROWDS["many hang"],
+    ),
+    CrowdMutant(
+        "Without a lane for endpoints that are known to hang",
+        (("last_outcome == Outcome.TIMEOUT or ", ""),),
+        CROWDS["known to hang"],
+    ),
+    CrowdMutant(
+        "Without a limit to the slow lane",
+        (("min(SLOW_PLACES - (self.in_flight - self._fast), self.vacant)", "self.vacant"),),
+        CROWDS["known to hang"],
+    ),
+    CrowdMutant(
+        "Without a limit for each endpoint",
+        (("START_IN_FLIGHT = 1", "START_IN_FLIGHT = 9"), ("MAX_IN_FLIGHT = 2", "MAX_IN_FLIGHT = 9")),
+        CROWDS["one hangs"],
+    ),
+    CrowdMutant(
+        "Without equal shares",
+        (
+            ("sorted(range(len(rooms)), key=lambda asker: (rooms[asker], -asker))", "range(len(rooms))"),
+            ("places // (len(order) - served)", "places"),
+        ),
+        CROWDS["busy"],
     ),
 ]

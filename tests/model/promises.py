@@ -57,7 +57,8 @@ def of_claim(state: State, *, is_undisturbed: bool) -> str | None:
 
 def _of_receiver(which: str, truth: Truth) -> str | None:
     if truth.taken > 1 + truth.excused:
-        return f"the receiver takes {which} {truth.taken} times, and nothing that happened excuses that"
+        times = "twice" if truth.taken == 2 else f"{truth.taken} times"
+        return f"the receiver takes {which} {times}, and nothing that happened excuses that"
     return None
 
 

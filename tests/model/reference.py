@@ -87,7 +87,7 @@ def is_due(row: Row, now: datetime) -> bool:
     return row.status == "pending" and row.due_at <= now
 
 
-def lost_claims(row: Row, rules: Rules = PRODUCT) -> int:
+def lost_claims(row: Row, rules: Rules) -> int:
     """Claims that nothing has come of, as far as the row knows."""
     return row.claims - (row.attempt_count if rules.counts_attempts else 0)
 
@@ -96,7 +96,7 @@ def is_suspect(row: Row, rules: Rules) -> bool:
     return rules.isolates_suspects and lost_claims(row, rules) >= SUSPECT_AFTER_LOST_CLAIMS
 
 
-def lease(row: Row, now: datetime, length: timedelta, token: Token, rules: Rules = PRODUCT) -> Row:
+def lease(row: Row, now: datetime, length: timedelta, token: Token, rules: Rules) -> Row:
     """A due row after its claim; it is to be sent if it is still pending."""
     due_at = now + length if rules.leases_claims else row.due_at
     leased = row._replace(
@@ -114,14 +114,14 @@ def expire(row: Row, now: datetime) -> Row:
     return _end(row, "failed", deliveries.EVENT_EXPIRED, now)
 
 
-def cancel(row: Row, endpoint: Endpoint, now: datetime, rules: Rules = PRODUCT) -> Row:
+def cancel(row: Row, endpoint: Endpoint, now: datetime, rules: Rules) -> Row:
     """A row of an endpoint that has ended."""
     if row.status != "pending" or (rules.spares_the_sent and _is_sent(row, now)):
         return row
     return _end(row, "cancelled", deliveries.why_cancelled(*endpoint), now)
 
 
-def retry_by_person(row: Row, endpoint: Endpoint, now: datetime, window: timedelta, rules: Rules = PRODUCT) -> Row:
+def retry_by_person(row: Row, endpoint: Endpoint, now: datetime, window: timedelta, rules: Rules) -> Row:
     """A row after a person's retry, which is refused when the endpoint has ended."""
     if endpoint.status != "enabled":
         return row
@@ -146,10 +146,10 @@ def record(
     exchange: Exchange,
     now: datetime,
     delays: Sequence[float],
+    rules: Rules,
     *,
     jitter: float = 0.0,
     is_known: bool = False,
-    rules: Rules = PRODUCT,
 ) -> tuple[Row, bool]:
     """The row after an attempt, and whether the endpoint has said that it is gone. is_known: recorded already."""
     if is_known and rules.knows_attempts:
@@ -164,7 +164,7 @@ def record(
     row = row._replace(window_attempts=row.window_attempts + scheduled)
     decision = rules.decide(
         now=now,
-        created_at=row.window_started_at,
+        window_started_at=row.window_started_at,
         deadline_at=row.deadline_at,
         scheduled_attempts=row.window_attempts,
         outcome=exchange.outcome,

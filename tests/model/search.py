@@ -57,12 +57,12 @@ def search(model: Model[S], *, most_states: int = 1_000_000) -> Found:
     while queue:
         at = queue.popleft()
         nexts: list[int] = []
-        may_end = (waiting := model.waits(states[at])) is None
+        goes_on = (waiting := model.waits(states[at])) is None
         for step in model.steps(states[at]):
             transitions += 1
             if step.broken:
                 return Found(len(states), transitions, step.broken, (*_trace(came, at), step.text))
-            may_end |= step.is_ordinary
+            goes_on |= step.is_ordinary
             key = model.key(step.after)
             if (found := known.get(key)) is None:
                 found = known[key] = len(states)
@@ -70,7 +70,7 @@ def search(model: Model[S], *, most_states: int = 1_000_000) -> Found:
                 came.append((at, step.text))
                 queue.append(found)
             nexts.append(found)
-        if not may_end:
+        if not goes_on:
             return Found(len(states), transitions, f"{waiting}, and nothing more happens", _trace(came, at))
         arrows.append(nexts)
         if len(states) > most_states:
@@ -101,4 +101,9 @@ def _on_a_circle(arrows: list[list[int]]) -> int | None:
             left[before] -= 1
             if not left[before]:
                 ended.append(before)
-    return next((at for at, count in enumerate(left) if count), None)
+    at = next((at for at, count in enumerate(left) if count), -1)
+    passed: set[int] = set()
+    while at >= 0 and at not in passed:  # what is left leads to a circle, and only to what is left
+        passed.add(at)
+        at = next(found for found in arrows[at] if left[found])
+    return at if at >= 0 else None
