@@ -17,15 +17,13 @@ from tests.model.parts import Scenario
 from tests.model.reference import Rules
 from tests.model.search import Model
 
-DAY = {"delays": retry.DELAYS_SECONDS, "window": float(retry.WINDOW_SECONDS), "lease": 60.0, "timeout": 15.0}
-
 SCENARIOS = {
     "accidents": Scenario(
         "one delivery, two workers, two accidents, answers that are lost",
         answers=("ok", "no", "cut"),
         faults=2,
         delays=(2,),
-        window=6,
+        window=4,
     ),
     "slow answers": Scenario(
         "one delivery, two workers, one accident, a receiver that is slow or silent",
@@ -60,7 +58,13 @@ SCENARIOS = {
         "a delivery that kills its workers is retried by a person, one accident", poison=0, faults=1, acts=("retry",)
     ),
     "the real schedule": Scenario(
-        "a receiver that fails for 24 hours, one accident", answers=("no", "busy"), faults=1, **DAY
+        "a receiver that fails for 24 hours, one accident",
+        answers=("no", "busy"),
+        faults=1,
+        delays=retry.DELAYS_SECONDS,
+        window=retry.WINDOW_SECONDS,
+        lease=60,
+        timeout=15,
     ),
 }
 

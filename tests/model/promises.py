@@ -39,8 +39,8 @@ def of_step(before: State, after: State, *, by_person: bool, most_attempts: int,
             return broken
         if row.status != "pending" and not ended and (broken := _of_end(which, row, truth, after, index)):
             return broken
-        if row.reason == deliveries.WORKER_CRASH and poison not in (None, index):
-            return f"{which} is given up, though delivery {poison + 1} is what kills the workers"  # type: ignore[operator]
+        if row.reason == deliveries.WORKER_CRASH and poison is not None and index != poison:
+            return f"{which} is given up, though delivery {poison + 1} is what kills the workers"
     return None
 
 

@@ -64,19 +64,19 @@ def search(model: Model[S], *, most_states: int = 1_000_000) -> Found:
                 return Found(len(states), transitions, step.broken, (*_trace(came, at), step.text))
             goes_on |= step.is_ordinary
             key = model.key(step.after)
-            if (found := known.get(key)) is None:
-                found = known[key] = len(states)
+            if key not in known:
+                known[key] = len(states)
                 states.append(step.after)
                 came.append((at, step.text))
-                queue.append(found)
-            nexts.append(found)
+                queue.append(known[key])
+            nexts.append(known[key])
         if not goes_on:
             return Found(len(states), transitions, f"{waiting}, and nothing more happens", _trace(came, at))
         arrows.append(nexts)
         if len(states) > most_states:
             raise TooManyStates(f"more than {most_states} states")
-    if model.ends and (at := _on_a_circle(arrows)) is not None:
-        return Found(len(states), transitions, "it goes round in a circle and never ends", _trace(came, at))
+    if model.ends and (circle := _on_a_circle(arrows)) is not None:
+        return Found(len(states), transitions, "it goes round in a circle and never ends", _trace(came, circle))
     return Found(len(states), transitions)
 
 

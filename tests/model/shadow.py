@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
@@ -15,21 +14,16 @@ from sqlalchemy import Connection, text
 
 from app.core.problem import Problem
 from app.core.webhook import fairness
-from app.core.webhook.fairness import FAST_PLACES, SLOW_PLACES, Slots
+from app.core.webhook.fairness import FAST_PLACES, SLOW_PLACES
 from app.core.webhook.retry import Outcome
 from app.delivery import deliveries, endpoint_health, endpoints
-from app.delivery.claims import Claimed, Claimer
+from app.delivery.claims import Claimed
 from app.delivery.outcomes import Exchange, Recorder
 from tests.delivery.world import World
 from tests.model import reference
 from tests.model.fairness_model import grants, lane_of
 from tests.model.reference import Endpoint, Row, Rules
-
-Answer = tuple[Outcome, int | None, str | None]
-"""An attempt's outcome, status code and Retry-After."""
-
-DELAYS = (5.0, 30.0)
-LEASE_SECONDS = 60
+from tests.model.shadow_worker import DELAYS, LEASE_SECONDS, Answer, Worker, as_reference, exchange_of
 
 _ROWS = """
 SELECT id, due_at, window_started_at, deadline_at, status, reason, trigger, attempt_count, window_attempts, claims,
@@ -37,30 +31,6 @@ SELECT id, due_at, window_started_at, deadline_at, status, reason, trigger, atte
   (SELECT count(*) FROM attempts WHERE delivery_id = deliveries.id) AS logged
 FROM deliveries ORDER BY id
 """
-
-
-@dataclass(slots=True)
-class Worker:
-    """A drain's parts, without its sender. held: what it has claimed and not recorded; recorded: its last batch.
-
-    taken: places that others have of its slots, by lane.
-    """
-
-    taken: dict[str, int]
-    claimer: Claimer = field(init=False)
-    slots: Slots = field(init=False)
-    held: list[Claimed] = field(init=False)
-    recorded: list[Exchange] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.restart(0.0)
-
-    def restart(self, clock: float) -> None:
-        """Killed, and started again."""
-        self.claimer, self.slots, self.held, self.recorded = Claimer(lease_seconds=LEASE_SECONDS), Slots(), [], []
-        for lane, count in self.taken.items():
-            for number in range(count):
-                self.slots.start((lane, number), f"another {lane} {number}", lane, clock)  # type: ignore[arg-type]
 
 
 class Shadow:
@@ -120,7 +90,7 @@ class Shadow:
     def record(self, number: int, count: int, answer: Answer, *, commits: bool = True) -> None:
         """A worker records an answer to the first ones that it holds. commits: or the transaction is rolled back."""
         worker = self.workers[number]
-        exchanges = [_exchange(claimed, answer) for claimed in worker.held[:count]]
+        exchanges = [exchange_of(claimed, answer) for claimed in worker.held[:count]]
         self._record(exchanges, commits=commits)
         if commits:
             del worker.held[:count]
@@ -285,7 +255,7 @@ class Shadow:
                 expected[id], is_gone = reference.record(
                     expected[id],
                     self._endpoint(id),
-                    _as_reference(exchange),
+                    as_reference(exchange),
                     now,
                     DELAYS,
                     self._rules,
@@ -315,16 +285,6 @@ class Shadow:
         rows = connection.exec_driver_sql(_ROWS).all()
         assert all(row.logged == row.attempt_count for row in rows)
         return {row.id: Row(*row[1:-1]) for row in rows}
-
-
-def _exchange(claimed: Claimed, answer: Answer) -> Exchange:
-    outcome, status_code, retry_after = answer
-    return Exchange(claimed, outcome, status_code, None, None, (), b"", retry_after, 0.0, 0.1)
-
-
-def _as_reference(exchange: Exchange) -> reference.Exchange:
-    token = exchange.claimed.lease_token
-    return reference.Exchange(token, exchange.outcome, exchange.status_code, exchange.retry_after)
 
 
 def _is_oldest(rows: dict[str, Row], free: list[str], picked: list[str], most: int) -> bool:
