@@ -4,8 +4,12 @@ small enough to be searched."""
 from __future__ import annotations
 
 import inspect
+import sys
+from itertools import count
 from types import ModuleType
 from typing import Any
+
+_numbers = count(1)
 
 
 def changed(module: ModuleType, *changes: tuple[str, str]) -> Any:
@@ -15,6 +19,7 @@ def changed(module: ModuleType, *changes: tuple[str, str]) -> Any:
         if source.count(old) != 1:
             raise ValueError(f"{module.__name__} says {source.count(old)} times and not once: {old!r}")
         source = source.replace(old, new)
-    copy = ModuleType(module.__name__)
-    exec(compile(source, f"changed {module.__name__}", "exec"), copy.__dict__)
+    copy = ModuleType(f"{module.__name__} changed {next(_numbers)}")
+    sys.modules[copy.__name__] = copy  # where dataclasses and pickle look for it
+    exec(compile(source, copy.__name__, "exec"), copy.__dict__)
     return copy

@@ -1,4 +1,4 @@
-"""What the SQL of app.delivery.claims, outcomes and deliveries does to a row, as pure functions.
+"""What the SQL of app.delivery.claims, outcomes, cancelling and deliveries does to a row, as pure functions.
 
 The search in `delivery_model` runs through these; `test_reference_is_the_sql` holds them to the real thing. Each
 safeguard is a member of `Rules`, so that `mutants` can take it out.
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from app.core.webhook import retry
 from app.core.webhook.retry import Decision, Outcome
 from app.delivery import deliveries
+from app.delivery.cancelling import why_cancelled
 from app.delivery.claims import MOST_LOST_CLAIMS
 
 Token = str | int | None
@@ -118,7 +119,7 @@ def cancel(row: Row, endpoint: Endpoint, now: datetime, rules: Rules) -> Row:
     """A row of an endpoint that has ended."""
     if row.status != "pending" or (rules.spares_the_sent and _is_sent(row, now)):
         return row
-    return _end(row, "cancelled", deliveries.why_cancelled(*endpoint), now)
+    return _end(row, "cancelled", why_cancelled(*endpoint), now)
 
 
 def retry_by_person(row: Row, endpoint: Endpoint, now: datetime, window: timedelta, rules: Rules) -> Row:
@@ -181,7 +182,7 @@ def _move(row: Row, endpoint: Endpoint, decision: Decision, exchange: Exchange, 
         if row.trigger == "test":
             return _end(row, "failed", f"{deliveries.TEST_FAILED}: {decision.reason}", now)
         if endpoint.status != "enabled":
-            return _end(row, "cancelled", deliveries.why_cancelled(*endpoint), now)
+            return _end(row, "cancelled", why_cancelled(*endpoint), now)
         assert decision.due_at is not None
         return row._replace(
             status="pending",

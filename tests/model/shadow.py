@@ -17,8 +17,9 @@ from app.core.webhook import fairness
 from app.core.webhook.fairness import FAST_PLACES, SLOW_PLACES
 from app.core.webhook.retry import Outcome
 from app.delivery import deliveries, endpoint_health, endpoints
+from app.delivery.attempts import Exchange
 from app.delivery.claims import Claimed
-from app.delivery.outcomes import Exchange, Recorder
+from app.delivery.outcomes import Recorder
 from tests.delivery.world import World
 from tests.model import reference
 from tests.model.fairness_model import grants, lane_of
@@ -31,6 +32,8 @@ SELECT id, due_at, window_started_at, deadline_at, status, reason, trigger, atte
   (SELECT count(*) FROM attempts WHERE delivery_id = deliveries.id) AS logged
 FROM deliveries ORDER BY id
 """
+
+_DISABLE = "UPDATE endpoints SET status = 'disabled', disabled_reason = %(reason)s WHERE id = %(id)s"
 
 
 class Shadow:
@@ -157,14 +160,10 @@ class Shadow:
             return
         with self.world.database.session() as session:
             now = session.execute(text("SELECT now()")).scalar_one()
-            if status == "gone":
-                values = {"id": endpoint_id, "reason": endpoint_health.GONE}
-                connection = session.connection()
-                connection.exec_driver_sql(
-                    "UPDATE endpoints SET status = 'disabled', disabled_reason = %(reason)s WHERE id = %(id)s", values
-                )
+            if status == "gone":  # the drain disables it; what is pending is cancelled by the next claim that finds it
                 after = Endpoint("disabled", endpoint_health.GONE)
-                deliveries.cancel_pending(connection, endpoint_id, deliveries.why_cancelled(*after))
+                values = {"id": endpoint_id, "reason": after.disabled_reason}
+                session.connection().exec_driver_sql(_DISABLE, values)
             elif status is None:
                 endpoints.delete_endpoint(session, self.world.workspace_id, endpoint_id)
                 after = Endpoint(None)
@@ -175,9 +174,9 @@ class Shadow:
                 )
                 after = Endpoint(row.status, row.disabled_reason)
         self._endpoints[endpoint_id] = after
-        if after.status == "enabled":
+        if status == "enabled":
             self._outcomes[endpoint_id] = None
-        else:
+        elif status != "gone":
             self._cancel(self.rows, endpoint_id, now, set())
         self.check()
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
+from app.delivery.attempts import Exchange
 from app.delivery.claims import Claimed, Claimer
-from app.delivery.outcomes import Exchange
 from tests.model import reference
 
 Answer = tuple[Outcome, int | None, str | None]

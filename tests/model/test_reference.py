@@ -107,7 +107,9 @@ STORIES = {
     ],
     "two say that they are gone, one of them late": [
         Do("overtake", (0, 1, GONE, GONE)),
-        Do("change", (0, "gone")),
+        Do("retry", (1,)),
+        Do("change", (1, "gone")),
+        Do("claim", (0,)),
         Do("record_again", (1,)),
     ],
     "rows that kill their workers, and are retried": [
