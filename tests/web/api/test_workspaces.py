@@ -82,6 +82,7 @@ def test_a_request_that_was_let_in_before_its_workspace_was_deleted_finds_none(
     globex.publish("call", "gate", "first")
     event = {"stream": {"kind": "call", "id": "c1"}, "type": "late", "data": {}}
     ledger = engine_of(platform.app).ledger
+    ledger.lock_seconds = 30
     with ThreadPoolExecutor(2) as pool:
         with database.begin() as connection:
             connection.execute(text("SELECT 1 FROM streams WHERE external_id = 'gate' FOR UPDATE"))
