@@ -27,7 +27,7 @@ from app.database.batching import Abandoned, Batcher
 from app.database.connection import Database
 from app.database.partitions import make_partitions
 from app.ledger import rows
-from app.ledger.group import Answers, CommitUnknown, Committed, Committer, Submission
+from app.ledger.group import Answers, Committed, Committer, CommitUnknown, Submission
 from app.ledger.quarantine import Quarantine
 
 __all__ = ["Answers", "Ledger", "Submission"]

@@ -15,7 +15,6 @@ from app.core.event.acceptance import Accepted, EndpointFilter, NewEvent, Stream
 from app.core.problem import Problem
 from app.ledger import statements
 
-
 LOCK_SECONDS = 1.0  # a group holds its locks for tens of milliseconds: who waits longer waits for something stuck
 
 
