@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -86,7 +85,7 @@ class Pulse:
         """Whether something is due. Makes partitions on the way, once an hour."""
         with self._database.begin() as connection:
             if time.monotonic() >= self._partitions_at:
-                made = make_partitions(connection, datetime.now(UTC))
+                made = make_partitions(connection)
                 self._partitions_at = time.monotonic() + PARTITIONS_SECONDS
                 if made:
                     log.info("made partitions: %s", ", ".join(made))

@@ -191,7 +191,7 @@ class Ledger:
         """Put right what can be; whether another try makes sense."""
         if faults.lacks_partition(error):
             with self._database.begin() as connection:
-                make_partitions(connection, rows.current_time(connection))
+                make_partitions(connection)
             return True
         return faults.may_pass(error)
 
