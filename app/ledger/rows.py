@@ -20,7 +20,7 @@ LOCK_SECONDS = 1.0  # a group holds its locks for tens of milliseconds: who wait
 
 def limit_lock_waits(connection: Connection, seconds: float = LOCK_SECONDS) -> None:
     """From now on this transaction waits no longer for a lock: then it fails (faults.is_lock_timeout)."""
-    connection.exec_driver_sql(statements.LIMIT_LOCK_WAITS, {"lock_timeout": _timeout(seconds)})
+    connection.exec_driver_sql(statements.LIMIT_LOCKS, {"lock_timeout": _timeout(seconds)})
 
 
 def lock_streams(

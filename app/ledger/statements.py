@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-# Wait no longer than this for each of the locks that this transaction needs.
-LIMIT_LOCK_WAITS = "SELECT set_config('lock_timeout', %(lock_timeout)s::text, true)"
+# Wait no longer than this for each of the locks that this transaction needs; and let go of those that it holds when
+# nothing comes from here any more: a group does not pause between its statements, unless its process is frozen or cut
+# off.
+LIMIT_LOCKS = """
+SELECT set_config('lock_timeout', %(lock_timeout)s::text, true),
+  set_config('idle_in_transaction_session_timeout', '10s', true)
+"""
 
 # Lock the streams that exist, in id order, so that two groups never wait for each other in a circle. NO KEY: a token
 # that refers to a stream can be minted meanwhile.
@@ -11,7 +16,7 @@ LIMIT_LOCK_WAITS = "SELECT set_config('lock_timeout', %(lock_timeout)s::text, tr
 # of the waits rides along, to save a round trip: rows are locked last, when everything has been joined and sorted.
 LOCK_STREAMS = f"""
 SELECT s.id, s.workspace_id, s.kind, s.external_id, s.last_seq, s.ended_at IS NOT NULL AS ended
-FROM ({LIMIT_LOCK_WAITS}) limited
+FROM ({LIMIT_LOCKS}) limited
 CROSS JOIN unnest(%(workspaces)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS u (workspace_id, kind, external_id)
 JOIN streams s ON s.workspace_id = u.workspace_id AND s.kind = u.kind AND s.external_id = u.external_id
 JOIN workspaces w ON w.id = s.workspace_id
