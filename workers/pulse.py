@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -100,7 +99,7 @@ class Pulse:
         """How things stand. Makes partitions on the way, once an hour."""
         with self._database.begin() as connection:
             if time.monotonic() >= self._partitions_at:
-                made = make_partitions(connection, datetime.now(UTC))
+                made = make_partitions(connection)
                 self._partitions_at = time.monotonic() + PARTITIONS_SECONDS
                 if made:
                     log.info("made partitions: %s", ", ".join(made))

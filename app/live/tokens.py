@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
 
 from app.core import ids, sealing, tokens
 from app.core.problem import not_found
+from app.database.partitions import database_time
 from app.database.tables import Stream, StreamToken
 from app.ledger.streams import StreamRow
 from app.settings import Settings
@@ -64,8 +65,11 @@ SELECT asked.id
 
 
 def make_token(session: Session, stream: StreamRow, key_id: str, life_seconds: int) -> StreamToken:
-    """A row for a new token of this stream; `signed` makes the text from it."""
-    now = ids.truncate(datetime.now(UTC))
+    """A row for a new token of this stream; `signed` makes the text from it.
+
+    Its life is counted by the database's clock, which all processes share and which decides whether it may be used.
+    """
+    now = ids.truncate(database_time(session.connection()))
     token = StreamToken(
         id=ids.make(ids.TOKEN, now, os.urandom(ids.RANDOM_BYTES)),
         stream_id=stream.id,
@@ -85,7 +89,7 @@ def list_tokens(session: Session, workspace_id: str, kind: str, external_id: str
         select(StreamToken)
         .join(Stream, Stream.id == StreamToken.stream_id)
         .where(Stream.workspace_id == workspace_id, Stream.kind == kind, Stream.external_id == external_id)
-        .where(StreamToken.revoked_at.is_(None), StreamToken.expires_at > datetime.now(UTC))
+        .where(StreamToken.revoked_at.is_(None), StreamToken.expires_at > func.now())
     )
     return list(session.scalars(query.order_by(StreamToken.id.desc()).limit(limit)))
 
@@ -100,7 +104,7 @@ def revoke_token(session: Session, workspace_id: str, kind: str, external_id: st
     )
     if token is None:
         raise not_found("token")
-    token.revoked_at = token.revoked_at or datetime.now(UTC)
+    token.revoked_at = token.revoked_at or database_time(session.connection())
 
 
 @dataclass(frozen=True, slots=True)
