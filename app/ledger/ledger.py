@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
+from app import failpoints
 from app.core import ids
 from app.core.event.acceptance import Acceptance, Accepted, StreamState, Subject, match, subject_of
 from app.core.event.drafts import Draft
@@ -172,16 +173,19 @@ class Ledger:
                 _answers(acceptance, submission, refused.get(submission.workspace_id)) for submission in submissions
             ]
             due = self._write(connection, acceptance) if acceptance.events else 0
+            failpoints.reach("ledger.commit")
             try:
                 connection.commit()
             except DBAPIError as error:
                 # It may have been committed: a second try could store the events twice.
                 raise CommitUnknown(str(error)) from error
+        failpoints.reach("ledger.committed")
         if acceptance.events:
             self._on_commit(len(submissions), len(acceptance.events))
             self._announce(
                 [Announcement(new.stream, new.event.seq, new.event, new.ends) for new in acceptance.events], due > 0
             )
+        failpoints.reach("ledger.announced")
         return answers
 
     def _lock(
