@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from app import failpoints
 from app.core.webhook import retry
 
 Network = IPv4Network | IPv6Network
@@ -149,7 +150,7 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Settings from an environment mapping. Raises SettingsError naming every bad or missing one."""
         values: dict[str, Any] = {}
-        wrong: list[str] = []
+        wrong = failpoints.complaints(environ)
         for item in fields(cls):
             name = item.name.upper()
             raw = environ.get(name) or item.metadata["default"]

@@ -17,6 +17,7 @@ from typing import Literal, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app import failpoints
 from app.core.problem import first_line
 from app.core.sealing import unseal
 from app.core.webhook.fairness import Slots
@@ -116,8 +117,12 @@ class Drain:
     def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
         """One round. poll_seconds: the longest wait for the first result."""
         self.collect(poll_seconds)
+        if self._unrecorded:
+            failpoints.reach("drain.answered")
         self._disable_gone()
         claim, recorded = self._round(phase)
+        if claim.rows:
+            failpoints.reach("drain.claimed")
         for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
             self._send(claimed)
         self._after(recorded)

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from app import failpoints
 from app.core import ids
 from app.core.event.acceptance import Acceptance, Accepted, NewEvent, StreamState, Subject, match, subject_of
 from app.core.event.drafts import Draft
@@ -89,11 +90,13 @@ class Committer:
             acceptance = self._decide(connection, locked, submissions)
             answers = [_answers(acceptance, one, locked.refused.get(one.workspace_id)) for one in submissions]
             due = self._write(connection, acceptance) if acceptance.events else 0
+            failpoints.reach("ledger.commit")
             try:
                 connection.commit()
             except DBAPIError as error:
                 # It may have been committed: a second try could store the events twice.
                 raise CommitUnknown(str(error)) from error
+        failpoints.reach("ledger.committed")
         return Committed(answers, acceptance.events, due > 0, locked.busy)
 
     def _lock(

@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
+from app import failpoints
 from app.core.event.acceptance import Subject, stream_locked
 from app.core.problem import Problem, first_line, not_found
 from app.core.wire.envelope import Announcement
@@ -201,6 +202,7 @@ class Ledger:
             self._quarantine.add(done.busy, time.monotonic())
         if done.events:
             self._tell(done, len(submissions))
+        failpoints.reach("ledger.announced")
         return done.answers
 
     def _tell(self, done: Committed, requests: int) -> None:
