@@ -45,6 +45,15 @@ SCENARIOS = {
         delays=(2,),
         window=4,
     ),
+    "the endpoint is gone": Scenario(
+        "two deliveries; the endpoint says that it is gone, and the answer to a COMMIT is lost",
+        deliveries=2,
+        answers=("no", "gone"),
+        faults=1,
+        accidents=("commit",),
+        delays=(2,),
+        window=4,
+    ),
     "people": Scenario(
         "one delivery, one accident; a person retries it and disables the endpoint",
         answers=("ok", "no"),
@@ -160,7 +169,12 @@ MUTANTS: list[Mutant | CrowdMutant] = [
     Mutant(
         "Without disabling an endpoint that is gone",
         _decide_without("disable_endpoint=True", "disable_endpoint=False"),
-        SCENARIOS["the endpoint ends"],
+        SCENARIOS["the endpoint is gone"],
+    ),
+    Mutant(
+        "Without hearing once more that an endpoint is gone",
+        Rules(retells_gone=False),
+        SCENARIOS["the endpoint is gone"],
     ),
     CrowdMutant(
         "Without moving what is slow to the slow lane's account",

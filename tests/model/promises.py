@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from app.core.webhook.retry import ENDPOINT_GONE
 from app.delivery import deliveries
 from app.delivery.claims import MOST_LOST_CLAIMS
-from tests.model.parts import Item, State, Truth
+from tests.model.parts import Item, State, Truth, Worker
 from tests.model.reference import UNKNOWN_OUTCOME, Row
 
 # The codes of all reasons with which a delivery may end.
@@ -45,14 +46,19 @@ def of_step(before: State, after: State, *, by_person: bool, most_attempts: int,
 
 
 def of_claim(state: State, *, is_undisturbed: bool) -> str | None:
-    """Something is about to be claimed. is_undisturbed: no accident has happened, and nobody has enabled the endpoint
-    again."""
+    """Something is about to be claimed. is_undisturbed: no worker that knew more has been killed, and nobody has
+    enabled the endpoint again."""
     if state.endpoint.status != "enabled":
         return "an endpoint that has ended is sent something"
-    said_gone = any(row.reason == "endpoint_gone" for row in state.rows)
-    if said_gone and is_undisturbed and not any(worker.gone for worker in state.workers):
+    said_gone = any(row.reason == ENDPOINT_GONE for row in state.rows)
+    if said_gone and is_undisturbed and not any(_is_to_disable(worker) for worker in state.workers):
         return "an endpoint that has said that it is gone is sent something"
     return None
+
+
+def _is_to_disable(worker: Worker) -> bool:
+    """Whether a worker is about to disable the endpoint, or would if it knew that its COMMIT was made."""
+    return worker.gone or any(item.recorded and item.answer == "gone" for item in worker.items)
 
 
 def _of_receiver(which: str, truth: Truth) -> str | None:

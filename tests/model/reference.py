@@ -43,12 +43,13 @@ class Rules(NamedTuple):
     spares_the_sent: bool = True  # what is being sent is neither cancelled nor made due by a person's retry
     keeps_outcomes: bool = True  # what a failed COMMIT may not have recorded is recorded again
     knows_attempts: bool = True  # an attempt that is recorded already is not counted again
+    retells_gone: bool = True  # ... but says once more that its endpoint is gone
     isolates_suspects: bool = True  # a row with lost claims travels alone
     says_unknown: bool = True  # failed: unknown_outcome, when the last attempt was sent and not answered
 
 
 # What the product does today. The rules it lacks are modelled, checked and explained already.
-PRODUCT = Rules(knows_attempts=False, isolates_suspects=False, says_unknown=False)
+PRODUCT = Rules(isolates_suspects=False, says_unknown=False)
 
 
 class Row(NamedTuple):
@@ -154,7 +155,8 @@ def record(
 ) -> tuple[Row, bool]:
     """The row after an attempt, and whether the endpoint has said that it is gone. is_known: recorded already."""
     if is_known and rules.knows_attempts:
-        return row, False
+        is_gone = row.reason == retry.ENDPOINT_GONE and exchange.status_code == retry.GONE_STATUS
+        return row, is_gone and rules.retells_gone
     row = row._replace(attempt_count=row.attempt_count + 1)
     counts = row.lease_token == exchange.token or not rules.fences_failures
     if exchange.outcome == Outcome.SUCCESS:

@@ -96,10 +96,20 @@ class Shadow:
         exchanges = [exchange_of(claimed, answer) for claimed in worker.held[:count]]
         self._record(exchanges, commits=commits)
         if commits:
-            del worker.held[:count]
-            for exchange in exchanges:
-                worker.slots.finish(exchange.claimed, self.clock, succeeded=exchange.outcome == Outcome.SUCCESS)
+            self._let_go(worker, exchanges)
             worker.recorded = exchanges
+
+    def record_beside(self, number: int, other: int, answer: Answer) -> None:
+        """A worker records while another's claim holds the rows that have become due; what is locked waits."""
+        worker = self.workers[number]
+        exchanges = [exchange_of(claimed, answer) for claimed in worker.held]
+        with self.world.database.begin() as one, self.world.database.begin() as two:
+            found, claimed_rows = self._claimed(one, self.workers[other], self.rows, set(), False)
+            changed = {id for id in self.ids if claimed_rows[id] != self.rows[id]}
+            rows, left = self._recorded(two, exchanges, changed)
+        self._let_go(worker, [exchange for exchange in exchanges if exchange not in left])
+        self._took(self.workers[other], found, rows | {id: claimed_rows[id] for id in changed})
+        self.check()
 
     def lose_claims(self, number: int, count: int) -> None:
         """A worker is killed after its claim, again and again."""
@@ -242,15 +252,35 @@ class Shadow:
             worker.slots.start(claimed, claimed.endpoint_id, claimed.lane, self.clock)
         self.rows = rows
 
+    def _let_go(self, worker: Worker, exchanges: Sequence[Exchange]) -> None:
+        for exchange in exchanges:
+            worker.held.remove(exchange.claimed)
+            worker.slots.finish(exchange.claimed, self.clock, succeeded=exchange.outcome == Outcome.SUCCESS)
+
     def _record(self, exchanges: Sequence[Exchange], *, commits: bool, are_known: bool = False) -> None:
-        expected = dict(self.rows)
-        gone = []
         with self.world.database.begin() as connection:
-            now, transaction = _now(connection), connection.get_transaction()
-            jitters = [0.25] * len(exchanges)
-            recorded = self._recorder.record(connection, exchanges, monotonic=self.clock, jitters=jitters)
-            for exchange in exchanges:
-                id = exchange.claimed.id
+            transaction = connection.get_transaction()
+            rows, locked = self._recorded(connection, exchanges, set(), are_known=are_known)
+            assert locked == []
+            if not commits:
+                assert transaction is not None
+                transaction.rollback()
+        if commits:
+            self.rows = rows
+        self.check()
+
+    def _recorded(
+        self, connection: Connection, exchanges: Sequence[Exchange], locked: set[str], *, are_known: bool = False
+    ) -> tuple[dict[str, Row], list[Exchange]]:
+        """Record really, and as the reference does; the rows as they are now, and what is left because of locks."""
+        expected, gone, now = dict(self.rows), [], _now(connection)
+        doubtful = [exchange.attempt_id for exchange in exchanges if are_known]
+        jitters = [0.25] * len(exchanges)
+        recorded, left = self._recorder.record(connection, exchanges, jitters=jitters, doubtful=doubtful)
+        assert [exchange.claimed.id for exchange in left] == [e.claimed.id for e in exchanges if e.claimed.id in locked]
+        for exchange in exchanges:
+            id = exchange.claimed.id
+            if id not in locked:
                 expected[id], is_gone = reference.record(
                     expected[id],
                     self._endpoint(id),
@@ -262,14 +292,9 @@ class Shadow:
                     is_known=are_known,
                 )
                 gone.append(is_gone)
-            assert self._read(connection) == expected
-            assert [attempt.gone for attempt in recorded] == gone
-            if not commits:
-                assert transaction is not None
-                transaction.rollback()
-        if commits:
-            self.rows = expected
-        self.check()
+        assert self._read(connection) == expected
+        assert [attempt.gone for attempt in recorded] == gone
+        return expected, left
 
     def _cancel(self, rows: dict[str, Row], endpoint_id: str, now: datetime, locked: set[str]) -> None:
         for id in self.ids:

@@ -44,7 +44,7 @@ class Worker:
 def exchange_of(claimed: Claimed, answer: Answer) -> Exchange:
     """What came of a claimed delivery that was answered so."""
     outcome, status_code, retry_after = answer
-    return Exchange(claimed, outcome, status_code, None, None, (), b"", retry_after, 0.0, 0.1)
+    return Exchange(claimed, outcome, status_code, None, None, (), b"", retry_after, claimed.claimed_at, 0.1)
 
 
 def as_reference(exchange: Exchange) -> reference.Exchange:

@@ -55,6 +55,7 @@ SOMETIMES = [
     do("claim_beside", st.just(2), st.integers(0, 1), commits=False),
     do("record", numbers, st.just(4), answers, commits=False),
     do("record_again", numbers),
+    do("record_beside", st.just(0), st.just(1), answers),
     do("overtake", st.just(0), st.just(1), answers, answers),
     do("lose_claims", numbers, st.integers(1, 3)),
     do("kill", numbers),
@@ -103,6 +104,18 @@ STORIES = {
         Do("overtake", (0, 1, OK, OK)),
         Do("retry", (1,)),
         Do("overtake", (0, 1, NO, OK)),
+        Do("record_again", (0,)),
+    ],
+    "an outcome whose row somebody else has locked": [
+        Do("claim", (0,)),
+        Do("let_pass", (61.0,)),
+        Do("record_beside", (0, 1, OK)),
+        Do("record", (0, 4, OK)),
+        Do("record_again", (0,)),
+    ],
+    "one says that it is gone, and the answer to the COMMIT is lost": [
+        Do("claim", (0,)),
+        Do("record", (0, 4, GONE)),
         Do("record_again", (0,)),
     ],
     "two say that they are gone, one of them late": [
@@ -160,7 +173,8 @@ WRONG: list[dict[str, Any]] = [
     {"counts_attempts": False},
     {"forgets_old_claims": False},
     {"spares_the_sent": False},
-    {"knows_attempts": not PRODUCT.knows_attempts},
+    {"knows_attempts": False},
+    {"retells_gone": False},
     {"says_unknown": not PRODUCT.says_unknown},
 ]
 

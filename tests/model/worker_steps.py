@@ -134,7 +134,8 @@ class WorkerSteps:
 
     def _claim(self, state: State, number: int, indexes: list[int]) -> Made:
         enabled_again = "enable" in self._scenario.acts and "enable" not in state.acts
-        is_undisturbed = state.faults == self._scenario.faults and not enabled_again
+        only_commits = self._scenario.accidents == ("commit",)
+        is_undisturbed = (only_commits or state.faults == self._scenario.faults) and not enabled_again
         broken = promises.of_claim(state, is_undisturbed=is_undisturbed)
         which = " and ".join(f"delivery {index + 1}" for index in indexes)
         worker = state.workers[number]
