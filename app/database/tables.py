@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    CheckConstraint,
     DateTime,
     ForeignKey,
     Identity,
@@ -168,6 +169,9 @@ class Endpoint(Base):
     __tablename__ = "endpoints"
     __table_args__ = (
         Index("ix_endpoints_workspace_id_id", "workspace_id", "id"),
+        CheckConstraint("rate_limit >= 1", name="rate_limit"),
+        # In PostgreSQL's order NaN is greater than any number.
+        CheckConstraint("rate_tat > '-Infinity' AND rate_tat < 'Infinity'", name="rate_tat"),
         {"postgresql_with": {"fillfactor": 70}},  # health columns change with every batch of outcomes
     )
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -47,8 +47,11 @@ UNSEALED_KEPT = 4096
 # How long a drain that claims no more waits for deliveries that somebody else has locked, to record what came of them.
 LOCKED_SECONDS = 5.0
 
-# Whom a round claims for: all endpoints, only those that answer, or none.
-Phase = Literal["open", "closing", "closed"]
+# At the end of a turn, for how long rows that have to travel alone are begun, one after the other.
+ALONE_SECONDS = 5.0
+
+# Whom a round claims for: all endpoints, all but those that fail, only a row that has to travel alone, or none.
+Phase = Literal["open", "closing", "alone", "closed"]
 
 
 class Bell(Protocol):
@@ -126,7 +129,7 @@ class Drain:
         for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
             self._send(claimed)
         self._after(recorded)
-        claim.more |= self._claimer.ended.are_left and phase != "closed"
+        claim.more |= self._claimer.ended.are_left and phase in ("open", "closing")
         return claim
 
     def collect(self, poll_seconds: float) -> None:
@@ -160,9 +163,23 @@ class Drain:
             locked_since = None
             if self._gone and phase == "open":
                 claim.wait_seconds = LOOK_SECONDS
-            if phase != "open" or not (claim.more or claim.wait_seconds is not None):
+            if phase != "open":
+                return self._send_alone()
+            if not (claim.more or claim.wait_seconds is not None):
                 return
             time.sleep(min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+
+    def _send_alone(self) -> None:
+        """At the end of a turn, with nothing in flight: the rows that have to travel alone, of which a drain that is
+        always busy would have none otherwise. While one of them hangs, endpoints that answer are served."""
+        ends_at = self._clock() + ALONE_SECONDS
+        while self._clock() < ends_at and not self._stopping():
+            claim = self.run_once("alone")
+            if not claim.more:
+                return
+            while self.in_flight:
+                over = self._stopping() or self._clock() >= ends_at + self._closing_seconds
+                self.run_once("closed" if over or self._slots.is_closed else "closing", LOOK_SECONDS)
 
     def _phase(self, elapsed_seconds: float, turn_seconds: float) -> Phase:
         if self._stopping() or elapsed_seconds >= turn_seconds + self._closing_seconds:
@@ -180,7 +197,9 @@ class Drain:
                 claim = Claim()
                 if phase != "closed":
                     self._round_stamp.stamp(connection, self._clock())
-                    claim = self._claimer.claim(connection, self._slots, fast_only=phase == "closing")
+                    claim = self._claimer.claim(
+                        connection, self._slots, fast_only=phase == "closing", suspicious_only=phase == "alone"
+                    )
         except DBAPIError as error:
             if not self._unrecorded or not is_rows_fault(error):
                 raise
@@ -233,18 +252,20 @@ class Drain:
         try:
             url, owner = claimed.address.url, claimed.workspace_id
             request = Request((claimed, started_at), url, self._headers(claimed), claimed.body, owner)
-        except ValueError as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
+        except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
             self._unrecorded.add(_exchange(claimed, started_at, error))
             return
         self._sender.add(request)
-        self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now)
+        self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
 
     def _headers(self, claimed: Claimed) -> list[tuple[str, str]]:
         """The customer's headers, and the three of Standard Webhooks. Raises ValueError when headers or secrets cannot
         be unsealed, or there is no secret."""
         address = claimed.address
         own = {} if address.sealed_headers is None else json.loads(self._unseal(address.sealed_headers))
+        if not isinstance(own, dict):
+            raise ValueError("the endpoint's headers are damaged")
         secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
         if not secrets:
             raise ValueError("the endpoint has no secret")
@@ -257,8 +278,8 @@ class Drain:
         ]
 
 
-def _exchange(claimed: Claimed, started_at: datetime, result: Result | ValueError) -> Exchange:
-    if isinstance(result, ValueError):
+def _exchange(claimed: Claimed, started_at: datetime, result: Result | Exception) -> Exchange:
+    if isinstance(result, Exception):
         error = f"not sent: {result}"
         return Exchange(claimed, Outcome.PROTOCOL_ERROR, None, error, None, (), b"", None, started_at, 0.0, by_us=True)
     return Exchange(

@@ -1,4 +1,4 @@
-"""Makes the table of drains' rounds."""
+"""Makes the table of drains' rounds, and refuses numbers that are no rate; mends those that are there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ def upgrade() -> None:
     )
     # Here and nowhere else: a stamp must not wait for another drain's, as an INSERT would.
     op.execute(rounds.insert().values([{"crew": crew, "stamped_at": sa.func.now()} for crew in ("pool", "standby")]))
+    op.execute("UPDATE endpoints SET rate_limit = NULL WHERE rate_limit < 1")
+    op.execute("UPDATE endpoints SET rate_tat = NULL WHERE rate_tat IN ('NaN', 'Infinity', '-Infinity')")
+    op.create_check_constraint(op.f("ck_endpoints_rate_limit"), "endpoints", "rate_limit >= 1")
+    op.create_check_constraint(
+        op.f("ck_endpoints_rate_tat"), "endpoints", "rate_tat > '-Infinity' AND rate_tat < 'Infinity'"
+    )
 
 
 def downgrade() -> None:
+    op.drop_constraint(op.f("ck_endpoints_rate_tat"), "endpoints")
+    op.drop_constraint(op.f("ck_endpoints_rate_limit"), "endpoints")
     op.drop_table("drain_rounds")
