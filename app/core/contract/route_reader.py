@@ -38,6 +38,7 @@ def read_route(table: Table) -> ContractRoute:
         opening=_fixed(table, "opening"),
         closing=_fixed(table, "closing"),
         reset=_fixed(table, "reset"),
+        retry=table.get("retry", bool, False),
         heartbeat=_heartbeat(table),
         heartbeat_blank_line=table.get("heartbeat_blank_line", bool, False),
         heartbeat_seconds=table.number("heartbeat_seconds", 15, 1, 3600),
@@ -75,6 +76,8 @@ def _check_route(table: Table, route: ContractRoute) -> None:
         table.wrong("inbound_type", 'goes with does = "websocket"')
     if route.does == "websocket" and table.has("heartbeat"):
         table.wrong("heartbeat", "is a text of server-sent events; a WebSocket is kept alive by pings")
+    if route.retry and route.does != "sse":
+        table.wrong("retry", "is a line of server-sent events; a WebSocket has none")
     _check_path(table, route)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from datetime import UTC, datetime
 
 from app.core import ids
@@ -12,6 +13,9 @@ from app.core.contract.model import ContractRoute, Fixed
 from app.core.wire import sse, websocket
 from app.core.wire.envelope import rfc3339
 from app.ledger.streams import StreamRow
+
+# After a restart clients come back spread over this time: each is told another one.
+RECONNECT_MILLISECONDS = (1000, 5000)
 
 
 def fixed_frame(fixed: Fixed | None, view: View, stream: StreamRow, id: str | None = None) -> bytes:
@@ -26,6 +30,13 @@ def fixed_frame(fixed: Fixed | None, view: View, stream: StreamRow, id: str | No
         "last_seq": stream.last_seq,
     }
     return frames.encode_fixed(view, fixed, id, values)
+
+
+def retry(route: ContractRoute, view: View) -> bytes:
+    """How long the client is to wait before it comes back, where the contract says so: another time for each."""
+    if not route.retry or view.wrap == "ws":
+        return b""
+    return frames.wrap(view.wrap, sse.retry(random.randint(*RECONNECT_MILLISECONDS)))
 
 
 def heartbeat(route: ContractRoute, view: View) -> bytes:

@@ -31,7 +31,7 @@ from app.live.subscriber import Subscriber, Terms
 from app.web.engine import Engine, engine
 from app.web.live.credentials import Opener, opener_of
 from app.web.live.errors import ContractRefusal
-from app.web.live.fixed_frames import fixed_frame, heartbeat
+from app.web.live.fixed_frames import fixed_frame, heartbeat, retry
 from app.web.live.limits import check_limits, limits, too_many
 from app.web.live.query import Query
 from app.web.metrics import streams as stream_metrics
@@ -66,11 +66,11 @@ class Placed:
     speed: float | None
 
     def opening(self) -> bytes:
-        """What is sent before the first event: the contract's opening and reset frames, and the event of the past."""
+        """What is sent before the first event: when to come back, the opening, the reset, and the event of the past."""
         route, stream = self.admitted.route, self.admitted.stream
         past = frames.encode(self.view, self.past, stream.external_id) if self.past is not None else b""
         reset = fixed_frame(route.reset, self.view, stream, str(stream.last_seq)) if self.ahead else b""
-        return fixed_frame(route.opening, self.view, stream) + reset + past
+        return retry(route, self.view) + fixed_frame(route.opening, self.view, stream) + reset + past
 
     def closing(self, id: str | None = None) -> bytes:
         """The contract's closing frame. id: for its `id:` line."""
