@@ -172,14 +172,17 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 def start_web(env: Mapping[str, str], log: Path, factory: str = FACTORY) -> RunningProcess:
     """Start gunicorn on env["PORT"]; returns when /readyz answers 200. factory: what makes the application."""
+    base_url = f"http://127.0.0.1:{env['PORT']}"
+    web = RunningProcess("web", LINES["web"].replace(FACTORY, factory), env, log)
+    return _started(web, lambda: is_ready(base_url))
 
-    def ready() -> bool:
-        try:
-            return requests.get(f"http://127.0.0.1:{env['PORT']}/readyz", timeout=2).status_code == 200
-        except (requests.ConnectionError, requests.Timeout):
-            return False
 
-    return _started(RunningProcess("web", LINES["web"].replace(FACTORY, factory), env, log), ready)
+def is_ready(base_url: str) -> bool:
+    """Whether /readyz answers 200, and soon."""
+    try:
+        return requests.get(f"{base_url}/readyz", timeout=2).status_code == 200
+    except (requests.ConnectionError, requests.Timeout):
+        return False
 
 
 def start_worker(env: Mapping[str, str], log: Path) -> RunningProcess:

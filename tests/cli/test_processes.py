@@ -12,11 +12,10 @@ from urllib.parse import urlsplit, urlunsplit
 import psutil
 import psycopg
 import pytest
-import requests
 
 from app.local import procfile
 from app.local.embedded import EmbeddedPostgres
-from tests.processes import environment, eventually, free_port, handles
+from tests.processes import environment, eventually, free_port, handles, is_ready
 
 TWOFOLD = Path(sys.executable).with_name("twofold")
 
@@ -74,17 +73,10 @@ def test_the_process_is_the_program_and_ends_by_its_signal(
         assert Path(words[1]).name == program
         assert words[-len(further) or len(words) :] == further
         if command == "web":
-            eventually(lambda: is_ready(port), 30, about=log.read_text)
+            eventually(lambda: is_ready(f"http://127.0.0.1:{port}"), 30, about=log.read_text)
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, log.read_text()
-
-
-def is_ready(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False
 
 
 def test_help_says_which_line_it_is() -> None:

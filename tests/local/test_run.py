@@ -19,11 +19,10 @@ import psutil
 import psycopg
 import pytest
 import redis
-import requests
 
 from app.local import children
 from app.local.place import Place, child_environment
-from tests.processes import ROOT, environment, eventually, free_port
+from tests.processes import ROOT, environment, eventually, free_port, is_ready
 
 READY_SECONDS = 60.0
 PROGRAMS = {"postgres", "redis", "web", "worker", "beat"}
@@ -210,13 +209,6 @@ def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
     assert run.process.poll() is None
     for name in PROGRAMS:
         assert f"{name} has ended (SIGKILL). Starting it again" in run.text()
-
-
-def is_ready(base_url: str) -> bool:
-    try:
-        return requests.get(f"{base_url}/readyz", timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False
 
 
 def test_a_taken_port_is_a_clear_message(start: Callable[..., Run]) -> None:

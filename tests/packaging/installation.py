@@ -20,7 +20,7 @@ from app.client.receiving import WebhookServer
 from app.local import children
 from app.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.packaging.interpreters import Interpreter
-from tests.processes import ROOT, environment, eventually, free_port, handles
+from tests.processes import ROOT, environment, eventually, free_port, handles, is_ready
 
 SECRET_KEY = "0123456789abcdef" * 4
 START_SECONDS = 60.0
@@ -156,10 +156,3 @@ def installation(interpreter: Interpreter, wheel: Path, directory: Path, engines
             for process in made.started:
                 process.kill()
                 process.wait()
-
-
-def is_ready(base_url: str) -> bool:
-    try:
-        return requests.get(f"{base_url}/readyz", timeout=5).status_code == 200
-    except (requests.ConnectionError, requests.Timeout):
-        return False
