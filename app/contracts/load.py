@@ -16,10 +16,12 @@ from referencing.exceptions import Unresolvable
 
 from app.core.contract.model import Contract, Rules
 from app.core.contract.reader import ContractError, read_contract
+from app.core.problem import Complaint, complaint
 
 log = logging.getLogger(__name__)
 
 OWN = Path(__file__).parent
+QUOTED_LETTERS = 500  # of a payload, in the words that refuse it
 
 
 class ContractFileError(ValueError):
@@ -37,8 +39,8 @@ class Schemas:
         self._checks = {key: (declared.check, _validator(declared.schema)) for key, declared in rules.types.items()}
         self._broken: set[tuple[str, str]] = set()  # types whose schema could not be applied, each logged once
 
-    def refuses(self, kind: str, type: str, data: Any) -> str | None:
-        """Why this payload may not be accepted, or None. A type without a schema takes anything."""
+    def refuses(self, kind: str, type: str, data: Any) -> Complaint | None:
+        """Which field of this payload may not be accepted and why, or None. A type without a schema takes anything."""
         check, validator = self._checks.get((kind, type), ("", None))
         if validator is None:
             return None
@@ -55,9 +57,26 @@ class Schemas:
             self._on_warning(kind, type)
             return None
         if error is None:
-            return f"The contract's schema of {type} cannot be applied to this data."
-        place = "data" + "".join(f".{name}" for name in error.absolute_path)
-        return f"The contract's schema of {type} refuses {place}: {error.message}"
+            return complaint("data", f"The contract's schema of {type} cannot be applied to this data.")
+        # Both may quote the payload, which may be large.
+        place, why = _cut(_place(error.absolute_path)), _cut(error.message)
+        return complaint(_cut(_field(error)), f"The contract's schema of {type} refuses {place}: {why}")
+
+
+def _field(error: Any) -> str:
+    """The field that an error of jsonschema is about; of a missing one its own name, rather than its object's."""
+    required = error.validator_value if error.validator == "required" else ()
+    missing = [name for name in required if name not in error.instance]
+    return _place([*error.absolute_path, *missing[:1]])
+
+
+def _place(path: Iterable[str | int]) -> str:
+    """Where something stands in an event's payload, such as data.items[0].price."""
+    return "data" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= QUOTED_LETTERS else f"{text[:QUOTED_LETTERS]}…"
 
 
 def load(extra: Path | None, own_routes: Iterable[tuple[str, str]] = ()) -> Rules:

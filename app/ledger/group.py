@@ -15,7 +15,7 @@ from app import failpoints
 from app.core import ids
 from app.core.event.acceptance import Acceptance, Accepted, NewEvent, StreamState, Subject, match, subject_of
 from app.core.event.drafts import Draft
-from app.core.problem import Problem
+from app.core.problem import Complaint, Problem
 from app.database.connection import Database
 from app.ledger import rows
 
@@ -35,7 +35,7 @@ class Submission:
     workspace_id: str
     drafts: Sequence[Draft]
     only_endpoint_id: str | None = None
-    refusals: Mapping[int, str] = field(default_factory=dict)
+    refusals: Mapping[int, Complaint] = field(default_factory=dict)
 
     @property
     def subjects(self) -> list[Subject]:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from app import failpoints
 from app.core.event.acceptance import Subject, stream_locked
-from app.core.problem import Problem, first_line, not_found
+from app.core.problem import Complaint, Problem, first_line, not_found
 from app.core.wire.envelope import Announcement
 from app.database import faults
 from app.database.batching import Abandoned, Batcher
@@ -44,7 +44,7 @@ Announce = Callable[[Sequence[Announcement], bool], None]
 class Ledger:
     """The writer of one process.
 
-    ends, refuses: the contracts' rules (kind, type, data) -> bool, and -> the reason for a refusal or None.
+    ends, refuses: the contracts' rules (kind, type, data) -> bool, and -> what is wrong with which field, or None.
     announce: called after commit with what happened and whether any delivery is due; must not block or raise.
     on_commit: called after each commit of events, with the number of requests in it and of events.
     """
@@ -54,7 +54,7 @@ class Ledger:
         database: Database,
         *,
         ends: Callable[[str, str, Any], bool],
-        refuses: Callable[[str, str, Any], str | None],
+        refuses: Callable[[str, str, Any], Complaint | None],
         announce: Announce,
         window_seconds: int,
         max_open_streams: int,

@@ -16,10 +16,14 @@ log = logging.getLogger(__name__)
 Repeat = Callable[[str, float, Callable[[], None]], None]
 
 
+class NoGreenletsError(RuntimeError):
+    """This process runs real threads."""
+
+
 def require_greenlets() -> None:
-    """Raises RuntimeError where threads are the operating system's: the live side is safe only between greenlets."""
+    """Raises NoGreenletsError where threads are the operating system's: the live side needs greenlets."""
     if not monkey.is_module_patched("threading"):
-        raise RuntimeError(
+        raise NoGreenletsError(
             "Live streams need gevent, but this process runs real threads. The hub hands events on without locks, "
             "which is safe only where threads are greenlets, because a greenlet is never interrupted in the middle "
             "of a step. Serve the application with `gunicorn -c gunicorn.conf.py` (its worker class is gevent), or "
@@ -28,7 +32,7 @@ def require_greenlets() -> None:
 
 
 def repeat(name: str, seconds: float, step: Callable[[], None]) -> None:
-    """Run a step every so many seconds until the process ends. Raises RuntimeError (see require_greenlets)."""
+    """Run a step every so many seconds until the process ends. Raises NoGreenletsError (see require_greenlets)."""
     require_greenlets()
     threading.Thread(target=_run, args=(name, seconds, step), name=name, daemon=True).start()
 

@@ -97,7 +97,10 @@ def serve_until_replaced(worker: ReplacedWorker, generations: Generations) -> Ca
             gevent.sleep(POLL_SECONDS)
         worker.alive = False
 
-    def handle_exit(_number: int, _frame: FrameType | None) -> None:
+    def handle_exit(number: int, frame: FrameType | None) -> None:
+        if generations.number == own:  # no reload: there is nothing to wait for
+            stop(number, frame)
+            return
         import gevent
 
         worker.handle_exit = stop

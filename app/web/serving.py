@@ -183,17 +183,20 @@ def on_exit(server: Server) -> None:
 
 
 def load_or_explain(worker: Worker, load: Callable[[], Any], first: FirstToReport) -> Any:
-    """Load the application. A setting or a contract file that cannot be used is explained without a traceback.
+    """Load the application. What it cannot be served with is explained without a traceback: a setting, a contract file,
+    a worker class of gunicorn that has no greenlets.
 
     gunicorn's own way for this (AppImportError) ends in a traceback as soon as a second worker fails, too. So the first
     worker explains and asks the master to stop, and all of them wait until it stops them.
     """
     from app.contracts.load import ContractFileError
+    from app.live.rounds import NoGreenletsError, require_greenlets
     from app.settings import SettingsError
 
     try:
+        require_greenlets()
         return load()
-    except (ContractFileError, SettingsError) as error:
+    except (ContractFileError, NoGreenletsError, SettingsError) as error:
         if first.claim():
             print(error, file=sys.stderr, flush=True)
             os.kill(worker.ppid, signal.SIGTERM)

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 from app.accounts.workspaces import create_workspace
 from app.core.event.acceptance import Accepted
 from app.core.event.drafts import Draft
-from app.core.problem import Problem
+from app.core.problem import Problem, complaint
 from app.core.wire.envelope import Announcement
 from app.database.connection import Database
 from app.delivery import endpoints
@@ -54,7 +54,7 @@ class Books:
         return Ledger(
             through,
             ends=lambda kind, type, data: type == "end",
-            refuses=lambda kind, type, data: "data: x is missing" if type == "bad" else None,
+            refuses=lambda kind, type, data: complaint("data.x", "is missing") if type == "bad" else None,
             announce=self._hear,
             **options,
         )

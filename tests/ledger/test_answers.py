@@ -27,7 +27,7 @@ POISON = """
 def test_one_bad_event_of_a_request_fails_alone(books: Books) -> None:
     assert books.outcomes(draft("over", type="end")) == [1]
     given = [draft("one"), draft("one", type="bad"), draft("over"), draft("one"), draft("two")]
-    assert books.outcomes(*given) == [1, "unknown_type", "stream_ended", 2, 1]
+    assert books.outcomes(*given) == [1, "schema_mismatch", "stream_ended", 2, 1]
     assert books.seqs() == {"over": [1], "one": [1, 2], "two": [1]}
     assert [(one.seq, one.ends) for one in books.announced] == [(1, True), (1, False), (2, False), (1, False)]
 
@@ -38,8 +38,8 @@ def test_no_events_need_no_answer(books: Books) -> None:
 
 
 def test_a_refused_event_leaves_nothing_behind(books: Books) -> None:
-    assert books.outcomes(draft("new", type="bad")) == ["unknown_type"]
-    assert books.outcomes(draft("new", type="bad"), draft("other")) == ["unknown_type", 1]
+    assert books.outcomes(draft("new", type="bad")) == ["schema_mismatch"]
+    assert books.outcomes(draft("new", type="bad"), draft("other")) == ["schema_mismatch", 1]
     assert [row.external_id for row in books.sql("SELECT external_id FROM streams")] == ["other"]
 
 

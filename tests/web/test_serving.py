@@ -126,6 +126,15 @@ def test_a_start_that_cannot_succeed_is_explained_once_and_fails(environ: dict[s
     assert "Traceback" not in done.stderr
 
 
+def test_a_worker_class_without_greenlets_is_refused_at_the_start(environ: dict[str, str]) -> None:
+    env = environment({**environ, "PORT": str(free_port()), "WEB_CONCURRENCY": "2"})
+    command = [*procfile.command(procfile.lines()["web"]), "--worker-class", "gthread"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("Live streams need gevent") == 1
+    assert "Traceback" not in done.stderr
+
+
 def test_the_master_imports_nothing_that_the_workers_have_to_import_themselves() -> None:
     imported = said_by_python("import sys, app.web.serving\nprint(*{name.partition('.')[0] for name in sys.modules})")
     assert {"gunicorn", "app"} <= set(imported.split())

@@ -13,7 +13,7 @@ from typing import Any
 from app.core import ids
 from app.core.event.drafts import Draft
 from app.core.event.filters import matches
-from app.core.problem import Problem
+from app.core.problem import Complaint, Problem
 from app.core.wire import envelope
 
 Subject = tuple[str, str, str]  # what names a stream: workspace id, kind, external id
@@ -115,7 +115,7 @@ class Acceptance:
     events: list[NewEvent] = field(default_factory=list)
 
     def accept(
-        self, workspace_id: str, draft: Draft, *, refusal: str | None = None, only_endpoint_id: str | None = None
+        self, workspace_id: str, draft: Draft, *, refusal: Complaint | None = None, only_endpoint_id: str | None = None
     ) -> Accepted | Problem:
         """Accept one event, or say why not. refusal: what the schema has against it. A refusal changes nothing."""
         subject = subject_of(workspace_id, draft)
@@ -128,7 +128,7 @@ class Acceptance:
         if stream is not None and stream.ended:
             return Problem("stream_ended", f"The {draft.kind} {draft.stream_id} has ended and takes no more events.")
         if refusal is not None:
-            return Problem("unknown_type", refusal, errors=[{"field": "data", "detail": refusal}])
+            return Problem("schema_mismatch", refusal["detail"], errors=[refusal])
         if stream is None:
             return too_many_streams(self.max_open_streams)
         return self._append(workspace_id, draft, stream, only_endpoint_id)

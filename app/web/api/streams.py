@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from flask import Blueprint
 
 from app.core.event import names
@@ -109,7 +111,7 @@ def make_token(call: Call, kind: str, stream_id: str) -> Answer:
     return Answer(
         {
             "id": row.id,
-            "url": f"{settings.public_url}/v1/streams/{kind}/{stream_id}/live",
+            "url": f"{settings.public_url}/v1/streams/{kind}/{quote(stream_id, safe='')}/live",
             "token": token,
             "expires_at": rfc3339(row.expires_at),
         },

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.accounts.keys import SCOPES
+from app.core.contract.model import ERROR_STATUS
 from app.core.problem import CODES
 from app.core.webhook.retry import Outcome
 from app.delivery.reads import STATUSES
@@ -119,7 +120,7 @@ SCHEMAS: dict[str, Schema] = {
             "type": _TEXT,
             "title": _TEXT,
             "status": _NUMBER,
-            "code": _one_of(*CODES),
+            "code": _one_of(*CODES, *(case for case in ERROR_STATUS if case not in CODES)),
             "detail": _TEXT | {"description": "what is wrong and what to do"},
             "trace_id": _TEXT | {"description": "also in X-Request-Id and in our log"},
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 from flask import Response
 
@@ -32,7 +33,7 @@ def mint(contract: Contract, route: ContractRoute, kind: str, stream_id: str) ->
 
 def _path(opened: ContractRoute, kind: str, stream_id: str) -> str:
     """The path and query under which a route shows this stream."""
-    path = opened.path
+    path, id = opened.path, quote(stream_id, safe="")  # an id may hold + : = @, of which a query turns + into a space
     for name in path_parameters(path):
-        path = path.replace(f"{{{name}}}", kind if name == "kind" else stream_id)
-    return path if opened.id_in == "path" else f"{path}?{opened.id_name}={stream_id}"
+        path = path.replace(f"{{{name}}}", kind if name == "kind" else id)
+    return path if opened.id_in == "path" else f"{path}?{opened.id_name}={id}"

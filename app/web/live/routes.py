@@ -43,7 +43,8 @@ def _add(
             problem = error if isinstance(error, Problem) else problems.problem_of(error)
             return errors.answer(declared, problem, stream_id)
 
-    view.__name__ = f"{declared.name}_{route.name}"
+    # With a character that no name may hold: shop and order_live would otherwise be the same as shop_order and live.
+    view.__name__ = f"{declared.name}-{route.name}"
     summary = f"{declared.about} ({declared.name}: {route.name})"
     described = description.operation(declared, route)
     shown = call.ApiRoute(route.method, route.path, "subscribe", summary, operation=described)

@@ -236,6 +236,13 @@ def test_a_reject_schema_says_what_it_has_against_a_payload(tmp_path: Path) -> N
     assert schemas.refuses("room", "state", {"state": "closed", "more": 1}) is None
     assert "refuses data.state: 'ajar' is not one of" in str(schemas.refuses("room", "state", {"state": "ajar"}))
     assert "refuses data: 'state' is a required" in str(schemas.refuses("room", "state", {}))
+    for data, field in (({"state": "ajar"}, "data.state"), ({}, "data.state")):
+        refusal = schemas.refuses("room", "state", data)
+        assert refusal is not None
+        assert refusal["field"] == field
+    long = schemas.refuses("room", "state", {"state": "x" * 100_000})
+    assert long is not None
+    assert len(long["detail"]) < 700
     assert schemas.refuses("room", "unknown", {}) is None
     assert schemas.refuses("call", "turn_latency", []) is None
     assert warnings == [("call", "turn_latency")]
@@ -250,4 +257,4 @@ def test_a_schema_that_cannot_be_applied_breaks_nothing(tmp_path: Path, check: s
     for data in ({"n": 10**400}, {"r": 1}):
         refusal = schemas.refuses("hall", "said", data)
         assert (refusal is None) == (check == "warn")
-        assert refusal is None or "cannot be applied" in refusal
+        assert refusal is None or "cannot be applied" in refusal["detail"]

@@ -13,7 +13,7 @@ import pytest
 from app.core import ids
 from app.core.event.acceptance import Acceptance, Accepted, EndpointFilter, NewEvent, StreamState, match
 from app.core.event.drafts import Draft
-from app.core.problem import Problem
+from app.core.problem import Problem, complaint
 from app.core.wire.envelope import Event, data_of
 
 NOW = datetime(2026, 11, 20, 10, 0, 0, 123_000, UTC)
@@ -41,7 +41,7 @@ def acceptance(*states: tuple[str, StreamState], keys: dict[tuple[int, str], Acc
 
 def accept(decisions: Acceptance, one: Draft) -> Accepted | Problem:
     """Accept an event; the schema has something against the type `bad`."""
-    return decisions.accept("ws_1", one, refusal="data.x is missing" if one.type == "bad" else None)
+    return decisions.accept("ws_1", one, refusal=complaint("data.x", "is missing") if one.type == "bad" else None)
 
 
 def accept_all(decisions: Acceptance, drafts: Iterable[Draft]) -> list[Accepted | Problem]:
@@ -141,10 +141,11 @@ def test_one_bad_event_fails_alone() -> None:
     answers = accept_all(
         decisions, [draft("a"), draft("a", type="bad", key="k"), draft("nowhere"), draft("a", key="k")]
     )
-    assert [one.code if isinstance(one, Problem) else one.seq for one in answers] == [1, "unknown_type", "too_many", 2]
+    outcomes = [one.code if isinstance(one, Problem) else one.seq for one in answers]
+    assert outcomes == [1, "schema_mismatch", "too_many", 2]
     problem = answers[1]
     assert isinstance(problem, Problem)
-    assert (problem.status, problem.errors) == (422, [{"field": "data", "detail": "data.x is missing"}])
+    assert (problem.status, problem.errors) == (422, [{"field": "data.x", "detail": "is missing"}])
 
 
 def test_a_stream_that_its_workspace_has_no_room_for_is_refused_with_the_limit() -> None:
@@ -156,7 +157,7 @@ def test_a_stream_that_its_workspace_has_no_room_for_is_refused_with_the_limit()
 def test_a_bad_event_on_a_stream_that_may_not_be_made_is_told_its_own_fault() -> None:
     problem = accept(acceptance(), draft("nowhere", type="bad"))
     assert isinstance(problem, Problem)
-    assert problem.code == "unknown_type"
+    assert problem.code == "schema_mismatch"
 
 
 def new_event(workspace_id: str = "ws_1", kind: str = "call", type: str = "note", only: str | None = None) -> NewEvent:
