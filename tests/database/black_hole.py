@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
+
+import pytest
 
 PIECE_BYTES = 65536
 
@@ -65,3 +68,11 @@ class BlackHole:
             self._flows.wait()
             if not forgotten.is_set():
                 sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def hole(database_url: str) -> Iterator[BlackHole]:
+    """A way to this test's database that can fall silent."""
+    made = BlackHole(database_url)
+    yield made
+    made.close()

@@ -21,13 +21,6 @@ HASTE_SECONDS = 3  # of a busy machine
 
 
 @pytest.fixture
-def hole(database_url: str) -> Iterator[BlackHole]:
-    made = BlackHole(database_url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def silenced(hole: BlackHole) -> Iterator[Database]:
     """A database behind the proxy, whose statements take a second at most, with a connection in its pool."""
     made = Database(hole.url, statement_seconds=1)

@@ -57,6 +57,13 @@ def queue_behind(books: Books, pool: ThreadPoolExecutor, *names: str) -> list[Fu
     return [pool.submit(timed, books, draft(name), workspace_id=other) for name in names]
 
 
+def stored_soon(behind: list[Future[tuple[list[Answer], float]]]) -> None:
+    for one in behind:
+        answers, seconds = one.result(60)
+        assert codes(answers) == [1]
+        assert seconds < SOON_SECONDS
+
+
 def test_a_locked_stream_is_refused_and_all_others_are_stored(books: Books, pool: ThreadPoolExecutor) -> None:
     books.accept(draft("held"), draft("free"))
     with books.locked("held"):
@@ -67,10 +74,7 @@ def test_a_locked_stream_is_refused_and_all_others_are_stored(books: Books, pool
         assert isinstance(answers[0], Problem)
         assert (answers[0].status, answers[0].retry_after_seconds) == (503, 1)
         assert seconds < SOON_SECONDS
-        for one in behind:
-            answers, seconds = one.result(60)
-            assert codes(answers) == [1]
-            assert seconds < SOON_SECONDS
+        stored_soon(behind)
     assert codes(timed(books, draft("held"))[0]) == [2]  # no number was used up
 
 
@@ -103,10 +107,7 @@ def test_a_stream_that_somebody_is_making_keeps_nobody_waiting(books: Books, poo
     with holding(books.database, making, w=books.workspace_id):
         first = pool.submit(timed, books, draft("making"))
         behind = queue_behind(books, pool, "a", "b", "c")
-        for one in behind:
-            answers, seconds = one.result(60)
-            assert codes(answers) == [1]
-            assert seconds < SOON_SECONDS
+        stored_soon(behind)
         assert codes(first.result(60)[0]) == ["unavailable"]
         again = pool.submit(timed, books, draft("making"))
         answers, seconds = timed(books, draft("free"))
@@ -122,10 +123,7 @@ def test_a_locked_idempotency_key_keeps_nobody_waiting(books: Books, pool: Threa
     with holding(books.database, "SELECT FROM event_keys FOR UPDATE"):
         first = pool.submit(timed, books, draft("held", key="k"))
         behind = queue_behind(books, pool, "a", "b", "c")
-        for one in behind:
-            answers, seconds = one.result(60)
-            assert codes(answers) == [1]
-            assert seconds < SOON_SECONDS
+        stored_soon(behind)
         assert codes(first.result(60)[0]) == ["unavailable"]
     assert books.outcomes(draft("held", key="k")) == [2]
 

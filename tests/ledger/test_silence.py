@@ -22,13 +22,6 @@ SERVER_SECONDS = 12  # after which the server itself ends a transaction that a p
 
 
 @pytest.fixture
-def hole(database_url: str) -> Iterator[BlackHole]:
-    made = BlackHole(database_url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def behind(hole: BlackHole, database: Database) -> Iterator[Books]:
     """Its ledger writes through the proxy; what the test looks at is read past it."""
     books = Books(database)
