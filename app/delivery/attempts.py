@@ -20,6 +20,7 @@ from app.delivery.claims import Claimed
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What came of one attempt. started_at: by the database's clock. by_us: it failed here, before anything was sent.
+    unanswered: the request was sent, and no answer came.
 
     nonce: makes the attempt's id, which is settled here, when the result has come: however often this is written, it
     stays one attempt.
@@ -36,6 +37,7 @@ class Exchange:
     started_at: datetime
     duration_seconds: float
     by_us: bool = False
+    unanswered: bool = False
     nonce: bytes = field(default_factory=partial(os.urandom, ids.RANDOM_BYTES))
 
     @property

@@ -293,4 +293,5 @@ def _exchange(claimed: Claimed, started_at: datetime, result: Result | Exception
         retry_after=result.retry_after,
         started_at=started_at,
         duration_seconds=result.duration_seconds,
+        unanswered=result.unanswered,
     )

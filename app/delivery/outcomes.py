@@ -124,6 +124,7 @@ class Recorder:
             retry_after=exchange.retry_after,
             jitter=jitter,
             delays=self._delays,
+            unanswered=exchange.unanswered,
         )
         _move(row, decision)
         return decision.disable_endpoint

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from datetime import timedelta
 from email.utils import format_datetime
 
@@ -9,9 +11,9 @@ import pytest
 
 from app.core.webhook import retry
 from app.delivery import deliveries
-from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
+from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
-from tests.processes import eventually
+from tests.processes import eventually, free_port
 
 NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 DAY = timedelta(hours=24)
@@ -176,6 +178,50 @@ def test_schedule_and_window_are_settings(world: World) -> None:
     row = world.delivery()
     assert (row.status, row.attempt_count) == ("failed", 4)
     assert row.reason.startswith("window_exhausted: no success within 1 min")
+
+
+def closes(_server: ScriptedServer, _connection: socket.socket, _seen: Seen) -> None:
+    """Reads the request, and closes without a word."""
+
+
+def hangs(server: ScriptedServer, _connection: socket.socket, _seen: Seen) -> None:
+    """Reads the request, and says nothing while the test goes on."""
+    server.over.wait(30)
+
+
+def breaks_off(_server: ScriptedServer, connection: socket.socket, _seen: Seen) -> None:
+    """Begins an answer, and closes."""
+    connection.sendall(b"HTTP/1.1 500 No\r\nContent-")
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [(closes, "unknown_outcome: "), (hangs, "unknown_outcome: "), (breaks_off, "window_exhausted: ")],
+)
+def test_a_last_attempt_that_was_read_and_not_answered_has_an_unknown_outcome(
+    world: World, script: Callable[[ScriptedServer, socket.socket, Seen], None], reason: str
+) -> None:
+    with ScriptedServer(script) as receiver:
+        world.endpoint(receiver.url)
+        world.publish()
+        world.sql("UPDATE deliveries SET deadline_at = now()")
+        world.drain(send_total_seconds=1).run()
+        assert len(receiver.seen) == 1
+        row = world.delivery()
+    assert row.status == "failed"
+    assert row.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_last_attempt_that_never_reached_the_receiver_has_none(world: World, scheme: str) -> None:
+    """http: the connection is refused; https: it is taken, and the handshake never ends."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = free_port() if scheme == "http" else silent.getsockname()[1]
+        world.endpoint(f"{scheme}://127.0.0.1:{port}/")
+        world.publish()
+        world.sql("UPDATE deliveries SET deadline_at = now()")
+        world.drain(send_total_seconds=1, send_connect_seconds=1).run()
+    assert world.delivery().reason.startswith("window_exhausted: ")
 
 
 def test_a_persons_retry_of_a_pending_delivery_is_made_at_once_and_uses_up_no_attempt(world: World) -> None:

@@ -29,6 +29,8 @@ _RETRY_AFTER_DIGITS = 10
 # RFC 9110, 15.5.11: the receiver says that it wants no more.
 GONE_STATUS = 410
 ENDPOINT_GONE = "endpoint_gone"
+# No sender can know: the request may have been read before the answer was lost.
+UNKNOWN_OUTCOME = "unknown_outcome: the last attempt was sent and not answered; the receiver may have it"
 
 Status = Literal["delivered", "pending", "failed"]
 
@@ -51,7 +53,8 @@ class Decision:
     """What becomes of a delivery after an attempt.
 
     ``due_at`` is the next attempt of a pending delivery, else None. ``reason`` is None when delivered,
-    ``endpoint_gone`` after a 410, ``window_exhausted: …`` at the end of the window, else the outcome in words.
+    ``endpoint_gone`` after a 410, at the end of the window ``unknown_outcome: …`` when the last attempt was sent and no
+    answer came, else ``window_exhausted: …``; of a pending one the outcome in words.
     """
 
     status: Status
@@ -71,19 +74,22 @@ def decide(
     retry_after: str | None,
     jitter: float,
     delays: Sequence[float] = DELAYS_SECONDS,
+    unanswered: bool = False,
 ) -> Decision:
     """Judge the attempt that has just ended.
 
     ``scheduled_attempts`` counts the attempts of the schedule made so far, this one included (a person's manual
     attempts do not count). ``window_started_at`` is when the schedule began, for the words only. ``jitter`` is a
     random number in [0, 1). An attempt that ends at or after ``deadline_at`` is the last; one that ends before it
-    always leaves at least the attempt at the deadline.
+    always leaves at least the attempt at the deadline. ``unanswered``: the request was sent, and no answer came.
     """
     if outcome == Outcome.SUCCESS:
         return Decision("delivered")
     if status_code == GONE_STATUS:
         return Decision("failed", reason=ENDPOINT_GONE, disable_endpoint=True)
     words = describe(outcome, status_code)
+    if now >= deadline_at and unanswered:
+        return Decision("failed", reason=UNKNOWN_OUTCOME)
     if now >= deadline_at:
         window = _duration_words((deadline_at - window_started_at).total_seconds())
         return Decision("failed", reason=f"window_exhausted: no success within {window}; last: {words}")

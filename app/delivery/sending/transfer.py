@@ -57,6 +57,7 @@ class Result:
 
     A complete head of an answer decides, whatever follows it: ``status_code`` is set exactly when ``outcome`` is
     ``success`` or ``http_error``. ``response_body`` are the first 16 KiB. ``error`` says in words what went wrong.
+    ``unanswered``: the request was sent, at least in part, and nothing came back: the receiver may have it.
     """
 
     key: object
@@ -68,6 +69,7 @@ class Result:
     retry_after: str | None
     duration_seconds: float
     error: str | None
+    unanswered: bool = False
 
 
 class Transfer:
@@ -156,6 +158,7 @@ class Transfer:
             next((value for name, value in headers if name.lower() == "retry-after"), None),
             self.curl.getinfo(pycurl.TOTAL_TIME) + (self._found.seconds if self._found else 0.0),
             error,
+            unanswered=not self._lines and self.curl.getinfo(pycurl.REQUEST_SIZE) > 0,
         )
 
     def _judge(self, status_code: int | None, code: int, message: str) -> tuple[Outcome, str | None]:

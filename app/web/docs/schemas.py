@@ -105,7 +105,12 @@ _DELIVERY: Schema = {
     "endpoint_id": _TEXT,
     "event_type": _TEXT,
     "status": _one_of(*STATUSES),
-    "reason": _or_null(_TEXT),
+    "reason": _or_null(_TEXT)
+    | {
+        "description": "why it is pending or has ended: the last attempt's outcome, or a code such as window_exhausted,"
+        " endpoint_gone, worker_crash, and unknown_outcome: the last attempt was sent and not answered, so the receiver"
+        " may have it"
+    },
     "attempt_count": _NUMBER,
     "created_at": _TIME,
     "next_attempt_at": _or_null(_TIME),

@@ -8,6 +8,7 @@ import pytest
 
 from app.core.webhook.retry import (
     DELAYS_SECONDS,
+    UNKNOWN_OUTCOME,
     WINDOW_SECONDS,
     Decision,
     Outcome,
@@ -92,6 +93,13 @@ def test_everything_but_success_and_410_is_tried_again(outcome: str, status_code
 @pytest.mark.parametrize("now", [CREATED, DEADLINE, DEADLINE + timedelta(days=3)])
 def test_a_success_delivers_whenever_it_comes(now: datetime) -> None:
     assert judge(now, 1, Outcome.SUCCESS, status_code=204) == Decision("delivered")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TIMEOUT, Outcome.PROTOCOL_ERROR])
+def test_when_the_last_attempt_was_not_answered_nobody_knows_whether_it_arrived(outcome: Outcome) -> None:
+    assert judge(DEADLINE, 11, outcome, unanswered=True) == Decision("failed", reason=UNKNOWN_OUTCOME)
+    assert UNKNOWN_OUTCOME.startswith("unknown_outcome: ")
+    assert judge(at(86_399), 11, outcome, unanswered=True).status == "pending"
 
 
 def test_410_ends_the_delivery_and_disables_the_endpoint() -> None:
