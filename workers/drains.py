@@ -18,10 +18,17 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 
 
+def delivery_database(database_url: str) -> Database:
+    """One connection, as the statements of a drain or a pulse need it, that waits for no answer longer than 12 s."""
+    return Database(
+        database_url, pool_size=1, options=claims.DATABASE_OPTIONS, statement_seconds=claims.STATEMENT_SECONDS
+    )
+
+
 def make_drain(settings: Settings, wake: Bell, *, crew: Crew, stopping: Callable[[], bool]) -> Drain:
     """crew: as which its rounds are stamped. stopping: whether to claim no more."""
     _allow_open_files()
-    database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
+    database = delivery_database(settings.database_url)
     sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
     tell = LogTeller(settings.redis_url).tell
     return Drain(database, sender, settings, wake, crew=crew, stopping=stopping, tell=tell)

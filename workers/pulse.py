@@ -15,11 +15,11 @@ from dataclasses import replace
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.problem import first_line
-from app.database.connection import Database
 from app.database.partitions import make_partitions
-from app.delivery import claims, rounds
+from app.delivery import rounds
 from app.delivery.rounds import Waiting
 from app.delivery.wake import Wake
+from workers.drains import delivery_database
 from workers.standby import Standby
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Pulse:
     def __init__(
         self, database_url: str, wake: Wake, *, standby: Standby | None = None, beat_seconds: float = BEAT_SECONDS
     ) -> None:
-        self._database = Database(database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
+        self._database = delivery_database(database_url)
         self._wake, self._standby = wake, standby
         self._beat_seconds = beat_seconds
         self._partitions_at = 0.0

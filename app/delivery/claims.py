@@ -26,10 +26,15 @@ from app.delivery import deliveries, grants
 from app.delivery.cancelling import EndedEndpoints
 
 # For every connection that runs these statements. They must use their indexes whatever the statistics say, which change
-# faster than anybody can analyse. Compiling them (jit) takes longer than running them.
+# faster than anybody can analyse. Compiling them (jit) takes longer than running them. Rows that are locked are passed
+# over; whoever locks a whole table is waited for no longer than a ring's time.
 DATABASE_OPTIONS = (
     "-c jit=off -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+    " -c lock_timeout=2000"
 )
+# The longest statement of a round takes some 100 ms. After this time the server cancels it, and two seconds later the
+# connection is given up: all deliveries of a process wait for it.
+STATEMENT_SECONDS = 10.0
 
 # Claims without an attempt: the row kills or freezes its worker, and is given up.
 MOST_LOST_CLAIMS = 5

@@ -14,16 +14,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from app.core.problem import first_line
+from app.database import faults
 from app.database.connection import Database
 from app.delivery.attempts import Exchange
 from app.delivery.outcomes import RecordedAttempt, Recorder
 
 log = logging.getLogger(__name__)
 
-# SQLSTATE classes (PostgreSQL, appendix A) that are a row's own fault: data exception, integrity constraint violation.
-_FAULTY_DATA = ("22", "23")
-# And one code: the partition of a row that is past retention has been dropped.
-_UNDEFINED_TABLE = "42P01"
+UNDEFINED_TABLE = "42P01"  # SQLSTATE: the partition of a row that is past retention has been dropped
 
 # More are held by nobody's lock in real life; a receiver may make each of them 80 KiB large. Beyond, the oldest are
 # let go: their deliveries are made again when their leases have ended.
@@ -90,5 +88,4 @@ class Unrecorded:
 
 def is_rows_fault(error: DBAPIError) -> bool:
     """Whether the database refused what it was given, rather than was unable to take anything."""
-    code = str(getattr(error.orig, "sqlstate", None) or "")
-    return code[:2] in _FAULTY_DATA or code == _UNDEFINED_TABLE
+    return faults.is_requests_fault(error) or faults.sqlstate(error) == UNDEFINED_TABLE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from app.delivery import claims
 from app.delivery.drain import Drain
 from app.delivery.sending.sender import Sender
 from app.delivery.wake import Wake
+from tests.database.black_hole import BlackHole
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.delivery.world import World
 from tests.processes import eventually
@@ -164,3 +166,30 @@ def test_an_outcome_that_the_database_refuses_fails_alone(world: World, caplog: 
         assert len(receiver.seen) == 4
     assert world.statuses() == {"delivered": 3, "pending": 1}
     assert f"an outcome of delivery {refused} cannot be recorded" in caplog.text
+
+
+@pytest.mark.parametrize("before", ["the record", "the claim"])
+def test_a_connection_that_falls_silent_is_given_up_and_costs_no_outcome(world: World, before: str) -> None:
+    settings = world.settings
+    hole = BlackHole(settings.database_url)
+    database = Database(hole.url, pool_size=1, options=claims.DATABASE_OPTIONS, statement_seconds=1)
+    sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
+    wake = Wake(settings.redis_url)
+    drain = Drain(database, sender, settings, wake)
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        drain.run()
+        world.publish(3)
+        if before == "the record":
+            drain.run_once()
+            all_have_answered(drain, 3)
+        hole.forget_connections()
+        started = time.monotonic()
+        drain.run()
+        drain.run()
+        print(f"{time.monotonic() - started:.1f} s")
+        assert drain.unrecorded == 0
+        assert len(receiver.seen) == len(world.attempts()) == 3
+    assert world.statuses() == {"delivered": 3}
+    for part in (wake, sender, database, hole):
+        part.close()
