@@ -114,9 +114,9 @@ class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
             handler.setFormatter(WithoutSecrets(self.access_fmt))
 
     def atoms(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: Any) -> dict[str, Any]:
-        atoms: dict[str, Any] = super().atoms(resp, req, environ, request_time)
-        atoms["U"] = environ["RAW_URI"].partition("?")[0]  # as sent: a decoded path could forge log lines with %0A
-        return atoms
+        parts: dict[str, Any] = super().atoms(resp, req, environ, request_time)
+        parts["U"] = environ["RAW_URI"].partition("?")[0]  # as sent: a decoded path could forge log lines with %0A
+        return parts
 
 
 def on_starting(server: Server) -> None:
