@@ -121,7 +121,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run what is asked for; 0 when all promises were kept."""
     options = parser().parse_args(arguments)
     form = FORMS[options.form]
-    wanted = [one for one in scenarios(options.release) if _is_wanted(one, options.only, form)]
+    wanted = chosen(scenarios(options.release), options.only, form)
     if options.list:
         for one in wanted:
             print(
@@ -146,19 +146,20 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if done and all(verdict.is_good for verdict in done.values()) else 1
 
 
-def _is_wanted(scenario: Scenario, only: Sequence[str], form: Form) -> bool:
-    if only:
-        return any(part in scenario.name for part in only)
-    return scenario.share >= form.smallest_share
+def chosen(every: Sequence[Scenario], only: Sequence[str], form: Form) -> list[Scenario]:
+    """Those of a form, or those that are named: by their whole name, or by a part of it that is nobody's whole name."""
+    names = {one.name for one in every}
+    if not only:
+        return [one for one in every if one.share >= form.smallest_share]
+    return [one for one in every if any(part == one.name or (part in one.name and part not in names) for part in only)]
 
 
 def _progress(options: argparse.Namespace, form: Form) -> Progress:
     """Only the full form goes on where it was interrupted."""
-    identity = {"form": form.name, "revision": _revision(), "release": options.release, "rounds": str(options.rounds)}
+    asked = {"only": options.only, "rounds": options.rounds, "release": options.release}
+    identity = {"form": form.name, "revision": _revision(), **{name: str(value) for name, value in asked.items()}}
     file = VAR / f"progress-{form.name}.json"
-    if form.name == "full" and not options.fresh and not options.only:
-        return resume(file, identity)
-    return Progress(VAR / "progress-last.json" if options.only else file, identity)
+    return resume(file, identity) if form.name == "full" and not options.fresh else Progress(file, identity)
 
 
 def _do(run: Run, scenario: Scenario, rounds: int, progress: Progress) -> None:

@@ -33,13 +33,15 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def work_directory() -> Iterator[Path]:
-    """A directory on disk for the run's data. Removes what runs that were killed have left."""
+    """A directory on disk for the run's data. Ends and removes what runs that were killed have left."""
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         if not psutil.pid_exists(int(left.name.split("-")[2])):
+            children.end(children.marked(left), [(signal.SIGKILL, 10.0)])
             _unmount(left / "small")
             shutil.rmtree(left, ignore_errors=True)
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     directory.chmod(0o711)  # PostgreSQL may run as another user
+    os.environ[children.RUN_MARK] = str(directory)  # by which a later run finds what this one has started
     try:
         yield directory
     finally:

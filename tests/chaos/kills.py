@@ -12,7 +12,7 @@ from tests.processes import eventually
 
 REACH_SECONDS = 20.0  # for a process to get to a failpoint, under traffic
 FROZEN_SECONDS = LEASE_SECONDS + 3.0  # beyond the lease of what a frozen process holds
-ALL_FROZEN_SECONDS = 22.0  # beyond what a delivery may wait
+ALL_FROZEN_SECONDS = 26.0  # beyond what a delivery may wait
 RELOAD_SECONDS = 40.0
 
 

@@ -16,10 +16,9 @@ COLUMNS = (
 )  # fmt: skip
 HEAD = f"| {' | '.join(COLUMNS)} |"
 INTRODUCTION = """\
-## Killed, frozen and cut
-
 `make chaos` runs a product as the Procfile starts it, does to it what the table says, and keeps books about it from
-outside: what producers were answered, what customers received, what viewers of SSE and WebSocket streams saw.
+outside: what producers were answered, what customers received, what viewers of SSE and WebSocket streams saw. The books
+are checked twice, by their own audit and, as journals, by [the history checker](#the-history-checker).
 
 * **lost**: acknowledged events that did not reach every customer and viewer within 45 s, that the API's log leaves out,
   or that it does not call delivered. A POST that nobody answered counts as acknowledged when the log has its event.
@@ -42,7 +41,7 @@ variable does not start unless `TWOFOLD_ALLOW_FAILPOINTS=1` is set, too.
 def write(page: Path, text: str) -> None:
     """Put the text between the marks; makes the page when there is none."""
     part = f"{BEGIN}\n{text}\n{END}"
-    old = page.read_text(encoding="utf-8") if page.exists() else "# Reliability\n\n"
+    old = page.read_text(encoding="utf-8") if page.exists() else "# Reliability\n\n## Chaos\n\n"
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     new = pattern.sub(lambda _: part, old) if pattern.search(old) else f"{old.rstrip()}\n\n{part}\n"
     page.write_text(new, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import requests
 
 from app import failpoints
 from app.database.connection import Database
+from app.local import children
 from app.local.keys import make_keys
 from tests.chaos import engines
 from tests.chaos.engines import Engines, Relays
@@ -209,7 +211,7 @@ class Product:
             for action in ("kill", "stop")
         )
         armed = {failpoints.VARIABLE: points, failpoints.ALLOWED_BY[0]: "1"}
-        place = {"PORT": str(self.port), "PUBLIC_URL": self.base_url}
+        place = {"PORT": str(self.port), "PUBLIC_URL": self.base_url, children.RUN_MARK: os.environ[children.RUN_MARK]}
         return environment({**SETTINGS, **behind, **armed, **place, **dict(self.build.settings), **self.clock(clock)})
 
 

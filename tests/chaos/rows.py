@@ -21,11 +21,11 @@ from tests.chaos.stage import Effect, Spared, Stage
 from tests.chaos.traffic import KIND, Tenant, killing_sender
 from tests.processes import eventually
 
-LOCKED_SECONDS = 12.0
+LOCKED_SECONDS = 12.0  # longer than anybody else may have to wait
 IN_FLIGHT, MOST_IN_FLIGHT_SECONDS = 8, 2.5  # an attempt may take 3 s
 POISON_SECONDS = 90.0  # six claims, each lost with its worker and due again when its lease ends
 NEIGHBOURS, NEIGHBOUR_SECONDS = 8, 0.3  # what is claimed beside the poison, still in flight when that comes
-DAMAGED_SECONDS = 5.0
+DAMAGED_SECONDS = 12.0  # longer than anybody else may have to wait
 HANGING = 500
 HANG_SECONDS = 12.0
 OTHER_KIND = "other"

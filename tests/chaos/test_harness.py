@@ -16,8 +16,8 @@ import pytest
 from app.client.books import audit
 from app.client.books.bookkeeper import Bookkeeper
 from app.failpoints import POINTS
-from tests.chaos import page
-from tests.chaos.__main__ import FORMS
+from tests.chaos import journals, page
+from tests.chaos.__main__ import FORMS, chosen
 from tests.chaos.engines import Relays
 from tests.chaos.progress import Progress, resume
 from tests.chaos.receivers import Customer
@@ -64,6 +64,10 @@ class Run:
         found = judge(self.books, [self.customer])
         found.times = 1
         return found
+
+    def second_opinion(self, directory: Path) -> list[str]:
+        assert self.customer.page is not None
+        return journals.check(self.books, [(self.customer.page, "chaos/")], [self.viewer], directory)
 
 
 @pytest.fixture
@@ -142,6 +146,18 @@ def test_a_post_without_an_answer_may_be_seen_or_not(run: Run) -> None:
     assert (verdict.acknowledged, verdict.unknown) == (3, 2)
 
 
+def test_the_history_checker_finds_the_same(run: Run, tmp_path: Path) -> None:
+    run.deliver(*EVENTS, 2)
+    run.show(*EVENTS)
+    assert run.second_opinion(tmp_path / "good") == []
+    run.books.posting("key 4", STREAM, "chaos.event", payload(4))
+    run.books.acknowledged("key 4", "evt_4", 4)
+    run.deliver(2, data=b'{"number": 2}')
+    run.show(2)
+    kinds = [line.split()[0] for line in run.second_opinion(tmp_path / "bad")]
+    assert Counter(kinds) == {"lost": 2, "changed": 1, "repeated": 1}
+
+
 def test_every_finding_of_the_books_has_its_figure() -> None:
     text = Path(audit.__file__).read_text()
     kinds = set(re.findall(r'Finding\(\s*"I\d", "([a-z ]+)"', text)) | set(re.findall(r'kind = "([a-z ]+)"', text))
@@ -196,7 +212,7 @@ def test_figures_of_several_runs_are_added_up() -> None:
 def test_only_its_own_part_of_the_page_is_written(tmp_path: Path) -> None:
     file = tmp_path / "reliability.md"
     page.write(file, "first")
-    assert file.read_text() == f"# Reliability\n\n{page.BEGIN}\nfirst\n{page.END}\n"
+    assert file.read_text() == f"# Reliability\n\n## Chaos\n\n{page.BEGIN}\nfirst\n{page.END}\n"
     file.write_text(f"# Before\n\n{page.BEGIN}\nfirst\n{page.END}\n\nAfter\n")
     page.write(file, r"\1 second")
     assert file.read_text() == f"# Before\n\n{page.BEGIN}\n\\1 second\n{page.END}\n\nAfter\n"
@@ -216,6 +232,16 @@ def test_the_scenarios_are_consistent() -> None:
     assert {one.name for one in every if one.failpoint} >= {f"killed at {point}" for point in POINTS}
     for one in every:
         assert 1 <= FORMS["short"].count(one) <= FORMS["normal"].count(one) <= FORMS["full"].count(one)
+
+
+def test_scenarios_are_chosen_by_name_or_by_part_of_it() -> None:
+    def names(*only: str) -> list[str]:
+        return [one.name for one in chosen(scenarios(""), only, FORMS["short"])]
+
+    assert names("killed at ledger.commit") == ["killed at ledger.commit"]
+    assert names("ledger.c", "poison row") == ["killed at ledger.commit", "killed at ledger.committed", "poison row"]
+    assert names("nothing") == []
+    assert set(names()) < {one.name for one in scenarios("")}
 
 
 class Engine:

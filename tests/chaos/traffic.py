@@ -57,6 +57,7 @@ class Tenant:
     streams: list[StreamName]
     customer: Customer
     endpoint_id: str
+    prefix: str  # of its streams' names in journals
     asked: list[Asked] = field(default_factory=list)
 
 
@@ -155,7 +156,7 @@ class Traffic:
         made = ask("POST", "/v1/endpoints", {"url": url, "stream_kinds": [KIND]}, key=key).json()
         verify = Webhook(made["secret"]).verify
         customer.page = self.books.receiver(uid, verify, wants=lambda post: post.stream in streams)
-        return Tenant(number, key, streams, customer, made["id"])
+        return Tenant(number, key, streams, customer, made["id"], f"{KIND}/{self._run}_{number}_")
 
     def _followers(self) -> Iterator[Follower]:
         for tenant in self.tenants:

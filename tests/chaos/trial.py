@@ -15,6 +15,7 @@ from typing import Any
 import requests
 
 from app.client.books.records import StreamName
+from tests.chaos import journals
 from tests.chaos.product import Product
 from tests.chaos.stage import Effect, Scenario, Stage
 from tests.chaos.traffic import Tenant, Traffic
@@ -87,12 +88,19 @@ class Trial:
             self._figures.faults.append(f"the API does not answer at the end: {error!r}"[:300])
         found = judge(self._traffic.books, customers)
         found.add(self._figures)
+        if found.is_good:  # else it says the same once more
+            found.faults += self._second_opinion()
         if self._unsettled:
             found.faults.insert(0, self._unsettled)
         found.faults += self._stage.faults
         found.faults += [f"a viewer ended: {follower.fault}" for follower in self._traffic.followers if follower.fault]
         found.count("misreported", (f"an event was refused: {reason}" for reason in self._traffic.refused))
         return found
+
+    def _second_opinion(self) -> list[str]:
+        tenants = [(tenant.customer.page, tenant.prefix) for tenant in self._traffic.tenants if tenant.customer.page]
+        viewers = [follower.page for follower in self._traffic.followers]
+        return journals.check(self._traffic.books, tenants, viewers, self._stage.directory / "journals")
 
     def _settle(self) -> None:
         """Wait until everything acknowledged, and what was stored without an answer, is everywhere."""
