@@ -5,6 +5,7 @@
 # make test-browser  the tests that need Chromium (apt-get install chromium chromium-driver)
 # make test-wheel  the wheel, installed into an empty virtual environment, runs the product
 # make test-pythons  a smoke run with each Python from 3.11 to 3.14 that this machine has
+# make chaos  a running product is killed, frozen and cut, and nothing may be lost (20 minutes; SHORT=1: 5, FULL=1: hours)
 # make lint  style, types, import directions
 # make clean removes what was built here; data stay in var/
 #
@@ -59,6 +60,11 @@ test-pythons: $(STAMP)
 
 demo: $(STAMP)
 	@CONTRACT="$(CONTRACT)" exec $(BIN)/python -m app.demo
+
+# ONLY=name: scenarios with this in their names. REV=revision: an older release beside this one.
+chaos: $(STAMP)
+	@exec $(BIN)/python -m tests.chaos --form $(if $(FULL),full,$(if $(SHORT),short,normal)) \
+		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)")
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

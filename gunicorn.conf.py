@@ -29,6 +29,7 @@ accesslog = "-"
 access_log_format = '%(h)s %(m)s %(U)s %(s)s %(B)s %(M)sms "%(a)s"'  # %(U)s: the path, without the query
 
 on_starting = serving.on_starting
+when_ready = serving.when_ready
 on_reload = serving.on_reload
 post_fork = serving.post_fork
 post_worker_init = serving.post_worker_init

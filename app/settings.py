@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from app import failpoints
 from app.core.webhook import retry
 
 Network = IPv4Network | IPv6Network
@@ -48,14 +49,21 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
-def _secret(raw: str) -> str:
+# 32 random hexadecimal digits have fewer than 8 different ones once in a hundred million times.
+_DISTINCT_LETTERS = 8
+
+
+def secret(raw: str) -> str:
+    """A key that is long and varied enough; one rule for every process and command."""
     if len(raw) < 32:
         raise ValueError("is shorter than 32 characters; make one with: openssl rand -hex 32")
+    if len(set(raw)) < _DISTINCT_LETTERS or not raw.strip():
+        raise ValueError("repeats too few characters to be a secret; make one with: openssl rand -hex 32")
     return raw
 
 
 def _secrets(raw: str) -> tuple[str, ...]:
-    return tuple(_secret(text) for text in _listed(raw))
+    return tuple(secret(text) for text in _listed(raw))
 
 
 def _networks(raw: str) -> tuple[Network, ...]:
@@ -90,7 +98,7 @@ class Settings:
 
     database_url: str = _setting(_url("postgresql", "postgres"), None, "PostgreSQL 15 or newer, as a libpq URL")
     redis_url: str = _setting(_url("redis", "rediss", "unix"), None, "Redis 6.2 or newer (or Valkey)")
-    secret_key: str = _setting(_secret, None, "Encrypts webhook secrets and signs stream tokens; 32 characters or more")
+    secret_key: str = _setting(secret, None, "Encrypts webhook secrets and signs stream tokens; 32 characters or more")
     secret_key_previous: tuple[str, ...] = _setting(_secrets, "", "Former SECRET_KEY values that are still accepted")
     public_url: str = _setting(_url("http", "https"), "http://127.0.0.1:8000", "The address that clients use")
     allow_subnets: tuple[Network, ...] = _setting(_networks, "", "Private networks that webhooks may reach")
@@ -142,7 +150,7 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Settings from an environment mapping. Raises SettingsError naming every bad or missing one."""
         values: dict[str, Any] = {}
-        wrong: list[str] = []
+        wrong = failpoints.complaints(environ)
         for item in fields(cls):
             name = item.name.upper()
             raw = environ.get(name) or item.metadata["default"]

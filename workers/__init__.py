@@ -2,7 +2,7 @@
 
 A worker has one parent process and a pool of children. Each child owns one drain (app.delivery.drain), which it runs
 when a message comes; the parent's pulse sends that message each second while something is due, and starts a standby
-process while Redis is unreachable. Beat starts housekeeping, nothing else.
+process when nobody looks for what is due. Beat starts housekeeping, nothing else.
 
 What holds:
 * Nothing correct depends on a message. Tasks carry no arguments, are acknowledged before they run, have no result and

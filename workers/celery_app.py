@@ -16,7 +16,7 @@ from celery.signals import worker_process_init, worker_shutdown, worker_shutting
 
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
 from app.settings import Settings, SettingsError
-from workers import child
+from workers import acknowledging, child
 from workers.pulse import Pulse
 from workers.standby import Standby
 
@@ -31,6 +31,7 @@ def _settings() -> Settings:
 
 settings = _settings()
 
+acknowledging.install()
 app = Celery("twofold", broker=broker_url(settings.redis_url), include=["workers.tasks"])
 app.conf.update(
     accept_content=["json"],

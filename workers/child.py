@@ -26,7 +26,7 @@ class Child:
     """One pool process: its drain, and whether it has been told to stop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._drain = make_drain(settings, Wake(settings.redis_url), stopping=self._is_stopping)
+        self._drain = make_drain(settings, Wake(settings.redis_url), crew="pool", stopping=self._is_stopping)
         self._told = False
 
     def run(self) -> None:

@@ -1,8 +1,8 @@
 """The pulse: rings a drain each second while a row is due. Every worker's parent process has one.
 
 It makes up for every lost wake-up, and it is what starts retries when their time has come: that a delivery is made
-never depends on a message, nor on Celery's beat. While Redis is unreachable it has a standby deliver. It also makes the
-coming weeks' partitions.
+never depends on a message, nor on Celery's beat. When something stays due and no pool process looks, it has a standby
+deliver, whatever the cause. It also makes the coming weeks' partitions.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.problem import first_line
 from app.database.connection import Database
 from app.database.partitions import make_partitions
-from app.delivery import claims
+from app.delivery import claims, rounds
+from app.delivery.rounds import Waiting
 from app.delivery.wake import Wake
 from workers.standby import Standby
 
@@ -25,9 +26,6 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
 PARTITIONS_SECONDS = 3600.0
-
-# Whether a drain would find anything to claim.
-_DUE = "SELECT EXISTS (SELECT FROM deliveries WHERE status = 'pending' AND due_at <= now())"
 
 
 class Pulse:
@@ -44,6 +42,7 @@ class Pulse:
         self._wake, self._standby = wake, standby
         self._beat_seconds = beat_seconds
         self._partitions_at = 0.0
+        self._watching_since: float | None = None  # since when every beat has found PostgreSQL answering
         self._unusable: set[str] = set()  # engines, as they are called in the log
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
@@ -70,27 +69,41 @@ class Pulse:
     def beat(self) -> bool:
         """Ring if something is due. Returns whether something is. An outage is logged once, and so is its end."""
         try:
-            due = self._look()
+            waiting = self._look()
         except SQLAlchemyError as error:
             self._report("PostgreSQL", first_line(error))
+            self._watching_since = None
             return False
         self._report("PostgreSQL", None)
-        if due or (self._standby and self._standby.is_running):
+        waiting = self._seen(waiting)
+        if waiting.is_due or (self._standby and self._standby.is_running):
             rung = self._wake.ring()
-            self._report("Redis", None if rung else "wake-ups do not arrive, deliveries may take a second longer")
+            self._report("Redis", None if rung else "wake-ups do not arrive, deliveries may take some seconds longer")
             if self._standby:
-                self._standby.mind(rung=rung)
-        return due
+                self._standby.mind(waiting, rung=rung)
+        return waiting.is_due
 
-    def _look(self) -> bool:
-        """Whether something is due. Makes partitions on the way, once an hour."""
+    def _seen(self, waiting: Waiting) -> Waiting:
+        """Count only the silence that this pulse has witnessed: while PostgreSQL was away, or before this worker was
+        started, nobody could make rounds."""
+        now = time.monotonic()
+        self._watching_since = now if self._watching_since is None else self._watching_since
+        watched = now - self._watching_since
+        return replace(
+            waiting,
+            pool_silent_seconds=min(waiting.pool_silent_seconds, watched),
+            all_silent_seconds=min(waiting.all_silent_seconds, watched),
+        )
+
+    def _look(self) -> Waiting:
+        """How things stand. Makes partitions on the way, once an hour."""
         with self._database.begin() as connection:
             if time.monotonic() >= self._partitions_at:
-                made = make_partitions(connection, datetime.now(UTC))
+                made = make_partitions(connection)
                 self._partitions_at = time.monotonic() + PARTITIONS_SECONDS
                 if made:
                     log.info("made partitions: %s", ", ".join(made))
-            return bool(connection.exec_driver_sql(_DUE).scalar())
+            return rounds.look(connection)
 
     def _report(self, engine: str, trouble: str | None) -> None:
         """Log an outage when it begins and when it ends."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from app import settings
 from app.cli.command import CommandError
 from app.database.connection import Database
 
@@ -14,7 +15,8 @@ NO_DATABASE = "DATABASE_URL is not set. A local run's is in var/dev.json (databa
 
 @contextmanager
 def open_database() -> Iterator[Database]:
-    """Connections to DATABASE_URL. Raises CommandError when it is not set."""
+    """Connections to DATABASE_URL. Raises CommandError when it is not set, or SECRET_KEY is one that is refused."""
+    _check_secret_key()
     url = os.environ.get("DATABASE_URL")
     if not url:
         raise CommandError(NO_DATABASE)
@@ -23,3 +25,12 @@ def open_database() -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def _check_secret_key() -> None:
+    """Commands do not use SECRET_KEY; but one that no process would start with is better refused now than then."""
+    try:
+        if given := os.environ.get("SECRET_KEY"):
+            settings.secret(given)
+    except ValueError as error:
+        raise CommandError(f"SECRET_KEY {error}") from None

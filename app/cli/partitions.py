@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 
 from app.cli.command import Commands
 from app.cli.database import open_database
@@ -19,6 +18,6 @@ def add(commands: Commands) -> None:
 def make(_arguments: argparse.Namespace) -> int:
     """Make what is missing and print the names of what was made."""
     with open_database() as database, database.begin() as connection:
-        for name in make_partitions(connection, datetime.now(UTC)):
+        for name in make_partitions(connection):
             print(name)
     return 0

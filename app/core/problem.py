@@ -14,8 +14,10 @@ CODES: dict[str, tuple[int, str]] = {
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "This path does not allow that method"),
     "not_acceptable": (406, "That content type is not available here"),
+    "request_timeout": (408, "The request took too long to arrive"),
     "conflict": (409, "That conflicts with what exists"),
     "stream_ended": (409, "The stream has ended"),
+    "cursor_ahead": (409, "The cursor is ahead of the stream"),
     "idempotency_conflict": (409, "That idempotency key was used for another request"),
     "gone": (410, "No longer available"),
     "too_large": (413, "Too large"),
@@ -24,12 +26,19 @@ CODES: dict[str, tuple[int, str]] = {
     "unknown_type": (422, "The event type's schema refuses this"),
     "upgrade_required": (426, "This path needs another protocol"),
     "too_many": (429, "A limit is reached"),
+    "headers_too_large": (431, "The headers are too large"),
     "internal": (500, "Something broke on our side"),
     "unavailable": (503, "Not available right now"),
 }
 
 
 Complaint = dict[str, str]  # what is wrong with one field: {"field": "stream.kind", "detail": "must be …"}
+
+
+# An answer must not grow with what was sent: 3.5 MB of unknown fields were once answered with 76 MB. Whoever has more
+# than twenty wrong fields has one fault that makes them all.
+MOST_COMPLAINTS = 20
+MOST_NAME_LETTERS = 100  # of a field's name in an answer; ours have at most twenty
 
 
 class Problem(Exception):
@@ -78,14 +87,17 @@ def not_found(what: str) -> Problem:
 
 
 def complaint(field: str, detail: str) -> Complaint:
-    """What is wrong with one field."""
-    return {"field": field, "detail": detail}
+    """What is wrong with one field. A long name is cut: the caller chose it, and gets it back twice."""
+    return {"field": field if len(field) <= MOST_NAME_LETTERS else f"{field[:MOST_NAME_LETTERS]}…", "detail": detail}
 
 
 def invalid_fields(complaints: Sequence[Complaint]) -> Problem:
-    """A validation problem that names every wrong field."""
-    detail = "; ".join(f"{one['field']}: {one['detail']}" for one in complaints)
-    return Problem("invalid", detail, errors=complaints)
+    """A validation problem that names the wrong fields, the first MOST_COMPLAINTS of them."""
+    named = complaints[:MOST_COMPLAINTS]
+    detail = "; ".join(f"{one['field']}: {one['detail']}" for one in named)
+    if len(named) < len(complaints):
+        detail += "; and more fields are wrong"
+    return Problem("invalid", detail, errors=named)
 
 
 def invalid(field: str, detail: str) -> Problem:

@@ -18,6 +18,15 @@ LOCK_PARTITIONS = "SELECT pg_advisory_xact_lock(hashtext('twofold partitions'))"
 # Whether a table or partition exists.
 TABLE_EXISTS = "SELECT to_regclass(%(name)s) IS NOT NULL"
 
+# The partitions of a table.
+LIST_PARTITIONS = """
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = %(table)s::regclass ORDER BY c.relname
+"""
+
+# The time by which rows are created, and so which partitions are needed and which are past their time.
+DATABASE_TIME = "SELECT clock_timestamp()"
+
 # Make a partition beside its table, as a table of its own.
 CREATE_PARTITION = "CREATE TABLE {name} (LIKE {table} INCLUDING ALL) {storage}"
 
@@ -69,13 +78,26 @@ def partitions_of(table: str, keys: Iterable[tuple[str, datetime]]) -> dict[str,
     return partitions
 
 
-def make_partitions(connection: Connection, now: datetime, weeks_ahead: int = WEEKS_AHEAD) -> list[str]:
+def partitions_in(connection: Connection, table: str) -> list[str]:
+    """The partitions of a table, oldest first."""
+    names = connection.exec_driver_sql(LIST_PARTITIONS, {"table": table}).scalars()
+    return [name for name in names if week_of_partition(name) is not None]
+
+
+def database_time(connection: Connection) -> datetime:
+    """The database's time, which decides: machines may disagree."""
+    now: datetime = connection.exec_driver_sql(DATABASE_TIME).scalar_one()
+    return now
+
+
+def make_partitions(connection: Connection, now: datetime | None = None, weeks_ahead: int = WEEKS_AHEAD) -> list[str]:
     """Make the partitions from last week to `weeks_ahead` weeks after `now`; returns the names of new ones.
 
-    Last week's is there for clocks that differ around a Monday. Safe to run at the same time in many processes: an
-    advisory lock lets one at a time look and create, until its transaction ends.
+    now: the database's time unless given. Last week's is there for clocks that differ around a Monday. Safe to run at
+    the same time in many processes: an advisory lock lets one at a time look and create, until its transaction ends.
     """
     connection.exec_driver_sql(LOCK_PARTITIONS)
+    now = now or database_time(connection)
     made: list[str] = []
     for table in PARTITIONED:
         for offset in range(-1, weeks_ahead + 1):

@@ -6,6 +6,7 @@ It may run in several workers at once, and may be interrupted anywhere: the next
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -13,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.core.problem import first_line
 from app.database.connection import Database
-from app.database.partitions import make_partitions, week_of_partition
+from app.database.partitions import database_time, make_partitions, partitions_in, week_of_partition
 from app.database.tables import PARTITIONED
 from app.settings import Settings
 
@@ -22,11 +23,17 @@ log = logging.getLogger(__name__)
 EVENT_KEYS_DAYS = 7  # a producer that repeats later than this makes a new event
 IDEMPOTENT_REQUESTS_DAYS = 1  # the time in which a client may repeat a POST and get the first answer
 STREAM_TOKENS_DAYS = 1  # after their end: long enough to be seen in the list
+SESSIONS_DAYS = 1  # after their end
 ENDPOINT_SECRETS_DAYS = 0  # after their end: a secret that neither signs nor is shown is not kept
 
 ROWS_AT_ONCE = 5000  # per transaction: some tens of milliseconds
 # Dropping a partition locks its whole table. Whoever queues up behind that lock waits no longer than this.
 LOCK_SECONDS = 1
+
+MOST_CLOCKS_DIFFER = timedelta(hours=1)  # what summer time and a time zone mistaken for another come to
+CLOCKS_DIFFER = (
+    "housekeeping deletes nothing: this machine's clock says %s, the database's %s; set the one that is wrong"
+)
 
 # Delete a batch of the rows of a small table that are past their time. One that somebody has locked stays until the
 # next run.
@@ -34,12 +41,6 @@ PRUNE = """
 DELETE FROM {table} WHERE ctid = ANY (ARRAY(
   SELECT ctid FROM {table} WHERE {column} < now() - make_interval(days => {days}) LIMIT {limit} FOR UPDATE SKIP LOCKED
 ))
-"""
-
-# The partitions of a table.
-LIST_PARTITIONS = """
-SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = %(table)s::regclass ORDER BY c.relname
 """
 
 # Wait no longer than this for the locks that this transaction needs.
@@ -53,17 +54,26 @@ _PRUNED = {
     "event_keys": ("created_at", EVENT_KEYS_DAYS),
     "idempotent_requests": ("created_at", IDEMPOTENT_REQUESTS_DAYS),
     "stream_tokens": ("expires_at", STREAM_TOKENS_DAYS),
+    "sessions": ("expires_at", SESSIONS_DAYS),
     "endpoint_secrets": ("expires_at", ENDPOINT_SECRETS_DAYS),  # those in use have no end
 }
 
 
-def keep_house(settings: Settings) -> None:
-    """Make partitions ahead, drop those past retention, prune the small tables."""
+def keep_house(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    """Make partitions ahead, drop those past retention, prune the small tables.
+
+    The database's time decides what is past. clock: the machine's; when the two differ by more than MOST_CLOCKS_DIFFER,
+    one of them is wrong and nobody here knows which, so nothing is deleted.
+    """
     database = Database(settings.database_url, pool_size=1)
     try:
         with database.begin() as connection:
-            make_partitions(connection, datetime.now(UTC))
-        dropped = drop_partitions(database, datetime.now(UTC) - kept_for(settings))
+            now = database_time(connection)
+            make_partitions(connection, now)
+        if abs(clock() - now) > MOST_CLOCKS_DIFFER:
+            log.error(CLOCKS_DIFFER, clock().isoformat(), now.isoformat())
+            return
+        dropped = drop_partitions(database, now - kept_for(settings))
         pruned = {table: prune(database, table) for table in _PRUNED}
         log.info("housekeeping: dropped %s, pruned %s", dropped or "nothing", pruned)
     finally:
@@ -107,8 +117,7 @@ def prune(database: Database, table: str) -> int:
 
 def _partitions(connection: Connection, table: str) -> list[tuple[str, datetime]]:
     """The partitions of a table, each with the time at which it begins."""
-    names = connection.exec_driver_sql(LIST_PARTITIONS, {"table": table}).scalars()
-    return [(name, week) for name in names if (week := week_of_partition(name)) is not None]
+    return [(name, week) for name in partitions_in(connection, table) if (week := week_of_partition(name)) is not None]
 
 
 def _drop(database: Database, name: str) -> bool:

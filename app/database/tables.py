@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    CheckConstraint,
     DateTime,
     ForeignKey,
     Identity,
@@ -73,6 +74,18 @@ class ApiKey(Base):
     secret_hash: Mapped[bytes] = mapped_column(unique=True)
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class PersonSession(Base):
+    """A person who signed in with a key; the row makes the session revocable."""
+
+    __tablename__ = "sessions"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    workspace_id: Mapped[str | None]  # NULL: a platform key that signed in for none
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
 
 
@@ -156,6 +169,9 @@ class Endpoint(Base):
     __tablename__ = "endpoints"
     __table_args__ = (
         Index("ix_endpoints_workspace_id_id", "workspace_id", "id"),
+        CheckConstraint("rate_limit >= 1", name="rate_limit"),
+        # In PostgreSQL's order NaN is greater than any number.
+        CheckConstraint("rate_tat > '-Infinity' AND rate_tat < 'Infinity'", name="rate_tat"),
         {"postgresql_with": {"fillfactor": 70}},  # health columns change with every batch of outcomes
     )
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -252,3 +268,11 @@ class Attempt(Base):
     response_headers: Mapped[dict[str, Any] | None]
     response_body: Mapped[bytes | None]
     trigger: Mapped[str]
+
+
+class DrainRound(Base):
+    """When a drain last looked for something to deliver: one row for the pools of all workers, one for standbys."""
+
+    __tablename__ = "drain_rounds"
+    crew: Mapped[str] = mapped_column(primary_key=True)
+    stamped_at: Mapped[datetime]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,8 +19,11 @@ from app.delivery.claims import Claimed
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What came of one attempt. started_monotonic: the drain's clock when it started. by_us: it failed here, before
-    anything was sent."""
+    """What came of one attempt. started_at: by the database's clock. by_us: it failed here, before anything was sent.
+
+    nonce: makes the attempt's id, which is settled here, when the result has come: however often this is written, it
+    stays one attempt.
+    """
 
     claimed: Claimed
     outcome: Outcome
@@ -29,22 +33,33 @@ class Exchange:
     response_headers: Sequence[tuple[str, str]]
     response_body: bytes
     retry_after: str | None
-    started_monotonic: float
+    started_at: datetime
     duration_seconds: float
     by_us: bool = False
+    nonce: bytes = field(default_factory=partial(os.urandom, ids.RANDOM_BYTES))
+
+    @property
+    def created_at(self) -> datetime:
+        """Of its row: when it started, in milliseconds, as the id holds it."""
+        return ids.truncate(self.started_at)
+
+    @property
+    def attempt_id(self) -> str:
+        """Of its row, always the same."""
+        return ids.make(ids.ATTEMPT, self.created_at, self.nonce)
 
 
-def attempt_row(exchange: Exchange, number: int, started_at: datetime, trigger: str) -> dict[str, Any]:
-    """The columns of an exchange's attempt, by name. started_at: the database's time; trigger: what it was made for."""
-    claimed, created_at = exchange.claimed, ids.truncate(started_at)
+def attempt_row(exchange: Exchange, number: int, trigger: str) -> dict[str, Any]:
+    """The columns of an exchange's attempt, by name. trigger: what it was made for."""
+    claimed = exchange.claimed
     return {
-        "id": ids.make(ids.ATTEMPT, created_at, os.urandom(ids.RANDOM_BYTES)),
-        "created_at": created_at,
+        "id": exchange.attempt_id,
+        "created_at": exchange.created_at,
         "workspace_id": claimed.workspace_id,
         "endpoint_id": claimed.endpoint_id,
         "delivery_id": claimed.id,
         "number": number,
-        "started_at": started_at,
+        "started_at": exchange.started_at,
         "duration_ms": round(exchange.duration_seconds * 1000),
         "outcome": str(exchange.outcome),
         "error": _storable(exchange.error) if exchange.error else None,
@@ -63,6 +78,14 @@ def insert_attempts(connection: Connection, rows: Sequence[dict[str, Any]]) -> N
         connection.exec_driver_sql(_INSERT_ATTEMPTS, columns)
 
 
+def written_attempts(connection: Connection, exchanges: Sequence[Exchange]) -> set[str]:
+    """Which of these exchanges' attempts are in the log already, by their ids."""
+    if not exchanges:
+        return set()
+    values = {"ids": [each.attempt_id for each in exchanges], "created": [each.created_at for each in exchanges]}
+    return set(connection.exec_driver_sql(_WRITTEN_ATTEMPTS, values).scalars())
+
+
 def _headers(pairs: Sequence[tuple[str, str]]) -> str | None:
     """Response headers as a JSON object; what came more than once is joined with commas (RFC 9110, 5.3)."""
     joined: dict[str, str] = {}
@@ -78,7 +101,10 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-# Append attempts to the log.
+# Find attempts that a transaction has written whose COMMIT was not answered.
+_WRITTEN_ATTEMPTS = "SELECT id FROM attempts WHERE id = ANY (%(ids)s::text[]) AND created_at = ANY (%(created)s)"
+
+# Append attempts to the log. One that is there already stays as it is.
 _INSERT_ATTEMPTS = """
 INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
   error, status_code, remote_address, response_headers, response_body, trigger)
@@ -90,4 +116,5 @@ FROM unnest(%(id)b::text[], %(created_at)b::timestamptz[], %(workspace_id)b::tex
   %(response_headers)b::text[], %(response_body)b::bytea[], %(trigger)b::text[])
   AS a (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
   error, status_code, remote_address, response_headers, response_body, trigger)
+ON CONFLICT (id, created_at) DO NOTHING
 """

@@ -14,7 +14,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,8 +31,13 @@ DATABASE_OPTIONS = (
     "-c jit=off -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 )
 
-# Claims without an attempt: the row kills or freezes its worker, and must not take the next one along.
+# Claims without an attempt: the row kills or freezes its worker, and is given up.
 MOST_LOST_CLAIMS = 5
+# From so many on it may be the row itself, or only a neighbour of the one that does: it travels alone, so that it takes
+# none along, and an innocent one is delivered.
+SUSPICIOUS_LOST_CLAIMS = 2
+# Rows of each endpoint, oldest first, among which a claim looks for a suspicious one.
+LOOK_AT_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,8 @@ class EndpointAddress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Claimed:
-    """A delivery that this drain has to send now. claimed_at: the database's time, which the attempt carries."""
+    """A delivery that this drain has to send now. claimed_at: the database's time, which the attempt carries. alone:
+    no other may start beside it."""
 
     id: str
     created_at: datetime
@@ -58,6 +64,7 @@ class Claimed:
     claimed_at: datetime
     address: EndpointAddress
     body: bytes
+    alone: bool = False
 
 
 @dataclass(slots=True)
@@ -80,20 +87,25 @@ class Claimer:
     """
 
     def __init__(self, *, lease_seconds: int) -> None:
-        self._lease = timedelta(seconds=lease_seconds)
+        self._lease_span = timedelta(seconds=lease_seconds)
         self._due_endpoints = grants.DueEndpoints()
         self.ended = EndedEndpoints()
 
-    def claim(self, connection: Connection, slots: Slots, *, fast_only: bool = False) -> Claim:
+    def claim(
+        self, connection: Connection, slots: Slots, *, fast_only: bool = False, suspicious_only: bool = False
+    ) -> Claim:
         """Lease due rows for the free places. The caller's transaction must be short, and commit before sending.
 
-        fast_only: nothing for endpoints of the slow lane.
+        fast_only: nothing for endpoints of the slow lane. suspicious_only: nothing but a row that has to travel alone.
+        Such a row is claimed when nothing else is, and nothing is in flight.
         """
         endpoints, complete = self._due_endpoints.next(connection)
         enabled = [row for row in endpoints if row.status == "enabled"]
         self.ended.add(row.endpoint_id for row in endpoints if row.status != "enabled")
+        if suspicious_only:
+            return self._claim_suspicious(connection, enabled, slots)
         self.ended.cancel_some(connection)
-        granted = grants.grant(connection, enabled, slots, fast_only=fast_only)
+        granted = grants.grant(connection, enabled, slots, complete=complete, fast_only=fast_only)
         claim = Claim(more=not complete or self.ended.are_left, wait_seconds=granted.wait_seconds)
         if granted.rows:
             token = str(uuid.uuid4())
@@ -102,15 +114,32 @@ class Claimer:
             claim.more |= any(counts[endpoint_id] == most for endpoint_id, most in granted.rows.items())
             grants.spend(connection, granted.rates, counts)
             claim.rows = _complete(connection, leased, token, granted.lanes)
+        if not claim.rows and not slots.in_flight:
+            suspicious = self._claim_suspicious(connection, enabled, slots)
+            claim.rows, claim.more = suspicious.rows, claim.more or suspicious.more
         return claim
+
+    def _claim_suspicious(self, connection: Connection, endpoints: Sequence[Row[Any]], slots: Slots) -> Claim:
+        """Lease one row that has lost claims, or end it if it has lost too many."""
+        lanes = {row.endpoint_id: grants.lane_of(row, slots) for row in endpoints}
+        values = {"ids": list(lanes), "lost": SUSPICIOUS_LOST_CLAIMS, "rows": LOOK_AT_ROWS}
+        found = list(connection.exec_driver_sql(_PICK_SUSPICIOUS, values)) if lanes else []
+        token = str(uuid.uuid4())
+        self._lease(connection, found, token)
+        rows = [replace(claimed, alone=True) for claimed in _complete(connection, found, token, lanes)]
+        return Claim(rows, more=bool(found))
 
     def _lease_rows(self, connection: Connection, granted: dict[str, int], token: str) -> list[Row[Any]]:
         """Lock the oldest due rows of each endpoint, and lease them. granted: the most rows by endpoint id."""
-        rows = list(connection.exec_driver_sql(_PICK, {"ids": list(granted), "most": list(granted.values())}))
-        for partition, ids in partitions_of("deliveries", ((row.id, row.created_at) for row in rows)).items():
-            values = {"ids": ids, "lease": self._lease, "token": token}
-            connection.exec_driver_sql(_LEASE.format(partition=partition), values)
+        values = {"ids": list(granted), "most": list(granted.values()), "lost": SUSPICIOUS_LOST_CLAIMS}
+        rows = list(connection.exec_driver_sql(_PICK, values))
+        self._lease(connection, rows, token)
         return rows
+
+    def _lease(self, connection: Connection, rows: Sequence[Row[Any]], token: str) -> None:
+        for partition, ids in partitions_of("deliveries", ((row.id, row.created_at) for row in rows)).items():
+            values = {"ids": ids, "lease": self._lease_span, "token": token}
+            connection.exec_driver_sql(_LEASE.format(partition=partition), values)
 
 
 def _complete(connection: Connection, leased: Sequence[Row[Any]], token: str, lanes: dict[str, Lane]) -> list[Claimed]:
@@ -174,14 +203,29 @@ def _fail(connection: Connection, hopeless: Sequence[tuple[Row[Any], str]]) -> N
         connection.exec_driver_sql(_FAIL, values)
 
 
-# Lock the oldest due rows of each endpoint, at most as many as it was granted. What another drain holds is passed over.
+# Lock the oldest due rows of each endpoint, at most as many as it was granted. What another drain holds is passed over,
+# and what has to travel alone.
 _PICK = """
 SELECT due.*, now() AS now
 FROM unnest(%(ids)s::text[], %(most)s::int[]) AS granted (endpoint_id, most) CROSS JOIN LATERAL (
   SELECT id, created_at, workspace_id, endpoint_id, event_id, event_created_at, attempt_count, claims
   FROM deliveries WHERE status = 'pending' AND due_at <= now() AND endpoint_id = granted.endpoint_id
+    AND claims - attempt_count < %(lost)s
   ORDER BY due_at LIMIT granted.most FOR UPDATE SKIP LOCKED
 ) AS due
+"""
+
+# Lock one row that has lost claims, among the oldest due ones of each endpoint.
+_PICK_SUSPICIOUS = """
+SELECT d.id, d.created_at, d.workspace_id, d.endpoint_id, d.event_id, d.event_created_at, d.attempt_count, d.claims,
+  now() AS now
+FROM unnest(%(ids)s::text[]) AS asking (endpoint_id) CROSS JOIN LATERAL (
+  SELECT id, created_at, claims - attempt_count AS lost FROM deliveries
+  WHERE status = 'pending' AND due_at <= now() AND endpoint_id = asking.endpoint_id
+  ORDER BY due_at LIMIT %(rows)s
+) AS oldest JOIN deliveries d ON d.id = oldest.id AND d.created_at = oldest.created_at
+WHERE oldest.lost >= %(lost)s AND d.status = 'pending' AND d.due_at <= now()
+LIMIT 1 FOR UPDATE OF d SKIP LOCKED
 """
 
 # Make the picked rows of one partition this drain's until the lease ends.

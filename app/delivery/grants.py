@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from app.core.webhook import fairness
-from app.core.webhook.fairness import Lane, Slots
+from app.core.webhook.fairness import LANES, Lane, Slots
 
 # Endpoints that one claim looks at; the next goes on where it stopped. About 10 ms when all of them have rows due.
 MOST_ENDPOINTS = 256
@@ -80,13 +80,15 @@ class Grants:
     wait_seconds: float | None
 
 
-def grant(connection: Connection, endpoints: Sequence[Row[Any]], slots: Slots, *, fast_only: bool) -> Grants:
+def grant(
+    connection: Connection, endpoints: Sequence[Row[Any]], slots: Slots, *, complete: bool, fast_only: bool
+) -> Grants:
     """Share the free places among enabled endpoints that have something due.
 
-    fast_only: nothing for endpoints of the slow lane.
+    complete: whether these are all. fast_only: nothing for endpoints of the slow lane.
     """
-    lanes = {row.endpoint_id: _lane(row, slots) for row in endpoints}
-    shares = _shares(lanes, slots, fast_only)
+    lanes = {row.endpoint_id: lane_of(row, slots) for row in endpoints}
+    shares = _shares(lanes, slots, complete=complete, fast_only=fast_only)
     limited = [row.endpoint_id for row in endpoints if row.rate_limit is not None and row.endpoint_id in shares]
     rates = _lock_rates(connection, limited)
     waits: list[float] = []
@@ -108,21 +110,23 @@ def spend(connection: Connection, rates: dict[str, Rate], claimed: Counter[str])
         connection.exec_driver_sql(_SPEND_RATES, {"ids": list(tats), "tats": list(tats.values())})
 
 
-def _lane(endpoint: Row[Any], slots: Slots) -> Lane:
+def lane_of(endpoint: Row[Any], slots: Slots) -> Lane:
+    """By what its row says, and by what this drain has seen since."""
     if slots.hangs(endpoint.endpoint_id):
         return "slow"
-    return fairness.lane(endpoint.consecutive_failures, endpoint.last_outcome)
+    lane = fairness.lane(endpoint.consecutive_failures, endpoint.last_outcome)
+    return "fast" if lane == "new" and slots.answers(endpoint.endpoint_id) else lane
 
 
-def _shares(lanes: dict[str, Lane], slots: Slots, fast_only: bool) -> dict[str, int]:
+def _shares(lanes: dict[str, Lane], slots: Slots, *, complete: bool, fast_only: bool) -> dict[str, int]:
     """How many of the free places each endpoint gets, without those that get none."""
     shares: dict[str, int] = {}
-    open_lanes: tuple[Lane, ...] = ("fast",) if fast_only else ("fast", "slow")
-    for lane in open_lanes:
+    for lane in LANES:
+        if lane == "slow" and fast_only:
+            continue
         asking = [endpoint_id for endpoint_id, its_lane in lanes.items() if its_lane == lane]
-        # What the fast lane has just been given is not the slow lane's to give away.
-        places = min(slots.free(lane), slots.vacant - sum(shares.values()))
-        divided = fairness.divide([slots.room(endpoint_id) for endpoint_id in asking], places)
+        rooms = [slots.room(endpoint_id, lane, crowded=not complete) for endpoint_id in asking]
+        divided = fairness.divide(rooms, slots.free(lane))
         shares.update({endpoint_id: share for endpoint_id, share in zip(asking, divided, strict=True) if share})
     return shares
 

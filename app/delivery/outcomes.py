@@ -7,9 +7,9 @@ its failures change nothing. No outcome leads out of a terminal state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,7 +18,7 @@ from app.core.webhook import retry
 from app.core.webhook.retry import Outcome
 from app.database.partitions import partitions_of
 from app.delivery import cancelling, deliveries
-from app.delivery.attempts import Exchange, attempt_row, insert_attempts
+from app.delivery.attempts import Exchange, attempt_row, insert_attempts, written_attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +72,39 @@ class Recorder:
         self._delays = delays
 
     def record(
-        self, connection: Connection, exchanges: Sequence[Exchange], *, monotonic: float, jitters: Sequence[float]
-    ) -> list[RecordedAttempt]:
+        self,
+        connection: Connection,
+        exchanges: Sequence[Exchange],
+        *,
+        jitters: Sequence[float],
+        doubtful: Collection[str] = (),
+    ) -> tuple[list[RecordedAttempt], list[Exchange]]:
         """Append the attempts and move the deliveries on. Rows that are gone (a deleted workspace) are left out.
 
-        monotonic: the clock of `started_monotonic`, now. jitters: a random number in [0, 1) for each exchange.
+        jitters: a random number in [0, 1) for each exchange. doubtful: ids of attempts that may have been recorded
+        before, by a transaction whose end nobody has heard of; if so, nothing is written. Returns the attempts, and
+        those exchanges whose deliveries somebody else has locked, with which nothing was done.
         """
         if not exchanges:
-            return []
+            return [], []
         rows = _lock(connection, exchanges)
+        written = written_attempts(connection, [each for each in exchanges if each.attempt_id in doubtful])
         recorded: list[RecordedAttempt] = []
         attempts: list[dict[str, Any]] = []
         for exchange, jitter in zip(exchanges, jitters, strict=True):
             row = rows.get(exchange.claimed.id)
             if row is None:
                 continue
-            started_at = row.now - timedelta(seconds=monotonic - exchange.started_monotonic)
+            if exchange.attempt_id in written:
+                recorded.append(_recorded_before(exchange, row))
+                continue
             status, trigger = row.status, row.trigger
             gone = self._apply(row, exchange, jitter)
-            attempts.append(attempt_row(exchange, row.attempt_count, started_at, trigger))
-            recorded.append(_recorded(exchange, row, attempts[-1]["id"], gone, ended=row.status != status))
+            attempts.append(attempt_row(exchange, row.attempt_count, trigger))
+            recorded.append(_recorded(exchange, row, gone, ended=row.status != status))
         insert_attempts(connection, attempts)
         _write(connection, rows)
-        return recorded
+        return recorded, _locked(connection, [each for each in exchanges if each.claimed.id not in rows])
 
     def _apply(self, row: _LockedDelivery, exchange: Exchange, jitter: float) -> bool:
         """Change the row as the exchange says; returns whether the endpoint is to be disabled because it is gone."""
@@ -120,13 +130,22 @@ class Recorder:
 
 
 def _lock(connection: Connection, exchanges: Sequence[Exchange]) -> dict[str, _LockedDelivery]:
-    """The deliveries of these exchanges that still exist, by id, locked until the transaction ends."""
+    """The deliveries of these exchanges that still exist and that nobody else has locked, by id; locked from now on."""
     keys = {(exchange.claimed.id, exchange.claimed.created_at) for exchange in exchanges}
     locked: dict[str, _LockedDelivery] = {}
     for partition, ids_in_it in partitions_of("deliveries", keys).items():
         rows = connection.exec_driver_sql(_LOCK.format(partition=partition), {"ids": ids_in_it})
         locked.update((row.id, _LockedDelivery(**row._mapping)) for row in rows)
     return locked
+
+
+def _locked(connection: Connection, exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """Those whose deliveries still exist, so that only a lock can have kept them from being recorded."""
+    there: set[str] = set()
+    keys = {(exchange.claimed.id, exchange.claimed.created_at) for exchange in exchanges}
+    for partition, ids_in_it in partitions_of("deliveries", keys).items():
+        there.update(connection.exec_driver_sql(_EXIST.format(partition=partition), {"ids": ids_in_it}).scalars())
+    return [exchange for exchange in exchanges if exchange.claimed.id in there]
 
 
 def _move(row: _LockedDelivery, decision: retry.Decision) -> None:
@@ -146,12 +165,18 @@ def _move(row: _LockedDelivery, decision: retry.Decision) -> None:
         row.finished_at = row.now
 
 
-def _recorded(exchange: Exchange, row: _LockedDelivery, attempt_id: str, gone: bool, *, ended: bool) -> RecordedAttempt:
+def _recorded_before(exchange: Exchange, row: _LockedDelivery) -> RecordedAttempt:
+    """What an attempt did that an unanswered COMMIT has recorded, as far as the delivery still shows it."""
+    gone = row.reason == retry.ENDPOINT_GONE and exchange.status_code == retry.GONE_STATUS
+    return _recorded(exchange, row, gone, ended=row.status != "pending")
+
+
+def _recorded(exchange: Exchange, row: _LockedDelivery, gone: bool, *, ended: bool) -> RecordedAttempt:
     return RecordedAttempt(
         workspace_id=exchange.claimed.workspace_id,
         endpoint_id=exchange.claimed.endpoint_id,
         delivery_id=row.id,
-        attempt_id=attempt_id,
+        attempt_id=exchange.attempt_id,
         outcome=exchange.outcome,
         ended_at=row.now,
         ended=row.status if ended else None,
@@ -168,8 +193,8 @@ def _write(connection: Connection, rows: dict[str, _LockedDelivery]) -> None:
         connection.exec_driver_sql(_WRITE.format(partition=partition), columns)
 
 
-# Read and lock deliveries of one partition, with how their endpoints are. In id order (and partitions in theirs), so
-# that two that lock some of the same rows never wait in a circle.
+# Read and lock deliveries of one partition, with how their endpoints are. What somebody else has locked, perhaps for
+# minutes, is left for the next round: all other deliveries would wait for it.
 _LOCK = """
 SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
   d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
@@ -177,8 +202,11 @@ SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_co
   now() AS now
 FROM {partition} AS d LEFT JOIN endpoints e ON e.id = d.endpoint_id
 WHERE d.id = ANY (%(ids)s::text[])
-ORDER BY d.id FOR UPDATE OF d
+ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
 """
+
+# Which deliveries of one partition there are, locked or not.
+_EXIST = "SELECT id FROM {partition} WHERE id = ANY (%(ids)s::text[])"
 
 # Write back what has changed of deliveries of one partition. %(…)b: lists go in binary form, which costs the client a
 # fifth of the textual one.

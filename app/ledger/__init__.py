@@ -7,6 +7,7 @@ It promises:
   - A stream's events are numbered 1, 2, 3, … without a gap, in the order of their commits.
   - One idempotency key of a stream is one event, however often, from wherever and however concurrently it comes.
   - An event that is refused, or a request that the database refuses, harms no other event of its group.
+  - A lock that somebody holds on a stream delays others once, for a second, and then for some seconds not at all.
   - What may have been committed is not tried again: the caller learns that it is unknown, and repeats with its key.
 
 It imports accounts, database and core, never flask, Redis or Celery: whom to tell of events is passed in. live,
@@ -16,7 +17,9 @@ A process has one Ledger, which any number of requests may use at once; any numb
 streams, because row locks put them in order. The functions of streams.py and events.py work in their caller's
 transaction.
 
-ledger.py      group commit: lock, decide, insert, commit, announce
+ledger.py      group commit: who travels together, what is tried again, announcing
+group.py       one transaction: lock, decide, insert, commit
+quarantine.py  which streams were found locked lately
 rows.py        what it reads, locks and inserts
 statements.py  the SQL of that
 streams.py     streams: opened, read, listed

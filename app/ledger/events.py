@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.core import ids
 from app.core.event.filters import like_patterns
-from app.core.problem import not_found
+from app.core.problem import Problem, not_found
 
 PAGE_BYTES = 4 * 2**20  # a page ends early when its events are large, so that an answer has a bound
 
@@ -32,6 +32,11 @@ SELECT id, seq, body, total FROM (
   ) candidate
 ) counted
 WHERE place <= %(limit)s AND bytes_before < %(bytes)s ORDER BY place
+"""
+
+# How far one stream has come.
+LAST_SEQ = """
+SELECT last_seq FROM streams WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(stream)s
 """
 
 # Conditions of GET_PAGE. No event is older than its stream, so partitions from before that are not read.
@@ -72,9 +77,18 @@ def get_event(session: Session, workspace_id: str, event_id: str) -> StoredEvent
 def events_of_stream(
     session: Session, workspace_id: str, kind: str, external_id: str, *, after_seq: int, type: str | None, limit: int
 ) -> Page:
-    """Events of one stream after a seq, in order. An absent stream has none."""
+    """Events of one stream after a seq, in order. An absent stream has none.
+
+    Raises Problem cursor_ahead when the stream has not come so far as after_seq.
+    """
     values = {"workspace": workspace_id, "kind": kind, "stream": external_id, "after_seq": after_seq}
-    return _page(session, [OF_STREAM], "e.seq", values, type, limit)
+    page = _page(session, [OF_STREAM], "e.seq", values, type, limit)
+    if after_seq > 0 and not page.events:
+        head = session.connection().exec_driver_sql(LAST_SEQ, values).scalar_one_or_none()
+        if head is not None and head < after_seq:
+            text = f"The stream has come to seq {head} only; read on from there, or read it again."
+            raise Problem("cursor_ahead", text, extra={"last_seq": head})
+    return page
 
 
 def events_of_workspace(

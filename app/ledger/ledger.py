@@ -3,62 +3,42 @@
 In one transaction the streams are locked in id order, repeats are dropped by idempotency key, each event takes the
 next seq of its stream, and events and delivery rows are inserted. A caller is answered only after COMMIT, and only
 then is anything announced.
+
+A lock that somebody else does not let go harms his streams alone: the group that waited for it is committed without
+them, and for some seconds their events travel in a group of their own that waits for no lock.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, TimeoutError
 
-from app.core import ids
-from app.core.event.acceptance import Acceptance, Accepted, StreamState, Subject, match, subject_of
-from app.core.event.drafts import Draft
+from app import failpoints
+from app.core.event.acceptance import Subject, stream_locked
 from app.core.problem import Problem, first_line, not_found
 from app.core.wire.envelope import Announcement
+from app.database import faults
 from app.database.batching import Abandoned, Batcher
 from app.database.connection import Database
 from app.database.partitions import make_partitions
 from app.ledger import rows
+from app.ledger.group import Answers, Committed, Committer, CommitUnknown, Submission
+from app.ledger.quarantine import Quarantine
+
+__all__ = ["Answers", "Ledger", "Submission"]
 
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 1000  # events in one transaction: some tens of milliseconds, so that the next group does not wait long
 TRIES = 3  # a lost connection, a deadlock or a missing partition is mended and tried again before anybody is told
-_NO_PARTITION = "23514"  # check_violation: "no partition of relation … found for row"
-_DEADLOCK = "40P01"
 
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """The events of one request. only_endpoint_id: a test event, delivered to that endpoint alone.
-
-    refusals: what the schemas have against the draft at an index; the ledger looks by itself.
-    """
-
-    workspace_id: str
-    drafts: Sequence[Draft]
-    only_endpoint_id: str | None = None
-    refusals: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def subjects(self) -> list[Subject]:
-        """The stream of each draft, in order."""
-        return [subject_of(self.workspace_id, draft) for draft in self.drafts]
-
-
-Answers = list[Accepted | Problem]
 Announce = Callable[[Sequence[Announcement], bool], None]
-
-
-class CommitUnknown(RuntimeError):
-    """The connection broke during COMMIT: whether the events are stored is not known here."""
 
 
 class Ledger:
@@ -81,12 +61,14 @@ class Ledger:
         on_commit: Callable[[int, int], object] = lambda requests, events: None,
     ) -> None:
         self._database = database
-        self._ends = ends
         self._refuses = refuses
         self._announce = announce
-        self._window = timedelta(seconds=window_seconds)
-        self._max_open_streams = max_open_streams
         self._on_commit = on_commit
+        self._committer = Committer(
+            database, ends=ends, window=timedelta(seconds=window_seconds), max_open_streams=max_open_streams
+        )
+        self._quarantine = Quarantine()
+        self.lock_seconds = rows.LOCK_SECONDS  # how long a stream's lock is waited for
         self._batcher: Batcher[Submission, Answers] = Batcher(
             self._commit_group, max_weight=MAX_BATCH, weigh=lambda submission: max(1, len(submission.drafts))
         )
@@ -104,14 +86,17 @@ class Ledger:
     def accept(self, submission: Submission) -> Answers:
         """Commit the events of one request, together with whoever else is waiting; one answer each, in order.
 
-        Raises Problem("unavailable") when the database cannot be reached: then it is not known to be stored, and the
-        producer repeats with the same idempotency key.
+        Raises Problem("unavailable") when the database cannot be reached or does not answer in time: then it is not
+        known to be stored, and the producer repeats with the same idempotency key. Raises DBAPIError when the request
+        itself is at fault (faults.is_requests_fault).
         """
         if not submission.drafts:
             return []
         try:
             return self._batcher.submit(self._checked(submission))
-        except (OperationalError, TimeoutError, Abandoned, CommitUnknown) as error:
+        except (DBAPIError, TimeoutError, Abandoned, CommitUnknown) as error:
+            if isinstance(error, DBAPIError) and faults.is_requests_fault(error):
+                raise
             log.warning("events not accepted: %s", first_line(error))
             raise Problem(
                 "unavailable",
@@ -129,138 +114,97 @@ class Ledger:
         return replace(submission, refusals=refusals)
 
     def end(self, workspace_id: str, kind: str, external_id: str) -> None:
-        """End a stream without an event. A stream that has ended stays as it is. Raises Problem if absent."""
-        with self._database.begin() as connection:
-            stream = rows.end_stream(connection, (workspace_id, kind, external_id))
+        """End a stream without an event. A stream that has ended stays as it is.
+
+        Raises Problem: it is absent, or somebody holds it locked.
+        """
+        try:
+            with self._database.begin() as connection:
+                rows.limit_lock_waits(connection, self.lock_seconds)
+                stream = rows.end_stream(connection, (workspace_id, kind, external_id))
+        except DBAPIError as error:
+            if faults.is_lock_timeout(error):
+                raise stream_locked() from None
+            raise
         if stream is None:
             raise not_found("stream")
         self._announce([Announcement(stream.id, stream.last_seq, None, True)], False)
 
     def _commit_group(self, submissions: list[Submission]) -> Sequence[Answers | Exception]:
+        """Commit those that touch a quarantined stream after the others, in a group that waits for no lock."""
+        now = time.monotonic()
+        apart = [self._quarantine.touches(submission.subjects, now) for submission in submissions]
+        if not any(apart):
+            return self._commit(submissions, skip=False)
+        together = [one for one, away in zip(submissions, apart, strict=True) if not away]
+        outcomes = iter(self._commit(together, skip=False) if together else ())
+        quarantined = [one for one, away in zip(submissions, apart, strict=True) if away]
+        try:
+            others = iter(self._commit(quarantined, skip=True))
+        except (DBAPIError, TimeoutError, CommitUnknown) as error:
+            others = iter([error] * len(quarantined))
+        return [next(others if away else outcomes) for away in apart]
+
+    def _commit(self, submissions: list[Submission], *, skip: bool) -> Sequence[Answers | Exception]:
+        """Commit a group; once more where that may help. skip: wait for no stream's lock."""
         for attempt in range(1, TRIES + 1):
             try:
-                return [*self._commit(submissions)]
+                return [*self._commit_once(submissions, skip=skip)]
             except DBAPIError as error:
-                if not self._mend(error):
-                    if len(submissions) == 1:
-                        raise
-                    # What the database refuses is one request's fault: the neighbours must not pay for it.
-                    return [self._alone(submission) for submission in submissions]
+                if faults.is_lock_timeout(error) and not skip:
+                    skip = True
+                elif faults.is_lock_timeout(error) or not self._mend(error):
+                    # What the database refuses, or has locked, is one request's fault: the neighbours must not pay
+                    # for it.
+                    return self._singly(submissions, error)
                 if attempt == TRIES:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _alone(self, submission: Submission) -> Answers | Exception:
-        try:
-            return self._commit([submission])[0]
-        except (DBAPIError, CommitUnknown) as error:
+    def _singly(self, submissions: Sequence[Submission], error: DBAPIError) -> Sequence[Answers | Exception]:
+        """Commit each submission by itself. error: what they were refused with together."""
+        if len(submissions) == 1:
+            return [self._refused(submissions[0], error)]
+        outcomes: list[Answers | Exception] = []
+        stuck: set[Subject] = set()
+        for submission in submissions:
+            if not stuck.isdisjoint(submission.subjects):  # its like has just waited for the same lock
+                outcomes.append([stream_locked()] * len(submission.drafts))
+                continue
+            try:
+                outcomes += self._commit_once([submission], skip=True)
+            except DBAPIError as error:
+                if faults.is_lock_timeout(error):
+                    stuck.update(submission.subjects)
+                outcomes.append(self._refused(submission, error))
+            except (TimeoutError, CommitUnknown) as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _refused(self, submission: Submission, error: DBAPIError) -> Answers | Exception:
+        """The outcome of a submission that was refused by itself."""
+        if not faults.is_lock_timeout(error):
             return error
+        self._quarantine.add(submission.subjects, time.monotonic())
+        return [stream_locked()] * len(submission.drafts)
 
     def _mend(self, error: DBAPIError) -> bool:
         """Put right what can be; whether another try makes sense."""
-        state = getattr(error.orig, "sqlstate", None)
-        if state == _NO_PARTITION:
+        if faults.lacks_partition(error):
             with self._database.begin() as connection:
-                make_partitions(connection, datetime.now(UTC))
-        return isinstance(error, OperationalError) or state in {_NO_PARTITION, _DEADLOCK}
+                make_partitions(connection)
+            return True
+        return faults.may_pass(error)
 
-    def _commit(self, submissions: list[Submission]) -> Sequence[Answers]:
-        with self._database.engine.connect() as connection:
-            streams, refused = self._lock(connection, submissions)
-            acceptance = self._decide(connection, streams, submissions)
-            answers = [
-                _answers(acceptance, submission, refused.get(submission.workspace_id)) for submission in submissions
-            ]
-            due = self._write(connection, acceptance) if acceptance.events else 0
-            try:
-                connection.commit()
-            except DBAPIError as error:
-                # It may have been committed: a second try could store the events twice.
-                raise CommitUnknown(str(error)) from error
-        if acceptance.events:
-            self._on_commit(len(submissions), len(acceptance.events))
-            self._announce(
-                [Announcement(new.stream, new.event.seq, new.event, new.ends) for new in acceptance.events], due > 0
-            )
-        return answers
+    def _commit_once(self, submissions: Sequence[Submission], *, skip: bool) -> list[Answers]:
+        done = self._committer.commit(submissions, lock_seconds=self.lock_seconds, skip=skip)
+        if done.busy:
+            self._quarantine.add(done.busy, time.monotonic())
+        if done.events:
+            self._tell(done, len(submissions))
+        failpoints.reach("ledger.announced")
+        return done.answers
 
-    def _lock(
-        self, connection: Connection, submissions: Sequence[Submission]
-    ) -> tuple[dict[Subject, StreamState], dict[str, Problem]]:
-        """Lock the streams of these submissions, made where they are missing.
-
-        Besides them the answer for each workspace that is gone or being deleted, none of whose events is accepted.
-        """
-        subjects = sorted({subject for submission in submissions for subject in submission.subjects})
-        streams = rows.lock_streams(connection, subjects)
-        if len(streams) == len(subjects):
-            return streams, {}
-        # New streams are made in a transaction of their own: no lock is held while waiting for another's insert, so
-        # the id order of the locks is the only order there is, and nothing deadlocks.
-        connection.rollback()
-        missing = [subject for subject in subjects if subject not in streams]
-        refused = rows.hold_workspaces(connection, (workspace_id for workspace_id, _, _ in missing))
-        acceptable = _acceptable(submissions)
-        possible = [subject for subject in missing if subject in acceptable and subject[0] not in refused]
-        no_room = rows.make_streams(connection, possible, self._max_open_streams)
-        connection.commit()
-        streams = rows.lock_streams(connection, subjects)
-        for subject in possible:
-            if subject not in no_room and subject not in streams:  # made, and its workspace is being deleted since
-                refused[subject[0]] = rows.being_changed()
-        return streams, refused
-
-    def _decide(
-        self, connection: Connection, streams: dict[Subject, StreamState], submissions: Sequence[Submission]
-    ) -> Acceptance:
-        keys = [
-            (streams[subject].id, draft.idempotency_key)
-            for submission in submissions
-            for subject, draft in zip(submission.subjects, submission.drafts, strict=True)
-            if draft.idempotency_key is not None and subject in streams
-        ]
-        return Acceptance(
-            streams,
-            now=rows.current_time(connection),
-            keys=rows.known_keys(connection, keys) if keys else {},
-            random=lambda: os.urandom(ids.RANDOM_BYTES),
-            ends=self._ends,
-            max_open_streams=self._max_open_streams,
-        )
-
-    def _write(self, connection: Connection, acceptance: Acceptance) -> int:
-        """Insert what was decided; the number of delivery rows."""
-        events, now = acceptance.events, acceptance.now
-        rows.insert_events(connection, events, now)
-        rows.insert_keys(connection, events, now)
-        rows.update_streams(connection, [stream for stream in acceptance.streams.values() if stream.changed], now)
-        filters = rows.endpoint_filters(connection, sorted({new.workspace_id for new in events}))
-        pairs = match(events, filters)
-        if pairs:
-            rows.insert_deliveries(connection, pairs, now, now + self._window)
-        return len(pairs)
-
-
-def _acceptable(submissions: Sequence[Submission]) -> set[Subject]:
-    """The subjects of events that may be accepted: for others no stream is made."""
-    return {
-        subject
-        for submission in submissions
-        for index, subject in enumerate(submission.subjects)
-        if index not in submission.refusals
-    }
-
-
-def _answers(acceptance: Acceptance, submission: Submission, refused: Problem | None) -> Answers:
-    """Accept the events of one submission, or refuse them all; one answer each, in order."""
-    if refused is not None:
-        return [refused] * len(submission.drafts)
-    return [
-        acceptance.accept(
-            submission.workspace_id,
-            draft,
-            refusal=submission.refusals.get(index),
-            only_endpoint_id=submission.only_endpoint_id,
-        )
-        for index, draft in enumerate(submission.drafts)
-    ]
+    def _tell(self, done: Committed, requests: int) -> None:
+        self._on_commit(requests, len(done.events))
+        self._announce([Announcement(new.stream, new.event.seq, new.event, new.ends) for new in done.events], done.due)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -14,15 +15,32 @@ from app.core.event.acceptance import Accepted, EndpointFilter, NewEvent, Stream
 from app.core.problem import Problem
 from app.ledger import statements
 
+LOCK_SECONDS = 1.0  # a group holds its locks for tens of milliseconds: who waits longer waits for something stuck
 
-def lock_streams(connection: Connection, subjects: Sequence[Subject]) -> dict[Subject, StreamState]:
-    """Lock the streams that exist, in id order.
 
+def limit_lock_waits(connection: Connection, seconds: float = LOCK_SECONDS) -> None:
+    """From now on this transaction waits no longer for a lock: then it fails (faults.is_lock_timeout)."""
+    connection.exec_driver_sql(statements.LIMIT_LOCKS, {"lock_timeout": _timeout(seconds)})
+
+
+def lock_streams(
+    connection: Connection, subjects: Sequence[Subject], *, lock_seconds: float, skip: bool
+) -> dict[Subject, StreamState]:
+    """Lock the streams that exist, in id order, and wait for locks no longer than `lock_seconds` from now on.
+
+    skip: leave out those that somebody else holds, rather than wait for them.
     The streams of a workspace that is being deleted at this moment (or given another uid) are left out and not waited
     for, so that no other workspace's events wait for a deletion.
     """
-    rows = connection.exec_driver_sql(statements.LOCK_STREAMS, _columns(subjects))
+    statement = statements.LOCK_FREE_STREAMS if skip else statements.LOCK_STREAMS
+    rows = connection.exec_driver_sql(statement, _columns(subjects) | {"lock_timeout": _timeout(lock_seconds)})
     return {(row.workspace_id, row.kind, row.external_id): StreamState(row.id, row.last_seq, row.ended) for row in rows}
+
+
+def existing_streams(connection: Connection, subjects: Sequence[Subject]) -> set[Subject]:
+    """Which of these streams exist, whoever holds them."""
+    rows = connection.exec_driver_sql(statements.EXISTING_STREAMS, _columns(subjects))
+    return {(row.workspace_id, row.kind, row.external_id) for row in rows}
 
 
 def hold_workspaces(connection: Connection, workspace_ids: Iterable[str]) -> dict[str, Problem]:
@@ -164,7 +182,11 @@ def _ids(connection: Connection, statement: str, wanted: Sequence[str]) -> set[s
     return set(connection.exec_driver_sql(statement, {"ids": list(wanted)}).scalars())
 
 
-def _columns(subjects: Sequence[Subject]) -> dict[str, list[str]]:
+def _timeout(seconds: float) -> str:
+    return f"{int(seconds * 1000)}ms"
+
+
+def _columns(subjects: Sequence[Subject]) -> dict[str, Any]:
     """Subjects as the arrays that unnest takes."""
     return {
         "workspaces": [workspace_id for workspace_id, _, _ in subjects],

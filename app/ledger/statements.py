@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-# Lock the streams that exist, in id order, so that two groups never wait for each other in a circle.
-# The workspace's row is locked along with them, and first: rows are locked in the order of the FOR clauses.
-LOCK_STREAMS = """
+# Wait no longer than this for each of the locks that this transaction needs; and let go of those that it holds when
+# nothing comes from here any more: a group does not pause between its statements, unless its process is frozen or cut
+# off.
+LIMIT_LOCKS = """
+SELECT set_config('lock_timeout', %(lock_timeout)s::text, true),
+  set_config('idle_in_transaction_session_timeout', '10s', true)
+"""
+
+# Lock the streams that exist, in id order, so that two groups never wait for each other in a circle. NO KEY: a token
+# that refers to a stream can be minted meanwhile.
+# The workspace's row is locked along with them, and first: rows are locked in the order of the FOR clauses. The limit
+# of the waits rides along, to save a round trip: rows are locked last, when everything has been joined and sorted.
+LOCK_STREAMS = f"""
 SELECT s.id, s.workspace_id, s.kind, s.external_id, s.last_seq, s.ended_at IS NOT NULL AS ended
-FROM unnest(%(workspaces)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS u (workspace_id, kind, external_id)
+FROM ({LIMIT_LOCKS}) limited
+CROSS JOIN unnest(%(workspaces)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS u (workspace_id, kind, external_id)
 JOIN streams s ON s.workspace_id = u.workspace_id AND s.kind = u.kind AND s.external_id = u.external_id
 JOIN workspaces w ON w.id = s.workspace_id
 ORDER BY s.id
 FOR KEY SHARE OF w SKIP LOCKED
-FOR UPDATE OF s
+FOR NO KEY UPDATE OF s
+"""
+
+# The same, without those that somebody else holds locked.
+LOCK_FREE_STREAMS = f"{LOCK_STREAMS} SKIP LOCKED"
+
+# Which of these streams exist, locked or not.
+EXISTING_STREAMS = """
+SELECT s.workspace_id, s.kind, s.external_id
+FROM unnest(%(workspaces)s::text[], %(kinds)s::text[], %(ids)s::text[]) AS u (workspace_id, kind, external_id)
+JOIN streams s ON s.workspace_id = u.workspace_id AND s.kind = u.kind AND s.external_id = u.external_id
 """
 
 # Which of these workspaces exist.
@@ -96,7 +117,7 @@ FROM unnest(
 LOCK_STREAM = """
 SELECT id, last_seq, ended_at FROM streams
 WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(id)s
-FOR UPDATE
+FOR NO KEY UPDATE
 """
 
 # End a stream without an event.

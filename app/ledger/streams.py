@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.core.event.acceptance import too_many_streams
+from app.core.event.acceptance import Subject, stream_locked, too_many_streams
 from app.core.problem import Problem, not_found
 from app.core.wire.envelope import rfc3339
+from app.database import faults
 from app.database.tables import Stream
 from app.ledger import rows
 from app.settings import Settings
@@ -49,19 +51,16 @@ def open_stream(
 ) -> tuple[dict[str, Any], bool]:
     """Make the stream, or set the attributes of an existing one; (the stream object, whether it is new).
 
-    attributes None leaves them as they are. Raises Problem: a limit, or the stream has ended.
+    attributes None leaves them as they are. Raises Problem: a limit, the stream has ended, or somebody holds it locked.
     """
     _check_attributes(attributes)
     subject = (workspace_id, kind, external_id)
-    locked = _of_subject(*subject).with_for_update()
-    stream = session.scalar(locked)
-    created = stream is None
-    if stream is None:
-        if rows.make_streams(session.connection(), [subject], settings.max_open_streams):
-            raise too_many_streams(settings.max_open_streams)
-        stream = session.scalar(locked)
-        if stream is None:
-            raise Problem("conflict", "The stream was deleted while it was being opened; repeat the request.")
+    try:
+        stream, created = _locked_stream(session, subject, settings.max_open_streams)
+    except DBAPIError as error:
+        if faults.is_lock_timeout(error):
+            raise stream_locked() from None
+        raise
     if attributes is not None and attributes != stream.attributes:
         if stream.ended_at is not None:
             raise Problem("stream_ended", "The stream has ended; its attributes can no longer be changed.")
@@ -113,6 +112,21 @@ def find_stream(connection: Connection, workspace_id: str, kind: str, external_i
     if row is None:
         return None
     return StreamRow(row.id, workspace_id, kind, external_id, row.last_seq, row.ended, row.attributes)
+
+
+def _locked_stream(session: Session, subject: Subject, max_open: int) -> tuple[Stream, bool]:
+    """The stream, locked, and whether it had to be made."""
+    rows.limit_lock_waits(session.connection())
+    locked = _of_subject(*subject).with_for_update(key_share=True)
+    stream = session.scalar(locked)
+    if stream is not None:
+        return stream, False
+    if rows.make_streams(session.connection(), [subject], max_open):
+        raise too_many_streams(max_open)
+    stream = session.scalar(locked)
+    if stream is None:
+        raise Problem("conflict", "The stream was deleted while it was being opened; repeat the request.")
+    return stream, True
 
 
 def _of_subject(workspace_id: str, kind: str, external_id: str) -> Select[Stream]:

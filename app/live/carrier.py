@@ -31,6 +31,7 @@ READ, WRITE = 1, 2  # libev's event bits
 # subscriber would not be noticed by its queue of 64 frames.
 SEND_BUFFER_BYTES = 32 * 1024
 KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES = 30, 10, 3
+INPUT_BYTES = 4096  # read of a client before another connection has its turn: a few texts, or 680 empty frames
 
 
 def prepare_socket(sock: Any) -> Any:
@@ -57,8 +58,8 @@ class Handling:
     opening: bytes (ready for the socket) before the first event. farewell: the bytes to end with, by reason: "ended"
     (the stream), "restart" (this process), "expired", "revoked", "gone" (the workspace) or what `close` was given.
     speed: an ended stream is replayed at its own pace, so many times faster; None: at once.
-    on_input: what to do with bytes that the client sends (WebSocket); None: they are its next request, and stay where
-    they are until this one is over.
+    on_input: what to do with bytes that the client sends (WebSocket), called in the connection's own greenlet; None:
+    they are its next request, and stay where they are until this one is over.
     linger_seconds: how long to wait, after the farewell for a reason, for the client to close first.
     """
 
@@ -80,6 +81,8 @@ class Carrier:
         self._raw = sock
         self._handling = handling
         self._pace = None if handling.speed is None else Pace(handling.speed)
+        self._received = b""  # what the client has sent and nobody has looked at; nothing more is read meanwhile
+        self._reader: Any = None
 
     def run(self) -> bool:
         """Serve until the stream ends, the client leaves or this side closes.
@@ -89,14 +92,15 @@ class Carrier:
         """
         subscriber = self.subscriber
         loop = gevent.get_hub().loop
-        reader = loop.io(self._raw.fileno(), READ)
+        self._reader = reader = loop.io(self._raw.fileno(), READ)
         writer = loop.io(self._raw.fileno(), WRITE)
-        reader.start(self._on_readable, reader)
+        reader.start(self._on_readable)
         subscriber.started = True
         if self._handling.opening:
             subscriber.outbox.append((0, self._handling.opening))
         try:
             self._serve(writer)
+            self._take_input()  # a client that has gone may have said something before
         except Exception as error:  # such as PostgreSQL lost during a replay: the client comes back and resumes
             log.warning("a live connection was cut: %s: %s", type(error).__name__, first_line(error))
             subscriber.fail()
@@ -118,6 +122,7 @@ class Carrier:
         subscriber, live = self.subscriber, self._live
         while not subscriber.gone:
             subscriber.attention.clear()
+            self._take_input()
             if not subscriber.flush(self._hub.clock()):
                 self._wait_for_room(writer)
             elif subscriber.closing is not None:
@@ -160,35 +165,47 @@ class Carrier:
     def _end(self, reason: str, writer: Any) -> None:
         """Send the farewell and all that waits, then give the client time to close first, where it should."""
         subscriber = self.subscriber
-        if data := self._handling.farewell(reason):
-            subscriber.outbox.append((0, data))
+        subscriber.finish(self._handling.farewell(reason))
         while not subscriber.gone and not subscriber.flush(self._hub.clock()):
             subscriber.attention.clear()
+            self._take_input()
             self._wait_for_room(writer)
         self.lingering = True
         until = time.monotonic() + self._handling.linger_seconds(reason)
         while not subscriber.gone and (left := until - time.monotonic()) > 0:
             subscriber.attention.clear()
+            self._take_input()
             subscriber.attention.wait(timeout=left)
 
-    def _on_readable(self, reader: Any) -> None:
-        """Called by the event loop: the client has sent something or disconnected."""
-        on_input = self._handling.on_input
+    def _on_readable(self) -> None:
+        """Called by the event loop: the client has sent something or disconnected. Takes one piece and parses nothing.
+
+        Every connection has its turn in the loop before the next piece is read, and what a piece costs is spent in the
+        connection's own greenlet, between those of all others.
+        """
+        with_input = self._handling.on_input is not None
         try:
-            if on_input is None:
-                data = self._raw.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-            else:
-                data = self._raw.recv(65536, socket.MSG_DONTWAIT)
+            size, flags = (INPUT_BYTES, 0) if with_input else (1, socket.MSG_PEEK)
+            data = self._raw.recv(size, socket.MSG_DONTWAIT | flags)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
             self.subscriber.fail()
-        elif on_input is not None:
+            return
+        self._reader.stop()  # for SSE, for good: a disconnect now surfaces at the next heartbeat
+        if with_input:
+            self._received = data
+            self.subscriber.attention.set()
+
+    def _take_input(self) -> None:
+        """Hand on what the client has sent, then let the event loop read on."""
+        on_input, data = self._handling.on_input, self._received
+        if data and on_input is not None:
+            self._received = b""
             on_input(data)
-        else:
-            reader.stop()  # stop polling; a disconnect now surfaces at the next heartbeat
+            self._reader.start(self._on_readable)
 
     def _cut(self) -> None:
         with contextlib.suppress(OSError):

@@ -202,12 +202,16 @@ class Hub:
         lives = [live for live in list(self._streams.values()) if live.last_seq >= 0]
         if not lives:
             return
+        shown = {live: live.last_seq for live in lives}
         heads = self._source.heads([live.id for live in lives])
         behind: list[LiveStream] = []
         for live in lives:
             head = heads.get(live.id)
             if head is None:  # the stream was deleted with its workspace
                 live.close("gone")
+                continue
+            if head.last_seq < shown[live]:
+                self._set_back(live, head.last_seq)
                 continue
             if head.last_seq > live.last_seq:
                 live.target = max(live.target, head.last_seq)
@@ -216,6 +220,20 @@ class Hub:
                 live.end_seq = head.last_seq
                 live.extend([])
         self.fill(behind)
+
+    def _set_back(self, live: LiveStream, head: int) -> None:
+        """Cut everybody from a stream that has fewer events than were shown: PostgreSQL was restored or replaced.
+
+        They come back with cursors that are ahead of the stream, and are told so. For whoever comes now the stream
+        begins anew: this one would take the next events for repeats.
+        """
+        log.warning("hub: stream %s has come to seq %s only, and %s was shown: set back", live.id, head, live.last_seq)
+        with self._lock:
+            if self._streams.get(live.id) is live:
+                del self._streams[live.id]
+                self._bus.unfollow(live.id)
+        for subscriber in list(live.subscribers):
+            subscriber.fail()
 
     def check_credentials(self) -> None:
         """Close the streams whose key or token has been revoked."""

@@ -45,6 +45,7 @@ class Subscriber:
 
     __slots__ = (
         "_dropped",
+        "_finished",
         "_heartbeat",
         "_partial",
         "_progress_at",
@@ -72,6 +73,7 @@ class Subscriber:
         self.cursor = 0  # the seq up to which it was sent everything; kept up to date only while not joined
         self.joined = False
         self.outbox: deque[tuple[int, bytes]] = deque()
+        self._finished = False  # the last bytes are sent or queued
         self.gone = False  # the peer has closed, or the socket failed
         self.started = False  # whether the response's headers are sent, so that frames may follow
         self.closing: str | None = None  # why this side ends it; None: it does not
@@ -99,7 +101,7 @@ class Subscriber:
         False: more frames wait than may, so the queue was dropped and `cursor` says where to read on. Nothing new is
         taken once this side has begun to close.
         """
-        if self.closing is not None:
+        if self.closing is not None or self._finished:
             return True  # otherwise a busy queue could postpone closing forever
         if self.outbox or self.gone:
             return self._keep(frames)
@@ -109,12 +111,23 @@ class Subscriber:
         return self._keep(*_unsent(frames, sent))
 
     def say(self, data: bytes) -> None:
-        """Send a whole frame that is no event, such as the answer to a ping; dropped when the queue is full."""
+        """Send a whole frame that is no event, such as the answer to a ping; dropped when the queue is full.
+
+        Dropped behind the farewell, too: nothing follows a Close frame (RFC 6455 section 5.5.1).
+        """
+        if self._finished:
+            return
         if self.outbox or self.gone:
             if len(self.outbox) < self._terms.overflow_frames:
                 self._keep([(0, data)])
         else:
             self.write([(0, data)], data)
+
+    def finish(self, farewell: bytes) -> None:
+        """Queue the last bytes that this side sends, which may be none."""
+        if farewell:
+            self.outbox.append((0, farewell))
+        self._finished = True
 
     def flush(self, now: float) -> bool:
         """Send what is waiting, as far as the socket takes it; True when nothing is left."""
@@ -141,7 +154,7 @@ class Subscriber:
         heartbeat_due = self._heartbeat.is_due(now)
         if not self.outbox:
             self._progress_at = now
-            if heartbeat_due and self.started and self.closing is None:
+            if heartbeat_due and self.started and self.closing is None and not self._finished:
                 self.write([(0, self._terms.heartbeat)], self._terms.heartbeat)
         elif now - self._progress_at > stall_seconds:
             self.fail()

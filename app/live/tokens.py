@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
 
 from app.core import ids, sealing, tokens
 from app.core.problem import not_found
+from app.database.partitions import database_time
 from app.database.tables import Stream, StreamToken
 from app.ledger.streams import StreamRow
 from app.settings import Settings
@@ -29,7 +30,23 @@ SELECT stream_tokens.stream_id, stream_tokens.workspace_id, stream_tokens.key_id
    AND api_keys.revoked_at IS NULL
 """
 
-# Those of some keys and tokens that are revoked or gone.
+# Whether a key, and the token that it made if one is named, may publish at this moment.
+MAY_PUBLISH = """
+SELECT EXISTS (
+       SELECT 1
+         FROM api_keys
+        WHERE id = %(key_id)s
+          AND revoked_at IS NULL
+          AND 'publish' = ANY(scopes))
+   AND (%(token_id)s::text IS NULL OR EXISTS (
+       SELECT 1
+         FROM stream_tokens
+        WHERE id = %(token_id)s
+          AND revoked_at IS NULL
+          AND expires_at > now()))
+"""
+
+# Those of some keys, and of some tokens and sessions, that are revoked or gone.
 DEAD_CREDENTIALS = """
 SELECT asked.id
   FROM unnest(%(key_ids)s::text[]) AS asked (id)
@@ -40,14 +57,19 @@ SELECT asked.id
 SELECT asked.id
   FROM unnest(%(token_ids)s::text[]) AS asked (id)
   LEFT JOIN stream_tokens ON stream_tokens.id = asked.id
- WHERE stream_tokens.id IS NULL
+  LEFT JOIN sessions ON sessions.id = asked.id
+ WHERE stream_tokens.id IS NULL AND sessions.id IS NULL
     OR stream_tokens.revoked_at IS NOT NULL
+    OR sessions.revoked_at IS NOT NULL
 """
 
 
 def make_token(session: Session, stream: StreamRow, key_id: str, life_seconds: int) -> StreamToken:
-    """A row for a new token of this stream; `signed` makes the text from it."""
-    now = ids.truncate(datetime.now(UTC))
+    """A row for a new token of this stream; `signed` makes the text from it.
+
+    Its life is counted by the database's clock, which all processes share and which decides whether it may be used.
+    """
+    now = ids.truncate(database_time(session.connection()))
     token = StreamToken(
         id=ids.make(ids.TOKEN, now, os.urandom(ids.RANDOM_BYTES)),
         stream_id=stream.id,
@@ -67,7 +89,7 @@ def list_tokens(session: Session, workspace_id: str, kind: str, external_id: str
         select(StreamToken)
         .join(Stream, Stream.id == StreamToken.stream_id)
         .where(Stream.workspace_id == workspace_id, Stream.kind == kind, Stream.external_id == external_id)
-        .where(StreamToken.revoked_at.is_(None), StreamToken.expires_at > datetime.now(UTC))
+        .where(StreamToken.revoked_at.is_(None), StreamToken.expires_at > func.now())
     )
     return list(session.scalars(query.order_by(StreamToken.id.desc()).limit(limit)))
 
@@ -82,7 +104,7 @@ def revoke_token(session: Session, workspace_id: str, kind: str, external_id: st
     )
     if token is None:
         raise not_found("token")
-    token.revoked_at = token.revoked_at or datetime.now(UTC)
+    token.revoked_at = token.revoked_at or database_time(session.connection())
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +123,13 @@ def usable_token(connection: Connection, token_id: str) -> UsableToken | None:
     return None if row is None else UsableToken(row.stream_id, row.workspace_id, row.key_id, row.scopes)
 
 
+def may_publish(connection: Connection, key_id: str, token_id: str | None) -> bool:
+    """Whether this key, or the token that it made, may publish now: neither is revoked or gone, nor has it expired."""
+    return bool(connection.exec_driver_sql(MAY_PUBLISH, {"key_id": key_id, "token_id": token_id}).scalar_one())
+
+
 def dead_credentials(connection: Connection, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:
-    """Those of these key and token ids that are revoked or gone."""
+    """Those of these key ids, and of these token and session ids, that are revoked or gone."""
     rows = connection.exec_driver_sql(DEAD_CREDENTIALS, {"key_ids": list(key_ids), "token_ids": list(token_ids)})
     return {row.id for row in rows}
 

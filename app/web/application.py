@@ -12,7 +12,7 @@ from app.settings import Settings
 from app.web import engine, probes, serving
 from app.web.api import deliveries, endpoints, events, keys, publish, sessions, streams, workspaces
 from app.web.docs import pages as docs_pages
-from app.web.http import problems
+from app.web.http import bodies, problems
 from app.web.http.routes import routes_of
 from app.web.live import delivery_log
 from app.web.live import routes as contract_routes
@@ -56,5 +56,6 @@ def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.
     app.extensions["twofold.watch"] = serving.close_streams_when_stopping(engine_of_app.hub)
     request_metrics.install(app)
     problems.install(app)
+    bodies.install(app)
     app.register_blueprint(contract_routes.blueprint(engine_of_app.rules))
     return app

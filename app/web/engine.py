@@ -24,6 +24,8 @@ from app.web.metrics import streams as stream_metrics
 from app.web.metrics.deliveries import DeliveryMetrics
 
 _KEY = "twofold"
+# Of one request's statement: with what it takes to see that a server is silent, a caller is answered within 12 s.
+STATEMENT_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
 
     clock: monotonic seconds. own_routes: (method, path) that no contract may take. Raises ContractFileError.
     """
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     announcer = Announcer(
         settings.redis_url,
         shards=settings.bus_shards,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import mmap
 import signal
+import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
@@ -15,23 +16,29 @@ POLL_SECONDS = 0.1
 
 
 class ReplacedWorker(Protocol):
-    """What is used of gunicorn's worker. age: counts the workers of a master from 1; handle_exit: its SIGTERM."""
+    """What is used of gunicorn's worker.
+
+    age: counts the workers of a master from 1; handle_exit: its SIGTERM; sockets: its listeners.
+    """
 
     age: int
     alive: bool
+    sockets: Sequence[socket.socket]
     handle_exit: Callable[[int, FrameType | None], Any]
 
 
 class Generations:
-    """SIGHUP: start a new generation of workers; shared memory holds its number, size and one ready flag each.
+    """SIGHUP: start a new generation of workers; shared memory holds its number, size and two flags a worker.
 
-    Made in the master before it forks. Each worker writes its own byte only, so no lock is needed.
+    ready: of the newest generation, whether it serves. listening: of any, which generation takes connections.
+    Made in the master before it forks. Each worker writes its own bytes only, so no lock is needed.
     """
 
     _HEADER = struct.Struct("II")  # number, size
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self._listening = mmap.mmap(-1, mmap.PAGESIZE)
 
     @property
     def number(self) -> int:
@@ -55,6 +62,22 @@ class Generations:
         if number == self.number:
             flags = len(self._memory) - self._HEADER.size
             self._memory[self._HEADER.size + age % flags] = 1
+
+    def mark_listening(self, number: int, age: int) -> None:
+        """The worker of this age and generation takes connections."""
+        self._listening[age % len(self._listening)] = self._mark(number)
+
+    def mark_deaf(self, age: int) -> None:
+        """The worker of this age takes connections no more. Said by itself, or by the master when it has died."""
+        self._listening[age % len(self._listening)] = 0
+
+    @property
+    def old_ones_listen(self) -> bool:
+        """Whether a worker of an older generation than the newest takes connections."""
+        return bool(set(self._listening[:]) - {0, self._mark(self.number)})
+
+    def _mark(self, number: int) -> int:
+        return number % 255 + 1  # a byte that is not 0; 255 generations later the old ones are long gone
 
 
 def serve_until_replaced(worker: ReplacedWorker, generations: Generations) -> Callable[[], None]:
@@ -81,5 +104,20 @@ def serve_until_replaced(worker: ReplacedWorker, generations: Generations) -> Ca
         signal.signal(signal.SIGTERM, stop)  # asked twice, it ends at once
         gevent.spawn(wait)
 
+    def serves() -> None:
+        generations.mark_listening(own, worker.age)
+        generations.mark_ready(own, worker.age)
+
     worker.handle_exit = handle_exit
-    return lambda: generations.mark_ready(own, worker.age)
+    return serves
+
+
+def may_send_away(worker: ReplacedWorker, generations: Generations) -> bool:
+    """Whether a worker that ends may send its viewers away: whoever comes back must not come to one that ends, too.
+
+    gunicorn closes the listeners of a worker that ends within about a second, and each does so at a time of its own.
+    """
+    if any(sock.fileno() >= 0 for sock in worker.sockets):
+        return False
+    generations.mark_deaf(worker.age)
+    return not generations.old_ones_listen

@@ -13,6 +13,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -24,7 +25,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gunicorn import glogging
 
-from app.web.reloading import Generations, ReplacedWorker, serve_until_replaced
+from app.core.masking import mask
+from app.web import protocol_errors
+from app.web.reloading import Generations, ReplacedWorker, may_send_away, serve_until_replaced
 
 if TYPE_CHECKING:
     from app.live.hub import Hub
@@ -38,8 +41,13 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # for small fil
 FIGURES = f"twofold-figures-{platform.node()}-"
 OTHER_FILES = 1_000  # of a worker: its connections to PostgreSQL and Redis, its metrics
 
-WATCH_SECONDS = 0.2
-LISTENER_SECONDS = 1.2
+# A peer that vanished without a word is found after a minute: 30 s of silence, then three probes.
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+WATCH_SECONDS = 0.1
+# For all processes of the old generation to close their listeners: gunicorn looks once a second whether it is to end.
+# A process that is stuck keeps the others waiting no longer.
+LISTENERS_SECONDS = 5.0
 CLOSING_SECONDS = 3.0  # over which a process that ends closes its streams; gunicorn's graceful_timeout is 20
 MASTER_SECONDS = 0.05  # how often a worker that cannot start looks whether the master ends it
 
@@ -73,33 +81,37 @@ class Server(Protocol):
     """What is used of gunicorn's master. twofold: set by on_starting()."""
 
     cfg: Any
+    LISTENERS: list[Any]
     twofold: MasterState
 
 
 class Worker(ReplacedWorker, Protocol):
-    """What is used of gunicorn's worker. ready: set by post_fork()."""
+    """What is used of gunicorn's worker. generations, ready: set by post_fork()."""
 
     pid: int
     ppid: int
     app: Any
     wsgi: Any
+    generations: Generations
     ready: Callable[[], None]
 
 
-class WithoutQuery(logging.Formatter):
-    """A formatter whose finished lines hold no query string."""
+class WithoutSecrets(logging.Formatter):
+    """A formatter whose finished lines hold no query string and nothing that looks like a credential."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return QUERY.sub("?[redacted]", super().format(record))
+        return mask(QUERY.sub("?[redacted]", super().format(record)))
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger; its error log goes through WithoutQuery."""
+    """gunicorn's logger; what it writes goes through WithoutSecrets."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         for handler in self.error_log.handlers:
-            handler.setFormatter(WithoutQuery(self.error_fmt, self.datefmt))
+            handler.setFormatter(WithoutSecrets(self.error_fmt, self.datefmt))
+        for handler in self.access_log.handlers:
+            handler.setFormatter(WithoutSecrets(self.access_fmt))
 
     def atoms(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: Any) -> dict[str, Any]:
         atoms: dict[str, Any] = super().atoms(resp, req, environ, request_time)
@@ -122,6 +134,16 @@ def on_starting(server: Server) -> None:
     forget_code()
 
 
+def when_ready(server: Server) -> None:
+    """Look for dead peers on every connection: accepted sockets inherit the options of the listening one (tcp(7))."""
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if listener.sock.family in (socket.AF_INET, socket.AF_INET6):
+            for name, value in KEEPALIVE.items():
+                if hasattr(socket, name):  # macOS, where people develop, has not all of them
+                    listener.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def on_reload(server: Server) -> None:
     """SIGHUP: gunicorn.conf.py has been read again, and the new generation of workers is about to be forked."""
     server.twofold.generations.begin(server.cfg.workers)
@@ -130,6 +152,8 @@ def on_reload(server: Server) -> None:
 
 def post_fork(server: Server, worker: Worker) -> None:
     """In a new worker: take part in reloads, and end a start that cannot succeed with an explanation."""
+    protocol_errors.install()
+    worker.generations = server.twofold.generations
     worker.ready = serve_until_replaced(worker, server.twofold.generations)
     load = worker.app.load
     worker.app.load = lambda: load_or_explain(worker, load, server.twofold.first)
@@ -137,14 +161,16 @@ def post_fork(server: Server, worker: Worker) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """In a worker that serves now: have its streams closed when it ends, in waves, each with a farewell."""
-    worker.wsgi.extensions["twofold.watch"](lambda: worker.alive)
+    generations = worker.generations
+    worker.wsgi.extensions["twofold.watch"](lambda: worker.alive, lambda: may_send_away(worker, generations))
     worker.ready()
 
 
-def child_exit(_server: Server, worker: Worker) -> None:
+def child_exit(server: Server, worker: Worker) -> None:
     """Take what a worker had at the moment (such as its subscribers) out of the metrics; what it has counted stays."""
     from prometheus_client.multiprocess import mark_process_dead
 
+    server.twofold.generations.mark_deaf(worker.age)
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
@@ -205,15 +231,20 @@ def forget_code() -> None:
         del sys.modules[name]
 
 
-def close_streams_when_stopping(hub: Hub) -> Callable[[Callable[[], bool]], None]:
-    """Returns a function: given is_alive, it closes all streams once that turns false."""
+Watch = Callable[[Callable[[], bool], Callable[[], bool]], None]
 
-    def watch(is_alive: Callable[[], bool]) -> None:
+
+def close_streams_when_stopping(hub: Hub) -> Watch:
+    """Returns a function: given is_alive and may_send_away, it closes all streams once the first is false and the
+    second true."""
+
+    def watch(is_alive: Callable[[], bool], may_send_away: Callable[[], bool]) -> None:
         def run() -> None:
             while is_alive():
                 threading.Event().wait(WATCH_SECONDS)
-            # gunicorn closes its listener within a second. Streams that were closed before could come back to here.
-            threading.Event().wait(LISTENER_SECONDS)
+            until = time.monotonic() + LISTENERS_SECONDS
+            while not may_send_away() and time.monotonic() < until:
+                threading.Event().wait(WATCH_SECONDS)
             hub.close_all("restart", CLOSING_SECONDS)
 
         threading.Thread(target=run, name="watch", daemon=True).start()

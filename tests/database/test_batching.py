@@ -6,11 +6,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
-from app.database.batching import Batcher
+from app.database.batching import Abandoned, Batcher
 from tests.processes import eventually
 
 DEADLINE_SECONDS = 10
@@ -131,6 +132,45 @@ def test_many_threads_lose_and_repeat_nothing() -> None:
     outcomes = in_threads([lambda start=start: work(start) for start in range(0, 4000, 200)])  # type: ignore[misc]
     assert sorted(seen) == list(range(4000))
     assert sorted(number for outcome in outcomes for number in outcome) == list(range(1, 4001))  # type: ignore[attr-defined]
+
+
+def test_a_caller_waits_no_longer_than_its_limit() -> None:
+    gate = Gate(held=True)
+    batcher: Batcher[int, int] = Batcher(gate, limit_seconds=1)
+    in_run, behind = (threading.Thread(target=batcher.submit, args=(number,), daemon=True) for number in (0, 1))
+    in_run.start()
+    assert gate.entered.wait(DEADLINE_SECONDS)
+    begun = time.monotonic()
+    with pytest.raises(Abandoned, match="batches before"):
+        batcher.submit(2)
+    assert 0.5 <= time.monotonic() - begun < 1
+    gate.open.set()
+    in_run.join(DEADLINE_SECONDS)
+    behind.start()
+    behind.join(DEADLINE_SECONDS)
+    assert gate.batches == [[0], [1]]  # the item of the one who gave up was withdrawn
+
+
+def test_a_caller_whose_batch_takes_too_long_is_told_that_it_may_have_run() -> None:
+    gates = {0: Gate(held=True), 1: Gate(held=True)}  # by a batch's first item
+    batcher: Batcher[int, int] = Batcher(lambda items: gates[items[0]](items), limit_seconds=2)
+
+    def follow() -> None:
+        eventually(lambda: batcher.waiting == 1, poll_seconds=0.005)
+        with pytest.raises(Abandoned, match="the batch has taken"):
+            batcher.submit(2)
+        gates[1].open.set()
+
+    def release() -> None:
+        eventually(lambda: batcher.waiting == 2, poll_seconds=0.005)
+        gates[0].open.set()
+
+    def lead() -> int:
+        assert gates[0].entered.wait(DEADLINE_SECONDS)
+        return batcher.submit(1)
+
+    assert in_threads([lambda: batcher.submit(0), lead, follow, release]) == [0, 2, None, None]
+    assert gates[1].batches == [[1, 2]]
 
 
 def in_gevent(body: str) -> None:

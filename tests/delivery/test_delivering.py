@@ -7,8 +7,8 @@ import json
 import pytest
 from standardwebhooks import Webhook
 
+from app.client import signatures
 from app.core import ids
-from app.core.webhook import signing
 from app.delivery import endpoints
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
@@ -106,7 +106,7 @@ def test_an_ed25519_endpoint_gets_both_kinds_of_signature(world: World) -> None:
     assert [part.split(",")[0] for part in sent["webhook-signature"].split()] == ["v1", "v1a"]
     secrets = world.secrets(endpoint_id)
     Webhook(secrets["secret"]).verify(seen.body, sent)
-    signing.verify(
+    signatures.verify(
         [secrets["public_key"]],
         sent["webhook-id"],
         sent["webhook-timestamp"],

@@ -11,7 +11,7 @@ from itertools import count as counting
 import pytest
 import redis
 
-from app.core.webhook.fairness import FAST_PLACES, MAX_IN_FLIGHT, SLOW_PLACES
+from app.core.webhook.fairness import FAST_PLACES, MAX_IN_FLIGHT, NEW_PLACES, SLOW_PLACES
 from app.delivery import grants
 from app.delivery.drain import Drain
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
@@ -65,6 +65,11 @@ def step_until_delivered(world: World, drain: Drain, endpoint_id: str, count: in
     eventually(lambda: drain.run_once(poll_seconds=0.01) and world.statuses(endpoint_id) == {"delivered": count})
 
 
+def answered_last(world: World) -> None:
+    """All endpoints have been delivering until now."""
+    world.sql("UPDATE endpoints SET last_outcome = 'success'")
+
+
 def attempts_of(world: World, endpoint_id: str) -> int:
     """How many attempts an endpoint has had."""
     return sum(attempt.endpoint_id == endpoint_id for attempt in world.attempts())
@@ -90,6 +95,7 @@ def test_a_hundred_endpoints_that_begin_to_hang_delay_others_for_a_second_at_mos
         for _ in range(100):
             world.endpoint(hanging.url, event_types=["call.*"])
         healthy = world.endpoint(receiver.url, event_types=["only.this"])
+        answered_last(world)
         world.publish(40)
         drain = world.drain(clock=lambda: now)
         drain.run_once()
@@ -105,6 +111,61 @@ def test_a_hundred_endpoints_that_begin_to_hang_delay_others_for_a_second_at_mos
             assert [claimed.endpoint_id for claimed in drain.run_once().rows] == [healthy]
             step_until_delivered(world, drain, healthy, count)
         assert len(world.attempts()) == 5  # none of those that hang has ended
+        hanging.close()
+        eventually(lambda: drain.run_once("closed", 0.05) and not drain.in_flight)
+
+
+def test_five_hundred_endpoints_that_begin_to_hang_delay_others_for_a_second_at_most(
+    world: World, hanging: Hanging
+) -> None:
+    now = 0.0
+    with ScriptedServer(answering(OK)) as receiver:
+        for _ in range(500):
+            world.endpoint(hanging.url, event_types=["call.*"])
+        healthy = world.endpoint(receiver.url, event_types=["only.this"])
+        answered_last(world)
+        world.publish(3)
+        drain = world.drain(clock=lambda: now)
+
+        def claimed_now() -> list[str]:
+            """What is claimed before any time passes."""
+            claimed: list[str] = []
+            while rows := drain.run_once().rows or drain.run_once().rows:  # one claim sees half of the endpoints
+                claimed += [row.endpoint_id for row in rows]
+            return claimed
+
+        assert len(set(claimed_now())) == drain.in_flight == FAST_PLACES  # one for each
+        world.publish(type="only.this")
+        assert claimed_now() == []
+        now = 1.0
+        second_wave = claimed_now()
+        assert healthy in second_wave
+        assert len(second_wave) == 500 - FAST_PLACES + 1  # the others, once each: none that hangs has a second one
+        step_until_delivered(world, drain, healthy, 1)
+        for count in range(2, 6):
+            now += 1.0
+            world.publish(type="only.this")
+            assert claimed_now() == [healthy]
+            step_until_delivered(world, drain, healthy, count)
+        assert len(world.attempts()) == 5  # none of those that hang has ended
+        hanging.close()
+        eventually(lambda: drain.run_once("closed", 0.05) and not drain.in_flight, 20)
+
+
+def test_unknown_endpoints_that_hang_delay_none_that_answers(world: World, hanging: Hanging) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        for _ in range(150):
+            world.endpoint(hanging.url, event_types=["call.*"])
+        healthy = world.endpoint(receiver.url, event_types=["only.this"])
+        world.sql("UPDATE endpoints SET last_outcome = 'success' WHERE id = %(id)s", id=healthy)
+        world.publish(5)
+        drain = world.drain(clock=lambda: 0.0)  # not even the second in which transfers grow old passes
+        drain.run_once()
+        assert drain.in_flight == NEW_PLACES
+        for count in range(1, 6):
+            world.publish(type="only.this")
+            step_until_delivered(world, drain, healthy, count)
+        assert drain.in_flight == NEW_PLACES
         hanging.close()
         eventually(lambda: drain.run_once("closed", 0.05) and not drain.in_flight)
 

@@ -159,7 +159,7 @@ def test_a_database_that_goes_away_between_outcomes_costs_none(world: World) -> 
         # Refuses batches, so that outcomes are recorded one by one, and at the third of them cuts the connection.
         world.sql(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
-            " IF (SELECT count(*) FROM inserted) > 1 THEN RAISE EXCEPTION 'no'; END IF;"
+            " IF (SELECT count(*) FROM inserted) > 1 THEN RAISE data_exception; END IF;"
             " IF (SELECT count(*) FROM attempts) > 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
             " RETURN NULL; END$$"
         )

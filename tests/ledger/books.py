@@ -45,12 +45,14 @@ class Books:
         with self.database.session() as session:
             return create_workspace(session, uid=None, name="Test").id
 
-    def another_ledger(self, **changed: Any) -> Ledger:
-        """As another process has one, over connections of its own."""
+    def another_ledger(self, *, through: Database | None = None, **changed: Any) -> Ledger:
+        """As another process has one, over connections of its own unless `through` says which."""
         options: dict[str, Any] = {"window_seconds": 86_400, "max_open_streams": 10_000} | changed
-        self._databases.append(Database(self.database.url))
+        if through is None:
+            through = Database(self.database.url)
+            self._databases.append(through)
         return Ledger(
-            self._databases[-1],
+            through,
             ends=lambda kind, type, data: type == "end",
             refuses=lambda kind, type, data: "data: x is missing" if type == "bad" else None,
             announce=self._hear,

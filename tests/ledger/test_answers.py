@@ -19,7 +19,7 @@ from tests.processes import eventually
 
 POISON = """
     CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN RAISE EXCEPTION 'no deliveries today'; END $$;
+    BEGIN RAISE data_exception USING MESSAGE = 'no deliveries today'; END $$;
     CREATE TRIGGER poison BEFORE INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION poison();
 """
 
@@ -135,6 +135,7 @@ def test_what_the_database_refuses_is_one_requests_fault(books: Books, settings:
     threads = [threading.Thread(target=accept, args=given) for given in (
         ("gate", other), ("a", other), ("bad", books.workspace_id), ("b", other),
     )]  # fmt: skip
+    books.ledger.lock_seconds = 30
     with books.locked("gate"):
         for number, thread in enumerate(threads):  # the first leads, and waits for the lock; the others queue up
             thread.start()

@@ -31,6 +31,7 @@ def accept_together(books: Books, wanted: dict[str, Submission]) -> dict[str, li
 
     threads = [threading.Thread(target=accept, args=("gate", Submission(gate, [draft("gate")])))]
     threads += [threading.Thread(target=accept, args=pair) for pair in wanted.items()]
+    books.ledger.lock_seconds = 30
     with books.locked("gate"):
         for number, thread in enumerate(threads):
             thread.start()

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
+from app.core import ids
 from app.core.event.acceptance import Accepted
 from app.core.problem import Problem
 from app.database.connection import Database
@@ -22,6 +23,7 @@ from app.database.partitions import partition_name, week_of
 from app.database.tables import PARTITIONED
 from app.ledger.ledger import TRIES, Ledger, Submission
 from app.local.embedded import EmbeddedPostgres
+from tests.database.shifted import shifted
 from tests.ledger.books import Books, draft
 from tests.processes import ROOT, environment, eventually
 
@@ -178,3 +180,18 @@ def test_a_missing_partition_is_made_and_the_events_are_accepted(books: Books) -
     assert [one.seq for one in books.announced] == [1, 2, 1]
     made = books.sql("SELECT to_regclass(%(name)s) IS NOT NULL AS there", name=partition_name("deliveries", week))
     assert made[0].there
+
+
+def test_the_databases_clock_says_when_an_event_was_created(database: Database) -> None:
+    """The machine is nine weeks behind. Its own idea of the coming weeks would make no partition for the event."""
+    ahead = shifted(database, "9 weeks")
+    books = Books(ahead)
+    books.ledger = books.another_ledger(through=ahead)
+    (accepted,) = books.accept(draft(key="k"))
+    assert isinstance(accepted, Accepted)
+    assert abs(accepted.created_at - datetime.now(UTC) - timedelta(weeks=9)) < timedelta(minutes=1)
+    assert ids.created_at_of(accepted.id) == accepted.created_at == accepted.occurred_at
+    assert books.sql("SELECT created_at FROM event_keys") == [(accepted.created_at,)]
+    assert books.outcomes(draft(key="k"), draft()) == [1, 2]
+    books.close()
+    ahead.close()

@@ -102,6 +102,23 @@ def test_the_poll_finds_what_the_bus_lost() -> None:
     assert len(made.log.reads) == 1
 
 
+def test_a_stream_that_was_set_back_is_cut_and_begins_anew_for_whoever_comes() -> None:
+    made, sock, live = world()
+    (gone,) = live.subscribers
+    made.log.events[1] = made.log.events[1][:2]  # a backup was restored: seq 3 is not there any more
+    made.hub.poll()
+    assert gone.gone
+    back = ScriptedSocket()
+    anew = made.watch(subscriber(back))
+    assert anew is not live
+    made.hub.detach(live, gone)
+    assert made.bus.streams == [1]
+    made.commit(3, 4)
+    made.hub.on_batch([told(3), told(4)])
+    assert (sock.taken, back.taken) == (b"", frames(3, 4))
+    assert made.hub.connections.process == 1
+
+
 def test_an_end_that_is_announced_before_its_events_waits_for_them() -> None:
     made, sock, live = world()
     made.commit(4, 5)

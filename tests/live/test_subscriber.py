@@ -225,3 +225,17 @@ def _receive(sock: socket.socket, most: int) -> bytes:
         return sock.recv(most)
     except BlockingIOError:
         return b""
+
+
+def test_nothing_is_sent_behind_the_farewell() -> None:
+    """RFC 6455 section 5.5.1: no data frame follows a Close frame."""
+    sock = ScriptedSocket()
+    one = subscriber(sock)
+    one.started = True
+    one.finish(b"goodbye")
+    one.say(b"an answer")
+    assert write(one, 1)
+    assert one.flush(0.0)
+    one.say(b"an answer")
+    one.tick(1_000_000.0, 120.0)
+    assert sock.taken == b"goodbye"

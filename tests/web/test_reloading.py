@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from types import FrameType
 import gevent
 import pytest
 
-from app.web.reloading import Generations, serve_until_replaced
+from app.web.reloading import Generations, may_send_away, serve_until_replaced
 from tests.processes import ROOT
 
 
@@ -21,11 +22,17 @@ class OldWorker:
     def __init__(self, age: int) -> None:
         self.age = age
         self.alive = True
+        self.sockets = [socket.socket()]
         self.handle_exit: Callable[[int, FrameType | None], None] = self._stop
 
     def told_to_end(self) -> None:
         """gunicorn's master has sent SIGTERM."""
         self.handle_exit(signal.SIGTERM, None)
+
+    def close_listeners(self) -> None:
+        """gunicorn's loop has noticed that the worker is to end."""
+        for sock in self.sockets:
+            sock.close()
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self.alive = False
@@ -98,6 +105,32 @@ def test_an_old_worker_serves_until_the_new_ones_are_ready() -> None:
     assert [alive_after_a_while(worker) for worker in old] == [True, True]
     ready[1]()
     assert [alive_after_a_while(worker) for worker in [*old, *new]] == [False, False, True, True]
+
+
+def test_nobody_is_sent_away_while_an_old_worker_takes_connections() -> None:
+    generations = Generations()
+    old = [OldWorker(1), OldWorker(2), OldWorker(3)]
+    for worker in old:
+        serve_until_replaced(worker, generations)()
+    generations.begin(3)
+    serve_until_replaced(OldWorker(4), generations)()
+    seen = []
+    for worker in old[:2]:
+        worker.close_listeners()
+        seen += [may_send_away(one, generations) for one in old]
+    generations.mark_deaf(3)  # it has died, and the master says so
+    seen += [may_send_away(one, generations) for one in old[:2]]
+    assert seen == [False] * 6 + [True] * 2
+
+
+def test_without_a_reload_a_worker_sends_away_as_soon_as_it_takes_nobody_in() -> None:
+    generations = Generations()
+    workers = [OldWorker(1), OldWorker(2)]
+    for worker in workers:
+        serve_until_replaced(worker, generations)()
+    assert not may_send_away(workers[0], generations)
+    workers[0].close_listeners()
+    assert may_send_away(workers[0], generations)
 
 
 def test_without_a_reload_a_worker_ends_when_it_is_told_to() -> None:

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from app.local import children, procfile
-from app.web.serving import FIGURES, WithoutQuery, remove_left_folders
+from app.web.serving import FIGURES, WithoutSecrets, remove_left_folders
 from tests.processes import ROOT, RunningServer, environment, eventually, free_port
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.very-secret.c2ln"
@@ -182,4 +182,4 @@ def test_open_files_are_allowed_as_far_as_the_system_lets_us(limits: tuple[int, 
 )
 def test_a_query_in_a_line_of_the_log_is_left_out(line: str, shown: str) -> None:
     record = logging.LogRecord("gunicorn.error", logging.ERROR, "file", 1, "%s", (line,), None)
-    assert WithoutQuery("%(message)s").format(record) == shown
+    assert WithoutSecrets("%(message)s").format(record) == shown

@@ -164,6 +164,36 @@ def test_while_redis_is_away_deliveries_go_on_and_the_standby_goes_when_it_is_ba
         engine.stop()
 
 
+def test_when_every_pool_process_is_frozen_a_standby_delivers_and_goes_when_they_are_back(
+    world: World, start: Start
+) -> None:
+    """Redis is healthy and takes every ring: only the work that is not done shows that something is wrong."""
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        worker = start()
+        world.publish()
+        eventually(lambda: delivered(world, 1), 5)
+        frozen = pool(worker)
+        for child in frozen:
+            child.suspend()
+        started = time.monotonic()
+        world.publish()
+        eventually(lambda: delivered(world, 2), 15)
+        print(f"delivered after {time.monotonic() - started:.1f} s")
+        assert len(standbys(worker)) == 1
+        assert "no pool process has looked" in worker.log_text()
+        for count in (3, 4):
+            world.publish()
+            eventually(lambda count=count: delivered(world, count), 5)
+        for child in frozen:
+            child.resume()
+        eventually(lambda: not standbys(worker), 20)
+        world.publish()
+        eventually(lambda: delivered(world, 5), 5)
+        assert len(receiver.seen) == 5
+        assert worker.stop() == 0
+
+
 def without_redis(environ: dict[str, str], tmp_path: Path, **changed: str) -> RunningProcess:
     env = environment({**environ, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", **changed})
     return RunningProcess("worker", LINES["worker"], env, tmp_path / "worker.log")

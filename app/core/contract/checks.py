@@ -15,6 +15,7 @@ from app.core.event.filters import matches
 Complaint = tuple[str, str]
 
 FIXED_VALUES = ("$new_id", "$now", "$stream_id")
+RESET_VALUES = (*FIXED_VALUES, "$last_seq")
 ERROR_VALUES = ("$code", "$message", "$status", "$fault", "$stream_id", "$trace_id", "$now")
 
 
@@ -59,10 +60,10 @@ def _speaking(place: str, route: ContractRoute) -> Iterator[Complaint]:
             yield f"{place}.credentials", "must not hold a token: a token could then renew itself for ever"
     elif route.replay != "none" and route.does == "sse" and not route.frame.id and "after_seq" not in route.options:
         yield f"{place}.replay", "needs frame.id = true: without ids no client knows where it stands"
-    for name, fixed in (("opening", route.opening), ("closing", route.closing)):
+    for name, fixed in (("opening", route.opening), ("closing", route.closing), ("reset", route.reset)):
         if fixed is None:
             continue
-        yield from _template(f"{place}.{name}", fixed.data, FIXED_VALUES)
+        yield from _template(f"{place}.{name}", fixed.data, RESET_VALUES if name == "reset" else FIXED_VALUES)
         if fixed.event is not None and route.does == "websocket":
             yield f"{place}.{name}.event", "does not exist on a WebSocket; say it inside data"
 

@@ -89,6 +89,8 @@ class ContractRoute:
     hidden: tuple[Hidden, ...]
     opening: Fixed | None
     closing: Fixed | None
+    reset: Fixed | None  # for whoever comes with a cursor that is ahead of the stream; None: as if without a cursor
+    retry: bool  # whether the stream opens with a `retry:` line
     heartbeat: str
     heartbeat_blank_line: bool
     heartbeat_seconds: int

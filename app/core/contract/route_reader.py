@@ -37,6 +37,8 @@ def read_route(table: Table) -> ContractRoute:
         hidden=tuple(_hidden(part) for part in table.tables("hide")),
         opening=_fixed(table, "opening"),
         closing=_fixed(table, "closing"),
+        reset=_fixed(table, "reset"),
+        retry=table.get("retry", bool, False),
         heartbeat=_heartbeat(table),
         heartbeat_blank_line=table.get("heartbeat_blank_line", bool, False),
         heartbeat_seconds=table.number("heartbeat_seconds", 15, 1, 3600),
@@ -62,6 +64,8 @@ def _check_route(table: Table, route: ContractRoute) -> None:
         table.wrong("credentials", f"is missing; give some of {', '.join(CREDENTIALS)}")
     if (route.replay == "window") != (route.replay_seconds > 0):
         table.wrong("replay_seconds", 'goes with replay = "window", and only with it')
+    if route.reset is not None and route.replay == "none":
+        table.wrong("reset", "goes with a replay: without one no client has a cursor")
     if (route.ended == "last") != (route.ended_type is not None):
         table.wrong("ended_type", 'goes with ended = "last", and only with it')
     if (route.does == "mint") != (route.mints is not None):
@@ -72,6 +76,8 @@ def _check_route(table: Table, route: ContractRoute) -> None:
         table.wrong("inbound_type", 'goes with does = "websocket"')
     if route.does == "websocket" and table.has("heartbeat"):
         table.wrong("heartbeat", "is a text of server-sent events; a WebSocket is kept alive by pings")
+    if route.retry and route.does != "sse":
+        table.wrong("retry", "is a line of server-sent events; a WebSocket has none")
     _check_path(table, route)
 
 
@@ -142,7 +148,8 @@ def _fixed(table: Table, name: str) -> Fixed | None:
         return None
     inner = table.table(name)
     fixed = Fixed(inner.get("event", str, "") or None, json.dumps(json_object(inner, "data")))
-    check_type(inner, "event", fixed.event or "")
+    if (name, fixed.event) != ("reset", "reset"):
+        check_type(inner, "event", fixed.event or "")
     inner.done()
     return fixed
 

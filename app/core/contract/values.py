@@ -29,7 +29,9 @@ def kind_of(table: Table) -> str:
 def check_type(table: Table, key: str, name: str) -> None:
     """Complain of a name that cannot follow `event:`: it would break the line, or is one of EventSource's own."""
     if table.has(key) and (not names.TYPE.fullmatch(name) or name in names.RESERVED_TYPES):
-        table.wrong(key, "is not a name that an event may have (letters, digits, _ . : -; not error, open, message)")
+        table.wrong(
+            key, "is not a name that an event may have (letters, digits, _ . : -; not error, open, message or reset)"
+        )
 
 
 def json_object(table: Table, name: str) -> dict[str, Any]:

@@ -29,6 +29,12 @@ def too_many_streams(most: int) -> Problem:
     return Problem("too_many", f"The workspace has {most} open streams, the most it may have; end some first.")
 
 
+def stream_locked() -> Problem:
+    """The answer for a stream whose row somebody holds locked."""
+    text = "The stream is locked by something that does not let go; repeat the request with the same idempotency key."
+    return Problem("unavailable", text, retry_after_seconds=1)
+
+
 @dataclass(slots=True)
 class StreamState:
     """A locked stream row; `last_seq` and `ended` move on as events are accepted."""
@@ -93,7 +99,8 @@ class EndpointFilter:
 class Acceptance:
     """One transaction's worth of decisions, filled event by event in the order of arrival.
 
-    streams: the locked ones; a stream that its workspace has no room for is not among them. keys: the idempotency keys
+    streams: the locked ones; a stream that its workspace has no room for is not among them. busy: those that somebody
+    else holds locked, whose events can be neither accepted nor recognized as repeats. keys: the idempotency keys
     that are used, by stream row and key. ends: whether an event (kind, type, data) ends its stream. events: what was
     accepted so far.
     """
@@ -104,13 +111,17 @@ class Acceptance:
     random: Callable[[], bytes]
     ends: Callable[[str, str, Any], bool]
     max_open_streams: int
+    busy: frozenset[Subject] = frozenset()
     events: list[NewEvent] = field(default_factory=list)
 
     def accept(
         self, workspace_id: str, draft: Draft, *, refusal: str | None = None, only_endpoint_id: str | None = None
     ) -> Accepted | Problem:
         """Accept one event, or say why not. refusal: what the schema has against it. A refusal changes nothing."""
-        stream = self.streams.get(subject_of(workspace_id, draft))
+        subject = subject_of(workspace_id, draft)
+        if subject in self.busy:
+            return stream_locked()
+        stream = self.streams.get(subject)
         key = draft.idempotency_key
         if stream is not None and key is not None and (first := self.keys.get((stream.id, key))):
             return replace(first, duplicate=True)

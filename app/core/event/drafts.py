@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from app.core.event import names
-from app.core.problem import Complaint, Problem, complaint, invalid, invalid_fields
+from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid, invalid_fields
 from app.core.times import TIME_HINT, read_time
 from app.core.wire import json_text
 
@@ -57,7 +58,7 @@ def _draft(text: str, value: Any) -> Draft:
 
 
 def _complaints(value: dict[str, Any]) -> list[Complaint]:
-    unknown = [name for name in value if name not in FIELDS]
+    unknown = islice((name for name in value if name not in FIELDS), MOST_COMPLAINTS + 1)
     return [
         *(complaint(name, f"unknown field; an event has {', '.join(FIELDS)}") for name in unknown),
         *_of_stream(value.get("stream")),
@@ -71,11 +72,8 @@ def _complaints(value: dict[str, Any]) -> list[Complaint]:
 def _of_stream(stream: Any) -> list[Complaint]:
     if not isinstance(stream, dict):
         return [complaint("stream", 'give an object such as {"kind": "call", "id": "call_1"}')]
-    complaints = [
-        complaint(f"stream.{name}", "unknown field; a stream has kind and id")
-        for name in stream
-        if name not in _STREAM_FIELDS
-    ]
+    unknown = islice((name for name in stream if name not in _STREAM_FIELDS), MOST_COMPLAINTS + 1)
+    complaints = [complaint(f"stream.{name}", "unknown field; a stream has kind and id") for name in unknown]
     if not isinstance(stream.get("kind"), str) or not names.KIND.fullmatch(stream["kind"]):
         complaints.append(complaint("stream.kind", names.KIND_HINT))
     if not isinstance(stream.get("id"), str) or not names.EXTERNAL_ID.fullmatch(stream["id"]):
@@ -87,7 +85,7 @@ def _of_type(type: Any) -> list[Complaint]:
     if not isinstance(type, str) or not names.TYPE.fullmatch(type):
         return [complaint("type", names.TYPE_HINT)]
     if type in names.RESERVED_TYPES:
-        return [complaint("type", f"{type} is reserved by EventSource; choose another name")]
+        return [complaint("type", f"{type} is reserved; choose another name")]
     return []
 
 

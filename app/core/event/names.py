@@ -11,14 +11,16 @@ import re
 TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 TYPE_HINT = "must be 1 to 128 letters, digits and _ . : - that begin with a letter, a digit or _, such as call.barge_in"
 
-# EventSource dispatches these names itself: an event so named could not be told from its own.
-RESERVED_TYPES = frozenset({"error", "open", "message"})
+# EventSource dispatches the first three itself, and `reset` is a stream's own word for a cursor that is ahead of it: an
+# event so named could not be told from theirs.
+RESERVED_TYPES = frozenset({"error", "open", "message", "reset"})
 
 KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 KIND_HINT = "must be a lowercase letter, then lowercase letters, digits and _ . - (at most 64 in all), such as call"
 
-EXTERNAL_ID = re.compile(r"[A-Za-z0-9_.~:@+=-]{1,200}")
-EXTERNAL_ID_HINT = "must be 1 to 200 letters, digits and _ . ~ : @ + = -"
+# Not "." and "..": clients collapse them in a URL's path before they send it (RFC 3986, 5.2.4).
+EXTERNAL_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~:@+=-]{1,200}")
+EXTERNAL_ID_HINT = "must be 1 to 200 letters, digits and _ . ~ : @ + = -, other than . and .."
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEY_HINT = "must be 1 to 255 printable ASCII characters without spaces"

@@ -26,6 +26,10 @@ JITTER_SHARE = 0.1
 # A Retry-After of more digits than this (317 years) is past every deadline; the cap keeps date arithmetic in range.
 _RETRY_AFTER_DIGITS = 10
 
+# RFC 9110, 15.5.11: the receiver says that it wants no more.
+GONE_STATUS = 410
+ENDPOINT_GONE = "endpoint_gone"
+
 Status = Literal["delivered", "pending", "failed"]
 
 
@@ -77,8 +81,8 @@ def decide(
     """
     if outcome == Outcome.SUCCESS:
         return Decision("delivered")
-    if status_code == 410:
-        return Decision("failed", reason="endpoint_gone", disable_endpoint=True)
+    if status_code == GONE_STATUS:
+        return Decision("failed", reason=ENDPOINT_GONE, disable_endpoint=True)
     words = describe(outcome, status_code)
     if now >= deadline_at:
         window = _duration_words((deadline_at - window_started_at).total_seconds())

@@ -9,12 +9,13 @@ from flask import Blueprint
 
 from app.core import ids
 from app.core.event import names
-from app.core.problem import invalid
+from app.core.problem import Problem, invalid
 from app.ledger import events
 from app.web.http import paging
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
 from app.web.http.routes import route
+from app.web.metrics import streams as stream_metrics
 
 api = Blueprint("events", __name__)
 
@@ -26,7 +27,11 @@ STREAM = Field(
     pattern=names.EXTERNAL_ID,
     hint=names.EXTERNAL_ID_HINT,
 )
-AFTER = Field("after_seq", "integer", "only events after this seq; needs stream_id")
+AFTER = Field(
+    "after_seq",
+    "integer",
+    "only events after this seq; needs stream_id. Ahead of the stream it is answered with 409 cursor_ahead",
+)
 TYPE = Field("type", "text", "only events of this type; call.* means every type that begins with call.", shortest=1)
 
 
@@ -62,15 +67,20 @@ def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], st
     if "stream_kind" not in call.args:
         raise invalid("stream_id", "needs stream_kind as well")
     mark = paging.after_cursor(call.args, paging.is_number)
-    page = events.events_of_stream(
-        call.session,
-        call.workspace_id,
-        call.args["stream_kind"],
-        call.args["stream_id"],
-        after_seq=int(mark) if mark else call.args.get("after_seq", 0),
-        type=call.args.get("type"),
-        limit=limit,
-    )
+    try:
+        page = events.events_of_stream(
+            call.session,
+            call.workspace_id,
+            call.args["stream_kind"],
+            call.args["stream_id"],
+            after_seq=int(mark) if mark else call.args.get("after_seq", 0),
+            type=call.args.get("type"),
+            limit=limit,
+        )
+    except Problem as problem:
+        if problem.code == "cursor_ahead":
+            stream_metrics.CURSORS_AHEAD.inc()
+        raise
     return page.events, paging.encode(str(page.events[-1].seq)) if page.more else None
 
 

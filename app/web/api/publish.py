@@ -16,9 +16,10 @@ from app.core.problem import Problem
 from app.core.wire import json_text
 from app.ledger.ledger import Submission
 from app.settings import Settings
+from app.web.http.bodies import read_bytes
 from app.web.http.call import Answer, Call
 from app.web.http.problems import trace_id
-from app.web.http.reading import read_bytes, require_json
+from app.web.http.reading import require_json
 from app.web.http.routes import route
 
 api = Blueprint("publish", __name__)
@@ -41,7 +42,7 @@ def publish(call: Call) -> Answer | Response:
     lines = request.mimetype == NDJSON
     if not lines:
         require_json(request)
-    raw = read_bytes(request, settings.max_batch_bytes)
+    raw = read_bytes(request, settings.max_batch_bytes, call.caller.key_id)
     if lines:
         answers = _accept(call, json_text.split_lines(raw), settings)
         body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for answer in answers)

@@ -10,10 +10,11 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from app.core import ids
-from app.core.problem import Complaint, complaint
+from app.core.problem import MOST_COMPLAINTS, MOST_NAME_LETTERS, Complaint, complaint
 from app.core.times import TIME_HINT, read_time
 
 _LONGEST_TEXT = 1000  # of a text that declares no other limit: descriptions and names, not documents
@@ -61,7 +62,8 @@ def id_field(name: str, prefix: str, about: str) -> Field:
 def check(fields: Sequence[Field], given: Mapping[str, Any], noun: str = "field") -> list[Complaint]:
     """What is wrong with the members of `given`; empty when nothing is. noun: "field" of a body, or "parameter"."""
     known = [item.name for item in fields]
-    complaints = [complaint(name, _unknown(noun, name, known)) for name in given if name not in known]
+    unknown = islice((name for name in given if name not in known), MOST_COMPLAINTS + 1)
+    complaints = [complaint(name, _unknown(noun, name, known)) for name in unknown]
     for item in fields:
         if item.name not in given:
             if item.required:
@@ -77,7 +79,8 @@ def check(fields: Sequence[Field], given: Mapping[str, Any], noun: str = "field"
 def from_query(fields: Sequence[Field], given: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], list[Complaint]]:
     """Query parameters as values (numbers as numbers), and what is wrong with them."""
     values: dict[str, Any] = {}
-    complaints = [complaint(name, "is given more than once") for name, texts in given.items() if len(texts) > 1]
+    repeated = islice((name for name, texts in given.items() if len(texts) > 1), MOST_COMPLAINTS + 1)
+    complaints = [complaint(name, "is given more than once") for name in repeated]
     kinds = {item.name: item.kind for item in fields}
     for name, texts in given.items():
         text = texts[0]
@@ -114,7 +117,8 @@ def schema(item: Field) -> dict[str, Any]:
 
 
 def _unknown(noun: str, name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+    # A long name is no slip of the pen, and comparing it takes long.
+    near = difflib.get_close_matches(name, known, n=1) if len(name) <= MOST_NAME_LETTERS else []
     if near:
         return f"unknown {noun}; did you mean {near[0]}?"
     if known:
@@ -149,7 +153,8 @@ def _texts(item: Field, path: str, value: Any) -> list[Complaint]:
         return [_wrong(path, "an array of strings", value)]
     if not item.least <= len(value) <= item.most:
         return [complaint(path, f"must have {item.least} to {item.most} entries, this has {len(value)}")]
-    return [wrong for index, text in enumerate(value) for wrong in _text(item, f"{path}[{index}]", text)]
+    wrong = (one for index, text in enumerate(value) for one in _text(item, f"{path}[{index}]", text))
+    return list(islice(wrong, MOST_COMPLAINTS + 1))
 
 
 def _object(_item: Field, path: str, value: Any) -> list[Complaint]:
@@ -163,7 +168,8 @@ def _text_map(item: Field, path: str, value: Any) -> list[Complaint]:
     complaints = _object(item, path, value)
     if complaints:
         return complaints
-    return [_wrong(f"{path}.{name}", "a string", text) for name, text in value.items() if not isinstance(text, str)]
+    wrong = (_wrong(f"{path}.{name}", "a string", text) for name, text in value.items() if not isinstance(text, str))
+    return list(islice(wrong, MOST_COMPLAINTS + 1))
 
 
 def _time(_item: Field, path: str, value: Any) -> list[Complaint]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from app.core.problem import Complaint, Problem, complaint, invalid_fields
+from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid_fields
 from app.core.wire.json_text import read_json
 from app.web.http.fields import Field, check, from_query
 
@@ -47,21 +46,6 @@ def credential(request: Request) -> str:
     return key
 
 
-def read_bytes(request: Request, most: int) -> bytes:
-    """The body, at most `most` bytes whether or not its length is announced. Raises Problem too_large."""
-    # One more than allowed: Werkzeug silently truncates a body of unannounced length at its limit.
-    request.max_content_length = most + 1
-    try:
-        raw = request.get_data(cache=False)
-        if len(raw) > most:
-            raise RequestEntityTooLarge
-        return raw
-    except RequestEntityTooLarge:
-        raise Problem("too_large", f"The body is larger than {most} bytes; send less at once.") from None
-    except (ClientDisconnected, OSError):
-        raise Problem("bad_request", "The body is shorter than its announced length; send all of it.") from None
-
-
 def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: int) -> dict[str, Any]:
     """The body as a checked object; {} for an empty one when nothing is required. Raises Problem."""
     if not raw and not any(item.required for item in fields):
@@ -72,7 +56,7 @@ def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: 
         raise Problem("invalid", "The body must be a JSON object.")
     repeated: list[str] = []
     json.loads(text, object_pairs_hook=lambda pairs: _note_repeats(pairs, repeated), parse_int=str)
-    refuse([complaint(name, "is given twice in one object") for name in repeated])
+    refuse([complaint(name, "is given twice in one object") for name in repeated[: MOST_COMPLAINTS + 1]])
     refuse(check(fields, value))
     return value
 

@@ -21,6 +21,7 @@ from app.core import ids
 from app.core.event import names
 from app.core.problem import Problem, invalid, not_found
 from app.web.engine import engine
+from app.web.http.bodies import read_bytes
 from app.web.http.call import (
     OPTIONAL_WORKSPACE,
     PLATFORM,
@@ -33,7 +34,7 @@ from app.web.http.call import (
     response_of,
 )
 from app.web.http.fields import Field
-from app.web.http.reading import credential, read_body, read_bytes, read_query
+from app.web.http.reading import credential, read_body, read_query
 from app.web.http.repeats import idempotency_key, once
 
 # Names of path parameters: what they are an id of.
@@ -153,7 +154,7 @@ def _perform(
     settings = call.engine.settings
     raw = b""
     if declared.body is not None and request.method not in ("GET", "HEAD"):
-        raw = read_bytes(request, settings.max_event_bytes)
+        raw = read_bytes(request, settings.max_event_bytes, call.caller.key_id)
         call.body = read_body(request, declared.body, raw, settings.max_json_depth)
     if request.method == "POST":
         call.idempotency_key = idempotency_key()

@@ -8,11 +8,14 @@ import threading
 import time
 from collections import deque
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.core.event import names
 from app.core.event.drafts import Draft
-from app.core.problem import Problem
+from app.core.problem import Problem, first_line, invalid
 from app.core.wire import json_text, websocket
 from app.ledger.ledger import Submission
+from app.live import tokens
 from app.live.carrier import Carrier, Handling
 from app.live.websocket_input import WebSocketInput, close_frame
 from app.web.live.opening import Admitted, Placed
@@ -27,8 +30,7 @@ class Conversation:
     """One WebSocket's. Bound to its carrier before anything is received."""
 
     def __init__(self, admitted: Admitted) -> None:
-        self._ledger = admitted.engine.ledger
-        self._max_depth = admitted.engine.settings.max_json_depth
+        self._engine = admitted.engine
         self._clock = admitted.engine.hub.clock
         self._event_type = admitted.route.inbound_type
         self._stream = admitted.stream
@@ -100,9 +102,12 @@ class Conversation:
     def _accept(self, text: str) -> None:
         if not self._opener.may_publish:
             raise Problem("forbidden", "Texts become events, which needs a key with the scope publish.")
-        raw, value = json_text.read_json(text.encode(), self._max_depth)
+        raw, value = json_text.read_json(text.encode(), self._engine.settings.max_json_depth)
         if not isinstance(value, dict) or set(value) != {"type", "data"}:
             raise Problem("invalid", 'Send {"type": "dtmf", "data": {…}}, with these two members.')
+        text = raw.strip(json_text.BLANK)
+        if len(json_text.members(text)) != len(value):
+            raise invalid("body", "a field is given twice")
         if not isinstance(value["type"], str) or not names.TYPE.fullmatch(value["type"]):
             raise Problem("invalid", "type: give letters, digits and _ . : - (at most 128).")
         if not isinstance(value["data"], dict):
@@ -112,14 +117,28 @@ class Conversation:
             stream.kind,
             stream.external_id,
             self._event_type or "",
-            json_text.compact(raw.strip(" \t\r\n")),
+            json_text.compact(text),
             value,
             None,
             None,
         )
-        answer = self._ledger.accept(Submission(stream.workspace_id, [draft]))[0]
+        self._require_credential()
+        answer = self._engine.ledger.accept(Submission(stream.workspace_id, [draft]))[0]
         if isinstance(answer, Problem):
             raise answer
+
+    def _require_credential(self) -> None:
+        """Raises Problem unless the credential may publish at this moment: it was checked when the WebSocket opened,
+        and the hub looks for revoked ones only every few seconds."""
+        try:
+            with self._engine.database.begin() as connection:
+                alive = tokens.may_publish(connection, self._opener.key_id, self._opener.token_id)
+        except SQLAlchemyError as error:
+            log.warning("a text was not taken, its key cannot be looked up: %s", first_line(error))
+            raise Problem("unavailable", "The database cannot be reached; send it again shortly.") from None
+        if not alive:
+            self._end("revoked")
+            raise Problem("unauthorized", "The credential was revoked, or it has expired; nothing was taken.")
 
     def _say(self, code: str, detail: str) -> None:
         body = json.dumps({"error": {"code": code, "detail": detail}}, ensure_ascii=False)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from flask import request
 
 from app.accounts.callers import Caller
+from app.accounts.sessions import SignedIn
 from app.core import tokens
 from app.core.contract.model import ContractRoute
 from app.core.problem import Problem
 from app.live import tokens as stream_tokens
 from app.web.engine import Engine
-from app.web.http.cookie import caller_of_cookie
+from app.web.http.cookie import session_of_cookie
 from app.web.http.reading import sent_secrets
 
 
@@ -28,6 +29,7 @@ class Opener:
     kind: str | None = None
     stream_id: str | None = None
     may_publish: bool = False
+    session_id: str | None = None
 
     def check_stream(self, kind: str, stream_id: str) -> None:
         """Raises Problem unauthorized when the token is for another stream."""
@@ -41,8 +43,8 @@ def opener_of(engine: Engine, route: ContractRoute) -> Opener:
     if sent is not None:
         what, secret = sent
         return _by_token(engine, secret) if what == "token" else _by_key(engine, secret)
-    if "session:cookie" in route.credentials and (session := caller_of_cookie(engine)):
-        return _by_session(engine, *session)
+    if "session:cookie" in route.credentials and (session := session_of_cookie(engine)):
+        return _by_session(engine, session)
     raise Problem("unauthorized", f"A credential is missing: send {ways(route)}.")
 
 
@@ -66,9 +68,9 @@ def _by_key(engine: Engine, secret: str) -> Opener:
     return _by_caller(engine, caller, request.headers.get("X-Workspace"))
 
 
-def _by_session(engine: Engine, caller: Caller, workspace_id: str, expires_at: float) -> Opener:
-    opener = _by_caller(engine, caller, request.headers.get("X-Workspace") or workspace_id)
-    return replace(opener, expires_at=expires_at)
+def _by_session(engine: Engine, session: SignedIn) -> Opener:
+    opener = _by_caller(engine, session.caller, request.headers.get("X-Workspace") or session.workspace_id)
+    return replace(opener, session_id=session.id, expires_at=session.expires_at.timestamp())
 
 
 def _by_caller(engine: Engine, caller: Caller, workspace: str | None) -> Opener:

@@ -33,8 +33,9 @@ from app.redis_connection import FAILURES
 from app.web.api.deliveries import ENDPOINT, STATUS, TYPE
 from app.web.http.call import Call
 from app.web.http.routes import route
+from app.web.live.fixed_frames import RECONNECT_MILLISECONDS
 from app.web.live.opening import client_socket
-from app.web.live.sse import RECONNECT_MILLISECONDS
+from app.web.live.sse import Unanswered, cut
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ def watch_log(call: Call) -> Response:
         raise Problem("bad_request", "Last-Event-ID is not the id of an entry; leave it out to start anew.")
     if request.method == "HEAD":
         return Response(headers=list(sse.HEADERS))
+    if call.engine.hub.stopping:
+        return Unanswered()
     view = LogView(call, sock, chunked=request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0")
     view.open(cursor)
     response = Response(view.body(), headers=list(sse.HEADERS), direct_passthrough=True)
@@ -130,9 +133,12 @@ class LogView:
             prepare_socket(self._sock)
             before = self._sock.gettimeout()
             self._sock.settimeout(STALL_SECONDS)
+            self._send([sse.retry(random.randint(*RECONNECT_MILLISECONDS))])
             self._serve()
             self._sock.settimeout(before)
-        except OSError:  # gone, or stalled in the middle of a frame
+            if self._engine.hub.stopping:
+                cut()
+        except OSError:  # gone, stalled in the middle of a frame, or cut by us
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
         finally:
@@ -149,7 +155,6 @@ class LogView:
             if beat.is_due(clock()):
                 self._send([_HEARTBEAT])
             self._show(self._read(say_so=watch.is_due(clock())))
-        self._send([sse.retry(random.randint(*RECONNECT_MILLISECONDS))])
 
     def _check_client(self) -> None:
         """Raises OSError when the client has disconnected."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from datetime import UTC, datetime
 
 from app.core import ids
@@ -13,9 +14,12 @@ from app.core.wire import sse, websocket
 from app.core.wire.envelope import rfc3339
 from app.ledger.streams import StreamRow
 
+# After a restart clients come back spread over this time: each is told another one.
+RECONNECT_MILLISECONDS = (1000, 5000)
+
 
 def fixed_frame(fixed: Fixed | None, view: View, stream: StreamRow, id: str | None = None) -> bytes:
-    """A contract's opening or closing frame, ready for the socket; empty if it has none."""
+    """A contract's opening, closing or reset frame, ready for the socket; empty if it has none."""
     if fixed is None:
         return b""
     now = datetime.now(UTC)
@@ -23,8 +27,16 @@ def fixed_frame(fixed: Fixed | None, view: View, stream: StreamRow, id: str | No
         "new_id": ids.make(ids.EVENT, now, os.urandom(ids.RANDOM_BYTES)),
         "now": rfc3339(now),
         "stream_id": stream.external_id,
+        "last_seq": stream.last_seq,
     }
     return frames.encode_fixed(view, fixed, id, values)
+
+
+def retry(route: ContractRoute, view: View) -> bytes:
+    """How long the client is to wait before it comes back, where the contract says so: another time for each."""
+    if not route.retry or view.wrap == "ws":
+        return b""
+    return frames.wrap(view.wrap, sse.retry(random.randint(*RECONNECT_MILLISECONDS)))
 
 
 def heartbeat(route: ContractRoute, view: View) -> bytes:

@@ -31,9 +31,10 @@ from app.live.subscriber import Subscriber, Terms
 from app.web.engine import Engine, engine
 from app.web.live.credentials import Opener, opener_of
 from app.web.live.errors import ContractRefusal
-from app.web.live.fixed_frames import fixed_frame, heartbeat
+from app.web.live.fixed_frames import fixed_frame, heartbeat, retry
 from app.web.live.limits import check_limits, limits, too_many
 from app.web.live.query import Query
+from app.web.metrics import streams as stream_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ class Placed:
     """Where an admitted subscriber begins.
 
     start: the seq after which events are shown. past: an event before that which is shown first, if any. resumes:
-    whether the client gave a cursor. speed: of the replay, None for at once.
+    whether the client gave a cursor that is to be believed. ahead: whether it gave one that is not, because the stream
+    has not come so far (a backup was restored, or a standby took over that had less). speed: of the replay, None for
+    at once.
     """
 
     admitted: Admitted
@@ -59,13 +62,15 @@ class Placed:
     start: int
     past: Event | None
     resumes: bool
+    ahead: bool
     speed: float | None
 
     def opening(self) -> bytes:
-        """What is sent before the first event: the contract's opening frame, and the event of the past."""
+        """What is sent before the first event: when to come back, the opening, the reset, and the event of the past."""
         route, stream = self.admitted.route, self.admitted.stream
         past = frames.encode(self.view, self.past, stream.external_id) if self.past is not None else b""
-        return fixed_frame(route.opening, self.view, stream) + past
+        reset = fixed_frame(route.reset, self.view, stream, str(stream.last_seq)) if self.ahead else b""
+        return retry(route, self.view) + fixed_frame(route.opening, self.view, stream) + reset + past
 
     def closing(self, id: str | None = None) -> bytes:
         """The contract's closing frame. id: for its `id:` line."""
@@ -123,9 +128,25 @@ def client_socket() -> Any:
 def place(admitted: Admitted, query: Query, wrap: str) -> Placed:
     """Where the subscriber begins. wrap: how its socket takes frames (see View)."""
     view = frames.view(admitted.route, wrap, admitted.stream.attributes, query.types)
-    start = _start(admitted, query.cursor)
-    past = _past(admitted, query.cursor, start)
-    return Placed(admitted, view, start, past, query.cursor is not None, query.speed)
+    cursor, ahead = _believed(admitted, query.cursor)
+    start = _start(admitted, cursor)
+    past = _past(admitted, cursor, start)
+    return Placed(admitted, view, start, past, cursor is not None, ahead, query.speed)
+
+
+def _believed(admitted: Admitted, cursor: int | None) -> tuple[int | None, bool]:
+    """The cursor to go by, and whether another was given that is ahead of the stream.
+
+    Such a client goes on from the head where the contract can tell it so, else it begins as one without a cursor. Of an
+    ended stream nothing more will come; there any cursor behind the end means that all was seen.
+    """
+    route, stream = admitted.route, admitted.stream
+    if cursor is None or cursor <= stream.last_seq:
+        return cursor, False
+    stream_metrics.CURSORS_AHEAD.inc()
+    if stream.ended:
+        return cursor, False
+    return (None if route.reset is None else stream.last_seq), True
 
 
 def _start(admitted: Admitted, cursor: int | None) -> int:
@@ -177,6 +198,6 @@ def _terms(placed: Placed, now: float) -> Terms:
         heartbeat_seconds=route.heartbeat_seconds,
         expires_at=None if opener.expires_at is None else now + opener.expires_at - time.time(),
         key_id=opener.key_id,
-        token_id=opener.token_id,
+        token_id=opener.token_id or opener.session_id,
         workspace_id=admitted.stream.workspace_id,
     )

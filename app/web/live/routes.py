@@ -8,10 +8,11 @@ from flask import Blueprint, Response, request
 
 from app.core.contract.model import Contract, ContractRoute, Rules
 from app.core.problem import Problem
+from app.web.engine import engine
 from app.web.http import call, problems, routes
 from app.web.live import description, errors
 from app.web.live.mint import mint
-from app.web.live.sse import serve_sse
+from app.web.live.sse import Unanswered, serve_sse
 from app.web.live.websocket import serve_websocket
 
 
@@ -34,6 +35,8 @@ def _add(
 ) -> None:
     def view(**values: str) -> Response:
         stream_id = values.get(route.id_name) if route.id_in == "path" else request.args.get(route.id_name)
+        if route.does != "mint" and engine().hub.stopping:
+            return Unanswered()
         try:
             return serve(declared, route, route.kind or values["kind"], stream_id or "")
         except Exception as error:  # every error is answered in the contract's form

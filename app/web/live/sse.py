@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import random
+import errno
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from flask import Response, request
 
-from app.core.contract import frames
 from app.core.contract.model import Contract, ContractRoute
 from app.core.wire import sse
 from app.live.carrier import Carrier, Handling
 from app.web.live.opening import Placed, admit, open_carrier, place, refuse_ended, require_room
 from app.web.live.query import read_query
-
-# After a restart clients come back spread over this time: each is told another one.
-RECONNECT_MILLISECONDS = (1000, 5000)
 
 
 def serve_sse(contract: Contract, route: ContractRoute, kind: str, stream_id: str) -> Response:
@@ -51,17 +48,41 @@ def _is_over(placed: Placed) -> bool:
 def _body(carrier: Carrier) -> Iterator[bytes]:
     try:
         yield b""  # makes gunicorn send the headers; from here on the hub writes to the socket by itself
-        carrier.run()
+        if carrier.run() and carrier.subscriber.closing == "restart":
+            cut()
     finally:
         carrier.close()
 
 
 def _farewell(placed: Placed, reason: str) -> bytes:
-    """What ends the stream: the contract's closing frame, or before a restart how long to wait."""
-    if reason == "ended":
-        # A late viewer may see only this frame; its id lets EventSource stop.
-        stream = placed.admitted.stream
-        return placed.closing(str(stream.last_seq) if stream.ended else None)
-    if reason == "restart":
-        return frames.wrap(placed.view.wrap, sse.retry(random.randint(*RECONNECT_MILLISECONDS)))
-    return b""
+    """What ends the stream: the contract's closing frame."""
+    if reason != "ended":
+        return b""
+    # A late viewer may see only this frame; its id lets EventSource stop.
+    stream = placed.admitted.stream
+    return placed.closing(str(stream.last_seq) if stream.ended else None)
+
+
+class Unanswered(Response):
+    """Closes the connection without a byte of an answer; the status is for our log.
+
+    For a stream that is asked for over a connection that was kept alive, in a process that ends: an HTTP client asks
+    again at once over a new connection, which another process takes (RFC 9110 section 9.2.2), where a stream that is
+    opened and cut would send a viewer away a second time, and a refusal would stop an EventSource for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(status=503)
+
+    def get_app_iter(self, environ: Any) -> Iterator[bytes]:
+        return (cut() for _ in range(1))  # gunicorn sends the head before the first piece, which never comes
+
+
+def cut() -> NoReturn:
+    """End a response without its last chunk, and close the connection, as the last thing in a response's iterator.
+
+    The proper end would tell clients such as Go's r3labs/sse, or a plain fetch, that the stream is over. It would also
+    leave the connection open, over which an EventSource asks the same process again. To gunicorn it looks like a client
+    that has gone.
+    """
+    raise BrokenPipeError(errno.EPIPE, "cut without the last chunk")

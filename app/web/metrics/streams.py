@@ -15,6 +15,7 @@ SENT = Counter("twofold_frames_sent", "Frames handed to subscribers.")
 DROPPED = Counter("twofold_frames_dropped", "Frames that a slow subscriber lost, where its contract drops.")
 CAUGHT_UP = Counter("twofold_catch_ups", "Slow subscribers sent back to the log, where their contract catches up.")
 HOLES = Counter("twofold_bus_holes", "Times that the bus had lost something and the log was read.")
+CURSORS_AHEAD = Counter("twofold_cursors_ahead", "Cursors that were ahead of their stream.")
 
 BUS_LOST = Counter("twofold_bus_lost", "Announcements that Redis did not take; the streams found them in PostgreSQL.")
 

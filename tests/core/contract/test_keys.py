@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 # A file with every kind of table, so that all of their keys are asked for. That they are empty is wrong, and no matter.
 EVERY_TABLE: dict[str, Any] = {
     "streams": [{"ends": [{}]}],
-    "routes": [{"kind": "", "types": [], "hide": [{}], "opening": {}, "closing": {}}],
+    "routes": [{"kind": "", "types": [], "hide": [{}], "opening": {}, "closing": {}, "reset": {}}],
     "errors": {case: {} for case in ERROR_STATUS},
     "events": [{}],
 }
@@ -112,6 +112,7 @@ def test_the_page_names_every_default(asked: Asked) -> None:
     [
         ("routes.frame.members", route_reader.VALUES),
         ("routes.opening.data", checks.FIXED_VALUES),
+        ("routes.reset.data", checks.RESET_VALUES),
         ("errors.template", checks.ERROR_VALUES),
     ],
 )

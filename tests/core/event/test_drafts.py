@@ -208,9 +208,15 @@ def test_names_next_to_the_refused_ones_are_taken(type: str) -> None:
     assert read(event(type=f'"{type}"')).type == type
 
 
-@pytest.mark.parametrize("stream_id", ["a", "a~b:c@d+e=f-g.h_i", "0" * 200, "..", "~"])
+@pytest.mark.parametrize("stream_id", ["a", "a~b:c@d+e=f-g.h_i", "0" * 200, "...", ".a", "a..", "~"])
 def test_ids_of_streams_that_are_taken(stream_id: str) -> None:
     assert read(event(stream=f'{{"kind":"a.b-c_0","id":"{stream_id}"}}')).stream_id == stream_id
+
+
+@pytest.mark.parametrize("stream_id", [".", ".."])
+def test_an_id_that_clients_collapse_in_a_url_is_refused(stream_id: str) -> None:
+    with pytest.raises(Problem, match="other than"):
+        read(event(stream=f'{{"kind":"call","id":"{stream_id}"}}'))
 
 
 def test_an_element_that_is_too_deep_or_holds_a_nul_leaves_its_neighbours_alone() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from app.core.webhook.fairness import (
     FAST_PLACES,
+    FAST_PLACES_IN_ALL,
+    LANES,
     MAX_IN_FLIGHT,
-    PLACES,
+    NEW_PLACES,
+    NEW_PLACES_IN_ALL,
+    SLOW_IN_FLIGHT,
     SLOW_PLACES,
     START_IN_FLIGHT,
     Lane,
@@ -23,10 +29,11 @@ from app.core.webhook.fairness import (
 @pytest.mark.parametrize(
     ("failures", "last_outcome", "expected"),
     [
-        (0, None, "fast"),
+        (0, None, "new"),
         (0, "success", "fast"),
-        (1, "http_error", "fast"),
-        (2, "connect_error", "fast"),
+        (1, "http_error", "fast"),  # it has answered
+        (2, "connect_error", "new"),
+        (1, "protocol_error", "new"),
         (3, "http_error", "slow"),
         (1, "timeout", "slow"),
         (400, "dns_error", "slow"),
@@ -90,17 +97,17 @@ def test_an_endpoint_starts_small_and_earns_its_places() -> None:
     for now in range(40):
         for key in fill(slots, "ep", 1, now / 100):
             slots.finish(key, now / 100, succeeded=True)
-    assert slots.room("new") == START_IN_FLIGHT
-    assert slots.room("ep") == MAX_IN_FLIGHT
+    assert slots.room("new", "fast") == START_IN_FLIGHT
+    assert slots.room("ep", "fast") == MAX_IN_FLIGHT
     fill(slots, "ep", MAX_IN_FLIGHT, 0.5)
-    assert slots.room("ep") == 0
+    assert slots.room("ep", "fast") == 0
 
 
 def test_failures_take_places_away_down_to_one() -> None:
     slots = Slots()
     for key in fill(slots, "ep", 4, 0.0):
         slots.finish(key, 0.0, succeeded=False)
-    assert slots.room("ep") == 1
+    assert slots.room("ep", "fast") == 1
 
 
 def test_an_idle_endpoint_starts_small_again() -> None:
@@ -109,10 +116,30 @@ def test_an_idle_endpoint_starts_small_again() -> None:
         for key in fill(slots, "ep", 1, 0.0):
             slots.finish(key, 0.0, succeeded=True)
     slots.advance(1.5)
-    assert slots.room("ep") == START_IN_FLIGHT
+    assert slots.room("ep", "fast") == START_IN_FLIGHT
 
 
-def test_a_hundred_endpoints_that_begin_to_hang_free_the_fast_lane_after_a_second() -> None:
+def test_an_endpoint_of_which_nothing_good_is_known_has_few_places() -> None:
+    slots = Slots()
+    assert (slots.room("ep", "new"), slots.room("ep", "slow")) == (START_IN_FLIGHT, SLOW_IN_FLIGHT)
+    fill(slots, "ep", 1, 0.0, lane="new")
+    assert not slots.answers("ep")
+    assert (slots.room("ep", "new"), slots.room("ep", "slow")) == (START_IN_FLIGHT - 1, 0)
+    for key in fill(slots, "ep", 1, 0.0, lane="new"):
+        slots.finish(key, 0.1, succeeded=True)
+    assert slots.answers("ep")
+
+
+def test_in_a_crowd_an_endpoint_that_has_not_just_answered_has_one_place() -> None:
+    slots = Slots()
+    assert slots.room("ep", "fast", crowded=True) == 1
+    (key,) = fill(slots, "ep", 1, 0.0)
+    assert slots.room("ep", "fast", crowded=True) == 0
+    slots.finish(key, 0.1, succeeded=True)
+    assert slots.room("ep", "fast", crowded=True) == START_IN_FLIGHT + 1
+
+
+def test_endpoints_that_begin_to_hang_free_the_fast_lane_after_a_second() -> None:
     slots = Slots()
     for number in range(96):
         fill(slots, f"ep{number}", START_IN_FLIGHT, 0.0)
@@ -120,10 +147,53 @@ def test_a_hundred_endpoints_that_begin_to_hang_free_the_fast_lane_after_a_secon
     slots.advance(0.9)
     assert slots.free("fast") == 0
     slots.advance(1.0)
-    assert slots.free("fast") == PLACES - FAST_PLACES
-    assert slots.free("slow") == 0
+    assert slots.free("fast") == FAST_PLACES
     assert slots.hangs("ep7")
+    assert slots.room("ep7", "slow") == 0
     assert not slots.hangs("healthy")
+
+
+@pytest.mark.parametrize("hanging", [100, 500, 1000, 5000])
+def test_however_many_begin_to_hang_the_others_find_places(hanging: int) -> None:
+    """Second by second, every endpoint that has not been found to hang asks for a place and hangs."""
+    slots = Slots()
+    untried = [f"ep{number}" for number in range(hanging)]
+    seconds_until_all_are_tried = 0
+    for second in range(15):  # until the first of them times out
+        slots.advance(float(second))
+        free = slots.free("fast")
+        assert free or hanging > FAST_PLACES_IN_ALL
+        for endpoint_id in untried[:free]:
+            fill(slots, endpoint_id, 1, float(second))
+        untried = untried[free:]
+        seconds_until_all_are_tried += bool(untried)
+    assert slots.in_flight <= FAST_PLACES_IN_ALL
+    if hanging <= 1000:
+        assert seconds_until_all_are_tried == {100: 0, 500: 1, 1000: 3}[hanging]
+    assert (slots.free("new"), slots.free("slow")) == (NEW_PLACES, SLOW_PLACES)
+
+
+def test_unknown_endpoints_that_hang_take_nothing_from_known_ones() -> None:
+    slots = Slots()
+    for second in range(15):
+        slots.advance(float(second))
+        for number in range(slots.free("new")):
+            fill(slots, f"ep{second}-{number}", 1, float(second), lane="new")
+        assert slots.free("fast") == FAST_PLACES
+    assert slots.in_flight <= NEW_PLACES_IN_ALL
+
+
+def test_while_a_transfer_travels_alone_no_other_starts_for_a_second_or_until_it_ends() -> None:
+    slots = Slots()
+    for ends in (False, True):
+        slots.start("poison", "ep", "fast", 10.0, alone=True)
+        slots.advance(10.9)
+        assert [slots.free(lane) for lane in LANES] == [0, 0, 0]
+        if not ends:
+            slots.advance(11.0)
+            assert [slots.free(lane) for lane in LANES] == [FAST_PLACES, NEW_PLACES, SLOW_PLACES]
+        slots.finish("poison", 11.0, succeeded=True)
+        assert [slots.free(lane) for lane in LANES] == [FAST_PLACES, NEW_PLACES, SLOW_PLACES]
 
 
 def test_the_slow_lane_cannot_take_the_fast_ones_places() -> None:
@@ -147,7 +217,7 @@ def test_places_come_back_when_transfers_end_whatever_their_age() -> None:
     assert not slots.hangs("a")
     assert (slots.free("fast"), slots.free("slow")) == (FAST_PLACES, SLOW_PLACES)
     slots.advance(9.0)
-    assert slots.room("b") == START_IN_FLIGHT
+    assert slots.room("b", "fast") == START_IN_FLIGHT
 
 
 @pytest.mark.parametrize(
@@ -191,3 +261,19 @@ def test_the_wait_is_exactly_until_the_next_grant(per_second: float) -> None:
     assert gcra(tat, 50.0 + wait, per_second, 1)[0] == 1
     assert wait_seconds(tat, 50.0 + wait, per_second) == 0
     assert wait_seconds(None, 50.0, per_second) == 0
+
+
+@pytest.mark.parametrize("per_second", [-1, 0, float("-inf"), float("nan"), 1e-300, 1e308, float("inf")])
+@pytest.mark.parametrize("tat", [None, float("nan"), float("inf"), float("-inf"), -1e308, 0.0, 50.0])
+@pytest.mark.parametrize("want", [0, 1, 10**9])
+def test_the_arithmetic_has_an_answer_for_every_number(per_second: float, tat: float | None, want: int) -> None:
+    granted, after = gcra(tat, 50.0, per_second, want)
+    assert min(want, 1) <= granted <= want
+    assert math.isfinite(after)
+    assert 0 <= wait_seconds(tat, 50.0, per_second) < math.inf
+
+
+@pytest.mark.parametrize("per_second", [0, -1, float("nan")])
+def test_a_damaged_limit_counts_as_one_a_second(per_second: float) -> None:
+    assert gcra(None, 50.0, per_second, 9) == gcra(None, 50.0, 1, 9)
+    assert wait_seconds(60.0, 50.0, per_second) == wait_seconds(60.0, 50.0, 1)

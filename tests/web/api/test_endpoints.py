@@ -108,7 +108,7 @@ def test_a_former_secret_key_still_opens_what_it_sealed(
     acme = open_workspace(platform, "acme")
     made = register(acme, headers={"X-Tag": "1"})
     renewed = create_app(
-        Settings.from_env({**environ, "SECRET_KEY": "f" * 64, "SECRET_KEY_PREVIOUS": settings.secret_key})
+        Settings.from_env({**environ, "SECRET_KEY": "fedcba9876543210" * 4, "SECRET_KEY_PREVIOUS": settings.secret_key})
     )
     try:
         door = Door(renewed, acme.key, acme.workspace_id)

@@ -27,6 +27,8 @@ def test_a_stream_is_read_in_order_behind_a_seq(acme: Door) -> None:
     assert [event["seq"] for event in acme.get(path)["data"]] == [1, 2, 3, 4, 5, 6, 7]
     assert [event["seq"] for event in acme.get(f"{path}&after_seq=5")["data"]] == [6, 7]
     assert acme.get(f"{path}&after_seq=7") == {"data": [], "next_cursor": None}
+    ahead = acme.get(f"{path}&after_seq=8", status=409)
+    assert (ahead["code"], ahead["last_seq"]) == ("cursor_ahead", 7)
     assert [event["seq"] for event in acme.pages(f"{path}&after_seq=1&limit=2")] == [2, 3, 4, 5, 6, 7]
     assert acme.get("/v1/events?stream_kind=call&stream_id=absent")["data"] == []
 

@@ -237,3 +237,27 @@ def rows(database: Database) -> dict[str, int]:
         return {
             name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() for name in Base.metadata.tables
         }
+
+
+def test_an_answer_does_not_grow_with_the_number_of_wrong_fields(acme: Door) -> None:
+    """3.5 MB of unknown fields were once answered with 76 MB, after minutes of looking for similar names."""
+    fields = ",".join(f'"unknown_{number}":1' for number in range(12_000))
+    response = acme.ask("POST", "/v1/endpoints", data=b"{" + fields.encode() + b"}", content_type=JSON)
+    assert response.status_code == 422
+    assert len(response.get_json()["errors"]) == 20
+    assert "and more fields are wrong" in response.get_json()["detail"]
+    assert len(response.data) < 10_000
+
+
+def test_a_long_name_is_cut_in_the_answer(acme: Door) -> None:
+    body = json.dumps({"x" * 200_000: 1}).encode()
+    response = acme.ask("POST", "/v1/endpoints", data=body, content_type=JSON)
+    assert response.status_code == 422
+    assert len(response.data) < 2_000
+
+
+def test_each_event_of_a_batch_is_answered_in_bounds(acme: Door) -> None:
+    events = [{f"unknown_{n}": n for n in range(400)} for _ in range(200)]
+    response = acme.ask("POST", "/v1/events", json=events)
+    assert response.status_code == 202
+    assert len(response.data) < 200 * 6_000
