@@ -24,6 +24,7 @@ class OldWorker:
         self.alive = True
         self.sockets = [socket.socket()]
         self.handle_exit: Callable[[int, FrameType | None], None] = self._stop
+        made.append(self)
 
     def told_to_end(self) -> None:
         """gunicorn's master has sent SIGTERM."""
@@ -38,11 +39,16 @@ class OldWorker:
         self.alive = False
 
 
+made: list[OldWorker] = []
+
+
 @pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
+def _left_as_it_was() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+    while made:
+        made.pop().close_listeners()
 
 
 def alive_after_a_while(worker: OldWorker) -> bool:

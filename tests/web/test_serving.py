@@ -107,7 +107,7 @@ def health(port: int) -> str | None:
     """What the web process says of itself; None while there is none."""
     try:
         return str(requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).json()["status"])
-    except (requests.ConnectionError, KeyError, ValueError):
+    except (requests.ConnectionError, requests.Timeout, KeyError, ValueError):
         return None
 
 
