@@ -117,7 +117,7 @@ def install(app: Flask) -> None:
 
 
 def _close_behind_the_rest(response: Response) -> Response:
-    announced = bool(request.content_length) or bool(request.environ.get("wsgi.input_terminated"))
+    announced = bool(request.content_length) or "Transfer-Encoding" in request.headers
     sock = request.environ.get("gunicorn.socket")
     if announced and not g.get("body_was_read") and sock is not None and not response.direct_passthrough:
         body = response.get_data()

@@ -115,3 +115,9 @@ def test_what_the_server_refuses_itself_has_the_form_of_every_error(
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"Content-Type: application/problem+json" in head
     assert (json.loads(body)["status"], json.loads(body)["code"]) == (status, code)
+
+
+def test_a_connection_is_kept_behind_requests_without_a_body_and_with_one_that_was_read(server: RunningServer) -> None:
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with connect(server, f"Content-Length: {len(EVENT)}", EVENT + NEXT + last) as sock:
+        assert everything(sock).count(b"HTTP/1.1 20") == 3
