@@ -42,6 +42,8 @@ class ScriptedServer:
         self._script, self._tls = script, tls
         self.seen: list[Seen] = []
         self.connections = 0
+        self.closed = 0
+        """Connections that this server has closed."""
         self.over = threading.Event()
         """Set when the test ends: what a script that stalls waits for."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -82,6 +84,7 @@ class ScriptedServer:
 
     def _serve(self, raw: socket.socket, number: int) -> None:
         connection = raw
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what a script sends arrives when it is sent
         with suppress(OSError):
             if self._tls:
                 connection = self._shake_hands(raw, self._tls)
@@ -93,6 +96,7 @@ class ScriptedServer:
                         break
                     connection.sendall(answer)
         raw.close()
+        self.closed += 1
 
     def _shake_hands(self, raw: socket.socket, tls: ssl.SSLContext) -> socket.socket:
         """A refusal (an alert, sent by now) reaches the client only if all that it sent is read: closing with something
