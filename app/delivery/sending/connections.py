@@ -68,6 +68,8 @@ class Connection:
         """A request is about to be sent."""
         if transfer in self.transfers:  # it opened the connection: everything that came counts
             return
+        if self._speaks_http1:
+            self.transfers.clear()  # the one before is over, even if nobody has said so yet
         if self.transfers:
             self._allowance += MAX_RECEIVED_BYTES
         else:
@@ -79,10 +81,11 @@ class Connection:
 
     def end(self, transfer: object) -> None:
         """A transfer is over. What it did not use of its allowance is not left to the others."""
-        self.transfers.discard(transfer)
-        if self.transfers:
-            used = self._received() - self._received_before
-            self._allowance = min(self._allowance, used + MAX_RECEIVED_BYTES * len(self.transfers))
+        if transfer in self.transfers:
+            self.transfers.remove(transfer)
+            if self.transfers:
+                used = self._received() - self._received_before
+                self._allowance = min(self._allowance, used + MAX_RECEIVED_BYTES * len(self.transfers))
 
     def answered_early(self) -> bool:
         """Whether an answer that is being read now was there before its request was sent.
@@ -92,11 +95,12 @@ class Connection:
         """
         if self._read_before is None:
             return False
+        most = self._read_before + 1  # the end of the stream counts as a byte
         received = self._received()
         if not self._poller.poll(0):  # nothing is waiting: all that came was read
-            return received <= self._read_before
+            return received <= most
         # What comes between the two questions that _read asks makes its answer too small, hence three times.
-        return all(self._read() <= self._read_before for _ in range(3))
+        return all(self._read() <= most for _ in range(3))
 
     def is_flooded(self) -> bool:
         """Whether more has come than the transfers under way may take."""

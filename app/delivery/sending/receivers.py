@@ -33,7 +33,7 @@ class Receivers:
         return _origin(url) in self._distrusted
 
     def distrust(self, url: str) -> None:
-        """An answer came that nobody asked for, and was found only after the next request had been sent."""
+        """Something came that nobody asked for, and was found only after the next request had been sent."""
         _add(self._distrusted, _origin(url))
 
 

@@ -183,8 +183,9 @@ class Sender:
     ) -> None:
         """Turn a transfer into a result. broken_off: why libcurl is to stop, if it is not done."""
         assert transfer.request is not None
-        self._learn(transfer, transfer.request)
-        self._results.append(transfer.result(code, message, broken_off))
+        result = transfer.result(code, message, broken_off)
+        self._learn(transfer, transfer.request.url, result)
+        self._results.append(result)
         del self._active[transfer.curl]
         self._multi.remove_handle(transfer.curl)
         transfer.forget()
@@ -193,13 +194,13 @@ class Sender:
         else:
             transfer.curl.close()
 
-    def _learn(self, transfer: Transfer, request: Request) -> None:
+    def _learn(self, transfer: Transfer, url: str, result: Result) -> None:
         """Remember what this transfer shows of its receiver."""
         version = transfer.curl.getinfo(pycurl.INFO_HTTP_VERSION)
         if version:
-            self._receivers.answered(request.url, in_http2=version == pycurl.CURL_HTTP_VERSION_2_0)
-        if transfer.broken_off == BrokenOff.EARLY:
-            self._receivers.distrust(request.url)
+            self._receivers.answered(url, in_http2=version == pycurl.CURL_HTTP_VERSION_2_0)
+        if result.again and transfer.broken_off != BrokenOff.REPEATED:
+            self._receivers.distrust(url)
         if transfer.refused and transfer.host_name:  # its owner is not told the addresses
             refused = ", ".join(f"{ip} is {reason}" for ip, reason in transfer.refused)
             log.info("refused for a webhook to %s: %s", transfer.host_name, refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -61,6 +62,7 @@ class Transfer:
         self._host: ResolvedHost | None = None
         self._entries: list[str] = []
         self._spent_seconds = self._set_spent_seconds = -1.0
+        self._began_at = 0.0
         self._set_connection = (False, False)
         self._set_waiting = False
         self._answer = Answer(self._may_begin, lambda: on_head(self))
@@ -166,7 +168,7 @@ class Transfer:
 
     def _use_time(self, spent_seconds: float) -> None:
         """Set the limits to what is left of them."""
-        self._spent_seconds = spent_seconds
+        self._spent_seconds, self._began_at = spent_seconds, time.monotonic()
         if spent_seconds != self._set_spent_seconds:
             self._set_spent_seconds = spent_seconds
             self.curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(self._total_seconds - spent_seconds))
@@ -211,7 +213,7 @@ class Transfer:
             answer.headers,
             bytes(answer.body),
             answer.header("retry-after"),
-            self._spent_seconds + self.curl.getinfo(pycurl.TOTAL_TIME),
+            self._seconds(ended_by_us=broken_off is not None),
             error,
             again,
         )
@@ -227,6 +229,12 @@ class Transfer:
             was_reused=self._connection is not None and not self._opened,
             host=self.host_name,
         )
+
+    def _seconds(self, *, ended_by_us: bool) -> float:
+        """How long it took, with the look-up. libcurl's own figure is right once libcurl has ended the transfer."""
+        if ended_by_us:
+            return self._spent_seconds + time.monotonic() - self._began_at
+        return float(self._spent_seconds + self.curl.getinfo(pycurl.TOTAL_TIME))
 
     def _remote_address(self) -> str | None:
         return self.curl.getinfo(pycurl.PRIMARY_IP) or self._guard.allowed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -164,6 +165,37 @@ def test_each_request_goes_to_the_address_of_its_own_name(make: Callable[..., Se
         assert hosts == [f"{name}:{server.port}" for name in ("one.example", "TWO.example.", "127.0.0.4")]
     names.addresses = {"none.example": []}
     assert post(sender, "http://none.example/").outcome == "dns_error"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "reasons"),
+    [
+        (["10.0.0.5"], "private"),
+        (["10.0.0.5", "192.168.3.4"], "private"),
+        (["10.0.0.5", "169.254.169.254"], "private or link-local, where clouds keep instance metadata"),
+        (["fd00:ec2::254"], "not a global unicast address"),
+    ],
+)
+def test_the_addresses_behind_an_internal_name_are_told_to_our_log_alone(
+    make: Callable[..., Sender],
+    names: Names,
+    caplog: pytest.LogCaptureFixture,
+    addresses: list[str],
+    reasons: str,
+) -> None:
+    caplog.set_level(logging.INFO, "app.delivery.sending")
+    names.addresses["internal.example"] = addresses
+    result = post(make(), "https://internal.example/hook?token=secret")
+    assert (result.outcome, result.remote_address) == ("blocked_address", None)
+    assert result.error == f"internal.example resolves to an address that is {reasons}"
+    for address in addresses:
+        assert f"{address} is " in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_an_address_that_stands_in_the_url_is_told(make: Callable[..., Sender]) -> None:
+    for host in ("10.0.0.5", "167772165", "0x0a000005"):
+        assert post(make(), f"http://{host}/").error == "10.0.0.5 is private"
 
 
 def test_the_time_to_connect_holds_for_the_look_up_and_the_connection_together(

@@ -114,7 +114,7 @@ def check(sender: Sender, server: StrayServer, count: int) -> None:
         for result in results[:-1]:  # it had been sent before the stray answer was found
             assert (result.outcome, result.status_code, result.response_headers) == ("protocol_error", None, [])
         assert (results[-1].status_code, dict(results[-1].response_headers)["X-For"]) == (500, str(number))
-    assert len(server.seen) == attempts
+    assert len(server.seen) <= attempts  # fewer when a connection was given up before the receiver had read from it
     assert attempts <= count + 1  # a receiver that was caught gets no second chance to spoil an attempt
 
 
@@ -141,20 +141,18 @@ def test_many_deliveries_at_once_get_their_own_answers(
     sender: Sender, tls: tuple[str | None, ssl.SSLContext | None]
 ) -> None:
     with StrayServer(all_at_once(SHAPES["with the end of the body"]), tls=tls[1]) as server:
-        for number in range(300):
-            sender.add(Request(number, server.url, (), str(number).encode()))
-            if number % 20 == 0:
-                sender.poll(0)
-        attempts = 300
         results: dict[object, Result] = {}
-        while sender.in_flight:
-            for result in sender.poll(1):
-                results[result.key] = result
+        waiting = [Request(number, server.url, (), str(number).encode()) for number in range(300)]
+        while waiting or sender.in_flight:
+            while waiting and sender.in_flight < 20:
+                sender.add(waiting.pop())
+            results |= {result.key: result for result in sender.poll(1)}
     assert all(
         result.again if result.status_code is None else dict(result.response_headers)["X-For"] == str(key)
         for key, result in results.items()
     )
-    assert len(server.seen) == attempts
+    assert len(results) == 300
+    assert len(server.seen) <= 300
 
 
 def test_an_honest_receiver_keeps_its_connection(sender: Sender, tls: tuple[str | None, ssl.SSLContext | None]) -> None:
