@@ -1,14 +1,17 @@
 # make run   the product on http://127.0.0.1:8000 with its own PostgreSQL and Redis under var/
 # make demo  a support call played through the running product (in another terminal)
-# make test  everything that is proven
+# make test  all tests but those below
 # make test-load  what needs the machine for itself: a thousand viewers and a rolling restart
-# make test-browser  what is proven in Chromium (apt-get install chromium chromium-driver)
+# make test-browser  the tests that need Chromium (apt-get install chromium chromium-driver)
+# make test-wheel  the wheel, installed into an empty virtual environment, runs the product
+# make test-pythons  a smoke run with each Python from 3.11 to 3.14 that this machine has
+# make chaos  a running product is killed, frozen and cut, and nothing may be lost (20 minutes; SHORT=1: 5, FULL=1: hours)
 # make lint  style, types, import directions
 # make clean removes what was built here; data stay in var/
 #
 # Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
 
-.PHONY: run test test-browser demo lint clean setup
+.PHONY: run test test-load test-browser test-wheel test-pythons demo lint clean setup
 .DEFAULT_GOAL := run
 
 VENV := .venv
@@ -25,8 +28,8 @@ TEST_RUNNERS ?= 2
 
 setup: $(STAMP)
 
-# Keyed on what is installed: a change in either file installs again, otherwise this costs nothing.
-$(STAMP): pyproject.toml constraints.txt
+# Keyed on what is installed: a change in one of these files installs again, otherwise this costs nothing.
+$(STAMP): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { \
 		echo "Twofold needs Python 3.11 or newer; '$(PYTHON)' is not." >&2; \
 		echo "Install it, or name another one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -49,11 +52,23 @@ test-browser: $(STAMP)
 		echo "There is no Chromium here. Install it with: apt-get install chromium chromium-driver" >&2; exit 1; }
 	$(BIN)/python -m pytest -n $(TEST_RUNNERS) tests/browser
 
+test-wheel: $(STAMP)
+	$(BIN)/python -m pytest tests/packaging/test_wheel.py
+
+test-pythons: $(STAMP)
+	$(BIN)/python -m pytest -v tests/packaging/test_pythons.py
+
 demo: $(STAMP)
 	@CONTRACT="$(CONTRACT)" exec $(BIN)/python -m app.demo
 
+# ONLY=name: scenarios with this in their names. REV=revision: an older release beside this one.
+chaos: $(STAMP)
+	@exec $(BIN)/python -m tests.chaos --form $(if $(FULL),full,$(if $(SHORT),short,normal)) \
+		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)")
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict app workers
 	$(BIN)/lint-imports
 

@@ -1,4 +1,4 @@
-"""Settings: read once from the environment, typed, refused by name when they make no sense."""
+"""Every setting: read once from the environment, typed, and refused by name when it makes no sense."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from app import failpoints
 from app.core.webhook import retry
 
 Network = IPv4Network | IPv6Network
 T = TypeVar("T")
 
-
-MARGIN_SECONDS = 2  # from the end of an attempt to its record: a busy database's time for a few statements
+MARGIN_SECONDS = 2  # from the end of an attempt to its record: what a busy database takes for a few statements
 
 
 class SettingsError(ValueError):
-    """One or more settings are missing or make no sense; the text names each, with the mend."""
+    """One or more settings are missing or make no sense; the text names each and says what to do."""
 
 
 def _text(raw: str) -> str:
@@ -49,32 +49,42 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
-def _secret(raw: str) -> str:
+# 32 random hexadecimal digits have fewer than 8 different ones once in a hundred million times.
+_DISTINCT_LETTERS = 8
+
+
+def secret(raw: str) -> str:
+    """A key that is long and varied enough; one rule for every process and command."""
     if len(raw) < 32:
         raise ValueError("is shorter than 32 characters; make one with: openssl rand -hex 32")
+    if len(set(raw)) < _DISTINCT_LETTERS or not raw.strip():
+        raise ValueError("repeats too few characters to be a secret; make one with: openssl rand -hex 32")
     return raw
 
 
 def _secrets(raw: str) -> tuple[str, ...]:
-    return tuple(_secret(part.strip()) for part in raw.split(",") if part.strip())
+    return tuple(secret(text) for text in _listed(raw))
 
 
 def _networks(raw: str) -> tuple[Network, ...]:
-    found: list[Network] = []
-    for part in raw.split(","):
-        if not part.strip():
-            continue
+    networks: list[Network] = []
+    for text in _listed(raw):
         try:
-            found.append(ip_network(part.strip()))
+            networks.append(ip_network(text))
         except ValueError:
-            raise ValueError(f"has {part.strip()!r}, which is not a network such as 127.0.0.0/8") from None
-    return tuple(found)
+            raise ValueError(f"has {text!r}, which is not a network such as 127.0.0.0/8") from None
+    return tuple(networks)
+
+
+def _listed(raw: str) -> list[str]:
+    """What stands between commas."""
+    return [text.strip() for text in raw.split(",") if text.strip()]
 
 
 def _delays(raw: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", raw):
         raise ValueError("must be whole seconds separated by commas, such as 5,30,120")
-    return tuple(int(part) for part in raw.split(","))
+    return tuple(int(text) for text in _listed(raw))
 
 
 def _setting(read: Callable[[str], T], default: str | None, about: str) -> Any:
@@ -84,16 +94,16 @@ def _setting(read: Callable[[str], T], default: str | None, about: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set. Field `database_url` is read from DATABASE_URL, and so on."""
+    """Everything that can be set. Field `database_url` is read from DATABASE_URL, and so on. Immutable."""
 
     database_url: str = _setting(_url("postgresql", "postgres"), None, "PostgreSQL 15 or newer, as a libpq URL")
     redis_url: str = _setting(_url("redis", "rediss", "unix"), None, "Redis 6.2 or newer (or Valkey)")
-    secret_key: str = _setting(_secret, None, "Encrypts webhook secrets and signs stream tokens; 32 characters or more")
+    secret_key: str = _setting(secret, None, "Encrypts webhook secrets and signs stream tokens; 32 characters or more")
     secret_key_previous: tuple[str, ...] = _setting(_secrets, "", "Former SECRET_KEY values that are still accepted")
     public_url: str = _setting(_url("http", "https"), "http://127.0.0.1:8000", "The address that clients use")
-    allow_subnets: tuple[Network, ...] = _setting(_networks, "", "Networks that webhooks may reach though not public")
+    allow_subnets: tuple[Network, ...] = _setting(_networks, "", "Private networks that webhooks may reach")
     retry_delays_seconds: tuple[int, ...] = _setting(
-        _delays, ",".join(map(str, retry.DELAYS_SECONDS)), "Waits between the attempts of one delivery"
+        _delays, ",".join(map(str, retry.DELAYS_SECONDS)), "Seconds between the attempts of one delivery"
     )
     delivery_window_seconds: int = _setting(
         _whole(1, 30 * 86400), str(retry.WINDOW_SECONDS), "How long a delivery is tried"
@@ -105,8 +115,8 @@ class Settings:
     send_total_seconds: int = _setting(_whole(1, 60), "15", "Total time for one attempt")
     send_connect_seconds: int = _setting(_whole(1, 60), "5", "Time to connect in one attempt")
     retention_days: int = _setting(_whole(1, 3650), "90", "Events, deliveries and attempts are kept this long")
-    bus_shards: int = _setting(_whole(1, 64), "8", "Redis streams that announce events; equal on every machine")
-    bus_maxlen: int = _setting(_whole(100, 1_000_000), "4096", "Entries kept in each of them")
+    bus_shards: int = _setting(_whole(1, 64), "8", "Redis streams that announce events; as many on every machine")
+    bus_maxlen: int = _setting(_whole(100, 1_000_000), "4096", "Entries kept in each of these Redis streams")
     contracts_dir: Path | None = _setting(  # noqa: RUF009 - the field() is inside
         lambda raw: Path(raw) if raw else None, "", "A folder with further contract files (*.toml)"
     )
@@ -133,14 +143,14 @@ class Settings:
 
     @property
     def secret_keys(self) -> tuple[str, ...]:
-        """SECRET_KEY, then its former values: what any of them has sealed or signed is still good."""
+        """SECRET_KEY, then its former values: what any of them sealed or signed is still accepted."""
         return (self.secret_key, *self.secret_key_previous)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Settings from an environment mapping. Raises SettingsError naming every bad or missing one."""
         values: dict[str, Any] = {}
-        wrong: list[str] = []
+        wrong = failpoints.complaints(environ)
         for item in fields(cls):
             name = item.name.upper()
             raw = environ.get(name) or item.metadata["default"]
@@ -151,18 +161,23 @@ class Settings:
                 values[item.name] = item.metadata["read"](raw)
             except ValueError as error:
                 wrong.append(f"{name} {error}")
-        if not wrong:
-            delays, window_seconds = values["retry_delays_seconds"], values["delivery_window_seconds"]
-            wrong += [
-                f"RETRY_DELAYS_SECONDS, DELIVERY_WINDOW_SECONDS: {text}"
-                for text in retry.check_schedule(delays, window_seconds)
-            ]
-            lease_seconds, total_seconds = values["lease_seconds"], values["send_total_seconds"]
-            if lease_seconds < total_seconds + MARGIN_SECONDS:
-                wrong.append(
-                    f"LEASE_SECONDS is {lease_seconds}, but an attempt may take SEND_TOTAL_SECONDS ({total_seconds})"
-                    f" and {MARGIN_SECONDS} s to be recorded: what is being sent must not be due for somebody else"
-                )
+        wrong = wrong or _contradictions(values)
         if wrong:
             raise SettingsError("Twofold cannot start:\n" + "\n".join(f"  - {text}" for text in wrong))
         return cls(**values)
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with settings that are each in order, but not together."""
+    delays, window_seconds = values["retry_delays_seconds"], values["delivery_window_seconds"]
+    wrong = [
+        f"RETRY_DELAYS_SECONDS, DELIVERY_WINDOW_SECONDS: {text}"
+        for text in retry.check_schedule(delays, window_seconds)
+    ]
+    lease_seconds, total_seconds = values["lease_seconds"], values["send_total_seconds"]
+    if lease_seconds < total_seconds + MARGIN_SECONDS:
+        wrong.append(
+            f"LEASE_SECONDS is {lease_seconds}, but an attempt may take SEND_TOTAL_SECONDS ({total_seconds}) and"
+            f" {MARGIN_SECONDS} s to be recorded; raise it, so that nothing in flight becomes due for another drain"
+        )
+    return wrong

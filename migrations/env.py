@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from alembic import context
@@ -36,7 +35,7 @@ def run() -> None:
         with context.begin_transaction():
             context.run_migrations()
         if connection.execute(text("SELECT to_regclass('events')")).scalar() is not None:
-            make_partitions(connection, datetime.now(UTC))
+            make_partitions(connection)
         connection.commit()
         connection.execute(text("SELECT pg_advisory_unlock(hashtext('twofold migrations'))"))
         connection.commit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,13 +17,12 @@ from typing import TypeVar
 
 import redis
 import requests
-from honcho.environ import parse_procfile
 
-from app.local import children
+from app.local import children, procfile
 from app.local.keys import LocalKeys
 
 ROOT = Path(__file__).resolve().parent.parent
-LINES = parse_procfile((ROOT / "Procfile").read_text()).processes
+LINES = procfile.lines()
 FACTORY = "app:create_app()"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -56,6 +56,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has come so far that it handles a signal by itself (Linux)."""
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 class RunningProcess:
     """One process with its own session, its output in a file. Ends with the tests, however they end."""
 
@@ -63,9 +69,7 @@ class RunningProcess:
         self.name = name
         self.log = log
         with log.open("ab") as output:
-            self._process = children.spawn(
-                ["/bin/sh", "-c", f"exec {line}"], env=env, directory=ROOT, output=output.fileno()
-            )
+            self._process = children.spawn(procfile.command(line), env=env, directory=ROOT, output=output.fileno())
 
     @property
     def pid(self) -> int:
@@ -168,25 +172,30 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 def start_web(env: Mapping[str, str], log: Path, factory: str = FACTORY) -> RunningProcess:
     """Start gunicorn on env["PORT"]; returns when /readyz answers 200. factory: what makes the application."""
+    base_url = f"http://127.0.0.1:{env['PORT']}"
+    web = RunningProcess("web", LINES["web"].replace(FACTORY, factory), env, log)
+    return _started(web, lambda: is_ready(base_url))
 
-    def ready() -> bool:
-        try:
-            return requests.get(f"http://127.0.0.1:{env['PORT']}/readyz", timeout=2).status_code == 200
-        except (requests.ConnectionError, requests.Timeout):
-            return False
 
-    return _started(RunningProcess("web", LINES["web"].replace(FACTORY, factory), env, log), ready)
+def is_ready(base_url: str) -> bool:
+    """Whether /readyz answers 200, and soon."""
+    try:
+        return requests.get(f"{base_url}/readyz", timeout=2).status_code == 200
+    except (requests.ConnectionError, requests.Timeout):
+        return False
 
 
 def start_worker(env: Mapping[str, str], log: Path) -> RunningProcess:
     """Start Celery; returns when it waits for its first wake-up."""
 
-    def ready() -> bool:
-        with redis.Redis.from_url(env["REDIS_URL"]) as client:
-            number = str(client.connection_pool.connection_kwargs["db"])
-            return any(found["db"] == number and found["cmd"] == "brpop" for found in client.client_list())
+    return _started(RunningProcess("worker", LINES["worker"], env, log), lambda: waits_for_a_wake(env["REDIS_URL"]))
 
-    return _started(RunningProcess("worker", LINES["worker"], env, log), ready)
+
+def waits_for_a_wake(redis_url: str) -> bool:
+    """Whether a worker listens to this Redis database."""
+    with redis.Redis.from_url(redis_url) as client:
+        number = str(client.connection_pool.connection_kwargs["db"])
+        return any(found["db"] == number and found["cmd"] == "brpop" for found in client.client_list())
 
 
 def _started(process: RunningProcess, ready: Callable[[], bool]) -> RunningProcess:

@@ -82,6 +82,11 @@ def test_every_module_has_its_layer() -> None:
     assert set.union(*layers()) == found | {"workers"}
 
 
+def test_what_consumers_import_is_kept_from_every_other_package_of_ours() -> None:
+    forbidden = set(import_rules()["What"]["forbidden_modules"])
+    assert set.union(*layers()) - forbidden == {"app.client"}
+
+
 def test_each_module_of_the_two_deliveries_is_kept_from_the_database_or_from_the_network() -> None:
     """A new one is either rows or a connection to others: both rules name their modules one by one."""
     rows, connections = (import_rules()[name]["source_modules"] for name in ("Rows", "Connections"))

@@ -1,7 +1,7 @@
-"""The Celery app. Its messages are wake-ups that may be lost or come twice; what is to be done stands in PostgreSQL.
+"""The Celery app. Its messages are wake-ups, which may be lost or come twice: the work to do is rows in PostgreSQL.
 
-That is why every setting here prefers a short outage over redelivery: tasks are acknowledged before they run, have no
-results, and are neither scheduled for later nor repeated by Celery.
+So no setting here asks Celery for reliability: tasks are acknowledged before they run, have no results, and are neither
+scheduled for later nor repeated. The settings keep outages short instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from celery.signals import worker_process_init, worker_shutdown, worker_shutting
 
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
 from app.settings import Settings, SettingsError
-from workers import child
+from workers import acknowledging, child
 from workers.pulse import Pulse
 from workers.standby import Standby
 
@@ -31,6 +31,7 @@ def _settings() -> Settings:
 
 settings = _settings()
 
+acknowledging.install()
 app = Celery("twofold", broker=broker_url(settings.redis_url), include=["workers.tasks"])
 app.conf.update(
     accept_content=["json"],
@@ -54,7 +55,7 @@ _pulse: Pulse | None = None
 
 
 class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """Starts the pulse behind the pool and before Redis has answered: a worker may be started while that is away."""
+    """Starts the pulse after the pool, but before Redis has answered: a worker may be started while Redis is down."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -64,7 +65,7 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
         _pulse.start()
 
     def stop(self, _worker: Any) -> None:
-        """Later, when the pool has ended (_stop_pulse)."""
+        """Nothing yet: the pulse ends after the pool has (_stop_pulse)."""
 
 
 def _stop_pulse(**_: Any) -> None:

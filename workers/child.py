@@ -1,9 +1,9 @@
-"""What each process of the worker's pool owns: its database connections, its sender, its drain.
+"""The pool process: each owns a drain, with its own database connections and sender.
 
 They are made after the fork, because neither psycopg's connections nor libcurl's handles can be shared between
-processes. Two things tell a drain to stop claiming and to let what is in flight end: the worker's parent, through a
-byte of shared memory that it sets when it shuts down, and SIGTERM to the process itself, which a supervisor that
-signals the whole group sends.
+processes. A drain is told in one of two ways to claim no more and to let what is in flight end: by the worker's parent,
+which sets a byte of shared memory when it shuts down, or by SIGTERM to the process itself, which comes from a
+supervisor that signals the whole group.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from app.settings import Settings
 from workers.drains import make_drain
 
 # Made in the parent, before any fork: every child sees the same byte. (Where children are spawned and not forked, as
-# on macOS, they do not see it, and a drain's turn ends by itself within 35 s.)
+# on macOS, they do not see it; there a drain's turn ends by itself within 35 s.)
 _all_stop = mmap.mmap(-1, 1)
 _child: Child | None = None
 
 
 class Child:
-    """The parts of one pool process, and whether it has been told to stop."""
+    """One pool process: its drain, and whether it has been told to stop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._drain = make_drain(settings, Wake(settings.redis_url), stopping=self._is_stopping)
+        self._drain = make_drain(settings, Wake(settings.redis_url), crew="pool", stopping=self._is_stopping)
         self._told = False
 
     def run(self) -> None:
-        """Run the drain; SIGTERM then lets it end, where the pool's own handler would cut it off."""
+        """Run the drain. Meanwhile SIGTERM lets it end, where the pool's own handler would cut it off."""
         self._told = False
         handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         try:

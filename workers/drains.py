@@ -1,20 +1,44 @@
-"""A drain with all that it needs, for the process that calls this: nothing of it can be shared between processes."""
+"""Makes a drain with all that it needs, for the process that calls: nothing of it can be shared between processes."""
 
 from __future__ import annotations
 
+import logging
+import resource
 from collections.abc import Callable
 
+from app.core.webhook.fairness import MOST_OPEN_FILES
 from app.database.connection import Database
 from app.delivery import claims
 from app.delivery.drain import Bell, Drain
 from app.delivery.live_log import LogTeller
+from app.delivery.rounds import Crew
 from app.delivery.sending.sender import Sender
 from app.settings import Settings
 
+log = logging.getLogger(__name__)
 
-def make_drain(settings: Settings, wake: Bell, *, stopping: Callable[[], bool]) -> Drain:
-    """stopping: whether to claim no more."""
-    database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
+
+def delivery_database(database_url: str) -> Database:
+    """One connection, as the statements of a drain or a pulse need it, that waits for no answer longer than 12 s."""
+    return Database(
+        database_url, pool_size=1, options=claims.DATABASE_OPTIONS, statement_seconds=claims.STATEMENT_SECONDS
+    )
+
+
+def make_drain(settings: Settings, wake: Bell, *, crew: Crew, stopping: Callable[[], bool]) -> Drain:
+    """crew: as which its rounds are stamped. stopping: whether to claim no more."""
+    _allow_open_files()
+    database = delivery_database(settings.database_url)
     sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
     tell = LogTeller(settings.redis_url).tell
-    return Drain(database, sender, settings, wake, stopping=stopping, tell=tell)
+    return Drain(database, sender, settings, wake, crew=crew, stopping=stopping, tell=tell)
+
+
+def _allow_open_files() -> None:
+    """Raise this process's limit, by default 1,024 of what may be far more, to what all its transfers may need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < MOST_OPEN_FILES:
+        log.warning("only %d files may be open: when many endpoints hang, attempts may fail to connect", wanted)

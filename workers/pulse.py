@@ -1,7 +1,8 @@
 """The pulse: rings a drain each second while a row is due. Every worker's parent process has one.
 
-It makes up for every lost wake-up, and starts what is due at a later time: nothing correct depends on a message, nor on
-beat. While Redis is away it has a standby deliver. It also makes the coming weeks' partitions.
+It makes up for every lost wake-up, and it is what starts retries when their time has come: that a delivery is made
+never depends on a message, nor on Celery's beat. When something stays due and no pool process looks, it has a standby
+deliver, whatever the cause. It also makes the coming weeks' partitions.
 """
 
 from __future__ import annotations
@@ -9,23 +10,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.problem import first_line
-from app.database.connection import Database
 from app.database.partitions import make_partitions
-from app.delivery import claims
+from app.delivery import rounds
+from app.delivery.rounds import Waiting
 from app.delivery.wake import Wake
+from workers.drains import delivery_database
 from workers.standby import Standby
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
 PARTITIONS_SECONDS = 3600.0
-
-_DUE = "SELECT EXISTS (SELECT FROM deliveries WHERE status = 'pending' AND due_at <= now())"
 
 
 class Pulse:
@@ -38,11 +38,12 @@ class Pulse:
     def __init__(
         self, database_url: str, wake: Wake, *, standby: Standby | None = None, beat_seconds: float = BEAT_SECONDS
     ) -> None:
-        self._database = Database(database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
+        self._database = delivery_database(database_url)
         self._wake, self._standby = wake, standby
         self._beat_seconds = beat_seconds
         self._partitions_at = 0.0
-        self._lost: set[str] = set()
+        self._watching_since: float | None = None  # since when every beat has found PostgreSQL answering
+        self._unusable: set[str] = set()  # engines, as they are called in the log
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
@@ -56,50 +57,66 @@ class Pulse:
             self._standby.forbid()
 
     def stop(self) -> None:
-        """End the thread and close its connections, and wait for what a standby has in flight."""
+        """End the thread, if it was started, and close its connections; wait for what a standby has in flight."""
         self._stopped.set()
-        self._thread.join(self._beat_seconds * 2)
+        if self._thread.is_alive():
+            self._thread.join(self._beat_seconds * 2)
         if self._standby:
             self._standby.close()
         self._database.close()
         self._wake.close()
 
     def beat(self) -> bool:
-        """Ring if something is due; whether something is. An engine that is away is logged once."""
+        """Ring if something is due. Returns whether something is. An outage is logged once, and so is its end."""
         try:
-            due = self._look()
+            waiting = self._look()
         except SQLAlchemyError as error:
             self._report("PostgreSQL", first_line(error))
+            self._watching_since = None
             return False
         self._report("PostgreSQL", None)
-        if due or (self._standby and self._standby.is_running):
+        waiting = self._seen(waiting)
+        if waiting.is_due or (self._standby and self._standby.is_running):
             rung = self._wake.ring()
-            self._report("Redis", None if rung else "wake-ups do not arrive, deliveries may take a second longer")
+            self._report("Redis", None if rung else "wake-ups do not arrive, deliveries may take some seconds longer")
             if self._standby:
-                self._standby.mind(rung=rung)
-        return due
+                self._standby.mind(waiting, rung=rung)
+        return waiting.is_due
 
-    def _look(self) -> bool:
+    def _seen(self, waiting: Waiting) -> Waiting:
+        """Count only the silence that this pulse has witnessed: while PostgreSQL was away, or before this worker was
+        started, nobody could make rounds."""
+        now = time.monotonic()
+        self._watching_since = now if self._watching_since is None else self._watching_since
+        watched = now - self._watching_since
+        return replace(
+            waiting,
+            pool_silent_seconds=min(waiting.pool_silent_seconds, watched),
+            all_silent_seconds=min(waiting.all_silent_seconds, watched),
+        )
+
+    def _look(self) -> Waiting:
+        """How things stand. Makes partitions on the way, once an hour."""
         with self._database.begin() as connection:
             if time.monotonic() >= self._partitions_at:
-                made = make_partitions(connection, datetime.now(UTC))
+                made = make_partitions(connection)
                 self._partitions_at = time.monotonic() + PARTITIONS_SECONDS
                 if made:
                     log.info("made partitions: %s", ", ".join(made))
-            return bool(connection.exec_driver_sql(_DUE).scalar())
+            return rounds.look(connection)
 
     def _report(self, engine: str, trouble: str | None) -> None:
         """Log an outage when it begins and when it ends."""
-        if trouble is not None and engine not in self._lost:
-            self._lost.add(engine)
+        if trouble is not None and engine not in self._unusable:
+            self._unusable.add(engine)
             log.warning("%s cannot be used: %s", engine, trouble)
-        elif trouble is None and engine in self._lost:
-            self._lost.discard(engine)
+        elif trouble is None and engine in self._unusable:
+            self._unusable.discard(engine)
             log.warning("%s can be used again", engine)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._beat_seconds):
             try:
                 self.beat()
-            except Exception:  # nobody would start this thread again, and deliveries that are due later depend on it
+            except Exception:  # nobody would start this thread again, and all retries depend on it
                 log.exception("pulse: a beat was missed")

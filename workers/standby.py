@@ -1,13 +1,16 @@
-"""The standby: delivers while Redis is away and nobody can be woken. At most one for each worker.
+"""The standby: a process that delivers while something is due and no pool process looks for it. At most one a worker.
 
-Celery's processes wait for a message that cannot come. So the worker's parent starts this program, which looks by
-itself each second, and ends it when Redis has been answering for a while. It works as a process of the pool does, and
-may run beside them: what one has claimed, the other leaves alone.
+A pool process waits for a message, and there are many ways in which none comes: Redis is away or full, the consumer is
+stuck, the processes are frozen. The pulse does not ask for the cause. When something has been due for some seconds and
+no drain has made a round in that time (app.delivery.rounds), it starts this program, which looks for due rows each
+second by itself; it ends it when the pools make rounds again. The standby works as a pool process does, and may run
+beside them: what one has claimed, the others leave alone.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -18,18 +21,41 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from app.delivery.rounds import Waiting
 from app.settings import Settings
 from workers.drains import make_drain
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-# Redis must have answered for so long: by then Celery's consumer, which tries each second, has it again too.
+# How long something must have been due with nobody looking. A drain that works stamps a round each second, and one that
+# waits is rung each second; the rest is for a busy machine.
+PATIENCE_SECONDS = 5.0
+# The same while Redis takes no ring: nobody who waits will hear of anything, so only those at work are given time.
+UNRUNG_PATIENCE_SECONDS = 2.0
+# The pools work again when they have made rounds for so long, none later than this after the last: they are rung each
+# second while a standby runs.
 STEADY_SECONDS = 5.0
-# Beyond the time that one attempt may take: to record it, and to end.
+STEADY_GAP_SECONDS = 3.0
+# A standby that makes no rounds either is replaced, once it has had this time to start on a busy machine.
+REPLACE_SECONDS = 30.0
+# As long as it is needed, the log says so again.
+SAY_AGAIN_SECONDS = 60.0
+# How long the process may take, beyond the time of one attempt, to record it and to end.
 END_SECONDS = 5.0
 
 _DIRECTORY = Path(__file__).parent.parent  # where this package and `app` are found
+
+
+def is_needed(waiting: Waiting, *, rung: bool) -> bool:
+    """Whether something has been due for too long with no pool process looking. rung: whether Redis takes rings."""
+    patience_seconds = PATIENCE_SECONDS if rung else UNRUNG_PATIENCE_SECONDS
+    return min(waiting.overdue_seconds, waiting.pool_silent_seconds) >= patience_seconds
+
+
+def is_frozen(waiting: Waiting, age_seconds: float) -> bool:
+    """Whether a standby of this age makes no rounds itself, though it should."""
+    return min(age_seconds, waiting.overdue_seconds, waiting.all_silent_seconds) >= REPLACE_SECONDS
 
 
 class Standby:
@@ -39,24 +65,30 @@ class Standby:
         self._patience_seconds = settings.send_total_seconds + END_SECONDS
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
-        self._answers_since: float | None = None
-        self._over = False
+        self._started_at = self._said_at = 0.0
+        self._relieved_since: float | None = None
+        self._told = self._over = False
 
     @property
     def is_running(self) -> bool:
         """Whether there is a process."""
         return self._process is not None and self._process.poll() is None
 
-    def mind(self, *, rung: bool) -> None:
-        """Start the process or end it. rung: whether Redis has just taken a wake."""
-        if not rung:
-            self._answers_since = None
-            if not self.is_running and not self._over:
-                self._start()
-        elif self.is_running:
-            self._answers_since = self._answers_since or self._clock()
-            if self._clock() - self._answers_since >= STEADY_SECONDS:
+    def mind(self, waiting: Waiting, *, rung: bool) -> None:
+        """Start the process, replace it or end it. rung: whether Redis has just taken a ring."""
+        if not self.is_running:
+            if is_needed(waiting, rung=rung) and not self._over:
+                self._start(waiting)
+        elif is_frozen(waiting, self._clock() - self._started_at):
+            log.error("the standby (process %d) makes no rounds, and is replaced", self._end_now())
+        elif waiting.pool_silent_seconds < STEADY_GAP_SECONDS:
+            self._relieved_since = self._clock() if self._relieved_since is None else self._relieved_since
+            if self._clock() - self._relieved_since >= STEADY_SECONDS and not self._told:
+                log.warning("this worker's pool delivers again, the standby ends")
                 self._tell_to_end()
+        else:
+            self._relieved_since = None
+            self._say(waiting)
 
     def forbid(self) -> None:
         """The worker shuts down: end the process and start no more. Does not wait: it is called by a signal handler."""
@@ -74,18 +106,39 @@ class Standby:
             self._process.kill()
             self._process.wait()
 
-    def _start(self) -> None:
+    def _start(self, waiting: Waiting) -> None:
         command = [sys.executable, "-m", "workers.standby", str(os.getpid())]
         try:
             self._process = subprocess.Popen(command, cwd=_DIRECTORY, stdin=subprocess.DEVNULL)
         except OSError as error:  # no memory, no processes: tried again at the next beat
             log.error("the standby cannot be started: %s", error)
             return
-        log.warning("a standby delivers until Redis is back (process %d)", self._process.pid)
-        if self._over:  # since we looked
+        self._told, self._relieved_since = False, None
+        self._started_at, self._said_at = self._clock(), -math.inf
+        self._say(waiting)
+        if self._over:  # the signal handler has set it while we were starting
             self._tell_to_end()
 
+    def _say(self, waiting: Waiting) -> None:
+        """Say, now and then, that something is wrong with the pools."""
+        if self._clock() - self._said_at >= SAY_AGAIN_SECONDS and self._process is not None:
+            self._said_at = self._clock()
+            log.error(
+                "deliveries are due and no pool process has looked for %.0f s: a standby delivers (process %d);"
+                " look at Redis and at the workers' processes",
+                waiting.pool_silent_seconds,
+                self._process.pid,
+            )
+
+    def _end_now(self) -> int:
+        """Kill the process; its id."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        return self._process.pid
+
     def _tell_to_end(self) -> None:
+        self._told = True
         if self._process is not None:
             self._process.terminate()
 
@@ -96,7 +149,7 @@ class _Turns:
     def __init__(self, settings: Settings, parent: int) -> None:
         self._parent = parent
         self._told = threading.Event()
-        self._drain = make_drain(settings, _NoBell(), stopping=self._is_stopping)
+        self._drain = make_drain(settings, _NoBell(), crew="standby", stopping=self._is_stopping)
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

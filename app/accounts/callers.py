@@ -1,24 +1,39 @@
-"""Who is calling, and for which workspace.
+"""Who calls, and for which workspace.
 
-Every request looks its key up again, so a revoked key is dead at once; requests that arrive together share the query.
+Every request looks its key up again, so a revoked key stops working at once; requests that arrive together share the
+query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row
 
 from app.accounts.keys import digest
 from app.accounts.workspaces import absent
 from app.core.problem import Problem
 from app.database.batching import Batcher
 from app.database.connection import Database
-from app.database.tables import ApiKey, Workspace
 
 LONGEST_SECRET = 200  # a key has 46 letters; longer text is not worth hashing
-LONGEST_REFERENCE = 200
+LONGEST_REFERENCE = 200  # of what X-Workspace says: an id has 29 letters, a uid at most 128
+
+# The keys with these hashes that are not revoked.
+KEYS_BY_DIGEST = """
+SELECT secret_hash, id, workspace_id, scopes FROM api_keys
+WHERE secret_hash = ANY(%(digests)s::bytea[]) AND revoked_at IS NULL
+"""
+
+# A key by its id, unless it is revoked.
+KEY_BY_ID = "SELECT id, workspace_id, scopes FROM api_keys WHERE id = %(id)s AND revoked_at IS NULL"
+
+# The workspaces that have one of these names as their id or uid.
+WORKSPACES_BY_REFERENCE = """
+SELECT id, uid FROM workspaces WHERE id = ANY(%(references)s::text[]) OR uid = ANY(%(references)s::text[])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +52,19 @@ class Caller:
     def require(self, scope: str) -> None:
         """Raises Problem forbidden unless the key has this scope."""
         if scope not in self.scopes:
-            raise Problem("forbidden", f"This needs a key with the scope {scope}; this key has {self._listed()}.")
+            raise Problem("forbidden", f"This request needs the scope {scope}; this key has {self._listed()}.")
 
     def require_platform(self) -> None:
         """Raises Problem forbidden for a workspace key."""
         if not self.is_platform:
-            raise Problem("forbidden", "This needs a platform key (sk_…); this is the key of one workspace.")
+            raise Problem("forbidden", "This request needs a platform key (sk_…); this key belongs to one workspace.")
 
     def _listed(self) -> str:
         return ", ".join(sorted(self.scopes))
 
 
-class Access:
-    """The look-ups behind every request."""
+class Callers:
+    """Finds out who calls and for which workspace. May be used by many requests at once: they share its queries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -57,18 +72,14 @@ class Access:
         self._workspaces: Batcher[str, str | None] = Batcher(self._find_workspaces)
 
     def authenticate(self, secret: str) -> Caller | None:
-        """Who this key belongs to; None when there is no such key or it is revoked."""
+        """Whose key this is; None when there is no such key or it is revoked."""
         return self._callers.submit(digest(secret)) if 0 < len(secret) <= LONGEST_SECRET else None
 
     def caller_of_key(self, key_id: str) -> Caller | None:
         """Whose key has this id; None when it is revoked or gone. For credentials that stand for a key."""
         with self._database.begin() as connection:
-            row = connection.execute(
-                select(ApiKey.id, ApiKey.workspace_id, ApiKey.scopes).where(
-                    ApiKey.id == key_id, ApiKey.revoked_at.is_(None)
-                )
-            ).one_or_none()
-        return None if row is None else Caller(row.id, row.workspace_id, frozenset(row.scopes))
+            row = connection.exec_driver_sql(KEY_BY_ID, {"id": key_id}).one_or_none()
+        return None if row is None else _caller(row)
 
     def workspace_for(self, caller: Caller, reference: str | None) -> str:
         """The id of the workspace that the caller acts for.
@@ -85,10 +96,10 @@ class Access:
             return caller.workspace_id
         if reference == caller.workspace_id:
             return reference
-        found = self._named(reference)
-        if found is None or (not caller.is_platform and found != caller.workspace_id):
+        workspace_id = self._named(reference)
+        if workspace_id is None or (not caller.is_platform and workspace_id != caller.workspace_id):
             raise absent()
-        return found
+        return workspace_id
 
     def _named(self, reference: str) -> str | None:
         if len(reference) > LONGEST_REFERENCE or "\0" in reference:
@@ -96,22 +107,17 @@ class Access:
         return self._workspaces.submit(reference)
 
     def _find_callers(self, digests: list[bytes]) -> Sequence[Caller | None]:
-        query = select(ApiKey.secret_hash, ApiKey.id, ApiKey.workspace_id, ApiKey.scopes).where(
-            ApiKey.secret_hash.in_(set(digests)), ApiKey.revoked_at.is_(None)
-        )
         with self._database.begin() as connection:
-            found = {
-                bytes(row.secret_hash): Caller(row.id, row.workspace_id, frozenset(row.scopes))
-                for row in connection.execute(query)
-            }
-        return [found.get(digest) for digest in digests]
+            rows = connection.exec_driver_sql(KEYS_BY_DIGEST, {"digests": list(set(digests))}).all()
+        callers = {bytes(row.secret_hash): _caller(row) for row in rows}
+        return [callers.get(digest) for digest in digests]
 
     def _find_workspaces(self, references: list[str]) -> Sequence[str | None]:
-        query = select(Workspace.id, Workspace.uid).where(
-            Workspace.id.in_(set(references)) | Workspace.uid.in_(set(references))
-        )
-        found: dict[str, str] = {}
         with self._database.begin() as connection:
-            for row in connection.execute(query):
-                found[row.id] = found[row.uid] = row.id
-        return [found.get(reference) for reference in references]
+            rows = connection.exec_driver_sql(WORKSPACES_BY_REFERENCE, {"references": list(set(references))}).all()
+        workspace_ids = {name: row.id for row in rows for name in (row.id, row.uid)}
+        return [workspace_ids.get(reference) for reference in references]
+
+
+def _caller(row: Row[Any]) -> Caller:
+    return Caller(row.id, row.workspace_id, frozenset(row.scopes))

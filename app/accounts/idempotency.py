@@ -1,7 +1,7 @@
-"""POSTs that may be repeated: the first answer to an Idempotency-Key is kept, sealed, and given again.
+"""POSTs that may be repeated: the first answer to an Idempotency-Key is kept, sealed, and given to every repeat.
 
 The key's row is inserted in the transaction that does the work. A repeat that comes meanwhile waits at the unique
-index for that transaction's end, then finds the answer: one effect, however many requests.
+index until that transaction ends, then finds the answer: one effect, however many requests.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -21,21 +21,21 @@ from app.database.tables import IdempotentRequest
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An answer given before."""
+    """The answer that an Idempotency-Key got before."""
 
     status: int
     body: bytes
 
 
 def claim(session: Session, keys: Sequence[str], owner: str, key: str, fingerprint: bytes) -> Kept | None:
-    """Take the key for this transaction (None), or find what it was answered with.
+    """Claim the key for this transaction (None), or find the answer that it got before.
 
-    keys: the sealing keys, present one first. owner: whose key it is. fingerprint: a hash of the whole request. Raises
-    Problem idempotency_conflict when the key came with another request before.
+    keys: the sealing keys, the present one first. owner: whose key it is. fingerprint: a hash of the whole request.
+    Raises Problem idempotency_conflict when the key was used for another request.
     """
     claimed = session.execute(
         insert(IdempotentRequest)
-        .values(owner=owner, key=key, fingerprint=fingerprint, status=0, sealed_body=b"", created_at=text("now()"))
+        .values(owner=owner, key=key, fingerprint=fingerprint, status=0, sealed_body=b"", created_at=func.now())
         .on_conflict_do_nothing()
         .returning(IdempotentRequest.key)
     ).scalar()
@@ -45,7 +45,7 @@ def claim(session: Session, keys: Sequence[str], owner: str, key: str, fingerpri
         select(IdempotentRequest).where(IdempotentRequest.owner == owner, IdempotentRequest.key == key)
     ).one()
     if bytes(row.fingerprint) != fingerprint:
-        raise Problem("idempotency_conflict", "This Idempotency-Key came with another request before; use a new one.")
+        raise Problem("idempotency_conflict", "This Idempotency-Key was used for another request; use a new one.")
     return Kept(row.status, sealing.unseal(keys, row.sealed_body))
 
 

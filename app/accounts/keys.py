@@ -63,16 +63,16 @@ def create_key(session: Session, *, name: str, scopes: Sequence[str], workspace_
     return CreatedKey(row.id, secret, row.prefix, chosen)
 
 
-def list_keys(session: Session, workspace_id: str | None, *, limit: int, before: str | None) -> list[dict[str, Any]]:
-    """Keys that still work, newest first, at most `limit`, older than the id `before`; of the platform for None."""
+def list_keys(session: Session, workspace_id: str | None, *, limit: int, before: str | None) -> list[ApiKey]:
+    """Keys that work, newest first, at most `limit`, older than the id `before`. workspace_id None: platform keys."""
     query = select(ApiKey).where(_owned(workspace_id), ApiKey.revoked_at.is_(None))
     if before is not None:
         query = query.where(ApiKey.id < before)
-    return [_shown(row) for row in session.scalars(query.order_by(ApiKey.id.desc()).limit(limit))]
+    return list(session.scalars(query.order_by(ApiKey.id.desc()).limit(limit)))
 
 
 def revoke_key(session: Session, workspace_id: str | None, key_id: str) -> None:
-    """Make a key useless at once. Raises Problem not_found, also for one that is revoked already."""
+    """Revoke a key: from now on it is refused. Raises Problem not_found, also for one that is revoked already."""
     revoked = session.execute(
         update(ApiKey)
         .where(ApiKey.id == key_id, _owned(workspace_id), ApiKey.revoked_at.is_(None))
@@ -83,11 +83,8 @@ def revoke_key(session: Session, workspace_id: str | None, key_id: str) -> None:
         raise not_found("key")
 
 
-def _owned(workspace_id: str | None) -> Any:
-    return ApiKey.workspace_id.is_(None) if workspace_id is None else ApiKey.workspace_id == workspace_id
-
-
-def _shown(row: ApiKey) -> dict[str, Any]:
+def shown(row: ApiKey) -> dict[str, Any]:
+    """A key as the API answers it: without its secret, which is not stored."""
     return {
         "id": row.id,
         "name": row.name,
@@ -95,3 +92,7 @@ def _shown(row: ApiKey) -> dict[str, Any]:
         "scopes": row.scopes,
         "created_at": rfc3339(row.created_at),
     }
+
+
+def _owned(workspace_id: str | None) -> Any:
+    return ApiKey.workspace_id.is_(None) if workspace_id is None else ApiKey.workspace_id == workspace_id

@@ -6,23 +6,37 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, or_, select, text
+from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.core import ids
 from app.core.problem import Problem, invalid
 from app.core.wire.envelope import rfc3339
+from app.database import patience
+from app.database.connection import ANSWER_SECONDS
+from app.database.partitions import partitions_in
 from app.database.tables import Workspace
 
-# Deleting takes what it takes: the process's usual 30 s limit is for requests that somebody waits for.
+# A deletion may take long: the process's usual limit of 30 s is for requests that somebody waits for.
 _DELETE_SECONDS = 600
-# What has no foreign key to the workspace (see models). Attempts know their workspace by an index on their delivery.
-_REST = (
-    "DELETE FROM attempts USING deliveries d WHERE attempts.delivery_id = d.id AND d.workspace_id = :workspace",
-    "DELETE FROM deliveries WHERE workspace_id = :workspace",
-    "DELETE FROM events WHERE workspace_id = :workspace",
-)
+
+# Let the statements of this transaction take that long, and wait that long for locks.
+ALLOW_LONG_STATEMENTS = f"SET LOCAL statement_timeout = '{_DELETE_SECONDS}s'"
+ALLOW_LONG_WAITS = f"SET LOCAL lock_timeout = '{_DELETE_SECONDS}s'"
+
+# Delete a workspace, and by foreign keys its keys, streams, stream tokens and endpoints.
+DELETE_WORKSPACE = "DELETE FROM workspaces WHERE id = %(workspace)s"
+
+# Delete a workspace's attempts of one week. No index finds them by their workspace (every attempt would have to keep it
+# up, for the sake of a rare deletion): the week is read through.
+DELETE_ATTEMPTS = "DELETE FROM {partition} WHERE workspace_id = %(workspace)s"
+
+# Delete a workspace's deliveries. (Partitioned tables have no foreign keys; see app.database.tables.)
+DELETE_DELIVERIES = "DELETE FROM deliveries WHERE workspace_id = %(workspace)s"
+
+# Delete a workspace's events.
+DELETE_EVENTS = "DELETE FROM events WHERE workspace_id = %(workspace)s"
 
 
 def create_workspace(session: Session, *, uid: str | None, name: str) -> Workspace:
@@ -78,16 +92,20 @@ def list_workspaces(session: Session, *, limit: int, before: str | None) -> list
 
 
 def delete_workspace(session: Session, workspace_id: str) -> None:
-    """Delete a workspace and everything of it; its keys are dead when this commits.
+    """Delete a workspace and everything in it; its keys stop working when this commits.
 
-    The order matters: deleting the row takes its streams along, and so waits for (and then stops) whoever is adding
-    events to them. What is deleted afterwards cannot grow any more.
+    The order matters: deleting the row deletes its streams, and so waits for (and then stops) whoever is adding events
+    to them. What is deleted afterwards cannot grow any more. Likewise deliveries go before attempts, which are recorded
+    only under the lock of their delivery.
     """
-    session.execute(text(f"SET LOCAL statement_timeout = '{_DELETE_SECONDS}s'"))
-    session.execute(text(f"SET LOCAL lock_timeout = '{_DELETE_SECONDS}s'"))
-    session.execute(delete(Workspace).where(Workspace.id == workspace_id))
-    for statement in _REST:
-        session.execute(text(statement), {"workspace": workspace_id})
+    connection = session.connection()
+    # The statement's own answer takes a moment, too.
+    with patience.allowing(_DELETE_SECONDS + ANSWER_SECONDS):
+        for statement in (ALLOW_LONG_STATEMENTS, ALLOW_LONG_WAITS):
+            connection.exec_driver_sql(statement)
+        attempts = [DELETE_ATTEMPTS.format(partition=name) for name in partitions_in(connection, "attempts")]
+        for statement in (DELETE_WORKSPACE, DELETE_DELIVERIES, *attempts, DELETE_EVENTS):
+            connection.exec_driver_sql(statement, {"workspace": workspace_id})
 
 
 def shown(row: Workspace) -> dict[str, Any]:
@@ -97,8 +115,8 @@ def shown(row: Workspace) -> dict[str, Any]:
 
 def _check_uid(uid: str | None) -> None:
     if uid is not None and uid.startswith(f"{ids.WORKSPACE}_"):
-        raise invalid("uid", f"must not start with {ids.WORKSPACE}_, which is how ids start")
+        raise invalid("uid", f"must not start with {ids.WORKSPACE}_, the prefix of our own ids")
 
 
 def _taken(uid: str | None) -> Problem:
-    return Problem("conflict", f"There is a workspace with the uid {uid} already; read it at /v1/workspaces/{uid}.")
+    return Problem("conflict", f"A workspace with the uid {uid} exists already; read it at /v1/workspaces/{uid}.")

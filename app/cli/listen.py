@@ -1,25 +1,40 @@
-"""`twofold listen`: a webhook receiver to try things with. It prints what arrives and whether the signature fits."""
+"""`twofold listen`: receives webhooks on this machine, prints them and says whether their signatures are valid."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from app.client.webhooks import WebhookVerificationError, verify_webhook
-from app.core.webhook.signing import SecretError
+from app.cli.command import Commands
+from app.client import SecretError, WebhookVerificationError, verify_webhook
+from app.client.receiving import WebhookServer
+from app.project import var_directory
 
-LARGEST_BODY = 2**20
 ASK_AGAIN_SECONDS = 1.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add(commands: Commands) -> None:
+    """Add this command."""
+    command = commands.add_parser("listen", help="a small webhook receiver: prints and verifies what arrives")
+    command.add_argument("--port", type=int, default=9000, help="port on 127.0.0.1 (default: 9000)")
+    command.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        help="whsec_… or whpk_… to verify with; repeatable (default: asks the local run in var/ for the secrets of"
+        " the endpoints that point here)",
+    )
+    command.set_defaults(run=run)
 
 
 class SecretsOfRun:
@@ -67,13 +82,11 @@ class SecretsOfRun:
         return response.json()
 
 
-class Listener(ThreadingHTTPServer):
+class Listener(WebhookServer):
     """The receiver on 127.0.0.1; prints one line, then the payload, for each webhook."""
 
-    daemon_threads = True
-
     def __init__(self, port: int, secrets: Sequence[str], run: SecretsOfRun | None) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__(port, self.receive)
         self._secrets = list(secrets)
         self._run = run
         self._seen: set[str] = set()
@@ -104,26 +117,6 @@ class Listener(ThreadingHTTPServer):
         return reason, not secrets
 
 
-class Handler(BaseHTTPRequestHandler):
-    """One request."""
-
-    server: Listener
-    protocol_version = "HTTP/1.1"  # connections are kept, as by a real receiver
-
-    def do_POST(self) -> None:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > LARGEST_BODY:
-            self.send_error(413)
-            return
-        body = self.rfile.read(int(length))
-        self.send_response(self.server.receive({name.lower(): value for name, value in self.headers.items()}, body))
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: receive() prints."""
-
-
 def _title(body: bytes) -> str:
     try:
         event = json.loads(body)
@@ -132,11 +125,12 @@ def _title(body: bytes) -> str:
         return f"{len(body)} bytes"
 
 
-def main(port: int, secrets: Sequence[str]) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Receive until Ctrl-C; returns the exit status. Raises OSError when the port is taken."""
-    directory = Path(os.environ.get("TWOFOLD_VAR") or Path(__file__).resolve().parents[2] / "var")
+    port: int = arguments.port
+    described = var_directory(os.environ) / "dev.json"
     try:
-        server = Listener(port, secrets, None if secrets else SecretsOfRun(directory / "dev.json", port))
+        server = Listener(port, arguments.secret, None if arguments.secret else SecretsOfRun(described, port))
     except OSError as error:
         raise OSError(f"port {port} cannot be used ({error.strerror}); choose another: --port {port + 1}") from None
     with server:

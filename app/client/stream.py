@@ -50,6 +50,8 @@ class Stream:
     url: of the stream; headers: credentials; last_event_id: where to go on from (everything when empty and the
     server replays); session: a `requests.Session` to use. reconnects: how often it had to connect again.
     last_event_id is kept up to date: store it, and pass it to the next Stream.
+    An event of the type `reset` says that the stream has not come as far as last_event_id (a backup was restored, say);
+    its data holds the stream's `last_seq`, and the next event follows that one.
     Iteration raises StreamRefused for an answer that will not change, such as 401 or 404.
     """
 

@@ -7,11 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.core.webhook import signing
-
-
-class WebhookVerificationError(Exception):
-    """This request was not sent by the holder of the secret, was changed on the way, or is too old. Answer 400."""
+from app.client import signatures
+from app.client.signatures import WebhookVerificationError
 
 
 def verify_webhook(
@@ -19,30 +16,27 @@ def verify_webhook(
     headers: Mapping[str, str],
     body: bytes,
     now: float | None = None,
-    tolerance_seconds: float = signing.TOLERANCE_SECONDS,
+    tolerance_seconds: float = signatures.TOLERANCE_SECONDS,
 ) -> dict[str, Any]:
     """The event of a genuine webhook, as a dict with id, type, timestamp, workspace_id, stream, seq and data.
 
     ``secret`` is the endpoint's ``whsec_…`` secret or ``whpk_…`` public key, or several during a rotation. ``headers``
     are the request's (names in any case), ``body`` its bytes exactly as received, ``now`` Unix seconds (the clock).
     The id is the same at every repeat of an event: keep the ids that were handled. Raises WebhookVerificationError, and
-    ``app.core.signing.SecretError`` (a ValueError) when the secret itself is malformed.
+    SecretError (a ValueError) when the secret itself is malformed.
     """
     lower = {name.lower(): value for name, value in headers.items()}
     try:
-        id, timestamp, signatures = (lower[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
+        id, timestamp, signed = (lower[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
     except KeyError as error:
         raise WebhookVerificationError(f"the {error.args[0]} header is missing") from None
     secrets = [secret] if isinstance(secret, str) else secret
     clock = time.time() if now is None else now
-    try:
-        signing.verify(secrets, id, timestamp, signatures, body, now=clock, tolerance_seconds=tolerance_seconds)
-    except signing.VerificationError as error:
-        raise WebhookVerificationError(str(error)) from None
+    signatures.verify(secrets, id, timestamp, signed, body, now=clock, tolerance_seconds=tolerance_seconds)
     try:
         event = json.loads(body)
     except ValueError as error:
-        raise WebhookVerificationError(f"the signature fits, but the body is not JSON: {error}") from error
+        raise WebhookVerificationError(f"the signature is valid, but the body is not JSON: {error}") from error
     if not isinstance(event, dict):
-        raise WebhookVerificationError("the signature fits, but the body is not a JSON object")
+        raise WebhookVerificationError("the signature is valid, but the body is not a JSON object")
     return event

@@ -1,11 +1,10 @@
-"""Loads the contract files: the product's own and those of CONTRACTS_DIR; checks payloads by their schemas."""
+"""Loads the contract files, the product's own and those of CONTRACTS_DIR, and checks payloads by their schemas."""
 
 from __future__ import annotations
 
 import logging
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ from referencing.exceptions import Unresolvable
 
 from app.core.contract.model import Contract, Rules
 from app.core.contract.reader import ContractError, read_contract
+from app.core.problem import Complaint, complaint
 
 log = logging.getLogger(__name__)
 
 OWN = Path(__file__).parent
+QUOTED_LETTERS = 500  # of a payload, in the words that refuse it
 
 
 class ContractFileError(ValueError):
@@ -28,19 +29,18 @@ class ContractFileError(ValueError):
 
 
 class Schemas:
-    """The event types' JSON Schemas, compiled once.
+    """The event types' JSON Schemas, compiled once; any number of requests may use them at once.
 
-    `warned` counts the mismatches of types that only warn, by kind and type; on_warning is called with each.
+    on_warning: called with kind and type for each payload that does not fit a schema that only warns.
     """
 
     def __init__(self, rules: Rules, on_warning: Callable[[str, str], object] = lambda kind, type: None) -> None:
         self._on_warning = on_warning
         self._checks = {key: (declared.check, _validator(declared.schema)) for key, declared in rules.types.items()}
-        self._broken: set[tuple[str, str]] = set()  # whose schema could not be applied: said once
-        self.warned: Counter[tuple[str, str]] = Counter()
+        self._broken: set[tuple[str, str]] = set()  # types whose schema could not be applied, each logged once
 
-    def refuses(self, kind: str, type: str, data: Any) -> str | None:
-        """Why this payload may not be accepted, or None. A type without a schema takes anything."""
+    def refuses(self, kind: str, type: str, data: Any) -> Complaint | None:
+        """Which field of this payload may not be accepted and why, or None. A type without a schema takes anything."""
         check, validator = self._checks.get((kind, type), ("", None))
         if validator is None:
             return None
@@ -48,23 +48,42 @@ class Schemas:
             if validator.is_valid(data):
                 return None
             error = best_match(validator.iter_errors(data)) if check == "reject" else None
-        except Exception as broken:  # a reference to nowhere, a number beyond a float: no event may break its batch
+        except Exception as broken:  # a reference that leads nowhere, a number beyond a float: no event may stop others
             if (kind, type) not in self._broken:
                 log.warning("the schema of %s %s cannot be applied: %r", kind, type, broken)
             self._broken.add((kind, type))
             error = None
         if check != "reject":
-            self.warned[kind, type] += 1
             self._on_warning(kind, type)
             return None
         if error is None:
-            return f"The contract's schema of {type} cannot be applied to this data."
-        place = "data" + "".join(f".{part}" for part in error.absolute_path)
-        return f"The contract's schema of {type} refuses {place}: {error.message}"
+            return complaint("data", f"The contract's schema of {type} cannot be applied to this data.")
+        # Both may quote the payload, which may be large.
+        place, why = _cut(_place(error.absolute_path)), _cut(error.message)
+        return complaint(_cut(_field(error)), f"The contract's schema of {type} refuses {place}: {why}")
+
+
+def _field(error: Any) -> str:
+    """The field that an error of jsonschema is about; of a missing one its own name, rather than its object's."""
+    required = error.validator_value if error.validator == "required" else ()
+    missing = [name for name in required if name not in error.instance]
+    return _place([*error.absolute_path, *missing[:1]])
+
+
+def _place(path: Iterable[str | int]) -> str:
+    """Where something stands in an event's payload, such as data.items[0].price."""
+    return "data" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= QUOTED_LETTERS else f"{text[:QUOTED_LETTERS]}…"
 
 
 def load(extra: Path | None, own_routes: Iterable[tuple[str, str]] = ()) -> Rules:
-    """All contracts. own_routes: (method, path) that the product serves itself. Raises ContractFileError."""
+    """All contracts. extra: CONTRACTS_DIR. own_routes: (method, path) that the product serves itself.
+
+    Raises ContractFileError.
+    """
     files = sorted(OWN.glob("*.toml"))
     if extra is not None:
         if not extra.is_dir():
@@ -126,14 +145,14 @@ def _check_together(
 
 
 def _pattern(method: str, path: str) -> tuple[str, str]:
-    """The names of parameters do not matter: two paths that differ in nothing else would shadow each other."""
+    """A route without the names of its parameters: of two paths that differ in nothing else, one hides the other."""
     return method, re.sub(r"{\w+}", "{}", path)
 
 
 def _explain(file: Path, text: str, complaints: Iterable[tuple[str, str]]) -> str:
     lines = text.split("\n")
-    found = sorted((line_of(lines, place), place, why) for place, why in complaints)
-    return "\n".join(f"{file}, line {line}: {place}: {why}" for line, place, why in found)
+    with_lines = sorted((line_of(lines, place), place, why) for place, why in complaints)
+    return "\n".join(f"{file}, line {line}: {place}: {why}" for line, place, why in with_lines)
 
 
 def line_of(lines: list[str], place: str) -> int:
@@ -141,12 +160,12 @@ def line_of(lines: list[str], place: str) -> int:
     at, end, path = 0, len(lines), ""
     for name, index in re.findall(r"(\w[\w-]*)(?:\[(\d+)\])?", place):
         path = f"{path}.{name}" if path else name
-        found = _header(lines, at, end, path, int(index or 0))
-        if found is None:
-            found = _key(lines, at, end, name)
-        if found is None:
+        line = _header(lines, at, end, path, int(index or 0))
+        if line is None:
+            line = _key(lines, at, end, name)
+        if line is None:
             break
-        at = found
+        at = line
         below = re.compile(rf"\s*\[\[?\s*{re.escape(path)}\.")
         end = next((n for n in range(at + 1, end) if _HEADER.match(lines[n]) and not below.match(lines[n])), end)
     return at + 1

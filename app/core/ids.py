@@ -15,7 +15,16 @@ RANDOM_BYTES = 10
 _VALUE = {letter: number for number, letter in enumerate(ALPHABET)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN = "evt", "ep", "dlv", "att", "ws", "key", "tok"
+EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION = (
+    "evt",
+    "ep",
+    "dlv",
+    "att",
+    "ws",
+    "key",
+    "tok",
+    "ses",
+)
 
 
 def milliseconds(moment: datetime) -> int:

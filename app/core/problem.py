@@ -12,29 +12,41 @@ CODES: dict[str, tuple[int, str]] = {
     "unauthorized": (401, "A valid key is needed"),
     "forbidden": (403, "This key may not do that"),
     "not_found": (404, "Not found"),
-    "method_not_allowed": (405, "This path does not take that method"),
-    "not_acceptable": (406, "That form cannot be produced"),
+    "method_not_allowed": (405, "This path does not allow that method"),
+    "not_acceptable": (406, "That content type is not available here"),
+    "request_timeout": (408, "The request took too long to arrive"),
     "conflict": (409, "That conflicts with what exists"),
     "stream_ended": (409, "The stream has ended"),
-    "idempotency_conflict": (409, "That idempotency key was used for something else"),
+    "cursor_ahead": (409, "The cursor is ahead of the stream"),
+    "idempotency_conflict": (409, "That idempotency key was used for another request"),
     "gone": (410, "No longer available"),
     "too_large": (413, "Too large"),
-    "unsupported_media_type": (415, "That content type is not taken here"),
+    "unsupported_media_type": (415, "That content type is not accepted here"),
     "invalid": (422, "A field is not valid"),
-    "unknown_type": (422, "The event type's schema refuses this"),
-    "upgrade_required": (426, "This path speaks another protocol"),
+    "unknown_type": (422, "The event's type is not known"),
+    "schema_mismatch": (422, "The event type's schema refuses this"),
+    "upgrade_required": (426, "This path needs another protocol"),
     "too_many": (429, "A limit is reached"),
+    "headers_too_large": (431, "The headers are too large"),
     "internal": (500, "Something broke on our side"),
     "unavailable": (503, "Not available right now"),
 }
 
 
+Complaint = dict[str, str]  # what is wrong with one field: {"field": "stream.kind", "detail": "must be …"}
+
+
+# An answer must not grow with what was sent: 3.5 MB of unknown fields were once answered with 76 MB. Whoever has more
+# than twenty wrong fields has one fault that makes them all.
+MOST_COMPLAINTS = 20
+MOST_NAME_LETTERS = 100  # of a field's name in an answer; ours have at most twenty
+
+
 class Problem(Exception):
     """A refusal that the caller can act on.
 
-    code: a key of CODES. detail: one sentence that says what to do. errors: for validation, a list of
-    {"field": "stream.kind", "detail": "…"}. extra: further members of the problem object.
-    retry_after_seconds: sent as Retry-After.
+    code: a key of CODES. detail: one sentence that says what is wrong and what to do. errors: for validation, what is
+    wrong with each field. extra: further members of the problem object. retry_after_seconds: sent as Retry-After.
     """
 
     def __init__(
@@ -42,7 +54,7 @@ class Problem(Exception):
         code: str,
         detail: str,
         *,
-        errors: Sequence[dict[str, str]] = (),
+        errors: Sequence[Complaint] = (),
         extra: dict[str, Any] | None = None,
         retry_after_seconds: int | None = None,
     ) -> None:
@@ -75,9 +87,23 @@ def not_found(what: str) -> Problem:
     return Problem("not_found", f"There is no such {what} in this workspace.")
 
 
+def complaint(field: str, detail: str) -> Complaint:
+    """What is wrong with one field. A long name is cut: the caller chose it, and gets it back twice."""
+    return {"field": field if len(field) <= MOST_NAME_LETTERS else f"{field[:MOST_NAME_LETTERS]}…", "detail": detail}
+
+
+def invalid_fields(complaints: Sequence[Complaint]) -> Problem:
+    """A validation problem that names the wrong fields, the first MOST_COMPLAINTS of them."""
+    named = complaints[:MOST_COMPLAINTS]
+    detail = "; ".join(f"{one['field']}: {one['detail']}" for one in named)
+    if len(named) < len(complaints):
+        detail += "; and more fields are wrong"
+    return Problem("invalid", detail, errors=named)
+
+
 def invalid(field: str, detail: str) -> Problem:
     """A validation problem about one field."""
-    return Problem("invalid", f"{field}: {detail}", errors=[{"field": field, "detail": detail}])
+    return invalid_fields([complaint(field, detail)])
 
 
 def first_line(error: BaseException) -> str:

@@ -56,7 +56,7 @@ def read(keys: Sequence[bytes], audience: str, token: str, now: float) -> dict[s
     if len(token) > MAX_LENGTH or head.count(".") != 1 or not token.isascii():
         return None
     given = _unb64(signature)
-    # Every key is tried, so that the time tells nothing of which one fits.
+    # Every key is tried, so that the time taken does not tell which one fits.
     if given is None or sum(hmac.compare_digest(_mac(key, head), given) for key in keys) == 0:
         return None
     try:

@@ -9,18 +9,23 @@ monkey patching, with greenlets.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
+
+from app.database.patience import within
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 MAX_WEIGHT = 256  # items in one run: big enough to hide a commit, small enough to keep a transaction short
+LIMIT_SECONDS = 12.0  # of one call, in which a database that restarts or fails over has often come back
 
 
 class Abandoned(RuntimeError):
-    """The caller that was running this item's batch was killed in the middle: it may or may not have taken effect."""
+    """The caller that was running this item's batch was killed in the middle, or has taken too long: the item may or
+    may not have taken effect."""
 
 
 class _Slot(Generic[In, Out]):
@@ -47,6 +52,8 @@ class Batcher(Generic[In, Out]):
     run: takes the items, in the order in which they queued, and gives one result or exception for each, in that
     order. An exception that it raises goes to every caller of the batch.
     weigh: what an item counts for against `max_weight` (a batch holds at least one item, however heavy).
+    limit_seconds: how long a call takes at most. It waits half of that for its batch to begin, so that a caller that is
+    given the lead has the other half to run it; the run's waits for the database end with its leader's time.
     """
 
     def __init__(
@@ -55,38 +62,58 @@ class Batcher(Generic[In, Out]):
         *,
         max_weight: int = MAX_WEIGHT,
         weigh: Callable[[In], int] = lambda item: 1,
+        limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
         self._run = run
+        self._limit_seconds = limit_seconds
         self._max_weight = max_weight
         self._weigh = weigh
         self._lock = threading.Lock()
         self._queue: deque[_Slot[In, Out]] = deque()
         self._led = False  # whether some caller leads now
 
+    @property
+    def running(self) -> bool:
+        """Whether some caller runs a batch now."""
+        return self._led
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait for a later batch."""
+        return len(self._queue)
+
     def submit(self, item: In) -> Out:
         """Wait until `item` has been run in some batch; its result, or its exception raised.
 
-        Raises Abandoned when the leader was killed in the middle of the run. A caller that is killed while it waits
-        withdraws its item if no batch has taken it yet.
+        Raises Abandoned when the leader was killed in the middle of the run, and when the time is over. A caller that
+        is killed while it waits withdraws its item if no batch has taken it yet.
         """
+        ends_at = time.monotonic() + self._limit_seconds
         slot: _Slot[In, Out] = _Slot(item)
         with self._lock:
             self._queue.append(slot)
             if not self._led:
                 self._led = slot.leads = True
         if not slot.leads:
-            self._wait(slot)
+            self._wait(slot, ends_at)
         if slot.leads:
             try:
-                self._settle(self._take())
+                with within(ends_at - time.monotonic()):
+                    self._settle(self._next_batch())
             finally:
                 self._hand_over()
         return slot.outcome()
 
-    def _wait(self, slot: _Slot[In, Out]) -> None:
+    def _wait(self, slot: _Slot[In, Out], ends_at: float) -> None:
+        """Wait for the outcome or the lead. Raises Abandoned when the time is over."""
         try:
-            slot.woken.wait()
-        except BaseException:  # killed (GreenletExit, a timeout, KeyboardInterrupt): nobody may wait for us
+            if slot.woken.wait(self._limit_seconds / 2):
+                return
+            if self._withdraw(slot):
+                raise Abandoned("the batches before have taken too long")
+            if not slot.woken.wait(max(0.0, ends_at - time.monotonic())):
+                raise Abandoned("the batch has taken too long")
+        except BaseException:  # killed (GreenletExit, a timeout, KeyboardInterrupt), or late: nobody may wait for us
             with self._lock:
                 if slot in self._queue:
                     self._queue.remove(slot)
@@ -94,7 +121,15 @@ class Batcher(Generic[In, Out]):
                 self._hand_over()
             raise
 
-    def _take(self) -> list[_Slot[In, Out]]:
+    def _withdraw(self, slot: _Slot[In, Out]) -> bool:
+        """Take an item back, unless a batch has taken it or its caller has just been given the lead."""
+        with self._lock:
+            if slot.leads or slot not in self._queue:
+                return False
+            self._queue.remove(slot)
+            return True
+
+    def _next_batch(self) -> list[_Slot[In, Out]]:
         """The next batch, oldest first; the leader is always its first."""
         batch: list[_Slot[In, Out]] = []
         weight = 0

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: one engine a process, short transactions, weekly partitions."""
+"""Connections to PostgreSQL: one pool for each process, short transactions."""
 
 from __future__ import annotations
 
@@ -9,44 +9,62 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.orm import Session
 
+from app.database import patience
+
 POOL_SIZE = 10  # per process; PostgreSQL's default of 100 connections then serves several processes
 MAX_OVERFLOW = 10
+STATEMENT_SECONDS = 30.0
+ANSWER_SECONDS = 2.0  # a server that has cancelled a statement says so within this time, or is silent
 
 
-def sqlalchemy_url(database_url: str) -> str:
+def sqlalchemy_url(database_url: str, driver: str = "postgresql+psycopg") -> str:
     """A libpq URL (postgresql:// or postgres://) as SQLAlchemy wants it, for psycopg 3."""
-    return "postgresql+psycopg://" + database_url.partition("://")[2]
+    return f"{driver}://{database_url.partition('://')[2]}"
 
 
 class Database:
     """Connections for one process. Make one after the fork: psycopg connections are not fork-safe."""
 
-    def __init__(self, database_url: str, *, pool_size: int = POOL_SIZE, options: str = "") -> None:
-        """options: further server settings of its connections, as "-c name=value …"."""
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        pool_size: int = POOL_SIZE,
+        options: str = "",
+        statement_seconds: float = STATEMENT_SECONDS,
+    ) -> None:
+        """options: further server settings of its connections, as "-c name=value …".
+
+        statement_seconds: after which the server cancels a statement. A little later the connection is given up.
+        """
         self.url = database_url
+        self._statement_seconds = statement_seconds
         self._pool_size = pool_size
         self._options = options
         self._engine: Engine | None = None
-        # 64 greenlets once made 50 pools and exhausted the server: create under a lock.
+        # Without the lock, 64 greenlets at once made 50 pools and used up the server's connections.
         self._lock = threading.Lock()
 
     @property
     def engine(self) -> Engine:
-        """The process's one engine, made at first use."""
+        """The process's one SQLAlchemy engine, made at first use."""
         with self._lock:
             if self._engine is None:
                 self._engine = create_engine(
-                    sqlalchemy_url(self.url),
+                    sqlalchemy_url(self.url, patience.DRIVER),
                     pool_size=self._pool_size,
                     max_overflow=MAX_OVERFLOW,
-                    pool_timeout=10,  # a full pool answers 503 rather than hang
-                    hide_parameters=True,  # errors are logged; what they were about may be secret
+                    pool_timeout=10,  # seconds: while the pool is used up, requests are answered 503 rather than hang
+                    hide_parameters=True,  # errors are logged, and parameters may be secret
                     pool_pre_ping=True,  # a restarted server costs a reconnect, not an error
                     connect_args={
-                        "connect_timeout": 5,
+                        "limit_seconds": self._statement_seconds + ANSWER_SECONDS,
                         "application_name": "twofold",
-                        "options": "-c timezone=UTC -c statement_timeout=30000 -c lock_timeout=10000"
-                        f" -c idle_in_transaction_session_timeout=60000 {self._options}",
+                        "tcp_user_timeout": patience.USER_TIMEOUT_MILLISECONDS,
+                        **patience.TCP,
+                        "options": f"-c timezone=UTC -c statement_timeout={int(self._statement_seconds * 1000)}"
+                        " -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
+                        f" {patience.SERVER_TCP} {self._options}",
                     },
                 )
             return self._engine

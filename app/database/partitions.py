@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from app.database.tables import PARTITIONED
 
 WEEKS_AHEAD = 4  # a month without any release or worker before an insert has to make its own partition
+
+# Let one transaction at a time look for partitions and make them.
+LOCK_PARTITIONS = "SELECT pg_advisory_xact_lock(hashtext('twofold partitions'))"
+
+# Whether a table or partition exists.
+TABLE_EXISTS = "SELECT to_regclass(%(name)s) IS NOT NULL"
+
+# The partitions of a table.
+LIST_PARTITIONS = """
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = %(table)s::regclass ORDER BY c.relname
+"""
+
+# The time by which rows are created, and so which partitions are needed and which are past their time.
+DATABASE_TIME = "SELECT clock_timestamp()"
+
+# Make a partition beside its table, as a table of its own.
+CREATE_PARTITION = "CREATE TABLE {name} (LIKE {table} INCLUDING ALL) {storage}"
+
+# Make it a partition of its table. (CREATE TABLE … PARTITION OF would need the whole table for itself: while a backup
+# reads it, everybody who wants to read or write would queue up behind the wait. ATTACH waits for neither readers nor
+# writers.)
+ATTACH_PARTITION = """
+ALTER TABLE {table} ATTACH PARTITION {name}
+FOR VALUES FROM ('{start:%Y-%m-%d}T00:00:00Z') TO ('{end:%Y-%m-%d}T00:00:00Z')
+"""
+
+# Deliveries are updated several times each: room on the page for HOT updates, and vacuum that does not wait for a
+# fifth of a large table to be dead.
+STORAGE = {"deliveries": "WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0.02)"}
+
+_NAME = re.compile(rf"(?:{'|'.join(PARTITIONED)})_p(\d{{8}})")
 
 
 def week_of(moment: datetime) -> datetime:
@@ -23,54 +56,60 @@ def partition_name(table: str, week: datetime) -> str:
     return f"{table}_p{week:%Y%m%d}"
 
 
+def week_of_partition(name: str) -> datetime | None:
+    """Where the partition of this name begins; None for any other table."""
+    match = _NAME.fullmatch(name)
+    return None if match is None else datetime.strptime(match[1], "%Y%m%d").replace(tzinfo=UTC)
+
+
 def partitions_of(table: str, keys: Iterable[tuple[str, datetime]]) -> dict[str, list[str]]:
     """Rows, given as (id, created_at), by the partition that holds them: partition name -> ids in order.
 
-    A statement on the partition itself is planned and run in a fraction of the time of one on its parent, which opens
-    all of them.
+    A statement on the partition itself is planned and run in a fraction of the time that one on its parent takes,
+    because the latter opens all partitions.
     """
-    found: dict[str, list[str]] = {}
+    partitions: dict[str, list[str]] = {}
     days: dict[date, list[str]] = {}  # there are few, and working out a week costs more than looking up a day
     for id, created_at in sorted(keys):
         day = created_at.astimezone(UTC).date()
         if day not in days:
-            days[day] = found.setdefault(partition_name(table, week_of(created_at)), [])
+            days[day] = partitions.setdefault(partition_name(table, week_of(created_at)), [])
         days[day].append(id)
-    return found
+    return partitions
 
 
-def make_partitions(connection: Connection, now: datetime, weeks_ahead: int = WEEKS_AHEAD) -> list[str]:
+def partitions_in(connection: Connection, table: str) -> list[str]:
+    """The partitions of a table, oldest first."""
+    names = connection.exec_driver_sql(LIST_PARTITIONS, {"table": table}).scalars()
+    return [name for name in names if week_of_partition(name) is not None]
+
+
+def database_time(connection: Connection) -> datetime:
+    """The database's time, which decides: machines may disagree."""
+    now: datetime = connection.exec_driver_sql(DATABASE_TIME).scalar_one()
+    return now
+
+
+def make_partitions(connection: Connection, now: datetime | None = None, weeks_ahead: int = WEEKS_AHEAD) -> list[str]:
     """Make the partitions from last week to `weeks_ahead` weeks after `now`; returns the names of new ones.
 
-    Last week's is there for clocks that differ around a Monday. Safe to run at the same time in many processes:
-    an advisory transaction lock lets one at a time look and create.
+    now: the database's time unless given. Last week's is there for clocks that differ around a Monday. Safe to run at
+    the same time in many processes: an advisory lock lets one at a time look and create, until its transaction ends.
     """
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('twofold partitions'))"))
+    connection.exec_driver_sql(LOCK_PARTITIONS)
+    now = now or database_time(connection)
     made: list[str] = []
     for table in PARTITIONED:
         for offset in range(-1, weeks_ahead + 1):
             start = week_of(now) + timedelta(weeks=offset)
             name = partition_name(table, start)
-            if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
-                continue
-            for statement in _partition_ddl(table, name, start):
-                connection.execute(text(statement))
-            made.append(name)
+            if not connection.exec_driver_sql(TABLE_EXISTS, {"name": name}).scalar_one():
+                _make_partition(connection, table, name, start)
+                made.append(name)
     return made
 
 
-def _partition_ddl(table: str, name: str, start: datetime) -> tuple[str, str]:
-    """The statements that make a partition: beside its table first, then attached.
-
-    CREATE TABLE … PARTITION OF would need the whole table for itself: while a backup reads it, everybody who wants to
-    read or write queued up behind the wait. ATTACH waits for neither readers nor writers.
-    """
+def _make_partition(connection: Connection, table: str, name: str, start: datetime) -> None:
     end = start + timedelta(weeks=1)
-    # Deliveries are updated several times each: room on the page for HOT updates, and vacuum that does not wait
-    # for a fifth of a large table to be dead.
-    storage = "WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0.02)" if table == "deliveries" else ""
-    return (
-        f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL) {storage}",
-        f"ALTER TABLE {table} ATTACH PARTITION {name}"
-        f" FOR VALUES FROM ('{start:%Y-%m-%d}T00:00:00Z') TO ('{end:%Y-%m-%d}T00:00:00Z')",
-    )
+    connection.exec_driver_sql(CREATE_PARTITION.format(name=name, table=table, storage=STORAGE.get(table, "")))
+    connection.exec_driver_sql(ATTACH_PARTITION.format(name=name, table=table, start=start, end=end))

@@ -1,21 +1,20 @@
-"""Retention: what is past its time goes, a weekly partition or a few thousand rows at a time.
+"""Retention: drops weekly partitions that are past their time, and deletes such rows of the small tables in batches.
 
-Everything here may run in several workers at once, may be cut off anywhere, and is finished by the next run.
+It may run in several workers at once, and may be interrupted anywhere: the next run finishes the work.
 """
 
 from __future__ import annotations
 
 import logging
-import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from app.core.problem import first_line
 from app.database.connection import Database
-from app.database.partitions import make_partitions
+from app.database.partitions import database_time, make_partitions, partitions_in, week_of_partition
 from app.database.tables import PARTITIONED
 from app.settings import Settings
 
@@ -24,28 +23,57 @@ log = logging.getLogger(__name__)
 EVENT_KEYS_DAYS = 7  # a producer that repeats later than this makes a new event
 IDEMPOTENT_REQUESTS_DAYS = 1  # the time in which a client may repeat a POST and get the first answer
 STREAM_TOKENS_DAYS = 1  # after their end: long enough to be seen in the list
-ENDPOINT_SECRETS_DAYS = 0  # after their end: they sign no more and are not shown, and what is secret is not kept
+SESSIONS_DAYS = 1  # after their end
+ENDPOINT_SECRETS_DAYS = 0  # after their end: a secret that neither signs nor is shown is not kept
 
 ROWS_AT_ONCE = 5000  # per transaction: some tens of milliseconds
-# Dropping a partition needs its table for itself for a moment. Whoever queues behind waits no longer than this.
+# Dropping a partition locks its whole table. Whoever queues up behind that lock waits no longer than this.
 LOCK_SECONDS = 1
 
+MOST_CLOCKS_DIFFER = timedelta(hours=1)  # what summer time and a time zone mistaken for another come to
+CLOCKS_DIFFER = (
+    "housekeeping deletes nothing: this machine's clock says %s, the database's %s; set the one that is wrong"
+)
+
+# Delete a batch of the rows of a small table that are past their time. One that somebody has locked stays until the
+# next run.
+PRUNE = """
+DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM {table} WHERE {column} < now() - make_interval(days => {days}) LIMIT {limit} FOR UPDATE SKIP LOCKED
+))
+"""
+
+# Wait no longer than this for the locks that this transaction needs.
+LIMIT_WAIT = f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
+
+# Drop a partition with its rows. Another worker may have dropped it.
+DROP_PARTITION = "DROP TABLE IF EXISTS {name}"
+
+# Table -> the column that its rows' time counts from, and how many days they are kept.
 _PRUNED = {
     "event_keys": ("created_at", EVENT_KEYS_DAYS),
     "idempotent_requests": ("created_at", IDEMPOTENT_REQUESTS_DAYS),
     "stream_tokens": ("expires_at", STREAM_TOKENS_DAYS),
+    "sessions": ("expires_at", SESSIONS_DAYS),
     "endpoint_secrets": ("expires_at", ENDPOINT_SECRETS_DAYS),  # those in use have no end
 }
-_PARTITION = re.compile(rf"({'|'.join(PARTITIONED)})_p(\d{{8}})")
 
 
-def keep_house(settings: Settings) -> None:
-    """Make partitions ahead, drop those past retention, prune the small tables."""
+def keep_house(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    """Make partitions ahead, drop those past retention, prune the small tables.
+
+    The database's time decides what is past. clock: the machine's; when the two differ by more than MOST_CLOCKS_DIFFER,
+    one of them is wrong and nobody here knows which, so nothing is deleted.
+    """
     database = Database(settings.database_url, pool_size=1)
     try:
         with database.begin() as connection:
-            make_partitions(connection, datetime.now(UTC))
-        dropped = drop_partitions(database, datetime.now(UTC) - kept_for(settings))
+            now = database_time(connection)
+            make_partitions(connection, now)
+        if abs(clock() - now) > MOST_CLOCKS_DIFFER:
+            log.error(CLOCKS_DIFFER, clock().isoformat(), now.isoformat())
+            return
+        dropped = drop_partitions(database, now - kept_for(settings))
         pruned = {table: prune(database, table) for table in _PRUNED}
         log.info("housekeeping: dropped %s, pruned %s", dropped or "nothing", pruned)
     finally:
@@ -77,10 +105,7 @@ def drop_partitions(database: Database, before: datetime) -> list[str]:
 def prune(database: Database, table: str) -> int:
     """Delete the rows of a small table that are past their time; how many."""
     column, days = _PRUNED[table]
-    statement = (
-        f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table}"
-        f" WHERE {column} < now() - make_interval(days => {days}) LIMIT {ROWS_AT_ONCE} FOR UPDATE SKIP LOCKED))"
-    )
+    statement = PRUNE.format(table=table, column=column, days=days, limit=ROWS_AT_ONCE)
     total = 0
     while True:
         with database.begin() as connection:
@@ -91,20 +116,15 @@ def prune(database: Database, table: str) -> int:
 
 
 def _partitions(connection: Connection, table: str) -> list[tuple[str, datetime]]:
-    rows: Any = connection.exec_driver_sql(
-        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-        " WHERE i.inhparent = %(table)s::regclass ORDER BY c.relname",
-        {"table": table},
-    ).scalars()
-    found = [(name, _PARTITION.fullmatch(name)) for name in rows]
-    return [(name, datetime.strptime(match[2], "%Y%m%d").replace(tzinfo=UTC)) for name, match in found if match]
+    """The partitions of a table, each with the time at which it begins."""
+    return [(name, week) for name in partitions_in(connection, table) if (week := week_of_partition(name)) is not None]
 
 
 def _drop(database: Database, name: str) -> bool:
     try:
         with database.begin() as connection:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+            connection.exec_driver_sql(LIMIT_WAIT)
+            connection.exec_driver_sql(DROP_PARTITION.format(name=name))
     except OperationalError as error:
         log.warning("partition %s stays until the next time: %s", name, first_line(error))
         return False

@@ -1,4 +1,4 @@
-"""The tables. Rows are read and written by the noun modules, never here.
+"""The tables. Their rows are read and written by accounts, ledger, live and delivery, not here.
 
 `events`, `deliveries` and `attempts` grow without end, so they are range partitions by week on `created_at`:
 retention drops a partition instead of deleting rows. Their ids carry `created_at` (see core.ids), so a look-up by
@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    CheckConstraint,
     DateTime,
     ForeignKey,
     Identity,
@@ -52,9 +53,6 @@ class Base(DeclarativeBase):
     }
 
 
-NOW = text("now()")
-
-
 class Workspace(Base):
     """A customer. `uid` is the platform's own name for it."""
 
@@ -76,6 +74,18 @@ class ApiKey(Base):
     secret_hash: Mapped[bytes] = mapped_column(unique=True)
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class PersonSession(Base):
+    """A person who signed in with a key; the row makes the session revocable."""
+
+    __tablename__ = "sessions"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    workspace_id: Mapped[str | None]  # NULL: a platform key that signed in for none
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
 
 
@@ -132,7 +142,7 @@ class Event(Base):
 
 
 class EventKey(Base):
-    """An idempotency key of a stream and the event that took it; kept 7 days."""
+    """An idempotency key of a stream and the event that used it; kept 7 days."""
 
     __tablename__ = "event_keys"
     stream_id: Mapped[int] = mapped_column(ForeignKey("streams.id", ondelete="CASCADE"), primary_key=True)
@@ -142,7 +152,7 @@ class EventKey(Base):
 
 
 class IdempotentRequest(Base):
-    """The answer to a POST that came with an Idempotency-Key, to be given again; sealed, as it may hold a secret."""
+    """The answer to a POST with an Idempotency-Key, for its repeats; sealed, because it may hold a secret."""
 
     __tablename__ = "idempotent_requests"
     owner: Mapped[str] = mapped_column(primary_key=True)
@@ -159,6 +169,9 @@ class Endpoint(Base):
     __tablename__ = "endpoints"
     __table_args__ = (
         Index("ix_endpoints_workspace_id_id", "workspace_id", "id"),
+        CheckConstraint("rate_limit >= 1", name="rate_limit"),
+        # In PostgreSQL's order NaN is greater than any number.
+        CheckConstraint("rate_tat > '-Infinity' AND rate_tat < 'Infinity'", name="rate_tat"),
         {"postgresql_with": {"fillfactor": 70}},  # health columns change with every batch of outcomes
     )
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -175,7 +188,7 @@ class Endpoint(Base):
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
-    # Health, written by the drain: how it has been answering, which decides its lane and its end.
+    # Health, written by the drain: how the endpoint has answered. It decides its lane, and when it is disabled.
     consecutive_failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     failing_since: Mapped[datetime | None]
     last_outcome: Mapped[str | None]
@@ -183,7 +196,7 @@ class Endpoint(Base):
 
 
 class EndpointSecret(Base):
-    """A sealed signing secret. The newest signs first; a rotated one signs too until `expires_at`."""
+    """A sealed signing secret. The newest signs first; a rotated one also signs until `expires_at`."""
 
     __tablename__ = "endpoint_secrets"
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -194,7 +207,7 @@ class EndpointSecret(Base):
 
 
 class Delivery(Base):
-    """The intention: one event to one endpoint. The row is the job; `due_at` is the queue."""
+    """The intention to bring one event to one endpoint. There is no other queue than these rows and their `due_at`."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -255,3 +268,11 @@ class Attempt(Base):
     response_headers: Mapped[dict[str, Any] | None]
     response_body: Mapped[bytes | None]
     trigger: Mapped[str]
+
+
+class DrainRound(Base):
+    """When a drain last looked for something to deliver: one row for the pools of all workers, one for standbys."""
+
+    __tablename__ = "drain_rounds"
+    crew: Mapped[str] = mapped_column(primary_key=True)
+    stamped_at: Mapped[datetime]

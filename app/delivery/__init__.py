@@ -1,0 +1,28 @@
+"""Delivers events to everyone who registered: webhooks, at least once, tried for 24 hours.
+
+An accepted event has a delivery row for each endpoint that wants it, committed with the event itself. The rows are the
+queue: one is due when its `due_at` has come. The way of a row: `wake` rings a drain, the `drain` asks `claims` for due
+rows (which asks `grants` how many each endpoint may have), `sending` makes the requests, `outcomes` records what came
+of them (each as a row of `attempts`), and `endpoint_health` what that says of their endpoints; `cancelling` ends what
+waits for an endpoint that is disabled or deleted. `endpoints` and `deliveries` are what people register and change,
+`reads` is the delivery log, `live_log` the same log as it happens.
+
+What holds:
+* A row is sent by the drain that holds its lease, and by no other while the lease lasts. A drain that dies costs its
+  rows that time; an event may then arrive twice, always with the same webhook-id and bytes.
+* Every attempt is in the log. No outcome leads out of a terminal state; only a person's retry or recovery does.
+* An endpoint that hangs, fails or has much waiting does not delay another one's first attempt.
+* Redis is a doorbell. Without it nothing is lost or wrong, only a second later.
+* Times of day are the database's, in-process deadlines the monotonic clock's.
+* Whoever waits for locks takes them in one order: an endpoint before its deliveries, rows of one table in id order.
+  Claims and health updates skip what is locked instead.
+
+Row modules (all but those named next) know the database, and nothing of flask, Celery, Redis or libcurl; their
+functions work in the caller's transaction. Connections to others (sending, wake, live_log) know nothing of the
+database. Only the drain knows both.
+
+Imported by `web`, `workers` and what lies above them; never by `live`, which is the other delivery. Row modules may be
+used from any thread or greenlet, each with its own transaction. A `Wake` may be shared by threads, greenlets and forks,
+a `LogReader` by threads and greenlets. `Drain`, `Sender` and `LogTeller` belong to one thread of one process, and are
+made after the fork.
+"""

@@ -1,4 +1,4 @@
-"""Deliveries: what a person or an endpoint's end does to them. What becomes of an attempt is the drain's affair.
+"""Deliveries: what a person does to them, and why they end. What an attempt does to one is in outcomes.
 
 A delivery is pending, or in one of the terminal states delivered, failed and cancelled. Only `retry_delivery` and
 `recover` lead out of those. A pending row with a lease in the future is being sent at the moment.
@@ -10,9 +10,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Row, text
+from sqlalchemy import Connection, Row
 from sqlalchemy.orm import Session
 
 from app.core import ids
@@ -28,12 +28,7 @@ EVENT_EXPIRED = "event_expired: the event is older than the retention period"
 WORKER_CRASH = "worker_crash: it was claimed again and again without an outcome"
 TEST_FAILED = "test_failed"
 
-CANCEL_BATCH = 10_000  # rows in one statement: some tenths of a second
-# Codes of an endpoint's disabled_reason with a sentence of their own for its deliveries.
-_ENDED_WITH = {"endpoint_gone": ENDPOINT_GONE, "endpoint_failing": ENDPOINT_FAILING}
 RECOVER_MOST = 10_000  # deliveries of one call: a person waits for the answer, and can ask again
-
-Work = Connection | Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,7 @@ class Recovered:
         return self.retried + self.missed
 
 
-def retry_delivery(work: Work, workspace_id: str, delivery_id: str, *, window_seconds: int) -> None:
+def retry_delivery(session: Session, workspace_id: str, delivery_id: str, *, window_seconds: int) -> None:
     """Have a delivery attempted now. One that had ended starts a new window of `window_seconds`.
 
     A pending one keeps its window and becomes due; one that is being sent at the moment stays as it is.
@@ -63,28 +58,22 @@ def retry_delivery(work: Work, workspace_id: str, delivery_id: str, *, window_se
         created_at = ids.created_at_of(delivery_id)
     except ValueError:
         raise not_found("delivery") from None
-    row = work.execute(
-        text(
-            "SELECT d.status, e.status AS endpoint_status, d.lease_token IS NOT NULL AND d.due_at > now() AS sending"
-            " FROM deliveries d LEFT JOIN endpoints e ON e.id = d.endpoint_id"
-            " WHERE d.id = :id AND d.created_at = :created_at AND d.workspace_id = :workspace FOR UPDATE OF d"
-        ),
-        {"id": delivery_id, "created_at": created_at, "workspace": workspace_id},
-    ).one_or_none()
+    connection = session.connection()
+    key = {"id": delivery_id, "created_at": created_at}
+    row = connection.exec_driver_sql(_LOCK_DELIVERY, {**key, "workspace": workspace_id}).one_or_none()
     if row is None:
         raise not_found("delivery")
     if row.endpoint_status != "enabled":
         state = "deleted" if row.endpoint_status is None else "disabled; enable it first"
         raise Problem("conflict", f"The delivery's endpoint is {state}.")
-    key: dict[str, list[Any]] = {"ids": [delivery_id], "created": [created_at]}
     if row.status != "pending":
-        _open_windows(work, key, trigger="manual", window_seconds=window_seconds)
+        _reopen(connection, [(delivery_id, created_at)], trigger="manual", window_seconds=window_seconds)
     elif not row.sending:
-        work.execute(text(f"UPDATE deliveries SET due_at = now(), {_TRIGGER} {_BY_KEY}"), {**key, "trigger": "manual"})
+        connection.exec_driver_sql(_MAKE_DUE, key)
 
 
 def recover(
-    work: Work,
+    session: Session,
     workspace_id: str,
     endpoint_id: str,
     *,
@@ -98,132 +87,116 @@ def recover(
     Missed are events that its filters match but that have no delivery to it: it was disabled or had other filters.
     Oldest first, at most `most`. Tests are left out. Raises Problem: not_found, or conflict when it is disabled.
     """
-    endpoint = work.execute(  # the lock lets one recovery at a time create rows
-        text("SELECT * FROM endpoints WHERE id = :id AND workspace_id = :workspace FOR UPDATE"),
-        {"id": endpoint_id, "workspace": workspace_id},
-    ).one_or_none()
+    connection = session.connection()
+    endpoint_key = {"endpoint": endpoint_id, "workspace": workspace_id}
+    endpoint = connection.exec_driver_sql(_LOCK_ENDPOINT, endpoint_key).one_or_none()
     if endpoint is None:
         raise not_found("endpoint")
     if endpoint.status != "enabled":
         raise Problem("conflict", "The endpoint is disabled; enable it first.")
-    span = {"since": since, "until": until, "endpoint": endpoint_id, "workspace": workspace_id}
-    # The earlier bound is said three times: for the event, and for the partitions of both tables.
-    ended = work.execute(text(_ENDED), {**span, "most": most + 1}).all()
-    missed = work.execute(
-        text(_MISSED),
-        {
-            **span,
-            "types": like_patterns(endpoint.event_types),
-            "kinds": endpoint.stream_kinds,
-            "most": max(most + 1 - len(ended), 0),
-        },
-    ).all()
+    span = {**endpoint_key, "since": since, "until": until}
+    # One more than wanted of both together, which tells whether anything is left.
+    ended = connection.exec_driver_sql(_ENDED, {**span, "most": most + 1}).all()
+    filters = {"types": like_patterns(endpoint.event_types), "kinds": endpoint.stream_kinds}
+    missed = connection.exec_driver_sql(_MISSED, {**span, **filters, "most": max(most + 1 - len(ended), 0)}).all()
     retried, created = ended[:most], missed[: max(most - len(ended), 0)]
-    key = {"ids": [row.id for row in retried], "created": [row.created_at for row in retried]}
-    _open_windows(work, key, trigger="recover", window_seconds=window_seconds)
-    _insert_missed(work, workspace_id, endpoint_id, created, window_seconds)
+    keys = [(row.id, row.created_at) for row in retried]
+    _reopen(connection, keys, trigger="recover", window_seconds=window_seconds)
+    _insert_missed(connection, workspace_id, endpoint_id, created, window_seconds)
     return Recovered(len(retried), len(created), len(ended) + len(missed) <= most)
 
 
-def why_cancelled(endpoint_status: str | None, disabled_reason: str | None) -> str:
-    """Why a delivery ends with its endpoint, from the endpoint's columns (status None: it has been deleted)."""
-    if endpoint_status is None:
-        return ENDPOINT_DELETED
-    return _ENDED_WITH.get((disabled_reason or "").partition(":")[0], ENDPOINT_DISABLED)
-
-
-def cancel_pending(work: Work, endpoint_id: str, reason: str, *, most: int | None = None) -> int:
-    """Cancel what an endpoint has pending (at most the first `most`), and return how many.
-
-    Rows that are being sent at the moment are left to their drain: a success counts, a failure is cancelled there.
-    """
-    total = 0
-    while True:
-        batch = CANCEL_BATCH if most is None else min(CANCEL_BATCH, most - total)
-        values = {"endpoint": endpoint_id, "reason": reason, "most": batch}
-        cancelled = cast("CursorResult[Any]", work.execute(text(_CANCEL), values)).rowcount
-        total += cancelled
-        if cancelled < batch or total == most:
-            return total
-
-
-_BY_KEY = (
-    "FROM unnest(CAST(:ids AS text[]), CAST(:created AS timestamptz[])) AS key (id, created_at)"
-    " WHERE deliveries.id = key.id AND deliveries.created_at = key.created_at"
-)
-
-# A test stays one: a single attempt, and no endpoint has missed it.
-_TRIGGER = "trigger = CASE WHEN trigger = 'test' THEN trigger ELSE :trigger END"
-
-_ENDED = """
-SELECT id, created_at FROM deliveries
-WHERE endpoint_id = :endpoint AND workspace_id = :workspace AND status IN ('failed', 'cancelled')
-  AND event_created_at >= :since AND created_at >= :since
-  AND (CAST(:until AS timestamptz) IS NULL OR event_created_at < :until) AND trigger <> 'test'
-ORDER BY id LIMIT :most FOR UPDATE
-"""
-
-_MISSED = """
-SELECT e.id, e.created_at, e.type FROM events e JOIN streams s ON s.id = e.stream_id
-WHERE e.workspace_id = :workspace AND e.created_at >= :since
-  AND (CAST(:until AS timestamptz) IS NULL OR e.created_at < :until)
-  AND (CAST(:types AS text[]) IS NULL OR e.type LIKE ANY (CAST(:types AS text[])))
-  AND (CAST(:kinds AS text[]) IS NULL OR s.kind = ANY (CAST(:kinds AS text[])))
-  AND NOT EXISTS (
-    SELECT FROM deliveries d
-    WHERE d.event_id = e.id AND d.created_at >= :since AND (d.endpoint_id = :endpoint OR d.trigger = 'test')
-  )
-ORDER BY e.id LIMIT :most
-"""
-
-# SKIP LOCKED: a row that is locked now is being claimed, recorded or retried; whoever does it looks at the endpoint.
-_CANCEL = """
-UPDATE deliveries SET status = 'cancelled', reason = :reason, finished_at = now(), lease_token = NULL
-FROM (
-  SELECT id, created_at FROM deliveries
-  WHERE endpoint_id = :endpoint AND status = 'pending' AND (lease_token IS NULL OR due_at <= now())
-  LIMIT :most FOR UPDATE SKIP LOCKED
-) AS found
-WHERE deliveries.id = found.id AND deliveries.created_at = found.created_at
-"""
-
-
-def _open_windows(work: Work, key: dict[str, list[Any]], *, trigger: str, window_seconds: int) -> None:
-    """Make ended deliveries pending again, with a schedule that starts now."""
-    if key["ids"]:
-        work.execute(
-            text(
-                "UPDATE deliveries SET status = 'pending', reason = NULL, due_at = now(),"
-                " window_started_at = now(), deadline_at = now() + make_interval(secs => :window), window_attempts = 0,"
-                f" claims = attempt_count, lease_token = NULL, finished_at = NULL, {_TRIGGER} {_BY_KEY}"
-            ),
-            {**key, "trigger": trigger, "window": window_seconds},
-        )
+def _reopen(connection: Connection, keys: Sequence[tuple[str, datetime]], *, trigger: str, window_seconds: int) -> None:
+    """Make ended deliveries, given as (id, created_at), pending again, with a schedule that starts now."""
+    if keys:
+        values = {
+            "ids": [id for id, _ in keys],
+            "created": [created_at for _, created_at in keys],
+            "trigger": trigger,
+            "window": window_seconds,
+        }
+        connection.exec_driver_sql(_REOPEN, values)
 
 
 def _insert_missed(
-    work: Work, workspace_id: str, endpoint_id: str, events: Sequence[Row[Any]], window_seconds: int
+    connection: Connection, workspace_id: str, endpoint_id: str, events: Sequence[Row[Any]], window_seconds: int
 ) -> None:
+    """Give an endpoint deliveries of these events, which are due now."""
     if not events:
         return
-    now = work.execute(text("SELECT date_trunc('milliseconds', now())")).scalar_one()
-    work.execute(
-        text(
-            "INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,"
-            " trigger, due_at, window_started_at, deadline_at)"
-            " SELECT id, :now, :workspace, :endpoint, event, event_at, type, 'recover', :now, :now,"
-            " CAST(:now AS timestamptz) + make_interval(secs => :window)"
-            " FROM unnest(CAST(:ids AS text[]), CAST(:events AS text[]), CAST(:events_at AS timestamptz[]),"
-            " CAST(:types AS text[])) AS missed (id, event, event_at, type)"
-        ),
-        {
-            "now": now,
-            "workspace": workspace_id,
-            "endpoint": endpoint_id,
-            "window": window_seconds,
-            "ids": [ids.make(ids.DELIVERY, now, os.urandom(ids.RANDOM_BYTES)) for _ in events],
-            "events": [row.id for row in events],
-            "events_at": [row.created_at for row in events],
-            "types": [row.type for row in events],
-        },
-    )
+    now = connection.exec_driver_sql(_NOW).scalar_one()
+    values = {
+        "now": now,
+        "workspace": workspace_id,
+        "endpoint": endpoint_id,
+        "window": window_seconds,
+        "ids": [ids.make(ids.DELIVERY, now, os.urandom(ids.RANDOM_BYTES)) for _ in events],
+        "events": [row.id for row in events],
+        "events_at": [row.created_at for row in events],
+        "types": [row.type for row in events],
+    }
+    connection.exec_driver_sql(_INSERT_MISSED, values)
+
+
+# Lock a delivery that is to be retried, and read what decides whether it can be.
+_LOCK_DELIVERY = """
+SELECT d.status, e.status AS endpoint_status, d.lease_token IS NOT NULL AND d.due_at > now() AS sending
+FROM deliveries d LEFT JOIN endpoints e ON e.id = d.endpoint_id
+WHERE d.id = %(id)s AND d.created_at = %(created_at)s AND d.workspace_id = %(workspace)s FOR UPDATE OF d
+"""
+
+# Have a pending delivery attempted now. A test stays one: a single attempt, and no endpoint has missed it.
+_MAKE_DUE = """
+UPDATE deliveries SET due_at = now(), trigger = CASE WHEN trigger = 'test' THEN trigger ELSE 'manual' END
+WHERE id = %(id)s AND created_at = %(created_at)s
+"""
+
+# Make ended deliveries pending again, in a new window. A test stays one.
+_REOPEN = """
+UPDATE deliveries SET status = 'pending', reason = NULL, due_at = now(),
+  window_started_at = now(), deadline_at = now() + make_interval(secs => %(window)s), window_attempts = 0,
+  claims = attempt_count, lease_token = NULL, finished_at = NULL,
+  trigger = CASE WHEN trigger = 'test' THEN trigger ELSE %(trigger)s END
+FROM unnest(%(ids)s::text[], %(created)s::timestamptz[]) AS key (id, created_at)
+WHERE deliveries.id = key.id AND deliveries.created_at = key.created_at
+"""
+
+# Read an endpoint that is to be recovered. The lock lets one recovery at a time create rows.
+_LOCK_ENDPOINT = "SELECT * FROM endpoints WHERE id = %(endpoint)s AND workspace_id = %(workspace)s FOR UPDATE"
+
+# Find, and lock, what failed or was cancelled of events in a span, oldest first. The span's beginning is said for the
+# event, which decides, and for the delivery, which was created no earlier: by that PostgreSQL leaves partitions out.
+_ENDED = """
+SELECT id, created_at FROM deliveries
+WHERE endpoint_id = %(endpoint)s AND workspace_id = %(workspace)s AND status IN ('failed', 'cancelled')
+  AND event_created_at >= %(since)s AND created_at >= %(since)s
+  AND (%(until)s::timestamptz IS NULL OR event_created_at < %(until)s) AND trigger <> 'test'
+ORDER BY id LIMIT %(most)s FOR UPDATE
+"""
+
+# Find the events in a span that an endpoint's filters match and that have no delivery to it, oldest first.
+_MISSED = """
+SELECT e.id, e.created_at, e.type FROM events e JOIN streams s ON s.id = e.stream_id
+WHERE e.workspace_id = %(workspace)s AND e.created_at >= %(since)s
+  AND (%(until)s::timestamptz IS NULL OR e.created_at < %(until)s)
+  AND (%(types)s::text[] IS NULL OR e.type LIKE ANY (%(types)s::text[]))
+  AND (%(kinds)s::text[] IS NULL OR s.kind = ANY (%(kinds)s::text[]))
+  AND NOT EXISTS (
+    SELECT FROM deliveries d
+    WHERE d.event_id = e.id AND d.created_at >= %(since)s AND (d.endpoint_id = %(endpoint)s OR d.trigger = 'test')
+  )
+ORDER BY e.id LIMIT %(most)s
+"""
+
+# The database's time as rows and ids have it.
+_NOW = "SELECT date_trunc('milliseconds', now())"
+
+# Give an endpoint deliveries of events that it missed.
+_INSERT_MISSED = """
+INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type, trigger,
+  due_at, window_started_at, deadline_at)
+SELECT id, %(now)s, %(workspace)s, %(endpoint)s, event, event_at, type, 'recover',
+  %(now)s, %(now)s, %(now)s::timestamptz + make_interval(secs => %(window)s)
+FROM unnest(%(ids)s::text[], %(events)s::text[], %(events_at)s::timestamptz[], %(types)s::text[])
+  AS missed (id, event, event_at, type)
+"""

@@ -1,7 +1,7 @@
 """The drain: claims what is due, signs, sends and records, many deliveries at a time.
 
-One drain lives in each worker process. A run goes in rounds: take the results that have come, and in one transaction
-record them and claim as many due rows as there are free places; then send those. It ends when nothing is due and
+One drain lives in each worker process. A run goes in rounds: collect the results that have come, in one transaction
+record them and claim as many due rows as there are free places, then send those. It ends when nothing is due and
 nothing is in flight, or when its turn is over.
 """
 
@@ -9,42 +9,50 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Literal, Protocol, cast
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app import failpoints
 from app.core.problem import first_line
 from app.core.sealing import unseal
 from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
 from app.core.webhook.signing import sign
 from app.database.connection import Database
+from app.delivery.attempts import Exchange
 from app.delivery.claims import Claim, Claimed, Claimer
-from app.delivery.endpoint_health import News, disable_gone, update_health
-from app.delivery.outcomes import Exchange, RecordedAttempt, Recorder
+from app.delivery.endpoint_health import Disabled, disable_gone, update_health
+from app.delivery.outcomes import RecordedAttempt, Recorder
+from app.delivery.rounds import Crew, RoundStamp
 from app.delivery.sending.sender import Request, Result, Sender
-from app.settings import Settings
+from app.delivery.unrecorded import Unrecorded, is_rows_fault
+from app.settings import MARGIN_SECONDS, Settings
 
 log = logging.getLogger(__name__)
 
-# A turn ends so that the worker's other tasks have theirs. For as long as one transfer may take after that, only
-# endpoints that answer are still served: those that hang end meanwhile, and nobody else waits for them.
+# A turn ends so that the worker's other tasks have theirs. After it, for as long as one transfer may take, only
+# endpoints that answer are still served: transfers that hang reach their time-out meanwhile, and nobody else waits.
 TURN_SECONDS = 20.0
 # How often rows that have become due are looked for while transfers are in flight.
 LOOK_SECONDS = 0.05
-# Opened secrets and headers that are kept at hand, by their sealed form; so a changed one is another one.
-OPENED_KEPT = 4096
+# Unsealed secrets and headers that are kept in memory. They are found by their sealed form, so a changed one is not
+# mistaken for the former one.
+UNSEALED_KEPT = 4096
 
-# The fault of nothing that was to be written.
-_AWAY = (OperationalError, InterfaceError)
+# How long a drain that claims no more waits for deliveries that somebody else has locked, to record what came of them.
+LOCKED_SECONDS = 5.0
 
-Phase = Literal["open", "closing", "closed"]
+# At the end of a turn, for how long rows that have to travel alone are begun, one after the other.
+ALONE_SECONDS = 5.0
+
+# Whom a round claims for: all endpoints, all but those that fail, only a row that has to travel alone, or none.
+Phase = Literal["open", "closing", "alone", "closed"]
 
 
 class Bell(Protocol):
@@ -64,54 +72,85 @@ class Drain:
         settings: Settings,
         wake: Bell,
         *,
+        crew: Crew = "pool",
         stopping: Callable[[], bool] = lambda: False,
         tell: Callable[[Sequence[RecordedAttempt]], None] = lambda recorded: None,
         clock: Callable[[], float] = time.monotonic,
-        ahead: timedelta = timedelta(0),
     ) -> None:
-        """database: made with claims.DATABASE_OPTIONS. stopping: whether to claim no more. tell: gets what has been
-        recorded, after the commit; must not raise, nor wait for long. clock: monotonic seconds.
-        ahead: how far this drain's idea of the time of day runs before the database's; for tests."""
+        """database: made with claims.DATABASE_OPTIONS. crew: as which its rounds are stamped. stopping: whether to
+        claim no more. tell: gets what has been
+        recorded, after the commit; must neither raise nor wait for long. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock = stopping, clock
         self._closing_seconds = settings.send_total_seconds
+        self._attempt_seconds = settings.send_total_seconds + MARGIN_SECONDS
+        self._lease_seconds = settings.lease_seconds
         self._disable_after_seconds = settings.disable_after_seconds
-        self._claimer = Claimer(lease_seconds=settings.lease_seconds, ahead=ahead)
-        self._recorder = Recorder(settings.retry_delays_seconds, ahead=ahead)
+        self._claimer = Claimer(lease_seconds=settings.lease_seconds)
+        self._claimed_at = 0.0  # this process's clock at the database's time of the last claim
+        self._round_stamp = RoundStamp(crew)
         self._slots = Slots()
-        self._unrecorded: list[Exchange] = []
-        self._gone: dict[str, datetime] = {}  # endpoints that are to be disabled as soon as nobody holds their rows
-        self._recorded = 0
-        self._unseal = lru_cache(OPENED_KEPT)(partial(unseal, settings.secret_keys))
+        self._unrecorded = Unrecorded(database, Recorder(settings.retry_delays_seconds))
+        self._gone: dict[str, datetime] = {}  # they answered 410, and are to be disabled when their rows are unlocked
+        self._attempts_made = 0
+        self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, settings.secret_keys))
+
+    @property
+    def in_flight(self) -> int:
+        """Transfers whose results have not been collected."""
+        return self._slots.in_flight
+
+    @property
+    def unrecorded(self) -> int:
+        """Outcomes that the database does not have yet."""
+        return len(self._unrecorded)
 
     def run(self, turn_seconds: float = TURN_SECONDS) -> int:
-        """Deliver until nothing is due and nothing in flight, or the turn is over; how many attempts were made.
+        """Deliver until nothing is due and nothing in flight, or the turn is over. Returns how many attempts were made.
 
         A database that cannot be used ends the run with a line in the log: what was claimed is due again when its
-        lease ends, and results that could not be recorded are kept for the next run.
+        lease ends, and outcomes that could not be recorded are kept for the next run.
         """
-        before = self._recorded
+        before = self._attempts_made
         self._wake.answered()
         try:
             self._run(self._clock(), turn_seconds)
         except SQLAlchemyError as error:
             log.warning("deliveries pause, the database cannot be used: %s", first_line(error))
             self._give_up()
-        return self._recorded - before
+        return self._attempts_made - before
 
     def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
-        """One round. phase: whom to claim for: all, only endpoints that answer, or nobody."""
-        self._collect(poll_seconds)
+        """One round. poll_seconds: the longest wait for the first result."""
+        self.collect(poll_seconds)
+        if self._unrecorded:
+            failpoints.reach("drain.answered")
         self._disable_gone()
         claim, recorded = self._round(phase)
-        for claimed in claim.rows:  # first of all: what is claimed and not sent waits for the end of its lease
+        if claim.rows:
+            failpoints.reach("drain.claimed")
+        for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
             self._send(claimed)
         self._after(recorded)
-        claim.more |= self._claimer.is_cancelling and phase != "closed"
+        claim.more |= self._claimer.ended.are_left and phase in ("open", "closing")
         return claim
+
+    def collect(self, poll_seconds: float) -> None:
+        """Fetch the results that have come, and free their places; the next round records them.
+        poll_seconds: the longest wait for the first one."""
+        for result in self._sender.poll(poll_seconds):
+            claimed, started_at = cast("tuple[Claimed, datetime]", result.key)
+            exchange = _exchange(claimed, started_at, result)
+            if result.again and self._may_resend(exchange):
+                exchange = self._resend(exchange)
+            else:
+                self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
+            self._unrecorded.add(exchange)
+        self._slots.advance(self._clock())
 
     def _run(self, started_at: float, turn_seconds: float) -> None:
         wait_seconds = 0.0
+        locked_since: float | None = None
         phase: Phase = "open"
         while True:
             before, phase = phase, self._phase(self._clock() - started_at, turn_seconds)
@@ -119,117 +158,139 @@ class Drain:
                 self._wake.ring()  # somebody else goes on, or this process after its other tasks
             claim = self.run_once(phase, wait_seconds)
             wait_seconds = 0.0 if claim.rows and claim.more else LOOK_SECONDS
-            if self._slots.in_flight or self._unrecorded:
+            if self.in_flight:
                 continue
+            if self.unrecorded:  # somebody has locked their deliveries
+                locked_since = self._clock() if locked_since is None else locked_since
+                if phase == "closed" and self._clock() - locked_since >= LOCKED_SECONDS:
+                    log.warning("%d outcomes wait for deliveries that somebody has locked", self.unrecorded)
+                    return
+                time.sleep(LOOK_SECONDS)
+                continue
+            locked_since = None
             if self._gone and phase == "open":
                 claim.wait_seconds = LOOK_SECONDS
-            if phase != "open" or not (claim.more or claim.wait_seconds is not None):
+            if phase != "open":
+                return self._send_alone()
+            if not (claim.more or claim.wait_seconds is not None):
                 return
             time.sleep(min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+
+    def _send_alone(self) -> None:
+        """At the end of a turn, with nothing in flight: the rows that have to travel alone, of which a drain that is
+        always busy would have none otherwise. While one of them hangs, endpoints that answer are served."""
+        ends_at = self._clock() + ALONE_SECONDS
+        while self._clock() < ends_at and not self._stopping():
+            claim = self.run_once("alone")
+            if not claim.more:
+                return
+            while self.in_flight:
+                over = self._stopping() or self._clock() >= ends_at + self._closing_seconds
+                self.run_once("closed" if over or self._slots.is_closed else "closing", LOOK_SECONDS)
 
     def _phase(self, elapsed_seconds: float, turn_seconds: float) -> Phase:
         if self._stopping() or elapsed_seconds >= turn_seconds + self._closing_seconds:
             return "closed"
         return "closing" if elapsed_seconds >= turn_seconds else "open"
 
-    def _collect(self, poll_seconds: float) -> None:
-        """Take the results that have come."""
-        for result in self._sender.poll(poll_seconds):
-            claimed, started_at = cast("tuple[Claimed, float]", result.key)
-            self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
-            self._unrecorded.append(_exchange(claimed, started_at, result))
-        self._slots.advance(self._clock())
-
     def _round(self, phase: Phase) -> tuple[Claim, list[RecordedAttempt]]:
         """Record and claim in one transaction."""
-        exchanges = self._unrecorded
-        if phase == "closed" and not exchanges:
+        if phase == "closed" and not self._unrecorded:
             return Claim(), []
         try:
             with self._database.begin() as connection:
-                recorded = self._record(connection, exchanges)
+                self._claimed_at = self._clock()
+                recorded, locked = self._unrecorded.record(connection)
                 claim = Claim()
                 if phase != "closed":
-                    claim = self._claimer.claim(connection, self._slots, fast_only=phase == "closing")
+                    self._round_stamp.stamp(connection, self._clock())
+                    claim = self._claimer.claim(
+                        connection, self._slots, fast_only=phase == "closing", suspicious_only=phase == "alone"
+                    )
         except DBAPIError as error:
-            if isinstance(error, _AWAY) or not exchanges:
+            if not self._unrecorded or not is_rows_fault(error):
                 raise
-            log.error("%d outcomes are recorded one by one: %s", len(exchanges), first_line(error))
-            return Claim(more=True), self._record_singly(exchanges)
-        self._unrecorded = []
+            log.error("%d outcomes are recorded one by one: %s", self.unrecorded, first_line(error))
+            for attempts in self._unrecorded.record_singly():
+                self._after(attempts)
+            return Claim(more=True), []
+        self._unrecorded.committed(locked)
         return claim, recorded
 
-    def _record(self, connection: Connection, exchanges: Sequence[Exchange]) -> list[RecordedAttempt]:
-        jitters = [random.random() for _ in exchanges]
-        return self._recorder.record(connection, exchanges, monotonic=self._clock(), jitters=jitters)
-
-    def _record_singly(self, exchanges: Sequence[Exchange]) -> list[RecordedAttempt]:
-        """What the database refuses is one exchange's fault: its neighbours are recorded all the same. When it cannot
-        be used in the middle, this raises what that raised; what has not been recorded is kept."""
-        recorded: list[RecordedAttempt] = []
-        for number, exchange in enumerate(exchanges):
-            self._unrecorded = list(exchanges[number:])
-            try:
-                with self._database.begin() as connection:
-                    recorded += self._record(connection, [exchange])
-            except _AWAY:
-                self._after(recorded)
-                raise
-            except DBAPIError as error:
-                log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, first_line(error))
-        self._unrecorded = []
-        return recorded
-
     def _after(self, recorded: Sequence[RecordedAttempt]) -> None:
-        """What follows from recorded exchanges: the log's watchers see them, the endpoints' health is brought up."""
+        """What follows from recorded attempts: the log's watchers are told, the endpoints' health is brought up to
+        date. An attempt that failed on our side says nothing about its endpoint, nor one that was repeated at once."""
         if recorded:
             self._tell(recorded)
-        sent = [one for one in recorded if not one.by_us]
-        self._recorded += len(sent)
-        if sent:
+        sent = [attempt for attempt in recorded if not attempt.by_us]
+        self._attempts_made += len(sent)
+        telling = [attempt for attempt in sent if not attempt.resent]
+        if telling:
             with self._database.begin() as connection:
-                news = update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
-            self._heed(news)
+                disabled = update_health(connection, telling, disable_after_seconds=self._disable_after_seconds)
+            self._follow_up(disabled)
 
     def _disable_gone(self) -> None:
-        """Once more the endpoints that were somebody else's when they said that they are gone."""
+        """Retry disabling endpoints whose rows were locked when they answered 410."""
         if self._gone:
             with self._database.begin() as connection:
-                news = disable_gone(connection, self._gone)
+                disabled = disable_gone(connection, self._gone)
             self._gone = {}
-            self._heed(news)
+            self._follow_up(disabled)
 
-    def _heed(self, news: News) -> None:
-        self._gone.update(news.missed)
-        self._claimer.end(news.disabled)
+    def _follow_up(self, disabled: Disabled) -> None:
+        """Remember what is still to be disabled, and cancel what the disabled endpoints have pending."""
+        self._gone.update(disabled.gone_but_locked)
+        self._claimer.ended.add(disabled.endpoint_ids)
 
     def _give_up(self) -> None:
-        """Without a database: let what is in flight end, try once more to record it, and keep it if that fails."""
-        while self._slots.in_flight:
-            self._collect(LOOK_SECONDS)
+        """The database cannot be used: let what is in flight end, try once more to record it, keep it if that fails.
+        Over a new connection: after a fail-over the old one leads to a server that only reads."""
+        self._database.close()
+        while self.in_flight:
+            self.collect(LOOK_SECONDS)
         try:
             self._after(self._round("closed")[1])
         except SQLAlchemyError:
-            log.warning("%d outcomes are kept until the database is back", len(self._unrecorded))
+            log.warning("%d outcomes are kept until the database is back", self.unrecorded)
+
+    def _may_resend(self, exchange: Exchange) -> bool:
+        """Whether another attempt will have been recorded before the lease ends. A worker that is to stop leaves it to
+        the schedule."""
+        spent_seconds = (exchange.ended_at - exchange.claimed.claimed_at).total_seconds()
+        return not self._stopping() and spent_seconds + self._attempt_seconds <= self._lease_seconds
+
+    def _resend(self, exchange: Exchange) -> Exchange:
+        """Its connection is to blame: send the delivery once more at once, over one of its own, in the same place. The
+        exchange to record."""
+        self._sender.add(self._request(exchange.claimed, exchange.ended_at, own_connection=True))
+        return replace(exchange, resent=True)
 
     def _send(self, claimed: Claimed) -> None:
         now = self._clock()
+        started_at = claimed.claimed_at + timedelta(seconds=now - self._claimed_at)
         try:
-            url, owner = claimed.target.url, claimed.workspace_id
-            request = Request((claimed, now), url, self._headers(claimed), claimed.body, owner)
-        except ValueError as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
+            request = self._request(claimed, started_at)
+        except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
-            self._unrecorded.append(_exchange(claimed, now, error))
+            self._unrecorded.add(_exchange(claimed, started_at, error))
             return
         self._sender.add(request)
-        self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now)
+        self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
+
+    def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
+        """Raises what _headers raises."""
+        url, owner = claimed.address.url, claimed.workspace_id
+        return Request((claimed, started_at), url, self._headers(claimed), claimed.body, owner, own_connection)
 
     def _headers(self, claimed: Claimed) -> list[tuple[str, str]]:
-        """The customer's headers, and Standard Webhooks' three. Raises ValueError when something sealed cannot be
-        opened or there is nothing to sign with."""
-        target = claimed.target
-        own = {} if target.sealed_headers is None else json.loads(self._unseal(target.sealed_headers))
-        secrets = [self._unseal(sealed).decode() for sealed in target.sealed_secrets]
+        """The customer's headers, and the three of Standard Webhooks. Raises ValueError when headers or secrets cannot
+        be unsealed, or there is no secret."""
+        address = claimed.address
+        own = {} if address.sealed_headers is None else json.loads(self._unseal(address.sealed_headers))
+        if not isinstance(own, dict):
+            raise ValueError("the endpoint's headers are damaged")
+        secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
         if not secrets:
             raise ValueError("the endpoint has no secret")
         timestamp = int(claimed.claimed_at.timestamp())
@@ -241,10 +302,10 @@ class Drain:
         ]
 
 
-def _exchange(claimed: Claimed, started_at: float, result: Result | ValueError) -> Exchange:
-    if isinstance(result, ValueError):
-        words = f"not sent: {result}"
-        return Exchange(claimed, Outcome.PROTOCOL_ERROR, None, words, None, (), b"", None, started_at, 0.0, by_us=True)
+def _exchange(claimed: Claimed, started_at: datetime, result: Result | Exception) -> Exchange:
+    if isinstance(result, Exception):
+        error = f"not sent: {result}"
+        return Exchange(claimed, Outcome.PROTOCOL_ERROR, None, error, None, (), b"", None, started_at, 0.0, by_us=True)
     return Exchange(
         claimed=claimed,
         outcome=result.outcome,
@@ -254,6 +315,7 @@ def _exchange(claimed: Claimed, started_at: float, result: Result | ValueError) 
         response_headers=result.response_headers,
         response_body=result.response_body,
         retry_after=result.retry_after,
-        started_monotonic=started_at,
+        started_at=started_at,
         duration_seconds=result.duration_seconds,
+        unanswered=result.unanswered,
     )

@@ -18,6 +18,7 @@ from app.core.webhook.headers import check_headers
 from app.core.wire.envelope import rfc3339
 from app.database.tables import Endpoint, EndpointSecret, Workspace
 from app.delivery import deliveries
+from app.delivery.cancelling import cancel_pending
 from app.settings import Settings
 
 ENABLED, DISABLED = "enabled", "disabled"
@@ -93,7 +94,7 @@ def change_endpoint(
 def delete_endpoint(session: Session, workspace_id: str, endpoint_id: str) -> None:
     """Forget an endpoint and its secrets. What is pending is cancelled; its deliveries can still be read."""
     row = get_endpoint(session, workspace_id, endpoint_id, lock=True)
-    deliveries.cancel_pending(session, row.id, deliveries.ENDPOINT_DELETED)
+    cancel_pending(session.connection(), row.id, deliveries.ENDPOINT_DELETED)
     session.execute(delete(Endpoint).where(Endpoint.id == row.id))
 
 
@@ -213,4 +214,4 @@ def _enable(row: Endpoint) -> None:
 
 def _disable(session: Session, row: Endpoint) -> None:
     row.status, row.disabled_reason, row.disabled_at = DISABLED, BY_OWNER, ids.truncate(datetime.now(UTC))
-    deliveries.cancel_pending(session, row.id, deliveries.ENDPOINT_DISABLED)
+    cancel_pending(session.connection(), row.id, deliveries.ENDPOINT_DISABLED)

@@ -1,7 +1,8 @@
 """The delivery log as it happens: drains tell Redis which attempts they have recorded, where somebody watches.
 
-A hint, like everything in Redis. What could not be told of is in the log all the same, which is the record. Counts go
-the same way, so that one look at any web process shows the work of every worker on every machine.
+A hint, like everything in Redis: an attempt that could not be told is in PostgreSQL all the same, which is the record.
+Drains add their counts to Redis as well, so that any one web process can show the work of every worker on every
+machine.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from app.redis_connection import FAILURES, connect, entries_of
 log = logging.getLogger(__name__)
 
 MAX_ENTRIES = 1000  # of a workspace, about: what a viewer that was cut off finds when it comes back
-KEPT_SECONDS = 3600  # and how long they are kept behind the last one
-WATCH_SECONDS = 15  # that somebody watches is known this long; viewers say it again every few seconds
+KEPT_SECONDS = 3600  # how long entries are kept after the newest one
+WATCH_SECONDS = 15  # how long a viewer's mark lasts; viewers renew it every few seconds
 
 TELL_SECONDS = 0.25  # for one exchange of the drain with Redis: its deliveries wait meanwhile
 PAUSE_SECONDS = 5.0  # after a failure, so that a Redis that hangs costs the drain a twentieth of its time at most
-READ_SECONDS = 3.0  # for one of a viewer's; longer than its blocking read
+READ_SECONDS = 3.0  # for one exchange of a viewer with Redis; longer than its blocking read
 READ_COUNT = 200  # entries at once, which are then looked up in one query
 
 COUNTS = "log:counts"
@@ -36,12 +37,12 @@ def log_key(workspace_id: str) -> str:
 
 
 def watch_key(workspace_id: str) -> str:
-    """What viewers keep alive, so that drains know that somebody watches."""
+    """The key that viewers keep alive, so that drains know that somebody watches."""
     return f"log:watch:{workspace_id}"
 
 
 class Told(Protocol):
-    """What is told of a recorded attempt. ended: the status in which it ended its delivery, if it did."""
+    """What is told of a recorded attempt. ended: the status in which it ended its delivery, None if it did not."""
 
     @property
     def workspace_id(self) -> str: ...
@@ -76,8 +77,8 @@ class LogTeller:
 
     def tell(self, recorded: Sequence[Told]) -> None:
         """Count attempts, and tell of those in workspaces that somebody watches. Never raises."""
-        self._owed.update(f"{ATTEMPTS}{one.outcome}" for one in recorded)
-        self._owed.update(f"{ENDED}{one.ended}" for one in recorded if one.ended is not None)
+        self._owed.update(f"{ATTEMPTS}{attempt.outcome}" for attempt in recorded)
+        self._owed.update(f"{ENDED}{attempt.ended}" for attempt in recorded if attempt.ended is not None)
         if self._clock() < self._quiet_until:
             self._owed[UNTOLD] += len(recorded)
             return
@@ -92,11 +93,11 @@ class LogTeller:
             self._away = True
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         self._redis.close()
 
     def _tell(self, recorded: Sequence[Told]) -> None:
-        workspace_ids = sorted({one.workspace_id for one in recorded})
+        workspace_ids = sorted({attempt.workspace_id for attempt in recorded})
         counting = self._redis.pipeline(transaction=False)
         for name, count in self._owed.items():
             counting.hincrby(COUNTS, name, count)
@@ -107,17 +108,17 @@ class LogTeller:
         if not watched:
             return
         telling = self._redis.pipeline(transaction=False)
-        for one in recorded:
-            if one.workspace_id in watched:
-                fields: Any = {b"d": one.delivery_id, b"a": one.attempt_id}
-                telling.xadd(log_key(one.workspace_id), fields, maxlen=MAX_ENTRIES, approximate=True)
+        for attempt in recorded:
+            if attempt.workspace_id in watched:
+                fields: Any = {b"d": attempt.delivery_id, b"a": attempt.attempt_id}
+                telling.xadd(log_key(attempt.workspace_id), fields, maxlen=MAX_ENTRIES, approximate=True)
         for workspace_id in watched:
             telling.expire(log_key(workspace_id), KEPT_SECONDS)
         telling.execute()
 
 
 class LogReader:
-    """A web process's side, for all its viewers. Every call may raise one of FAILURES, in bounded time.
+    """A web process's side, for all its viewers. Every call ends in bounded time, and may raise one of FAILURES.
 
     viewers: how many there are, by key id and by workspace id.
     """
@@ -131,15 +132,15 @@ class LogReader:
         self._redis.set(watch_key(workspace_id), b"1", ex=WATCH_SECONDS)
 
     def newest(self, workspace_id: str) -> str:
-        """The id of the newest entry: a viewer that has seen nothing begins behind it."""
-        found: Any = self._redis.xrevrange(log_key(workspace_id), count=1)
-        return str(found[0][0].decode()) if found else "0-0"
+        """The id of the newest entry: a viewer that has seen nothing begins after it."""
+        entries: Any = self._redis.xrevrange(log_key(workspace_id), count=1)
+        return str(entries[0][0].decode()) if entries else "0-0"
 
     def after(self, workspace_id: str, id: str, wait_seconds: float) -> list[Entry]:
-        """The entries behind an id, waiting for the first one if there is none. wait_seconds: below READ_SECONDS."""
+        """The entries after an id; waits for the first one if there is none. wait_seconds: less than READ_SECONDS."""
         key: Any = log_key(workspace_id)
         answer: Any = self._redis.xread({key: id}, count=READ_COUNT, block=round(wait_seconds * 1000))
-        # An entry of another program has neither; it is looked up like the others and not found.
+        # An entry that another program wrote has neither field; it is looked up like the others and not found.
         return [
             Entry(id.decode(), *(fields.get(name, b"").decode(errors="replace") for name in (b"d", b"a")))
             for _, entries in entries_of(answer)
@@ -147,11 +148,11 @@ class LogReader:
         ]
 
     def counts(self) -> dict[str, int]:
-        """What all drains have counted since Redis was emptied last: ATTEMPTS and an outcome, ENDED and a status,
-        UNTOLD."""
-        found: Any = self._redis.hgetall(COUNTS)
-        return {name.decode(): int(count) for name, count in found.items()}
+        """What all drains have counted since Redis was last emptied, under the names ATTEMPTS and an outcome, ENDED and
+        a status, and UNTOLD."""
+        counts: Any = self._redis.hgetall(COUNTS)
+        return {name.decode(): int(count) for name, count in counts.items()}
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._redis.close()

@@ -1,51 +1,34 @@
-"""Outcomes: what an attempt's result changes, for a batch of results in one transaction.
+"""Outcomes: what the results of attempts change, a batch of them in one transaction.
 
-Attempts are always appended. The delivery changes under the lease: a drain that has lost its lease (it was frozen, or
-cut off from the database) may still report a success, which counts; its failures change nothing. No outcome leads out
-of a terminal state.
+Every attempt is appended to the log. Its delivery changes only for the drain that holds the lease, with one exception:
+a drain that has lost its lease (it was frozen, or cut off from the database) may still report a success, which counts;
+its failures change nothing. No outcome leads out of a terminal state.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from app.core import ids
 from app.core.webhook import retry
 from app.core.webhook.retry import Outcome
 from app.database.partitions import partitions_of
-from app.delivery import deliveries
-from app.delivery.claims import Claimed
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What came of one attempt. age_seconds: how long ago it started; by_us: it failed here, before any sending."""
-
-    claimed: Claimed
-    outcome: Outcome
-    status_code: int | None
-    error: str | None
-    remote_address: str | None
-    response_headers: Sequence[tuple[str, str]]
-    response_body: bytes
-    retry_after: str | None
-    started_monotonic: float
-    duration_seconds: float
-    by_us: bool = False
+from app.delivery import cancelling, deliveries
+from app.delivery.attempts import Exchange, attempt_row, insert_attempts, written_attempts
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """One exchange after it was recorded, for the endpoint's health and for whoever watches the log.
+    """One attempt after it was recorded, for the endpoint's health and for whoever watches the log.
 
-    healthy: what the endpoint's row says already. ended: the status in which this attempt ended the delivery, if so.
+    ended_at: the database's time of recording. ended: the status in which this attempt ended the delivery, None if it
+    did not. gone: it answered 410, and its endpoint is to be disabled. healthy: the endpoint's row already says that
+    its last attempt succeeded and no failure is counted. resent: another attempt was begun at once, and says more about
+    the endpoint.
     """
 
     workspace_id: str
@@ -58,11 +41,12 @@ class RecordedAttempt:
     gone: bool
     healthy: bool
     by_us: bool
+    resent: bool
 
 
 @dataclass(slots=True)
-class _Row:
-    """A delivery's changing columns, read under a lock and written back."""
+class _LockedDelivery:
+    """A delivery's changing columns, read under a lock and written back, with what decides about them."""
 
     id: str
     created_at: datetime
@@ -71,6 +55,7 @@ class _Row:
     due_at: datetime
     trigger: str
     attempt_count: int
+    claims: int
     window_attempts: int
     window_started_at: datetime
     deadline_at: datetime
@@ -85,48 +70,51 @@ class _Row:
 class Recorder:
     """Records exchanges for one drain."""
 
-    def __init__(self, delays: Sequence[float], *, ahead: timedelta = timedelta(0)) -> None:
-        """delays: the retry schedule, seconds. ahead: as for the Claimer."""
+    def __init__(self, delays: Sequence[float]) -> None:
+        """delays: the retry schedule, seconds."""
         self._delays = delays
-        self._ahead = ahead
 
     def record(
-        self, connection: Connection, exchanges: Sequence[Exchange], *, monotonic: float, jitters: Sequence[float]
-    ) -> list[RecordedAttempt]:
+        self,
+        connection: Connection,
+        exchanges: Sequence[Exchange],
+        *,
+        jitters: Sequence[float],
+        doubtful: Collection[str] = (),
+    ) -> tuple[list[RecordedAttempt], list[Exchange]]:
         """Append the attempts and move the deliveries on. Rows that are gone (a deleted workspace) are left out.
 
-        monotonic: the clock of `started_monotonic`, now. jitters: a random number in [0, 1) for each exchange.
+        jitters: a random number in [0, 1) for each exchange. doubtful: ids of attempts that may have been recorded
+        before, by a transaction whose end nobody has heard of; if so, nothing is written. Returns the attempts, and
+        those exchanges whose deliveries somebody else has locked, with which nothing was done.
         """
         if not exchanges:
-            return []
-        rows = self._lock(connection, exchanges)
+            return [], []
+        rows = _lock(connection, exchanges)
+        written = written_attempts(connection, [each for each in exchanges if each.attempt_id in doubtful])
         recorded: list[RecordedAttempt] = []
-        attempts: list[tuple[Any, ...]] = []
+        attempts: list[dict[str, Any]] = []
         for exchange, jitter in zip(exchanges, jitters, strict=True):
             row = rows.get(exchange.claimed.id)
             if row is None:
                 continue
-            started_at = row.now - timedelta(seconds=monotonic - exchange.started_monotonic)
+            if exchange.attempt_id in written:
+                recorded.append(_recorded_before(exchange, row))
+                continue
             status, trigger = row.status, row.trigger
             gone = self._apply(row, exchange, jitter)
-            attempts.append(_attempt(exchange, row.attempt_count, started_at, trigger))
-            recorded.append(_recorded(exchange, row, attempts[-1][0], gone, ended=row.status != status))
-        _insert_attempts(connection, attempts)
+            attempts.append(attempt_row(exchange, row.attempt_count, trigger))
+            recorded.append(_recorded(exchange, row, gone, ended=row.status != status))
+        insert_attempts(connection, attempts)
         _write(connection, rows)
-        return recorded
+        return recorded, _locked(connection, [each for each in exchanges if each.claimed.id not in rows])
 
-    def _lock(self, connection: Connection, exchanges: Sequence[Exchange]) -> dict[str, _Row]:
-        keys = {(exchange.claimed.id, exchange.claimed.created_at) for exchange in exchanges}
-        found: dict[str, _Row] = {}
-        for partition, found_in in partitions_of("deliveries", keys).items():
-            values = {"ids": found_in, "ahead": self._ahead}
-            rows = connection.exec_driver_sql(_LOCK.format(partition=partition), values)
-            found.update((row.id, _Row(**row._mapping)) for row in rows)
-        return found
-
-    def _apply(self, row: _Row, exchange: Exchange, jitter: float) -> bool:
-        """Change the row as the exchange says; whether the endpoint has said that it is gone."""
+    def _apply(self, row: _LockedDelivery, exchange: Exchange, jitter: float) -> bool:
+        """Change the row as the exchange says; returns whether the endpoint is to be disabled because it is gone."""
         row.attempt_count += 1
+        if exchange.resent:
+            row.claims += 1  # there is one for each attempt, so that a lost one is seen
+            return False
         holds_lease = row.lease_token == exchange.claimed.lease_token
         if row.status != "pending" or not (holds_lease or exchange.outcome == Outcome.SUCCESS):
             return False
@@ -134,7 +122,7 @@ class Recorder:
         row.window_attempts += row.trigger != "manual" or row.window_attempts == 0
         decision = retry.decide(
             now=row.now,
-            created_at=row.window_started_at,
+            window_started_at=row.window_started_at,
             deadline_at=row.deadline_at,
             scheduled_attempts=row.window_attempts,
             outcome=exchange.outcome,
@@ -142,12 +130,32 @@ class Recorder:
             retry_after=exchange.retry_after,
             jitter=jitter,
             delays=self._delays,
+            unanswered=exchange.unanswered,
         )
         _move(row, decision)
         return decision.disable_endpoint
 
 
-def _move(row: _Row, decision: retry.Decision) -> None:
+def _lock(connection: Connection, exchanges: Sequence[Exchange]) -> dict[str, _LockedDelivery]:
+    """The deliveries of these exchanges that still exist and that nobody else has locked, by id; locked from now on."""
+    keys = {(exchange.claimed.id, exchange.claimed.created_at) for exchange in exchanges}
+    locked: dict[str, _LockedDelivery] = {}
+    for partition, ids_in_it in partitions_of("deliveries", keys).items():
+        rows = connection.exec_driver_sql(_LOCK.format(partition=partition), {"ids": ids_in_it})
+        locked.update((row.id, _LockedDelivery(**row._mapping)) for row in rows)
+    return locked
+
+
+def _locked(connection: Connection, exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """Those whose deliveries still exist, so that only a lock can have kept them from being recorded."""
+    there: set[str] = set()
+    keys = {(exchange.claimed.id, exchange.claimed.created_at) for exchange in exchanges}
+    for partition, ids_in_it in partitions_of("deliveries", keys).items():
+        there.update(connection.exec_driver_sql(_EXIST.format(partition=partition), {"ids": ids_in_it}).scalars())
+    return [exchange for exchange in exchanges if exchange.claimed.id in there]
+
+
+def _move(row: _LockedDelivery, decision: retry.Decision) -> None:
     """Write a decision into the row."""
     row.lease_token = None
     row.status, row.reason = decision.status, decision.reason
@@ -156,7 +164,7 @@ def _move(row: _Row, decision: retry.Decision) -> None:
             row.status, row.reason = "failed", f"{deliveries.TEST_FAILED}: {decision.reason}"
         elif row.endpoint_status != "enabled":
             row.status = "cancelled"
-            row.reason = deliveries.why_cancelled(row.endpoint_status, row.disabled_reason)
+            row.reason = cancelling.why_cancelled(row.endpoint_status, row.disabled_reason)
         else:
             assert decision.due_at is not None
             row.due_at, row.trigger = decision.due_at, "schedule"
@@ -164,82 +172,62 @@ def _move(row: _Row, decision: retry.Decision) -> None:
         row.finished_at = row.now
 
 
-def _attempt(exchange: Exchange, number: int, started_at: datetime, trigger: str) -> tuple[Any, ...]:
-    """The attempt's columns, in the order of _INSERT."""
-    claimed, created_at = exchange.claimed, ids.truncate(started_at)
-    return (
-        ids.make(ids.ATTEMPT, created_at, os.urandom(ids.RANDOM_BYTES)),
-        created_at,
-        claimed.workspace_id,
-        claimed.endpoint_id,
-        claimed.id,
-        number,
-        started_at,
-        round(exchange.duration_seconds * 1000),
-        str(exchange.outcome),
-        _storable(exchange.error) if exchange.error else None,
-        exchange.status_code,
-        exchange.remote_address,
-        _headers(exchange.response_headers),
-        exchange.response_body if exchange.status_code is not None else None,
-        trigger,
-    )
+def _recorded_before(exchange: Exchange, row: _LockedDelivery) -> RecordedAttempt:
+    """What an attempt did that an unanswered COMMIT has recorded, as far as the delivery still shows it."""
+    gone = row.reason == retry.ENDPOINT_GONE and exchange.status_code == retry.GONE_STATUS
+    return _recorded(exchange, row, gone, ended=row.status != "pending" and not exchange.resent)
 
 
-def _recorded(exchange: Exchange, row: _Row, attempt_id: str, gone: bool, *, ended: bool) -> RecordedAttempt:
+def _recorded(exchange: Exchange, row: _LockedDelivery, gone: bool, *, ended: bool) -> RecordedAttempt:
     return RecordedAttempt(
         workspace_id=exchange.claimed.workspace_id,
         endpoint_id=exchange.claimed.endpoint_id,
         delivery_id=row.id,
-        attempt_id=attempt_id,
+        attempt_id=exchange.attempt_id,
         outcome=exchange.outcome,
         ended_at=row.now,
         ended=row.status if ended else None,
         gone=gone,
         healthy=row.healthy,
         by_us=exchange.by_us,
+        resent=exchange.resent,
     )
 
 
-def _headers(pairs: Sequence[tuple[str, str]]) -> str | None:
-    """Response headers as a JSON object; what came more than once is joined with commas (RFC 9110, 5.3)."""
-    joined: dict[str, str] = {}
-    spelled: dict[str, str] = {}
-    for name, value in pairs:
-        name = spelled.setdefault(name.lower(), _storable(name))
-        joined[name] = f"{joined[name]}, {_storable(value)}" if name in joined else _storable(value)
-    return json.dumps(joined) if joined else None
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL keeps neither NUL nor lone surrogates, and no attempt may be lost for one."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _insert_attempts(connection: Connection, attempts: Sequence[tuple[Any, ...]]) -> None:
-    if attempts:
-        columns = zip(*attempts, strict=True)
-        connection.exec_driver_sql(_INSERT, {f"c{number}": list(column) for number, column in enumerate(columns)})
-
-
-def _write(connection: Connection, rows: dict[str, _Row]) -> None:
+def _write(connection: Connection, rows: dict[str, _LockedDelivery]) -> None:
     keys = ((row.id, row.created_at) for row in rows.values())
-    for partition, found_in in partitions_of("deliveries", keys).items():
-        values = {name: [getattr(rows[id], name) for id in found_in] for name in _WRITTEN}
-        connection.exec_driver_sql(_UPDATE.format(partition=partition), values)
+    for partition, ids_in_it in partitions_of("deliveries", keys).items():
+        columns = {name: [getattr(rows[id], name) for id in ids_in_it] for name in _WRITTEN}
+        connection.exec_driver_sql(_WRITE.format(partition=partition), columns)
 
 
-# In id order (and partitions in theirs), so that two that lock some of the same rows never wait in a circle.
+# Read and lock deliveries of one partition, with how their endpoints are. What somebody else has locked, perhaps for
+# minutes, is left for the next round: all other deliveries would wait for it.
 _LOCK = """
-SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
+SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.claims, d.window_attempts,
   d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
   e.disabled_reason, coalesce(e.consecutive_failures = 0 AND e.last_outcome = 'success', false) AS healthy,
-  now() + %(ahead)s::interval AS now
+  now() AS now
 FROM {partition} AS d LEFT JOIN endpoints e ON e.id = d.endpoint_id
 WHERE d.id = ANY (%(ids)s::text[])
-ORDER BY d.id FOR UPDATE OF d
+ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
 """
 
+# Which deliveries of one partition there are, locked or not.
+_EXIST = "SELECT id FROM {partition} WHERE id = ANY (%(ids)s::text[])"
+
+# Write back what has changed of deliveries of one partition. %(…)b: lists go in binary form, which costs the client a
+# fifth of the textual one.
+_WRITE = """
+UPDATE {partition} AS d
+SET status = n.status, reason = n.reason, due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
+  claims = n.claims, window_attempts = n.window_attempts, lease_token = n.lease_token, finished_at = n.finished_at
+FROM unnest(%(id)b::text[], %(status)b::text[], %(reason)b::text[],
+  %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[], %(claims)b::int[],
+  %(window_attempts)b::int[], %(lease_token)b::uuid[], %(finished_at)b::timestamptz[])
+  AS n (id, status, reason, due_at, trigger, attempt_count, claims, window_attempts, lease_token, finished_at)
+WHERE d.id = n.id AND d.id = ANY (%(id)b::text[])
+"""
 _WRITTEN = (
     "id",
     "status",
@@ -247,30 +235,8 @@ _WRITTEN = (
     "due_at",
     "trigger",
     "attempt_count",
+    "claims",
     "window_attempts",
     "lease_token",
     "finished_at",
 )
-# %(…)b: lists go in binary form, which costs the client a fifth of the textual one.
-_UPDATE = """
-UPDATE {partition} AS d
-SET status = n.status, reason = n.reason, due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
-  window_attempts = n.window_attempts, lease_token = n.lease_token, finished_at = n.finished_at
-FROM unnest(%(id)b::text[], %(status)b::text[], %(reason)b::text[],
-  %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[], %(window_attempts)b::int[],
-  %(lease_token)b::uuid[], %(finished_at)b::timestamptz[])
-  AS n (id, status, reason, due_at, trigger, attempt_count, window_attempts, lease_token, finished_at)
-WHERE d.id = n.id AND d.id = ANY (%(id)b::text[])
-"""
-
-_INSERT = """
-INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
-  error, status_code, remote_address, response_headers, response_body, trigger)
-SELECT id, created_at, workspace, endpoint, delivery, number, started_at, duration, outcome, error, status, address,
-  headers::jsonb, body, trigger
-FROM unnest(%(c0)b::text[], %(c1)b::timestamptz[], %(c2)b::text[], %(c3)b::text[], %(c4)b::text[], %(c5)b::int[],
-  %(c6)b::timestamptz[], %(c7)b::int[], %(c8)b::text[], %(c9)b::text[], %(c10)b::int[], %(c11)b::text[],
-  %(c12)b::text[], %(c13)b::bytea[], %(c14)b::text[])
-  AS a (id, created_at, workspace, endpoint, delivery, number, started_at, duration, outcome, error, status, address,
-  headers, body, trigger)
-"""

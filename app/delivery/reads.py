@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 from sqlalchemy.orm import Session
 
 from app.core import ids
@@ -19,11 +19,9 @@ MOST_ATTEMPTS = 200  # of one delivery in one answer, the latest; a schedule has
 KEPT_BODY_BYTES = 16 * 1024  # what the sender keeps of a response
 STATS_HOURS = 24
 
-Work = Connection | Session
-
 
 def list_deliveries(
-    work: Work,
+    session: Session,
     workspace_id: str,
     *,
     status: str | None = None,
@@ -40,87 +38,81 @@ def list_deliveries(
     event_type: a type, or a prefix such as `call.*`. since, until: of the delivery's creation, the latter excluded.
     Raises Problem invalid for an unknown status or a malformed cursor or event id.
     """
-    where, values = ["d.workspace_id = :workspace"], dict[str, Any](workspace=workspace_id, limit=limit)
-    if status is not None:
-        if status not in STATUSES:
-            raise invalid("status", f"give one of {', '.join(STATUSES)}")
-        where.append(f"d.status = '{status}'")  # as a literal, by which PostgreSQL finds the partial indexes
+    if status is not None and status not in STATUSES:
+        raise invalid("status", f"give one of {', '.join(STATUSES)}")
     given = {
-        "d.endpoint_id = :endpoint": ("endpoint", endpoint_id),
-        "d.event_id = :event": ("event", event_id),
-        "d.event_type LIKE ANY (:types)": ("types", None if event_type is None else like_patterns([event_type])),
-        "d.created_at >= :since": ("since", since),
-        "d.created_at < :until": ("until", until),
-        "d.id < :before": ("before", before),
-        # By these PostgreSQL leaves partitions out: a later id is not older, and no delivery is older than its event.
-        "d.created_at <= :newest": ("newest", None if before is None else _moment("cursor", before)),
-        "d.created_at >= :event_at": ("event_at", None if event_id is None else _moment("event_id", event_id)),
+        "endpoint": endpoint_id,
+        "event": event_id,
+        "event_at": None if event_id is None else _moment("event_id", event_id),
+        "types": None if event_type is None else like_patterns([event_type]),
+        "since": since,
+        "until": until,
+        "before": before,
+        "newest": None if before is None else _moment("cursor", before),
     }
-    for condition, (name, value) in given.items():
-        if value is not None:
-            where.append(condition)
-            values[name] = value
-    query = f"SELECT {_COLUMNS} FROM deliveries d WHERE {' AND '.join(where)} ORDER BY d.id DESC LIMIT :limit"
-    return [_shown(row) for row in work.execute(text(query), values)]
+    values = {name: value for name, value in given.items() if value is not None}
+    filters = [_FILTERS[name] for name in values]
+    if status is not None:
+        filters.append(f"d.status = '{status}'")  # as a literal, by which PostgreSQL finds the partial indexes
+    statement = _LIST.format(filters="".join(f" AND {condition}" for condition in filters))
+    rows = session.connection().exec_driver_sql(statement, {**values, "workspace": workspace_id, "limit": limit})
+    return [_shown(row) for row in rows]
 
 
-def get_delivery(work: Work, workspace_id: str, delivery_id: str) -> dict[str, Any]:
+def get_delivery(session: Session, workspace_id: str, delivery_id: str) -> dict[str, Any]:
     """One delivery with its attempts, first to last. Raises Problem not_found."""
     try:
         created_at = ids.created_at_of(delivery_id)
     except ValueError:
         raise not_found("delivery") from None
-    values = {"id": delivery_id, "at": created_at, "workspace": workspace_id, "most": MOST_ATTEMPTS}
-    row = work.execute(
-        text(f"SELECT {_COLUMNS} FROM deliveries d WHERE id = :id AND created_at = :at AND workspace_id = :workspace"),
-        values,
-    ).one_or_none()
+    connection = session.connection()
+    key = {"id": delivery_id, "created_at": created_at}
+    row = connection.exec_driver_sql(_ONE, {**key, "workspace": workspace_id}).one_or_none()
     if row is None:
         raise not_found("delivery")
-    attempts = work.execute(
-        text(
-            "SELECT * FROM attempts WHERE delivery_id = :id AND created_at >= CAST(:at AS timestamptz)"
-            " - interval '1 minute' ORDER BY number DESC, id DESC LIMIT :most"  # an attempt's clock may differ a little
-        ),
-        values,
-    ).all()
+    attempts = connection.exec_driver_sql(_ATTEMPTS, {**key, "most": MOST_ATTEMPTS}).all()
     return {**_shown(row), "attempts": [_shown_attempt(attempt) for attempt in reversed(attempts)]}
 
 
-def find_attempts(work: Work, workspace_id: str, wanted: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
-    """By attempt id: the delivery as it is now, with that `attempt` of it (but for what the receiver answered).
+def find_attempts(
+    connection: Connection, workspace_id: str, wanted: Sequence[tuple[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """By attempt id: the delivery as it is now, with that `attempt` of it, without the response.
 
-    wanted: (delivery id, attempt id). What is not there, or not this workspace's, is left out.
+    wanted: (delivery id, attempt id). What does not exist, or is another workspace's, is left out.
     """
-    known = [
+    valid = [
         (delivery, attempt)
         for delivery, attempt in wanted
         if ids.is_id(ids.DELIVERY, delivery) and ids.is_id(ids.ATTEMPT, attempt)
     ]
+    if not valid:
+        return {}
     values = {
         "workspace": workspace_id,
-        "deliveries": sorted({delivery for delivery, _ in known}),
-        "delivery_times": sorted({ids.created_at_of(delivery) for delivery, _ in known}),
-        "attempts": sorted({attempt for _, attempt in known}),
-        "attempt_times": sorted({ids.created_at_of(attempt) for _, attempt in known}),
+        "deliveries": sorted({delivery for delivery, _ in valid}),
+        "delivery_times": sorted({ids.created_at_of(delivery) for delivery, _ in valid}),
+        "attempts": sorted({attempt for _, attempt in valid}),
+        "attempt_times": sorted({ids.created_at_of(attempt) for _, attempt in valid}),
     }
-    rows = work.execute(text(_FOUND), values) if known else ()
-    return {row.attempt_id: {**_shown(row), "attempt": _tried(row, row.attempt_id)} for row in rows}
+    rows = connection.exec_driver_sql(_SOME_ATTEMPTS, values)
+    return {row.attempt_id: {**_shown(row), "attempt": _without_response(row, row.attempt_id)} for row in rows}
 
 
-def endpoint_stats(work: Work, workspace_id: str, endpoint_id: str) -> dict[str, Any]:
+def endpoint_stats(session: Session, workspace_id: str, endpoint_id: str) -> dict[str, Any]:
     """How an endpoint has been doing in the last 24 hours, and what waits for it now. Raises Problem not_found.
 
     success_rate: delivered of all that ended, 0 to 1, None when none ended. Durations are those of the attempts.
     """
-    values = {"endpoint": endpoint_id, "workspace": workspace_id, "hours": STATS_HOURS}
-    known = text("SELECT 1 FROM endpoints WHERE id = :endpoint AND workspace_id = :workspace")
-    if work.execute(known, values).scalar() is None:
+    connection = session.connection()
+    key = {"endpoint": endpoint_id}
+    if connection.exec_driver_sql(_ENDPOINT_EXISTS, {**key, "workspace": workspace_id}).scalar() is None:
         raise not_found("endpoint")
+    recent = {**key, "hours": STATS_HOURS}
     counts = dict.fromkeys(STATUSES, 0)
-    counts.update({row.status: row.count for row in work.execute(text(_COUNTS), values)})
-    waiting = work.execute(text(_WAITING), values).one()
-    attempts = work.execute(text(_DURATIONS), values).one()
+    counts.update({row.status: row.count for row in connection.exec_driver_sql(_COUNTS, recent)})
+    waiting = connection.exec_driver_sql(_WAITING, key).one()
+    attempts = connection.exec_driver_sql(_DURATIONS, recent).one()
     ended = counts["delivered"] + counts["failed"]
     return {
         "hours": STATS_HOURS,
@@ -133,37 +125,6 @@ def endpoint_stats(work: Work, workspace_id: str, endpoint_id: str) -> dict[str,
     }
 
 
-_COLUMNS = (
-    "d.id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at, d.due_at,"
-    " d.deadline_at, d.finished_at, d.lease_token IS NOT NULL AND d.due_at > now() AS sending"
-)
-
-# The times let PostgreSQL leave partitions out.
-_FOUND = f"""
-SELECT {_COLUMNS}, a.id AS attempt_id, a.number, a.started_at, a.duration_ms, a.outcome, a.error, a.status_code,
-  a.remote_address, a.trigger
-FROM attempts a JOIN deliveries d ON d.id = a.delivery_id
-WHERE a.id = ANY (:attempts) AND a.created_at = ANY (:attempt_times) AND a.workspace_id = :workspace
-  AND d.id = ANY (:deliveries) AND d.created_at = ANY (:delivery_times) AND d.workspace_id = :workspace
-"""
-
-_COUNTS = """
-SELECT status, count(*) AS count FROM deliveries
-WHERE endpoint_id = :endpoint AND created_at >= now() - make_interval(hours => :hours) GROUP BY status
-"""
-
-_WAITING = """
-SELECT count(*) AS count, min(created_at) AS oldest FROM deliveries WHERE endpoint_id = :endpoint AND status = 'pending'
-"""
-
-_DURATIONS = """
-SELECT count(*) AS count,
-  percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms) AS p50,
-  percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms) AS p95
-FROM attempts WHERE endpoint_id = :endpoint AND created_at >= now() - make_interval(hours => :hours)
-"""
-
-
 def _moment(field: str, id: str) -> datetime:
     try:
         return ids.created_at_of(id)
@@ -172,7 +133,7 @@ def _moment(field: str, id: str) -> datetime:
 
 
 def _shown(row: Row[Any]) -> dict[str, Any]:
-    """next_attempt_at: None when it has ended, and while an attempt is being made."""
+    """A delivery. next_attempt_at: None when it has ended, and while an attempt is being made."""
     waits = row.status == "pending" and not row.sending
     return {
         "id": row.id,
@@ -192,15 +153,15 @@ def _shown(row: Row[Any]) -> dict[str, Any]:
 def _shown_attempt(row: Row[Any]) -> dict[str, Any]:
     body = row.response_body
     return {
-        **_tried(row, row.id),
+        **_without_response(row, row.id),
         "response_headers": row.response_headers,
         "response_body": None if body is None else bytes(body).decode("utf-8", "replace"),
         "response_body_truncated": body is not None and len(body) >= KEPT_BODY_BYTES,
     }
 
 
-def _tried(row: Row[Any], id: str) -> dict[str, Any]:
-    """An attempt but for what the receiver answered."""
+def _without_response(row: Row[Any], id: str) -> dict[str, Any]:
+    """An attempt without the response."""
     return {
         "id": id,
         "number": row.number,
@@ -216,3 +177,73 @@ def _tried(row: Row[Any], id: str) -> dict[str, Any]:
 
 def _time(moment: datetime | None) -> str | None:
     return None if moment is None else rfc3339(moment)
+
+
+# What the log shows of a delivery d.
+_COLUMNS = """
+  d.id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at, d.due_at,
+  d.deadline_at, d.finished_at, d.lease_token IS NOT NULL AND d.due_at > now() AS sending
+"""
+
+# A page of the log, newest first.
+_LIST = f"""
+SELECT {_COLUMNS}
+FROM deliveries d WHERE d.workspace_id = %(workspace)s {{filters}} ORDER BY d.id DESC LIMIT %(limit)s
+"""
+
+# What a page may be narrowed by. From `event_at` and `newest` PostgreSQL knows which partitions it can leave out: no
+# delivery is older than its event, and an earlier id is not newer.
+_FILTERS = {
+    "endpoint": "d.endpoint_id = %(endpoint)s",
+    "event": "d.event_id = %(event)s",
+    "event_at": "d.created_at >= %(event_at)s",
+    "types": "d.event_type LIKE ANY (%(types)s)",
+    "since": "d.created_at >= %(since)s",
+    "until": "d.created_at < %(until)s",
+    "before": "d.id < %(before)s",
+    "newest": "d.created_at <= %(newest)s",
+}
+
+# One delivery. Its time, which its id holds, names the partition.
+_ONE = f"""
+SELECT {_COLUMNS}
+FROM deliveries d WHERE d.id = %(id)s AND d.created_at = %(created_at)s AND d.workspace_id = %(workspace)s
+"""
+
+# The latest attempts of a delivery. None was made before the delivery, but clocks may differ a little.
+_ATTEMPTS = """
+SELECT * FROM attempts WHERE delivery_id = %(id)s AND created_at >= %(created_at)s::timestamptz - interval '1 minute'
+ORDER BY number DESC, id DESC LIMIT %(most)s
+"""
+
+# Some attempts, each with its delivery. The times let PostgreSQL leave partitions out.
+_SOME_ATTEMPTS = f"""
+SELECT {_COLUMNS}, a.id AS attempt_id, a.number, a.started_at, a.duration_ms, a.outcome, a.error, a.status_code,
+  a.remote_address, a.trigger
+FROM attempts a JOIN deliveries d ON d.id = a.delivery_id
+WHERE a.id = ANY (%(attempts)s) AND a.created_at = ANY (%(attempt_times)s) AND a.workspace_id = %(workspace)s
+  AND d.id = ANY (%(deliveries)s) AND d.created_at = ANY (%(delivery_times)s) AND d.workspace_id = %(workspace)s
+"""
+
+# Whether a workspace has this endpoint.
+_ENDPOINT_EXISTS = "SELECT 1 FROM endpoints WHERE id = %(endpoint)s AND workspace_id = %(workspace)s"
+
+# How many deliveries of the last hours an endpoint has in each state.
+_COUNTS = """
+SELECT status, count(*) AS count FROM deliveries
+WHERE endpoint_id = %(endpoint)s AND created_at >= now() - make_interval(hours => %(hours)s) GROUP BY status
+"""
+
+# What waits for an endpoint, however old it is.
+_WAITING = """
+SELECT count(*) AS count, min(created_at) AS oldest FROM deliveries
+WHERE endpoint_id = %(endpoint)s AND status = 'pending'
+"""
+
+# How many attempts an endpoint has had in the last hours, and how long they took.
+_DURATIONS = """
+SELECT count(*) AS count,
+  percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms) AS p50,
+  percentile_disc(0.95) WITHIN GROUP (ORDER BY duration_ms) AS p95
+FROM attempts WHERE endpoint_id = %(endpoint)s AND created_at >= now() - make_interval(hours => %(hours)s)
+"""

@@ -1,8 +1,9 @@
-"""Rings a drain: one Celery message that says only "something may be due".
+"""Wake-ups: a ring sends one Celery message, which says only "something may be due", and a drain looks.
 
-Rings are coalesced by a Redis key that is set before the message is sent and deleted by the drain before its first
-claim. So whoever finds the key knows that a claim is still to come, and that it will see every row committed so far.
-A ring is best effort: the deliveries are rows in PostgreSQL, and every worker's pulse rings again each second.
+Many rings become one message through a Redis key that is set before the message is sent, and deleted by the drain
+before its first claim. So whoever finds the key knows that a claim is still to come, and that it will see every row
+committed so far. A ring is best effort: the deliveries are rows in PostgreSQL, and every worker's pulse rings again
+each second.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ QUEUE = "deliver"
 TASK = "deliver"
 KEY = "wake:deliver"
 
-# How long a lost message can hide later rings: as long as the pulse takes to ring again.
+# How long the key of a message that was lost suppresses later rings: as long as the pulse takes to ring again.
 KEY_MILLISECONDS = 1000
-# Wakes that wait unanswered when every worker is busy (or none is there): more of them would wake nobody.
+# Messages that may wait in the queue while every worker is busy (or none is running): more would wake nobody.
 MAX_WAITING = 16
-# After a failure rings are not even tried for a moment, so that callers do not queue up behind a dead Redis.
+# After a failure no ring is tried for a moment, so that callers do not queue up behind a dead Redis.
 PAUSE_SECONDS = 1.0
 
 CONNECT_SECONDS = 2
@@ -48,24 +49,24 @@ FAILURES = (*redis_connection.FAILURES, KombuError)
 
 def broker_url(redis_url: str) -> str:
     """A Redis URL (redis://, rediss://, unix://) as kombu wants it."""
-    parts = urlsplit(redis_url)
-    query = dict(parse_qsl(parts.query))
-    if parts.scheme == "unix":
-        secret = f"{parts.username or ''}:{parts.password}@" if parts.password else ""
-        return f"redis+socket://{secret}{parts.path}?virtual_host={query.get('db', '0')}"
-    if parts.scheme == "rediss" and "ssl_cert_reqs" not in query:
-        return parts._replace(query=urlencode({**query, "ssl_cert_reqs": "CERT_REQUIRED"})).geturl()
+    url = urlsplit(redis_url)
+    query = dict(parse_qsl(url.query))
+    if url.scheme == "unix":
+        login = f"{url.username or ''}:{url.password}@" if url.password else ""
+        return f"redis+socket://{login}{url.path}?virtual_host={query.get('db', '0')}"
+    if url.scheme == "rediss" and "ssl_cert_reqs" not in query:
+        return url._replace(query=urlencode({**query, "ssl_cert_reqs": "CERT_REQUIRED"})).geturl()
     return redis_url
 
 
 def broker_options() -> dict[str, Any]:
-    """kombu's transport options: short time-outs, and the locks of a dead or frozen worker let go within seconds."""
+    """kombu's transport options: short time-outs, and the locks of a dead or frozen worker expire within seconds."""
     return {
         "socket_timeout": SOCKET_SECONDS,
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_keepalive": True,
         "health_check_interval": 10,
-        "visibility_timeout": 120,  # a wake that nobody acknowledged is long superseded by then
+        "visibility_timeout": 120,  # seconds; by then a message that nobody acknowledged has long been superseded
         "unacked_mutex_expire": 15,  # the default of 300 s stops redelivery when its holder froze
         "max_retries": 0,
     }
@@ -74,7 +75,7 @@ def broker_options() -> dict[str, Any]:
 class Wake:
     """Rings and answers. Works in a web process under gevent, in a worker's parent and in its children.
 
-    Connections are made at the first ring of a process and never used in another one: a fork starts afresh.
+    Connections are made at a process's first ring. A fork forgets its parent's and makes its own.
     """
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -85,18 +86,18 @@ class Wake:
         self._redis: Redis | None = None
         self._producer: Any = None
         self._quiet_until = 0.0
-        self.failures = 0  # rings that did not reach Redis, for the metrics
 
     def ring(self) -> bool:
-        """Make sure that a drain will claim after this moment; whether Redis took it. Never raises."""
+        """Make sure that a drain will claim after this moment. Returns whether Redis took it. Never raises."""
         return self._attempt(self._ring)
 
     def answered(self) -> bool:
-        """The drain is about to claim: rings from now on are new ones. Never raises."""
+        """The drain is about to claim, so the next ring sends a new message. Returns whether Redis took it. Never
+        raises."""
         return self._attempt(lambda redis: redis.delete(KEY))
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close connections, ignoring errors."""
         with self._lock:
             self._drop()
 
@@ -104,14 +105,12 @@ class Wake:
         self._renew_after_fork()
         with self._lock:
             if self._clock() < self._quiet_until:
-                self.failures += 1
                 return False
             try:
                 act(self._connected())
             except FAILURES as error:
-                self.failures += 1
                 self._quiet_until = self._clock() + PAUSE_SECONDS
-                log.debug("Redis did not take a wake: %s", error)
+                log.debug("Redis did not take a ring: %s", error)
                 self._drop()
                 return False
         return True
@@ -135,7 +134,7 @@ class Wake:
         return self._redis
 
     def _drop(self) -> None:
-        """Forget the connections; closing a broken one may fail, which is no news."""
+        """Close and forget the connections. Closing a broken one may fail, which does not matter."""
         redis, self._redis = self._redis, None
         producer, self._producer = self._producer, None
         with suppress(*FAILURES):

@@ -7,22 +7,18 @@ each with the independent `standardwebhooks` package. Exit status 0: nothing mis
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from types import FrameType
-
-import httpx
 
 from app.demo import plan, report
 from app.demo.plan import PlanError
-from app.demo.run import Demo, DemoError, Product
+from app.demo.product import DemoError, find_product
+from app.demo.run import Demo
 
-ROOT = Path(__file__).resolve().parents[2]
 DURATION_SECONDS = 20.0  # long enough to break something meanwhile, short enough to watch
 DEADLINE_SECONDS = 120.0
 
@@ -49,41 +45,27 @@ def parser() -> argparse.ArgumentParser:
         default=DEADLINE_SECONDS,
         help="seconds to wait for what is missing after the last post (default: 120)",
     )
-    options.add_argument("--json", action="store_true", help="print the outcome as one line of JSON at the end")
+    options.add_argument("--json", action="store_true", help="print the result as one line of JSON at the end")
     return options
 
 
-def find_product(environ: Mapping[str, str]) -> Product:
-    """The product that `make run` started. Raises DemoError when none is running."""
-    path = Path(environ.get("TWOFOLD_VAR") or ROOT / "var") / "dev.json"
-    try:
-        run = json.loads(path.read_text())
-        product = Product(run["base_url"], run["workspace_key"])
-        response = httpx.get(f"{product.base_url}/readyz", timeout=5, trust_env=False)
-    except (OSError, ValueError, KeyError, httpx.TransportError):
-        raise DemoError("Twofold is not running here. In another terminal, start it with: make run") from None
-    if response.status_code != 200:
-        raise DemoError(f"Twofold is not ready: {product.base_url}/readyz answers {response.status_code}.")
-    return product
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Play, show the outcome, and say by the exit status whether all was well: 0 yes, 1 no, 130 interrupted."""
+    """Play, show the result, and say by the exit status whether all was well: 0 yes, 1 no, 130 interrupted."""
     options = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         plays = plan.plays(options.contract)
-        outcome = Demo(find_product(os.environ), options).run(plays)
+        result = Demo(find_product(os.environ), options).run(plays)
     except (DemoError, PlanError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("demo: interrupted; its endpoint is removed", file=sys.stderr)
         return 130
-    report.show(outcome)
+    report.show(result)
     if options.json:
-        print(report.as_json(outcome), flush=True)
-    return 0 if outcome.is_good else 1
+        print(report.as_json(result), flush=True)
+    return 0 if result.is_good else 1
 
 
 def _count(text: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"  # of the checkout; the wheel has no demo
 
 # Strict on purpose: with `data` last and no white space between members, its bytes can be taken as they are.
 _LINE = re.compile(rb'\{"at":(\d+(?:\.\d+)?),"type":"([A-Za-z0-9_.]+)","data":(\{.*\})\}')

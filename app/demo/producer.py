@@ -1,4 +1,4 @@
-"""The demo's producer: posts a recording at its pace, and does not rest before each event is answered."""
+"""The demo's producer: posts a recording at its pace, again and again until each event is answered."""
 
 from __future__ import annotations
 
@@ -65,56 +65,56 @@ class Producer:
         self._stop = stop
         self._before_last = before_last
 
-    def play(self, stream: StreamName, run: str, events: Sequence[RecordedEvent], when: Sequence[float]) -> None:
+    def play(self, stream: StreamName, run: str, recording: Sequence[RecordedEvent], when: Sequence[float]) -> None:
         """Post every event, each at its moment. when: seconds from now, ascending, one for each event."""
         began = time.monotonic()
-        drafts = [DemoEvent(f"{run}-{number}", event.type, event.data) for number, event in enumerate(events, 1)]
-        for form, first, last in groups(len(drafts)):
+        events = [DemoEvent(f"{run}-{number}", one.type, one.data) for number, one in enumerate(recording, 1)]
+        for form, first, last in groups(len(events)):
             wait = began + when[last - 1] - time.monotonic()
             if self._stop(max(wait, 0.0)):
                 return
-            if last == len(drafts):
+            if last == len(events):
                 self._before_last()
-            self.post(stream, drafts[first:last], form)
+            self.post(stream, events[first:last], form)
 
-    def post(self, stream: StreamName, drafts: list[DemoEvent], form: str) -> None:
+    def post(self, stream: StreamName, events: list[DemoEvent], form: str) -> None:
         """Post until each event is answered. The same idempotency keys go out again, so nothing is taken twice."""
         give_up_at = time.monotonic() + GIVE_UP_SECONDS
         wait = FIRST_WAIT_SECONDS
-        for draft in drafts:
-            self._books.posting(draft.key, stream, draft.type, draft.data)
+        for event in events:
+            self._books.posting(event.key, stream, event.type, event.data)
         while True:
-            drafts = self._ask(stream, drafts, form)
-            if not drafts:
+            events = self._ask(stream, events, form)
+            if not events:
                 return
             if time.monotonic() > give_up_at or self._stop(wait):
-                self._tally.unanswered += len(drafts)
+                self._tally.unanswered += len(events)
                 return
             self._tally.retried += 1
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)
 
-    def _ask(self, stream: StreamName, drafts: list[DemoEvent], form: str) -> list[DemoEvent]:
-        """One request; the drafts that have to be posted again."""
+    def _ask(self, stream: StreamName, events: list[DemoEvent], form: str) -> list[DemoEvent]:
+        """Make one request; returns the events that have to be posted again."""
         self._tally.requests += 1
         sent_at = time.monotonic()
         try:
-            response = self._http.post("/v1/events", **request(stream, drafts, form))
-            answers = read_answers(response, form, len(drafts))
+            response = self._http.post("/v1/events", **request(stream, events, form))
+            answers = read_answers(response, form, len(events))
         except (httpx.TransportError, ValueError):  # cut off, or cut short: not an answer
-            return drafts
+            return events
         self._tally.acknowledgment_seconds.append(time.monotonic() - sent_at)
-        return [draft for draft, answer in zip(drafts, answers, strict=True) if not self._settle(draft, answer)]
+        return [event for event, answer in zip(events, answers, strict=True) if not self._settle(event, answer)]
 
-    def _settle(self, draft: DemoEvent, answer: dict[str, Any]) -> bool:
+    def _settle(self, event: DemoEvent, answer: dict[str, Any]) -> bool:
         """Write down an event's answer; False when it has to be asked again."""
         if "seq" in answer and "id" in answer:
-            self._books.acknowledged(draft.key, answer["id"], answer["seq"])
+            self._books.acknowledged(event.key, answer["id"], answer["seq"])
             return True
         status = int(answer.get("status", 500))
         if status >= 500 or status == 429:
             return False
         reason = f"{status} {answer.get('code', '')}: {answer.get('detail', '')}"
-        self._books.refused(draft.key, reason)
+        self._books.refused(event.key, reason)
         self._tally.refused += 1
         self._tally.reasons.append(reason)
         return True
@@ -131,13 +131,13 @@ def groups(count: int) -> Iterator[tuple[str, int, int]]:
         first = last
 
 
-def request(stream: StreamName, drafts: Sequence[DemoEvent], form: str) -> dict[str, Any]:
+def request(stream: StreamName, events: Sequence[DemoEvent], form: str) -> dict[str, Any]:
     """Body and content type of one POST /v1/events. Payloads go out byte for byte."""
     kind, name = (json.dumps(part, ensure_ascii=False) for part in stream)
     objects = [
         b'{"stream":{"kind":%s,"id":%s},"type":"%s","idempotency_key":"%s","data":%s}'
-        % (kind.encode(), name.encode(), draft.type.encode(), draft.key.encode(), draft.data)
-        for draft in drafts
+        % (kind.encode(), name.encode(), event.type.encode(), event.key.encode(), event.data)
+        for event in events
     ]
     if form == "ndjson":
         return {"content": b"\n".join(objects) + b"\n", "headers": {"Content-Type": "application/x-ndjson"}}

@@ -87,20 +87,20 @@ class RunResult:
         return whole and not self.findings and not self.problems
 
 
-def show(outcome: RunResult) -> None:
+def show(result: RunResult) -> None:
     """Print the table, what was found and the verdict."""
     console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(_table(outcome))
-    tally = outcome.tally
+    console.print(_table(result))
+    tally = result.tally
     times = tally.acknowledgment_seconds
     console.print(
-        f"posted {outcome.posted} events, acknowledged {outcome.acknowledged}, in {len(times)} answered requests"
+        f"posted {result.posted} events, acknowledged {result.acknowledged}, in {len(times)} answered requests"
         f" (p50 {_ms(times, 50)} ms, p95 {_ms(times, 95)} ms); refused {tally.refused}, retried {tally.retried},"
-        f" unanswered {tally.unanswered}; stream reconnects {outcome.reconnects}"
+        f" unanswered {tally.unanswered}; stream reconnects {result.reconnects}"
     )
-    for text in [*outcome.problems[:PROBLEMS_SHOWN], *grouped(outcome.findings)]:
+    for text in [*result.problems[:PROBLEMS_SHOWN], *grouped(result.findings)]:
         console.print(f"  ! {text}", markup=False, highlight=False, soft_wrap=True)
-    console.print("All there." if outcome.is_good else "Not as it should be.")
+    console.print("All there." if result.is_good else "Not as it should be.")
 
 
 def grouped(findings: Sequence[Finding]) -> list[str]:
@@ -116,36 +116,36 @@ def grouped(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def as_json(outcome: RunResult) -> str:
+def as_json(result: RunResult) -> str:
     """The same for programs, on one line."""
     return json.dumps(
         {
-            "good": outcome.is_good,
-            "posted": outcome.posted,
-            "acknowledged": outcome.acknowledged,
-            "logged": outcome.logged,
-            "refused": outcome.tally.refused,
-            "retried": outcome.tally.retried,
-            "unanswered": outcome.tally.unanswered,
-            "reconnects": outcome.reconnects,
-            "views": {name: _figures(count) for name, count in outcome.counts.items()},
-            "findings": [str(finding) for finding in outcome.findings],
-            "problems": outcome.problems,
+            "good": result.is_good,
+            "posted": result.posted,
+            "acknowledged": result.acknowledged,
+            "logged": result.logged,
+            "refused": result.tally.refused,
+            "retried": result.tally.retried,
+            "unanswered": result.tally.unanswered,
+            "reconnects": result.reconnects,
+            "views": {name: _figures(count) for name, count in result.counts.items()},
+            "findings": [str(finding) for finding in result.findings],
+            "problems": result.problems,
         }
     )
 
 
-def _table(outcome: RunResult) -> Table:
+def _table(result: RunResult) -> Table:
     """A column for each view and one for the webhook. posted: what was acknowledged and is to be seen there."""
-    table = Table(title=outcome.title, title_justify="left")
+    table = Table(title=result.title, title_justify="left")
     table.add_column("")
-    for name in outcome.counts:
+    for name in result.counts:
         table.add_column(name, justify="right")
-    counts = outcome.counts.values()
+    counts = result.counts.values()
     table.add_row("posted", *(str(count.expected) for count in counts))
     table.add_row("arrived", *(str(count.arrived) for count in counts))
-    table.add_row("verified", *(str(c.verified) if name == "webhook" else "" for name, c in outcome.counts.items()))
-    table.add_row("logged", *(str(outcome.logged) if name == "webhook" else "" for name in outcome.counts))
+    table.add_row("verified", *(str(c.verified) if name == "webhook" else "" for name, c in result.counts.items()))
+    table.add_row("logged", *(str(result.logged) if name == "webhook" else "" for name in result.counts))
     table.add_row("missing", *(str(count.missing) for count in counts))
     table.add_row("repeated", *(str(count.repeated) for count in counts))
     table.add_row("p50 ms", *(_ms(count.delays_seconds, 50) for count in counts))

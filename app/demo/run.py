@@ -8,23 +8,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
-import httpx
 from standardwebhooks import Webhook
 
 from app.client.books.bookkeeper import Bookkeeper, Receiver
 from app.client.books.records import StreamName, Wanted
 from app.demo import plan, report
 from app.demo.plan import DemoView, Play, RecordedEvent
-from app.demo.producer import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, Producer, Tally
+from app.demo.producer import Producer, Tally
+from app.demo.product import DemoError, Product
 from app.demo.receiver import DemoReceiver
 from app.demo.report import RunResult
-from app.demo.viewer import DemoViewer, Place
+from app.demo.viewer import DemoViewer, ViewAddress
 
-ASK_SECONDS = 30.0  # a product that is being restarted is asked again for so long
 OPEN_SECONDS = 30.0
 CLOSE_SECONDS = 15.0
 LOOK_SECONDS = 0.1
@@ -33,20 +30,8 @@ WEBHOOK = "webhook"
 EXPLAINED = 5  # missing webhooks whose deliveries are looked up
 
 
-class DemoError(Exception):
-    """The demo cannot run; the text is for the user."""
-
-
-@dataclass(frozen=True)
-class Product:
-    """The running product, as var/dev.json describes it. key: of the workspace."""
-
-    base_url: str
-    key: str
-
-
 class Demo:
-    """One run over one or more plays. options: see `app.demo.parser`."""
+    """One run over one or more plays. options: see app/demo/__main__.py."""
 
     def __init__(self, product: Product, options: argparse.Namespace) -> None:
         self._product = product
@@ -57,47 +42,41 @@ class Demo:
         self._page: Receiver | None = None
         self._problems: list[str] = []
         self._open: list[StreamName] = []
-        self._http = httpx.Client(
-            base_url=product.base_url,
-            headers={"Authorization": f"Bearer {product.key}"},
-            timeout=10,
-            trust_env=False,
-        )
 
     def run(self, plays: Sequence[Play]) -> RunResult:
         """Play everything and say how it ended. What was made at the product is taken away again."""
-        with self._http, DemoReceiver() as receiver, self._endpoint(receiver) as (endpoint_id, secret):
+        with self._product, DemoReceiver() as receiver, self._endpoint(receiver) as (endpoint_id, secret):
             # The endpoint hears of the whole workspace; what is not of this run is let pass.
             receiver.page = self._page = self._books.receiver(WEBHOOK, Webhook(secret).verify, shared=True)
             began = time.monotonic()
             for play in list(plays) * self._options.count:
                 self._play(play)
             took = time.monotonic() - began
-            outcome = self._outcome(plays, took, self._logged(endpoint_id))
-            self._explain(outcome)
-        return outcome
+            result = self._result(plays, took, self._logged(endpoint_id))
+            self._explain(result)
+        return result
 
     @contextmanager
     def _endpoint(self, receiver: DemoReceiver) -> Iterator[tuple[str, str]]:
         """A fresh endpoint for the receiver, deleted afterwards: its id and secret. Open streams are ended, too."""
-        made = self._ask("POST", "/v1/endpoints", {"url": receiver.url, "description": "make demo"})
+        made = self._product.ask("POST", "/v1/endpoints", {"url": receiver.url, "description": "make demo"})
         try:
             yield str(made["id"]), str(made["secret"])
         finally:
             with suppress(DemoError):
-                self._ask("DELETE", f"/v1/endpoints/{made['id']}")
+                self._product.ask("DELETE", f"/v1/endpoints/{made['id']}")
                 for kind, name in self._open:
-                    self._ask("POST", f"/v1/streams/{kind}/{name}/end")
+                    self._product.ask("POST", f"/v1/streams/{kind}/{name}/end")
 
     def _play(self, play: Play) -> None:
         unique = uuid4()
         stream = (play.kind, plan.stream_id(play.stream, unique))
         events = self._events(play, stream[1])
-        self._ask("PUT", f"/v1/streams/{stream[0]}/{stream[1]}", {"attributes": dict(play.attributes)})
+        self._product.ask("PUT", f"/v1/streams/{stream[0]}/{stream[1]}", {"attributes": dict(play.attributes)})
         self._open.append(stream)
         stop, last_posted = threading.Event(), threading.Event()
         viewers = self._open_views(play, stream, last_posted, stop)
-        producer = Producer(self._http, self._books, self._tally, stop.wait, last_posted.set)
+        producer = Producer(self._product.http, self._books, self._tally, stop.wait, last_posted.set)
         when = moments([event.at for event in events], self._options)
         thread = threading.Thread(target=producer.play, args=(stream, unique.hex, events, when), daemon=True)
         try:
@@ -122,8 +101,8 @@ class Demo:
             page = self._books.viewer(view.name, stream, wants=_wants(view))
             path = view.path.replace("{stream}", stream[1])
             mint = view.mint.replace("{stream}", stream[1]) if view.mint else None
-            place = Place(self._product.base_url, self._product.key, path, mint)
-            viewers.append(DemoViewer(view, place, page, last_posted.is_set, stop))
+            address = ViewAddress(self._product.base_url, self._product.key, path, mint)
+            viewers.append(DemoViewer(view, address, page, last_posted.is_set, stop))
             viewers[-1].start()
         self._viewers += viewers
         return viewers
@@ -163,11 +142,11 @@ class Demo:
     def _end(self, play: Play, stream: StreamName, viewers: Sequence[DemoViewer]) -> None:
         """Check what the server says of the stream, and that it closes the views of one that has ended."""
         posts = [post for post in self._books.posts() if post.stream == stream]
-        shown = self._ask("GET", f"/v1/streams/{stream[0]}/{stream[1]}")
+        shown = self._product.ask("GET", f"/v1/streams/{stream[0]}/{stream[1]}")
         if shown["last_seq"] != len(posts):
             self._problems.append(f"{stream[1]}: posted {len(posts)} events, but its last_seq is {shown['last_seq']}")
         if not play.ends:
-            self._ask("POST", f"/v1/streams/{stream[0]}/{stream[1]}/end")
+            self._product.ask("POST", f"/v1/streams/{stream[0]}/{stream[1]}/end")
         self._open.remove(stream)
         deadline = time.monotonic() + CLOSE_SECONDS
         for viewer in viewers:
@@ -179,18 +158,12 @@ class Demo:
         posted = {post.event_id for post in self._books.posts()}
         deadline = time.monotonic() + LOG_SECONDS
         while True:
-            path = f"/v1/deliveries?endpoint_id={endpoint_id}&status=delivered&limit=250"
-            delivered: set[str] = set()
-            cursor: str | None = ""
-            while cursor is not None:
-                page = self._ask("GET", f"{path}&cursor={cursor}" if cursor else path)
-                delivered |= {row["event_id"] for row in page["data"]} & posted
-                cursor = page["next_cursor"]
+            delivered = self._product.delivered(endpoint_id) & posted
             if delivered == posted or time.monotonic() > deadline:
                 return len(delivered)
             time.sleep(LOOK_SECONDS)
 
-    def _outcome(self, plays: Sequence[Play], seconds: float, logged: int) -> RunResult:
+    def _result(self, plays: Sequence[Play], seconds: float, logged: int) -> RunResult:
         recordings = ", ".join(play.recording for play in plays)
         posts = self._books.posts()
         faults = [f"{viewer.view.name}: {fault}" for viewer in self._viewers for fault in viewer.faults]
@@ -206,33 +179,14 @@ class Demo:
             problems=[*self._problems, *self._tally.reasons, *faults],
         )
 
-    def _explain(self, outcome: RunResult) -> None:
+    def _explain(self, result: RunResult) -> None:
         """Add what the delivery log says about webhooks that did not come, if it can be asked."""
-        missing = [found.subject for found in outcome.findings if (found.where, found.kind) == (WEBHOOK, "missing")]
+        missing = [found.subject for found in result.findings if (found.where, found.kind) == (WEBHOOK, "missing")]
         with suppress(DemoError):
             for event_id in missing[:EXPLAINED]:
-                for delivery in self._ask("GET", f"/v1/events/{event_id}/deliveries")["data"]:
+                for delivery in self._product.ask("GET", f"/v1/events/{event_id}/deliveries")["data"]:
                     said = {name: delivery[name] for name in ("id", "status", "reason", "attempt_count")}
-                    outcome.problems.append(f"the delivery log on {event_id}: {said}")
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """A 2xx answer's JSON; asks again while the product is away. Raises DemoError for any other answer."""
-        give_up_at = time.monotonic() + ASK_SECONDS
-        wait = FIRST_WAIT_SECONDS
-        while True:
-            try:
-                response = self._http.request(method, path, json=body)
-                if response.is_success:
-                    return dict(response.json()) if response.content else {}
-                trouble = f"{response.status_code} {response.text[:500]}"
-                if response.status_code < 500 and response.status_code != 429:
-                    raise DemoError(f"{method} {path} was refused: {trouble}")
-            except httpx.TransportError as error:
-                trouble = repr(error)
-            if time.monotonic() > give_up_at:
-                raise DemoError(f"{method} {path} is not answered: {trouble}")
-            time.sleep(wait)
-            wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+                    result.problems.append(f"the delivery log on {event_id}: {said}")
 
 
 def moments(at: Sequence[float], options: argparse.Namespace) -> list[float]:

@@ -20,7 +20,7 @@ LONGEST_WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ViewAddress:
     """Where and as whom a viewer connects. path: of the view; mint: path to POST to before (see demo.toml)."""
 
     base_url: str
@@ -37,7 +37,7 @@ class DemoViewer(threading.Thread):
     """
 
     def __init__(
-        self, view: DemoView, place: Place, page: Viewer, may_be_over: Callable[[], bool], stop: threading.Event
+        self, view: DemoView, address: ViewAddress, page: Viewer, may_be_over: Callable[[], bool], stop: threading.Event
     ) -> None:
         super().__init__(name=f"viewer {view.name}", daemon=True)
         self.view = view
@@ -46,7 +46,7 @@ class DemoViewer(threading.Thread):
         self.over = threading.Event()
         self.connects = 0
         self.faults: list[str] = []
-        self._place = place
+        self._address = address
         self._reader = READERS[view.reader]()
         self._may_be_over = may_be_over
         self._stop_asked = stop
@@ -109,10 +109,10 @@ class DemoViewer(threading.Thread):
 
     def _credentials(self) -> tuple[str, str]:
         """The URL to open and the key or token for it."""
-        if self._place.mint is None:
-            return urljoin(self._place.base_url, self._place.path), self._place.key
-        url = urljoin(self._place.base_url, self._place.mint)
-        response = httpx.post(url, headers={"X-API-Key": self._place.key}, timeout=CONNECT_SECONDS, trust_env=False)
+        if self._address.mint is None:
+            return urljoin(self._address.base_url, self._address.path), self._address.key
+        url = urljoin(self._address.base_url, self._address.mint)
+        response = httpx.post(url, headers={"X-API-Key": self._address.key}, timeout=CONNECT_SECONDS, trust_env=False)
         if response.status_code not in (200, 201):
             raise Refused(response.status_code, response.text)
         answer = response.json()

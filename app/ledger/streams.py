@@ -1,4 +1,4 @@
-"""Streams: open, read, list."""
+"""Streams: opened, read and listed. (The ledger ends them.)"""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Select, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from app.core.event.acceptance import Subject, stream_locked, too_many_streams
 from app.core.problem import Problem, not_found
 from app.core.wire.envelope import rfc3339
+from app.database import faults
 from app.database.tables import Stream
+from app.ledger import rows
 from app.settings import Settings
 
-MAX_ATTRIBUTES_BYTES = 16 * 1024
+MAX_ATTRIBUTES_BYTES = 16 * 1024  # they are read with every opening of the stream: facts about it, not documents
+
+# The stream that a subscriber asks for.
+FIND_STREAM = """
+SELECT id, last_seq, ended_at IS NOT NULL AS ended, attributes FROM streams
+WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(id)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +51,19 @@ def open_stream(
 ) -> tuple[dict[str, Any], bool]:
     """Make the stream, or set the attributes of an existing one; (the stream object, whether it is new).
 
-    attributes None leaves them as they are. Raises Problem: a limit, or the stream has ended.
+    attributes None leaves them as they are. Raises Problem: a limit, the stream has ended, or somebody holds it locked.
     """
     _check_attributes(attributes)
-    stream = _locked(session, workspace_id, kind, external_id)
-    created = stream is None
-    if stream is None:
-        _check_open_streams(session, workspace_id, settings.max_open_streams)
-        session.execute(
-            text(
-                "INSERT INTO streams (workspace_id, kind, external_id, created_at)"
-                " VALUES (:w, :k, :x, date_trunc('milliseconds', clock_timestamp())) ON CONFLICT DO NOTHING"
-            ),
-            {"w": workspace_id, "k": kind, "x": external_id},
-        )
-        stream = _locked(session, workspace_id, kind, external_id)
-        if stream is None:
-            raise Problem("conflict", "The stream was removed while it was made; repeat the request.")
+    subject = (workspace_id, kind, external_id)
+    try:
+        stream, created = _locked_stream(session, subject, settings.max_open_streams)
+    except DBAPIError as error:
+        if faults.is_lock_timeout(error):
+            raise stream_locked() from None
+        raise
     if attributes is not None and attributes != stream.attributes:
         if stream.ended_at is not None:
-            raise Problem("stream_ended", "The stream has ended; its attributes stay as they are.")
+            raise Problem("stream_ended", "The stream has ended; its attributes can no longer be changed.")
         stream.attributes = attributes
         session.flush()
     return stream_object(stream), created
@@ -68,11 +71,7 @@ def open_stream(
 
 def get_stream(session: Session, workspace_id: str, kind: str, external_id: str) -> dict[str, Any]:
     """The stream object. Raises Problem not_found."""
-    stream = session.scalar(
-        select(Stream).where(
-            Stream.workspace_id == workspace_id, Stream.kind == kind, Stream.external_id == external_id
-        )
-    )
+    stream = session.scalar(_of_subject(workspace_id, kind, external_id))
     if stream is None:
         raise not_found("stream")
     return stream_object(stream)
@@ -108,33 +107,34 @@ def stream_object(stream: Stream) -> dict[str, Any]:
 def find_stream(connection: Connection, workspace_id: str, kind: str, external_id: str) -> StreamRow | None:
     """The stream for a subscriber, or None."""
     row = connection.exec_driver_sql(
-        "SELECT id, last_seq, ended_at IS NOT NULL AS ended, attributes FROM streams"
-        " WHERE workspace_id = %(w)s AND kind = %(k)s AND external_id = %(x)s",
-        {"w": workspace_id, "k": kind, "x": external_id},
+        FIND_STREAM, {"workspace": workspace_id, "kind": kind, "id": external_id}
     ).one_or_none()
-    return (
-        None
-        if row is None
-        else StreamRow(row.id, workspace_id, kind, external_id, row.last_seq, row.ended, row.attributes)
+    if row is None:
+        return None
+    return StreamRow(row.id, workspace_id, kind, external_id, row.last_seq, row.ended, row.attributes)
+
+
+def _locked_stream(session: Session, subject: Subject, max_open: int) -> tuple[Stream, bool]:
+    """The stream, locked, and whether it had to be made."""
+    rows.limit_lock_waits(session.connection())
+    locked = _of_subject(*subject).with_for_update(key_share=True)
+    stream = session.scalar(locked)
+    if stream is not None:
+        return stream, False
+    if rows.make_streams(session.connection(), [subject], max_open):
+        raise too_many_streams(max_open)
+    stream = session.scalar(locked)
+    if stream is None:
+        raise Problem("conflict", "The stream was deleted while it was being opened; repeat the request.")
+    return stream, True
+
+
+def _of_subject(workspace_id: str, kind: str, external_id: str) -> Select[Stream]:
+    return select(Stream).where(
+        Stream.workspace_id == workspace_id, Stream.kind == kind, Stream.external_id == external_id
     )
-
-
-def _locked(session: Session, workspace_id: str, kind: str, external_id: str) -> Stream | None:
-    return session.scalar(
-        select(Stream)
-        .where(Stream.workspace_id == workspace_id, Stream.kind == kind, Stream.external_id == external_id)
-        .with_for_update()
-    )
-
-
-def _check_open_streams(session: Session, workspace_id: str, most: int) -> None:
-    count = session.execute(
-        text("SELECT count(*) FROM streams WHERE workspace_id = :w AND ended_at IS NULL"), {"w": workspace_id}
-    ).scalar_one()
-    if count >= most:
-        raise Problem("too_many", f"The workspace has {most} open streams, the most it may have; end some first.")
 
 
 def _check_attributes(attributes: dict[str, Any] | None) -> None:
     if attributes is not None and len(json.dumps(attributes)) > MAX_ATTRIBUTES_BYTES:
-        raise Problem("too_large", f"The attributes are larger than {MAX_ATTRIBUTES_BYTES} bytes; keep them short.")
+        raise Problem("too_large", f"The attributes are larger than {MAX_ATTRIBUTES_BYTES} bytes; shorten them.")

@@ -1,4 +1,4 @@
-"""The bus: Redis streams that announce accepted events. A hint, never the truth: what it loses, SQL still has."""
+"""The bus: Redis streams that announce accepted events. A hint only: whatever it loses is still in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,62 +7,29 @@ import threading
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from redis import Redis
 
 from app.core.problem import first_line
-from app.core.wire.envelope import Announcement, Event
+from app.core.wire import bus_entry
+from app.core.wire.bus_entry import shard_key
+from app.core.wire.envelope import Announcement
 from app.redis_connection import FAILURES, connect, entries_of
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 8 * 1024  # larger events are announced by seq alone, so that the bus stays small in Redis' memory
 MAX_BACKLOG = 20_000  # announcements (160 MB at most) waiting for a Redis that hangs; others are found by SQL
 READ_COUNT = 1000
 READ_BLOCK_MILLISECONDS = 1000
 CONNECT_SECONDS = 2
-SOCKET_SECONDS = 5  # longer than a blocking read, shorter than anybody's patience
+SOCKET_SECONDS = 5  # for one answer: longer than a blocking read, so that only a Redis that hangs is given up
 RETRY_SECONDS = 0.5
-CONTROL_SECONDS = 3600  # a process that died leaves its control stream behind no longer than this
-
-
-def shard_key(stream: int, shards: int) -> str:
-    """The Redis stream that announces events of this stream. Row ids are consecutive, so the rest is an even hash."""
-    return f"bus:{stream % shards}"
-
-
-def encode(announcement: Announcement) -> dict[bytes, bytes | int | str]:
-    """The fields of a bus entry: s stream, q seq, e ends, and of the event i id, t type, a timestamp, b body."""
-    fields: dict[bytes, bytes | int | str] = {b"s": announcement.stream, b"q": announcement.seq}
-    if announcement.ends:
-        fields[b"e"] = 1
-    event = _without_large_body(announcement).event
-    if event is not None:
-        fields |= {b"i": event.id, b"t": event.type, b"a": event.timestamp, b"b": event.body}
-    return fields
-
-
-def _without_large_body(announcement: Announcement) -> Announcement:
-    event = announcement.event
-    return announcement if event is None or len(event.body) <= MAX_BODY_BYTES else replace(announcement, event=None)
-
-
-def decode(fields: dict[bytes, bytes]) -> Announcement:
-    """The announcement of a bus entry's fields. Raises KeyError or ValueError for a foreign entry."""
-    stream, seq, body = int(fields[b"s"]), int(fields[b"q"]), fields.get(b"b")
-    event = None
-    if body is not None:
-        # Subscribers are sent these bytes as they are: they must at least look like an envelope of this event.
-        if not body.startswith(b'{"id":"%b",' % fields[b"i"]) or b',"data":{' not in body or body[-2:] != b"}}":
-            raise ValueError("the body is no envelope")
-        event = Event(fields[b"i"].decode(), seq, fields[b"t"].decode(), fields[b"a"].decode(), body)
-    return Announcement(stream, seq, event, b"e" in fields)
+CONTROL_SECONDS = 3600  # how long a process that died leaves its control stream behind
 
 
 class Announcer:
-    """Sends announcements from a thread of its own, so that no producer ever waits for Redis.
+    """Sends announcements from a thread of its own, so that no producer waits for Redis.
 
     wake: rings a drain; called after the announcements when a delivery is due. on_lost: called with the number of
     announcements that Redis did not take.
@@ -84,41 +51,40 @@ class Announcer:
         self._on_lost = on_lost
         self._waiting: deque[Announcement] = deque(maxlen=MAX_BACKLOG)
         self._due = False
-        self._something = threading.Event()
+        self._pending = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self.lost = 0  # announcements that Redis did not take
 
     def announce(self, announcements: Sequence[Announcement], due: bool) -> None:
         """Queue announcements and, if due, a wake-up. Never blocks, never raises."""
         if (overflow := len(self._waiting) + len(announcements) - MAX_BACKLOG) > 0:
-            self._lose(overflow)
+            self._on_lost(overflow)
         self._waiting.extend(announcements)
         self._due = self._due or due
         with self._lock:
             if self._thread is None:  # started at first use: after any fork
                 self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
                 self._thread.start()
-        self._something.set()
+        self._pending.set()
 
     def _run(self) -> None:
         client = connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS)
         away = False
         while True:
-            self._something.wait()
-            self._something.clear()
+            self._pending.wait()
+            self._pending.clear()
             due, self._due = self._due, False
             batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
             try:
                 self._send(client, batch)
                 away = False
             except FAILURES as error:
-                self._lose(len(batch))
+                self._on_lost(len(batch))
                 if not away:
                     log.warning("bus: Redis does not answer (%s); streams are read from PostgreSQL meanwhile", error)
                 away = True
-            except Exception:  # nobody would start this thread again
-                self._lose(len(batch))
+            except Exception:  # nothing would start this thread again
+                self._on_lost(len(batch))
                 log.exception("bus: announcements were not sent")
             if due:
                 self._ring()
@@ -126,12 +92,8 @@ class Announcer:
     def _ring(self) -> None:
         try:
             self._wake()
-        except Exception:  # whatever it is, this thread has the next announcements to send
+        except Exception:  # whatever it is, this thread goes on to the next announcements
             log.exception("bus: no drain was rung; the workers' pulse will ring one")
-
-    def _lose(self, count: int) -> None:
-        self.lost += count
-        self._on_lost(count)
 
     def _send(self, client: Redis, batch: Sequence[Announcement]) -> None:
         if not batch:
@@ -139,7 +101,7 @@ class Announcer:
         pipeline = client.pipeline(transaction=False)
         for announcement in batch:
             key = shard_key(announcement.stream, self._shards)
-            pipeline.xadd(key, encode(announcement), maxlen=self._maxlen, approximate=True)  # type: ignore[arg-type]
+            pipeline.xadd(key, bus_entry.encode(announcement), maxlen=self._maxlen, approximate=True)  # type: ignore[arg-type]
         pipeline.execute()
 
 
@@ -155,7 +117,7 @@ class BusReader:
         self._on_batch = on_batch
         self._followers: Counter[str] = Counter()
         self._positions: dict[str, bytes] = {}
-        # A stream of our own in the same read: an entry there interrupts it when the set of shards changes.
+        # A stream of this process alone, in the same read: an entry there ends the read when the set of shards changes.
         self._control = f"bus:control:{uuid.uuid4().hex}"
         self._ready: dict[str, threading.Event] = {}
         self._interrupter: Redis | None = None
@@ -163,8 +125,10 @@ class BusReader:
         self._lock = threading.Lock()
 
     def follow(self, stream: int) -> None:
-        """Read this stream's shard from now on. Returns once the reader stands in it, or after a second without
-        Redis: then the slow poll of the hub finds what the bus cannot tell."""
+        """Read this stream's shard from now on.
+
+        Returns once the shard is being read, or after a second without Redis: the hub's poll then finds the events.
+        """
         key = shard_key(stream, self._shards)
         with self._lock:
             self._followers[key] += 1
@@ -194,7 +158,7 @@ class BusReader:
             pipeline.expire(self._control, CONTROL_SECONDS)
             pipeline.execute()
         except FAILURES:
-            pass  # the reader looks again by itself when its read ends
+            pass  # the reader notices the change when its read ends by itself
 
     def _run(self) -> None:
         client = connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS)
@@ -212,7 +176,7 @@ class BusReader:
             try:
                 if announcements := self._decode(answer):
                     self._on_batch(announcements)
-            except Exception as error:  # PostgreSQL away, say: the poll makes up for it, and the next read must come
+            except Exception as error:  # such as a lost PostgreSQL: the poll finds these events, and reading goes on
                 log.warning("bus: announcements were not taken: %s: %s", type(error).__name__, first_line(error))
 
     def _read(self, client: Redis) -> Any:
@@ -230,14 +194,14 @@ class BusReader:
         return client.xread(self._positions, count=READ_COUNT, block=READ_BLOCK_MILLISECONDS)  # type: ignore[arg-type]
 
     def _decode(self, answer: Any) -> list[Announcement]:
-        found: list[Announcement] = []
+        announcements: list[Announcement] = []
         for key, entries in entries_of(answer):
             for entry_id, fields in entries:
                 self._positions[key.decode()] = entry_id
                 if key.decode() == self._control:
                     continue
                 try:
-                    found.append(decode(fields))
+                    announcements.append(bus_entry.decode(fields))
                 except (KeyError, ValueError):
                     log.warning("bus: an entry of another program in %s was passed over", key.decode())
-        return found
+        return announcements

@@ -1,7 +1,7 @@
 """One subscriber's connection from its cursor to its end: replay, hand-over, live, farewell, in one loop.
 
 Runs in the request's greenlet. The hub writes live events into the socket by itself; this loop reads what the
-subscriber has not seen yet, drains what the socket would not take, and notices that the client has gone.
+subscriber has not seen yet, sends what the socket would not take, and notices that the client has gone.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import contextlib
 import logging
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -20,20 +19,23 @@ import gevent
 from app.core.contract import frames
 from app.core.problem import first_line
 from app.core.wire.envelope import Event
-from app.live.hub import Hub, LiveStream
+from app.live.hub import Hub
+from app.live.live_stream import LiveStream
+from app.live.pace import Pace
 from app.live.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
 READ, WRITE = 1, 2  # libev's event bits
-# What the kernel may hold for one connection (it doubles the figure). Unbounded it hides megabytes, and a
-# subscriber's bound of 64 frames would not be seen.
+# What the kernel may buffer for one connection (it doubles the figure). By default that grows to megabytes, and a slow
+# subscriber would not be noticed by its queue of 64 frames.
 SEND_BUFFER_BYTES = 32 * 1024
 KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES = 30, 10, 3
+INPUT_BYTES = 4096  # read of a client before another connection has its turn: a few texts, or 680 empty frames
 
 
 def prepare_socket(sock: Any) -> Any:
-    """Bound the send buffer and look for dead peers; the non-blocking socket below gevent's."""
+    """Limit the send buffer and detect dead peers. Returns the non-blocking socket beneath gevent's."""
     raw = getattr(sock, "_sock", sock)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -49,58 +51,57 @@ def prepare_socket(sock: Any) -> Any:
     return raw
 
 
-class Carrier:
-    """Carries one subscriber.
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """How a carrier treats its connection.
 
     opening: bytes (ready for the socket) before the first event. farewell: the bytes to end with, by reason: "ended"
     (the stream), "restart" (this process), "expired", "revoked", "gone" (the workspace) or what `close` was given.
     speed: an ended stream is replayed at its own pace, so many times faster; None: at once.
-    on_input: what to do with bytes that the client sends (WebSocket); None: they are its next request, and stay where
-    they are until this one is over.
+    on_input: what to do with bytes that the client sends (WebSocket), called in the connection's own greenlet; None:
+    they are its next request, and stay where they are until this one is over.
     linger_seconds: how long to wait, after the farewell for a reason, for the client to close first.
     """
 
-    def __init__(
-        self,
-        hub: Hub,
-        live: LiveStream,
-        subscriber: Subscriber,
-        sock: Any,
-        *,
-        opening: bytes = b"",
-        farewell: Callable[[str], bytes] = lambda reason: b"",
-        speed: float | None = None,
-        on_input: Callable[[bytes], None] | None = None,
-        linger_seconds: Callable[[str], float] = lambda reason: 0.0,
-    ) -> None:
+    opening: bytes
+    farewell: Callable[[str], bytes]
+    speed: float | None = None
+    on_input: Callable[[bytes], None] | None = None
+    linger_seconds: Callable[[str], float] = lambda reason: 0.0
+
+
+class Carrier:
+    """Carries one subscriber. sock: the non-blocking socket that the subscriber writes to."""
+
+    def __init__(self, hub: Hub, live: LiveStream, subscriber: Subscriber, sock: Any, handling: Handling) -> None:
         self.subscriber = subscriber
-        self.lingering = False  # everything is sent; only the client's own farewell is awaited
+        self.lingering = False  # everything is sent; only the client's close is awaited
         self._hub = hub
         self._live = live
         self._raw = sock
-        self._opening = opening
-        self._farewell = farewell
-        self._pace = None if speed is None else Pace(speed)
-        self._on_input = on_input
-        self._linger_seconds = linger_seconds
+        self._handling = handling
+        self._pace = None if handling.speed is None else Pace(handling.speed)
+        self._received = b""  # what the client has sent and nobody has looked at; nothing more is read meanwhile
+        self._reader: Any = None
 
     def run(self) -> bool:
-        """Serve until the stream ends, the client goes or this side closes.
+        """Serve until the stream ends, the client leaves or this side closes.
 
         True: everything was sent and the response can be ended properly. False: the connection was cut, perhaps
         in the middle of a frame.
         """
         subscriber = self.subscriber
         loop = gevent.get_hub().loop
-        reader = loop.io(self._raw.fileno(), READ)
+        self._reader = reader = loop.io(self._raw.fileno(), READ)
         writer = loop.io(self._raw.fileno(), WRITE)
-        reader.start(self._on_readable, reader)
+        reader.start(self._on_readable)
         subscriber.started = True
-        if self._opening:
-            subscriber.outbox.append((0, self._opening))
+        if self._handling.opening:
+            subscriber.outbox.append((0, self._handling.opening))
         try:
             self._serve(writer)
-        except Exception as error:  # PostgreSQL away in the middle of a replay, say: the client comes back and resumes
+            self._take_input()  # a client that has gone may have said something before
+        except Exception as error:  # such as PostgreSQL lost during a replay: the client comes back and resumes
             log.warning("a live connection was cut: %s: %s", type(error).__name__, first_line(error))
             subscriber.fail()
         finally:
@@ -114,25 +115,30 @@ class Carrier:
         return not subscriber.gone
 
     def close(self) -> None:
-        """Leave the hub. Done by run() too; for a response that was never begun."""
+        """Leave the hub. run() does it too; this is for a response that was never begun."""
         self._hub.detach(self._live, self.subscriber)
 
     def _serve(self, writer: Any) -> None:
         subscriber, live = self.subscriber, self._live
         while not subscriber.gone:
             subscriber.attention.clear()
+            self._take_input()
             if not subscriber.flush(self._hub.clock()):
-                writer.start(subscriber.attention.set)
-                subscriber.attention.wait()
-                writer.stop()
+                self._wait_for_room(writer)
             elif subscriber.closing is not None:
                 return self._end(subscriber.closing, writer)
-            elif not subscriber.joined and not self._hub.join(live, subscriber):
+            elif not subscriber.joined and not live.join(subscriber):
                 self._read_on()
             elif live.ended:
                 return self._end("ended", writer)
             else:
                 subscriber.attention.wait()
+
+    def _wait_for_room(self, writer: Any) -> None:
+        """Wait until the socket takes more, or something else sets `attention`."""
+        writer.start(self.subscriber.attention.set)
+        self.subscriber.attention.wait()
+        writer.stop()
 
     def _read_on(self) -> None:
         if self._pace is None:
@@ -153,62 +159,54 @@ class Carrier:
             if subscriber.view.shows(event.type):
                 data = frames.encode(subscriber.view, event, self._live.external_id)
                 subscriber.outbox.append((event.seq, data))
-        # An empty page: retention has dropped what lay between, and there is nothing to wait for.
+        # An empty page: retention has deleted what lay between, so there is nothing to wait for.
         subscriber.cursor = page[-1].seq if page else self._live.last_seq
 
     def _end(self, reason: str, writer: Any) -> None:
-        """Say farewell, send it all, and give the client a moment to close first where it is to."""
+        """Send the farewell and all that waits, then give the client time to close first, where it should."""
         subscriber = self.subscriber
-        if data := self._farewell(reason):
-            subscriber.outbox.append((0, data))
+        subscriber.finish(self._handling.farewell(reason))
         while not subscriber.gone and not subscriber.flush(self._hub.clock()):
             subscriber.attention.clear()
-            writer.start(subscriber.attention.set)
-            subscriber.attention.wait()
-            writer.stop()
+            self._take_input()
+            self._wait_for_room(writer)
         self.lingering = True
-        until = time.monotonic() + self._linger_seconds(reason)
+        until = time.monotonic() + self._handling.linger_seconds(reason)
         while not subscriber.gone and (left := until - time.monotonic()) > 0:
             subscriber.attention.clear()
+            self._take_input()
             subscriber.attention.wait(timeout=left)
 
-    def _on_readable(self, reader: Any) -> None:
-        """Called by the event loop: the client has said something, or has gone."""
+    def _on_readable(self) -> None:
+        """Called by the event loop: the client has sent something or disconnected. Takes one piece and parses nothing.
+
+        Every connection has its turn in the loop before the next piece is read, and what a piece costs is spent in the
+        connection's own greenlet, between those of all others.
+        """
+        with_input = self._handling.on_input is not None
         try:
-            if self._on_input is None:
-                data = self._raw.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-            else:
-                data = self._raw.recv(65536, socket.MSG_DONTWAIT)
+            size, flags = (INPUT_BYTES, 0) if with_input else (1, socket.MSG_PEEK)
+            data = self._raw.recv(size, socket.MSG_DONTWAIT | flags)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
             self.subscriber.fail()
-        elif self._on_input is not None:
-            self._on_input(data)
-        else:
-            reader.stop()  # that it has gone now shows at the next heartbeat
+            return
+        self._reader.stop()  # for SSE, for good: a disconnect now surfaces at the next heartbeat
+        if with_input:
+            self._received = data
+            self.subscriber.attention.set()
+
+    def _take_input(self) -> None:
+        """Hand on what the client has sent, then let the event loop read on."""
+        on_input, data = self._handling.on_input, self._received
+        if data and on_input is not None:
+            self._received = b""
+            on_input(data)
+            self._reader.start(self._on_readable)
 
     def _cut(self) -> None:
         with contextlib.suppress(OSError):
             self._raw.shutdown(socket.SHUT_RDWR)
-
-
-class Pace:
-    """When the events of a recording are due, played so many times faster than they happened."""
-
-    def __init__(self, speed: float) -> None:
-        self._speed = speed
-        self._began: tuple[float, datetime] | None = None  # (monotonic seconds, time of the first event)
-        self.waiting: deque[Event] = deque()
-
-    def seconds_left(self, now: float) -> float:
-        """Seconds until the next waiting event is due; 0 when it is, or when none waits."""
-        if not self.waiting:
-            return 0.0
-        happened = datetime.fromisoformat(self.waiting[0].timestamp)
-        if self._began is None:
-            self._began = (now, happened)
-        began, first = self._began
-        return max(0.0, began + (happened - first).total_seconds() / self._speed - now)

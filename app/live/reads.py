@@ -1,9 +1,8 @@
-"""What the live side reads from PostgreSQL: heads of streams, pages of events, dead credentials."""
+"""What the live side reads from PostgreSQL: how far streams have come, pages of their events, revoked credentials."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -11,76 +10,97 @@ from sqlalchemy import Connection, Row
 from app.core.wire.envelope import Event, rfc3339
 from app.database.connection import Database
 from app.live import tokens
+from app.live.stream_source import Head
 
 PAGE_EVENTS = 200  # events in one page of a replay
 PAGE_BYTES = 64 * 1024  # and bytes: a thousand subscribers that reconnect at once then hold 64 MiB together
 
+# How far each of some streams has come.
+HEADS = """
+SELECT id, last_seq, ended_at IS NOT NULL AS ended
+  FROM streams
+ WHERE id = ANY(%(streams)s)
+"""
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """How far a stream has come: seq of its last committed event, and whether it has ended."""
+# For each of some streams the next page of events after a seq, limited in number and size; the first always fits. No
+# event is older than its stream, so earlier partitions are skipped.
+PAGES_AFTER = f"""
+SELECT asked.stream, page.id, page.seq, page.type, page.occurred_at, page.body
+  FROM unnest(%(streams)s::bigint[], %(seqs)s::bigint[]) AS asked (stream, seq)
+  JOIN streams ON streams.id = asked.stream
+ CROSS JOIN LATERAL (
+        SELECT *
+          FROM (SELECT next.*,
+                       sum(octet_length(next.body)) OVER (ORDER BY next.seq) - octet_length(next.body) AS bytes_before
+                  FROM (SELECT id, seq, type, occurred_at, body
+                          FROM events
+                         WHERE stream_id = asked.stream
+                           AND seq > asked.seq
+                           AND created_at >= streams.created_at - interval '1 minute'
+                         ORDER BY seq
+                         LIMIT {PAGE_EVENTS}) AS next) AS measured
+         WHERE bytes_before < {PAGE_BYTES}) AS page
+ ORDER BY asked.stream, page.seq
+"""
 
-    last_seq: int
-    ended: bool
+# A stream's newest event of a type.
+LAST_OF_TYPE = """
+SELECT id, seq, type, occurred_at, body
+  FROM events
+ WHERE stream_id = %(stream)s
+   AND type = %(type)s
+ ORDER BY seq DESC
+ LIMIT 1
+"""
+
+# The types of a stream's events after a seq.
+TYPES_AFTER = """
+SELECT DISTINCT type
+  FROM events
+ WHERE stream_id = %(stream)s
+   AND seq > %(seq)s
+"""
+
+# The newest seq of a stream that is older than so many seconds; 0 if none is.
+SEQ_BEFORE = """
+SELECT coalesce(max(seq), 0)
+  FROM events
+ WHERE stream_id = %(stream)s
+   AND created_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+"""
 
 
 def heads(connection: Connection, streams: Sequence[int]) -> dict[int, Head]:
     """How far each of these streams has come; absent ones are left out."""
-    rows = connection.exec_driver_sql(
-        "SELECT id, last_seq, ended_at IS NOT NULL AS ended FROM streams WHERE id = ANY(%(ids)s)",
-        {"ids": list(streams)},
-    )
+    rows = connection.exec_driver_sql(HEADS, {"streams": list(streams)})
     return {row.id: Head(row.last_seq, row.ended) for row in rows}
 
 
 def events_after(connection: Connection, after: Mapping[int, int]) -> dict[int, list[Event]]:
-    """For each stream id, the page of events behind a seq, in order: at most PAGE_EVENTS and about PAGE_BYTES."""
-    rows = connection.exec_driver_sql(
-        "SELECT u.s AS stream, e.id, e.seq, e.type, e.occurred_at, e.body"
-        " FROM unnest(%(s)s::bigint[], %(q)s::bigint[]) AS u (s, q) JOIN streams t ON t.id = u.s"
-        " CROSS JOIN LATERAL ("
-        "   SELECT * FROM ("
-        "     SELECT p.*, sum(octet_length(p.body)) OVER (ORDER BY p.seq) - octet_length(p.body) AS before_it FROM ("
-        "       SELECT id, seq, type, occurred_at, body FROM events"
-        # No event is older than its stream, so older partitions are not looked at.
-        "       WHERE stream_id = u.s AND seq > u.q AND created_at >= t.created_at - interval '1 minute'"
-        f"       ORDER BY seq LIMIT {PAGE_EVENTS}) p) w WHERE before_it < {PAGE_BYTES}) e ORDER BY u.s, e.seq",
-        {"s": list(after), "q": list(after.values())},
-    )
-    found: dict[int, list[Event]] = {}
-    for row in rows:
-        found.setdefault(row.stream, []).append(_event(row))
-    return found
+    """For each stream id the page of events after a seq, in order: at most PAGE_EVENTS and about PAGE_BYTES."""
+    pages: dict[int, list[Event]] = {}
+    for row in connection.exec_driver_sql(PAGES_AFTER, {"streams": list(after), "seqs": list(after.values())}):
+        pages.setdefault(row.stream, []).append(_event(row))
+    return pages
 
 
 def last_event_of_type(connection: Connection, stream: int, type: str) -> Event | None:
     """The newest event of a type: what an ended stream's last status was."""
-    row = connection.exec_driver_sql(
-        "SELECT id, seq, type, occurred_at, body FROM events WHERE stream_id = %(s)s AND type = %(t)s"
-        " ORDER BY seq DESC LIMIT 1",
-        {"s": stream, "t": type},
-    ).one_or_none()
+    row = connection.exec_driver_sql(LAST_OF_TYPE, {"stream": stream, "type": type}).one_or_none()
     return None if row is None else _event(row)
 
 
 def types_after(connection: Connection, stream: int, seq: int) -> set[str]:
-    """The types of the events behind a seq."""
-    rows = connection.exec_driver_sql(
-        "SELECT DISTINCT type FROM events WHERE stream_id = %(s)s AND seq > %(q)s", {"s": stream, "q": seq}
-    )
-    return {row.type for row in rows}
+    """The types of the events after a seq."""
+    return {row.type for row in connection.exec_driver_sql(TYPES_AFTER, {"stream": stream, "seq": seq})}
 
 
-def seq_before(connection: Connection, stream: int, moment_seconds_ago: int) -> int:
-    """The seq behind which everything is younger than so many seconds (0: everything is).
+def seq_before(connection: Connection, stream: int, seconds: int) -> int:
+    """The seq after which every event is younger than so many seconds; 0 if all of them are.
 
-    Within a stream the seq order is the order of `created_at`.
+    Within a stream the order of `seq` is the order of `created_at`.
     """
-    seq: int = connection.exec_driver_sql(
-        "SELECT coalesce(max(seq), 0) FROM events WHERE stream_id = %(s)s"
-        " AND created_at < clock_timestamp() - make_interval(secs => %(a)s)",
-        {"s": stream, "a": moment_seconds_ago},
-    ).scalar_one()
+    seq: int = connection.exec_driver_sql(SEQ_BEFORE, {"stream": stream, "seconds": seconds}).scalar_one()
     return seq
 
 
@@ -89,7 +109,7 @@ def _event(row: Row[Any]) -> Event:
 
 
 class StreamReads:
-    """The hub's reads over a process's database, each in a short transaction of its own."""
+    """The hub's source over a process's database, each read in a short transaction of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -100,7 +120,7 @@ class StreamReads:
             return heads(connection, stream_ids)
 
     def events_after(self, after: Mapping[int, int]) -> Mapping[int, list[Event]]:
-        """For each stream the page of events behind a seq."""
+        """For each stream the next page of events after a seq, in order."""
         with self._database.begin() as connection:
             return events_after(connection, after)
 

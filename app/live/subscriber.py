@@ -1,4 +1,4 @@
-"""One open connection: its socket, what the socket did not take yet, and when its time is over."""
+"""One open connection: its socket, the frames that wait for the socket, and when it has to end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.core.contract.frames import View
+from app.live.beat import Beat
 
-SILENT_HEARTBEATS = 2.5  # a WebSocket peer that has answered none of two pings is dead
+SILENT_HEARTBEATS = 2.5  # a WebSocket peer that left two pings unanswered is dead
 
 Frames = Sequence[tuple[int, bytes]]  # (seq, bytes ready for the socket); seq 0: not an event
 
@@ -37,14 +38,15 @@ class Terms:
 
 
 class Subscriber:
-    """The state of one connection. Only `write` and `flush` touch the socket, and neither waits.
+    """The state of one connection. `write`, `say`, `flush` and `tick` may write to the socket; none of them waits.
 
-    A partial or refused send is remembered: nothing is ever written behind half a frame.
+    A partial or refused send is remembered: nothing is ever written after half a frame but its other half.
     """
 
     __slots__ = (
         "_dropped",
-        "_heartbeat_at",
+        "_finished",
+        "_heartbeat",
         "_partial",
         "_progress_at",
         "_sock",
@@ -65,21 +67,22 @@ class Subscriber:
         self._terms = terms
         self._partial = False  # whether the first entry of the outbox is the rest of a frame
         self._dropped = 0
-        self._heartbeat_at = now + terms.heartbeat_seconds
+        self._heartbeat = Beat(terms.heartbeat_seconds, now + terms.heartbeat_seconds)
         self._progress_at = now
         self.view = view
-        self.cursor = 0  # the seq up to which everything was handed over; kept only while not joined
+        self.cursor = 0  # the seq up to which it was sent everything; kept up to date only while not joined
         self.joined = False
         self.outbox: deque[tuple[int, bytes]] = deque()
-        self.gone = False  # the peer has closed, or the socket is beyond use
-        self.started = False  # whether the headers are out, so that the socket may be written to
-        self.closing: str | None = None  # why this side wants to end it
-        self.heard_at: float | None = None  # when the peer last answered; None: it is not asked to (SSE)
-        self.attention = threading.Event()  # set whenever the connection's own greenlet has something to look at
+        self._finished = False  # the last bytes are sent or queued
+        self.gone = False  # the peer has closed, or the socket failed
+        self.started = False  # whether the response's headers are sent, so that frames may follow
+        self.closing: str | None = None  # why this side ends it; None: it does not
+        self.heard_at: float | None = None  # when the peer last sent anything; None: it need not (SSE)
+        self.attention = threading.Event()  # wakes the connection's own greenlet to look at the state above
 
     @property
     def key_id(self) -> str:
-        """The key that opened it, or that made its token."""
+        """The key that opened it, or that made the token that did."""
         return self._terms.key_id
 
     @property
@@ -95,12 +98,11 @@ class Subscriber:
     def write(self, frames: Frames, together: bytes) -> bool:
         """Send frames now, keeping what the socket does not take. together: the same frames as one piece.
 
-        False: more than the bound is waiting, the queue was let go and `cursor` says where to read on. Nothing new is
-        taken once this side wants to end it.
+        False: more frames wait than may, so the queue was dropped and `cursor` says where to read on. Nothing new is
+        taken once this side has begun to close.
         """
-        if self.closing is not None:
-            # A queue that never ran empty would put the end off for ever, and its key may have been revoked.
-            return True
+        if self.closing is not None or self._finished:
+            return True  # otherwise a busy queue could postpone closing forever
         if self.outbox or self.gone:
             return self._keep(frames)
         sent = self._send(together)
@@ -109,12 +111,23 @@ class Subscriber:
         return self._keep(*_unsent(frames, sent))
 
     def say(self, data: bytes) -> None:
-        """Send a whole frame that is no event, such as the answer to a ping; let go when the queue is full."""
+        """Send a whole frame that is no event, such as the answer to a ping; dropped when the queue is full.
+
+        Dropped behind the farewell, too: nothing follows a Close frame (RFC 6455 section 5.5.1).
+        """
+        if self._finished:
+            return
         if self.outbox or self.gone:
             if len(self.outbox) < self._terms.overflow_frames:
                 self._keep([(0, data)])
         else:
             self.write([(0, data)], data)
+
+    def finish(self, farewell: bytes) -> None:
+        """Queue the last bytes that this side sends, which may be none."""
+        if farewell:
+            self.outbox.append((0, farewell))
+        self._finished = True
 
     def flush(self, now: float) -> bool:
         """Send what is waiting, as far as the socket takes it; True when nothing is left."""
@@ -138,14 +151,13 @@ class Subscriber:
             self.close("expired")
         if self.heard_at is not None and now - self.heard_at > SILENT_HEARTBEATS * self._terms.heartbeat_seconds:
             self.fail()
+        heartbeat_due = self._heartbeat.is_due(now)
         if not self.outbox:
             self._progress_at = now
-            if now >= self._heartbeat_at and self.started and self.closing is None:
+            if heartbeat_due and self.started and self.closing is None and not self._finished:
                 self.write([(0, self._terms.heartbeat)], self._terms.heartbeat)
         elif now - self._progress_at > stall_seconds:
             self.fail()
-        while now >= self._heartbeat_at:
-            self._heartbeat_at += self._terms.heartbeat_seconds
 
     def close(self, reason: str) -> None:
         """Ask the connection's greenlet to end it after what is waiting has been sent."""
@@ -154,12 +166,12 @@ class Subscriber:
         self.attention.set()
 
     def fail(self) -> None:
-        """The connection is beyond use."""
+        """Give the connection up: its peer is gone, or its socket failed."""
         self.gone = True
         self.attention.set()
 
     def take_dropped(self) -> int:
-        """How many frames were dropped since this was asked last."""
+        """How many frames were dropped since the last call."""
         dropped, self._dropped = self._dropped, 0
         return dropped
 
@@ -175,7 +187,7 @@ class Subscriber:
     def _keep(self, frames: Frames, cut: bool = False) -> bool:
         """Queue frames up to the bound. cut: the first one is the rest of a frame."""
         if self.gone:
-            return True  # nobody will read them; the greenlet is on its way out
+            return True  # nobody will read them; the greenlet is about to end
         if not self.outbox:
             self._partial = cut
         room = max(0, self._terms.overflow_frames - len(self.outbox))
@@ -190,7 +202,7 @@ class Subscriber:
         return False
 
     def _let_go(self, next_seq: int) -> None:
-        """Drop the queue but for a half-sent frame, which has to be finished. next_seq: of what did not fit."""
+        """Drop the queue, keeping a partly sent frame. next_seq: the first frame that did not fit."""
         kept = [self.outbox.popleft()] if self._partial else []
         self.cursor = next((seq for seq, _ in self.outbox if seq), next_seq) - 1
         self.outbox = deque(kept)

@@ -5,25 +5,75 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
 
 from app.core import ids, sealing, tokens
 from app.core.problem import not_found
+from app.database.partitions import database_time
 from app.database.tables import Stream, StreamToken
 from app.ledger.streams import StreamRow
 from app.settings import Settings
 
+_PURPOSE = "signing stream tokens"
 
-def make_token(session: Session, found: StreamRow, key_id: str, life_seconds: int) -> StreamToken:
-    """A row for a new token of this stream: the signed text is made from it by the caller."""
-    now = ids.truncate(datetime.now(UTC))
+# A token with the key that made it, if both may still be used.
+USABLE_TOKEN = """
+SELECT stream_tokens.stream_id, stream_tokens.workspace_id, stream_tokens.key_id, api_keys.scopes
+  FROM stream_tokens
+  JOIN api_keys ON api_keys.id = stream_tokens.key_id
+ WHERE stream_tokens.id = %(id)s
+   AND stream_tokens.revoked_at IS NULL
+   AND stream_tokens.expires_at > now()
+   AND api_keys.revoked_at IS NULL
+"""
+
+# Whether a key, and the token that it made if one is named, may publish at this moment.
+MAY_PUBLISH = """
+SELECT EXISTS (
+       SELECT 1
+         FROM api_keys
+        WHERE id = %(key_id)s
+          AND revoked_at IS NULL
+          AND 'publish' = ANY(scopes))
+   AND (%(token_id)s::text IS NULL OR EXISTS (
+       SELECT 1
+         FROM stream_tokens
+        WHERE id = %(token_id)s
+          AND revoked_at IS NULL
+          AND expires_at > now()))
+"""
+
+# Those of some keys, and of some tokens and sessions, that are revoked or gone.
+DEAD_CREDENTIALS = """
+SELECT asked.id
+  FROM unnest(%(key_ids)s::text[]) AS asked (id)
+  LEFT JOIN api_keys ON api_keys.id = asked.id
+ WHERE api_keys.id IS NULL
+    OR api_keys.revoked_at IS NOT NULL
+ UNION ALL
+SELECT asked.id
+  FROM unnest(%(token_ids)s::text[]) AS asked (id)
+  LEFT JOIN stream_tokens ON stream_tokens.id = asked.id
+  LEFT JOIN sessions ON sessions.id = asked.id
+ WHERE stream_tokens.id IS NULL AND sessions.id IS NULL
+    OR stream_tokens.revoked_at IS NOT NULL
+    OR sessions.revoked_at IS NOT NULL
+"""
+
+
+def make_token(session: Session, stream: StreamRow, key_id: str, life_seconds: int) -> StreamToken:
+    """A row for a new token of this stream; `signed` makes the text from it.
+
+    Its life is counted by the database's clock, which all processes share and which decides whether it may be used.
+    """
+    now = ids.truncate(database_time(session.connection()))
     token = StreamToken(
         id=ids.make(ids.TOKEN, now, os.urandom(ids.RANDOM_BYTES)),
-        stream_id=found.id,
-        workspace_id=found.workspace_id,
+        stream_id=stream.id,
+        workspace_id=stream.workspace_id,
         key_id=key_id,
         created_at=now,
         # Whole seconds, rounded up: a JWT's exp has no fractions.
@@ -39,7 +89,7 @@ def list_tokens(session: Session, workspace_id: str, kind: str, external_id: str
         select(StreamToken)
         .join(Stream, Stream.id == StreamToken.stream_id)
         .where(Stream.workspace_id == workspace_id, Stream.kind == kind, Stream.external_id == external_id)
-        .where(StreamToken.revoked_at.is_(None), StreamToken.expires_at > datetime.now(UTC))
+        .where(StreamToken.revoked_at.is_(None), StreamToken.expires_at > func.now())
     )
     return list(session.scalars(query.order_by(StreamToken.id.desc()).limit(limit)))
 
@@ -54,7 +104,7 @@ def revoke_token(session: Session, workspace_id: str, kind: str, external_id: st
     )
     if token is None:
         raise not_found("token")
-    token.revoked_at = token.revoked_at or datetime.now(UTC)
+    token.revoked_at = token.revoked_at or database_time(session.connection())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +119,19 @@ class UsableToken:
 
 def usable_token(connection: Connection, token_id: str) -> UsableToken | None:
     """The token, if it is neither revoked nor expired and was made by a living key."""
-    row = connection.exec_driver_sql(
-        "SELECT t.stream_id, t.workspace_id, t.key_id, k.scopes FROM stream_tokens t JOIN api_keys k ON k.id = t.key_id"
-        " WHERE t.id = %(id)s AND t.revoked_at IS NULL AND t.expires_at > now() AND k.revoked_at IS NULL",
-        {"id": token_id},
-    ).one_or_none()
+    row = connection.exec_driver_sql(USABLE_TOKEN, {"id": token_id}).one_or_none()
     return None if row is None else UsableToken(row.stream_id, row.workspace_id, row.key_id, row.scopes)
 
 
+def may_publish(connection: Connection, key_id: str, token_id: str | None) -> bool:
+    """Whether this key, or the token that it made, may publish now: neither is revoked or gone, nor has it expired."""
+    return bool(connection.exec_driver_sql(MAY_PUBLISH, {"key_id": key_id, "token_id": token_id}).scalar_one())
+
+
 def dead_credentials(connection: Connection, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:
-    """Those of these key and token ids that are revoked or gone."""
-    rows = connection.exec_driver_sql(
-        "SELECT u.id FROM unnest(%(k)s::text[]) AS u (id) LEFT JOIN api_keys k ON k.id = u.id"
-        " WHERE k.id IS NULL OR k.revoked_at IS NOT NULL"
-        " UNION ALL SELECT u.id FROM unnest(%(t)s::text[]) AS u (id) LEFT JOIN stream_tokens t ON t.id = u.id"
-        " WHERE t.id IS NULL OR t.revoked_at IS NOT NULL",
-        {"k": list(key_ids), "t": list(token_ids)},
-    )
+    """Those of these key ids, and of these token and session ids, that are revoked or gone."""
+    rows = connection.exec_driver_sql(DEAD_CREDENTIALS, {"key_ids": list(key_ids), "token_ids": list(token_ids)})
     return {row.id for row in rows}
-
-
-_PURPOSE = "signing stream tokens"
 
 
 def signing_keys(settings: Settings) -> list[bytes]:
@@ -97,7 +139,7 @@ def signing_keys(settings: Settings) -> list[bytes]:
     return [sealing.derive(material, _PURPOSE) for material in settings.secret_keys]
 
 
-def signed(settings: Settings, row: StreamToken, found: StreamRow) -> str:
-    """The text of a token."""
-    claims = tokens.Claims(row.id, found.kind, found.external_id, int(row.expires_at.timestamp()))
+def signed(settings: Settings, row: StreamToken, stream: StreamRow) -> str:
+    """The text of a token: a signed JWT that names the stream."""
+    claims = tokens.Claims(row.id, stream.kind, stream.external_id, int(row.expires_at.timestamp()))
     return tokens.encode(signing_keys(settings)[0], claims, int(row.created_at.timestamp()))

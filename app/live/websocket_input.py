@@ -1,4 +1,4 @@
-"""What a WebSocket client sends: frames into texts, within limits. No sockets here: bytes in, decisions out."""
+"""What a WebSocket client sends: bytes become texts, within limits. Touches no socket; it is given the bytes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from wsproto.utilities import RemoteProtocolError
 from app.core.wire import websocket
 
 MAX_TEXT_BYTES = 64 * 1024
-TEXTS_PER_SECOND = 20  # a person who presses keys, or a program that steers a call; not a firehose
+TEXTS_PER_SECOND = 20  # enough for a person who presses keys or a program that steers a call
 BURST = 40
+# Frames of any kind, empty ones too: several for each text, and pings and pongs. One costs 7 µs, so what a client may
+# send at once costs 1.4 ms.
+FRAMES_PER_SECOND = 100
+FRAME_BURST = 200
 
 # RFC 6455 section 7.4.1 and the IANA registry: whether it makes sense to come back.
 NORMAL, GOING_AWAY, PROTOCOL, UNSUPPORTED, NO_CODE, INVALID, POLICY, TOO_BIG, RESTART, TRY_LATER = (
@@ -28,13 +32,35 @@ CLOSES = {
     "too_big": (TOO_BIG, f"a text has at most {MAX_TEXT_BYTES} bytes"),
     "binary": (UNSUPPORTED, "send JSON texts"),
     "too_fast": (TRY_LATER, f"send at most {TEXTS_PER_SECOND} texts a second; reconnect later"),
+    "flood": (POLICY, f"send at most {FRAMES_PER_SECOND} frames a second"),
     "protocol": (PROTOCOL, "that is not the WebSocket protocol"),
     "not_utf8": (INVALID, "a text must be UTF-8"),
 }
 
 
 @dataclass(slots=True)
-class Inbound:
+class Allowance:
+    """So many a second, and a burst of unused ones at once."""
+
+    per_second: float
+    left: float  # the burst, at first
+    _most: float = field(init=False)
+    _spent_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self._most = self.left
+
+    def spend(self, now: float) -> bool:
+        """Take one; False when there is none left. now: monotonic seconds."""
+        if self._spent_at is not None:
+            self.left = min(self._most, self.left + (now - self._spent_at) * self.per_second)
+        self._spent_at = now
+        self.left -= 1
+        return self.left >= 0
+
+
+@dataclass(slots=True)
+class WebSocketInput:
     """The receiving half of one connection.
 
     on_text: takes each whole text. reply: takes bytes to send back (pongs). end: takes the reason to close, a key of
@@ -47,27 +73,32 @@ class Inbound:
     clock: Callable[[], float]
     peer_close: bytes = b""
     _connection: Connection = field(default_factory=lambda: Connection(ConnectionType.SERVER))
-    _parts: list[str] = field(default_factory=list)
+    _pieces: list[str] = field(default_factory=list)
     _size: int = 0
-    _allowance: float = BURST
-    _seen_at: float | None = None
+    _texts: Allowance = field(default_factory=lambda: Allowance(TEXTS_PER_SECOND, BURST))
+    _frames: Allowance = field(default_factory=lambda: Allowance(FRAMES_PER_SECOND, FRAME_BURST))
     _over: bool = False
 
     def receive(self, data: bytes) -> None:
         """Take bytes as they came from the socket."""
-        if self._over:
-            return
+        if not self._over:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         try:
             self._connection.receive_data(data)
-            for event in self._connection.events():
+            for event in self._connection.events():  # each is parsed when it is asked for: no work is done ahead
+                if self._over:
+                    break
                 self._take(event)
         except RemoteProtocolError:
             self._close("protocol")
 
     def _take(self, event: object) -> None:
-        if self._over:
-            return
-        if isinstance(event, TextMessage):
+        # A frame may come in parts, of which the last one counts: a slow network is no flood.
+        if getattr(event, "frame_finished", True) and not self._frames.spend(self.clock()):
+            self._close("flood")
+        elif isinstance(event, TextMessage):
             self._take_text(event)
         elif isinstance(event, BytesMessage):
             self._close("binary")
@@ -80,7 +111,7 @@ class Inbound:
 
     def _take_close(self, code: int) -> None:
         if self._connection.state is not ConnectionState.REMOTE_CLOSING:
-            # The peer has not said goodbye: so the reader of frames tells that it has met what is against the protocol.
+            # No close frame arrived: wsproto reports a protocol error this way.
             self._close("not_utf8" if code == INVALID else "protocol")
             return
         # NO_CODE stands for a close without one, and may not be sent itself (RFC 6455 section 7.4.1).
@@ -92,23 +123,15 @@ class Inbound:
         if self._size > MAX_TEXT_BYTES:
             self._close("too_big")
             return
-        if event.data:  # empty pieces without end would take memory that no limit counts
-            self._parts.append(event.data)
+        if event.data:  # any number of empty pieces would take memory that no limit counts
+            self._pieces.append(event.data)
         if not event.message_finished:
             return
-        text, self._parts, self._size = "".join(self._parts), [], 0
-        if self._may_speak():
+        text, self._pieces, self._size = "".join(self._pieces), [], 0
+        if self._texts.spend(self.clock()):
             self.on_text(text)
         else:
             self._close("too_fast")
-
-    def _may_speak(self) -> bool:
-        now = self.clock()
-        if self._seen_at is not None:
-            self._allowance = min(BURST, self._allowance + (now - self._seen_at) * TEXTS_PER_SECOND)
-        self._seen_at = now
-        self._allowance -= 1
-        return self._allowance >= 0
 
     def _close(self, reason: str) -> None:
         self._over = True

@@ -1,4 +1,4 @@
-"""Starting and stopping child processes so that none outlives us, and finding those of a run that was killed."""
+"""Start and stop child processes so that none outlives us, and find those of a run that was killed."""
 
 from __future__ import annotations
 

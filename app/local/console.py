@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
 
 COLOURS = ("36", "33", "32", "35", "34", "31")  # ANSI: readable on dark and on light
-WRITE_BYTES = 4096  # PIPE_BUF: a pipe that polls as writable takes this much without blocking
-WAIT_MS = 200
+LINES_WAITING = 1_000  # a slow terminal catches up with a burst of so many; at most 64 MB of the longest lines
+LAST_LINES_SECONDS = 1.0  # for a reader who is there; one who is not may not hold up the end
 
 
 class Console:
-    """Writes lines to standard output and never waits for a reader: a run whose output nobody reads goes on.
+    """Writes lines to standard output without waiting for whoever reads them.
 
-    A pipe that is full loses lines (and says how many when it has room again); a closed one ends the printing only.
+    A thread of its own writes. If the caller did, a pipe that nobody reads would stop it, then the processes whose
+    output it collects, and so the product. Lines that the thread cannot keep up with are dropped.
     """
 
     def __init__(self, names: list[str], descriptor: int = 1) -> None:
@@ -22,41 +25,35 @@ class Console:
         self._width = max(map(len, names))
         coloured = os.isatty(descriptor) and "NO_COLOR" not in os.environ
         self._colours = dict(zip(names, COLOURS, strict=False)) if coloured else {}
-        self._lost = 0
-        self._closed = False
+        self._waiting: SimpleQueue[bytes] = SimpleQueue()
+        self._writer = Thread(target=self._write, name="console", daemon=True)
+        self._writer.start()
 
     def line(self, name: str, text: bytes) -> None:
         """Print one line of process `name`."""
         prefix = f"{name:<{self._width}} | "
         if colour := self._colours.get(name):
             prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
-        self._write(prefix.encode() + text + b"\n")
+        self._put(prefix.encode() + text + b"\n")
 
     def plain(self, text: str) -> None:
         """Print text as it is: what is meant to be copied."""
-        self._write(text.encode() + b"\n")
+        self._put(text.encode() + b"\n")
 
-    def _write(self, data: bytes) -> None:
-        if self._lost and self._room(0):
-            lost, self._lost = self._lost, 0
-            self._send(f"({lost} lines not shown: nobody was reading)\n".encode())
-        while data and not self._closed:
-            if not self._room(0 if self._lost else WAIT_MS):
-                self._lost += 1
-                return
-            data = data[self._send(data[:WRITE_BYTES]) :]
+    def close(self) -> None:
+        """Wait until everything is written, if somebody reads it. Nothing is printed afterwards."""
+        self._waiting.put(b"")
+        self._writer.join(LAST_LINES_SECONDS)
 
-    def _room(self, wait_ms: int) -> bool:
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        return bool(poll.poll(wait_ms))
+    def _put(self, data: bytes) -> None:
+        if self._waiting.qsize() < LINES_WAITING:
+            self._waiting.put(data)
 
-    def _send(self, data: bytes) -> int:
-        try:
-            return os.write(self._descriptor, data)
-        except OSError:
-            self._closed = True  # the reader is gone (a closed pipe or terminal)
-            return len(data)
+    def _write(self) -> None:
+        while data := self._waiting.get():
+            with suppress(OSError):  # the reader is gone (a closed pipe or terminal)
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
 
 
 def warn(text: str) -> None:

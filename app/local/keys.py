@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from app.accounts.callers import Access
+from app.accounts.callers import Callers
 from app.accounts.keys import SCOPES, create_key
 from app.accounts.workspaces import create_workspace, find_workspace
 from app.database.connection import Database
@@ -46,6 +46,6 @@ def make_keys(database: Database) -> LocalKeys:
 
 
 def _still_work(database: Database, keys: LocalKeys) -> bool:
-    access = Access(database)
-    platform, own = access.authenticate(keys.platform_key), access.authenticate(keys.workspace_key)
+    callers = Callers(database)
+    platform, own = callers.authenticate(keys.platform_key), callers.authenticate(keys.workspace_key)
     return bool(platform and platform.is_platform and own and own.workspace_id == keys.workspace_id)

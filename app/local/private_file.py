@@ -1,4 +1,4 @@
-"""Small files with secrets in them."""
+"""Write small files that hold secrets."""
 
 from __future__ import annotations
 

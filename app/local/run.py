@@ -9,101 +9,39 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 import psycopg
 import requests
-from honcho.environ import parse_procfile
 
 from app.contracts import load
 from app.database.connection import Database
-from app.local import children, launch
+from app.local import children, launch, procfile
 from app.local.console import Console, warn
 from app.local.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
 from app.local.keys import LocalKeys, local_keys
+from app.local.place import Place, RunError, check_port, child_environment, place_from
 from app.local.private_file import write_private
 from app.local.run_lock import AlreadyRunningError, RunLock
+from app.local.stopping import Stopped, stop_on_signals
 from app.local.supervisor import Program, Supervisor
+from app.local.welcome import welcome
+from app.project import project_root
 from app.redis_connection import FAILURES, connect
 from app.settings import Settings, SettingsError
 
-ROOT = Path(__file__).resolve().parents[2]  # where Procfile and alembic.ini are
-LOOPBACK = "127.0.0.0/8,::1/128"  # a local run may send webhooks to this machine
-STOP_SECONDS = 30.0  # gunicorn lets streams go within 20 s; a drain finishes what it has in flight
-SECOND_SIGNAL_SECONDS = 0.5  # one Ctrl-C can arrive twice (terminal and make); a later one means "now"
-NOT_READY_SECONDS = 30.0
-EVERYWHERE = ("", "0.0.0.0", "::")
-# To look at the other settings and the contract files before anything is started: nonsense is named once, here, not by
-# each process.
+STOP_SECONDS = 30.0  # gunicorn closes its streams within 20 s; a drain finishes what it has in flight
+NOT_READY_SECONDS = 30.0  # then, and as often, it says what is missing
+# Lets the other settings and the contract files be checked before anything is started: a mistake is named once, here,
+# and not by each process.
 NO_ENGINES = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://"}
-
-
-class RunError(Exception):
-    """The run cannot go on; the text is for the user."""
-
-
-class Stopped(BaseException):
-    """A signal asked to stop. BaseException: no `except Exception` on the way may take it."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where this run keeps its files and where it listens."""
-
-    directory: Path
-    host: str
-    port: int
-
-    @property
-    def base_url(self) -> str:
-        """The address for clients on this machine."""
-        host = "127.0.0.1" if self.host in EVERYWHERE else self.host
-        return f"http://{host}:{self.port}"
-
-
-def place_from(environ: Mapping[str, str]) -> Place:
-    """TWOFOLD_VAR, HOST and PORT as a Place. Raises RunError for a port that is none."""
-    text = environ.get("PORT") or "8000"
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise RunError(f"PORT is {text!r}; give a number from 1 to 65535, such as PORT=8001")
-    return Place(Path(environ.get("TWOFOLD_VAR") or ROOT / "var").resolve(), environ.get("HOST", ""), int(text))
-
-
-def check_port(place: Place) -> None:
-    """Raises RunError when the port cannot be had."""
-    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
-        try:
-            probe.bind((place.host or "127.0.0.1", place.port))
-        except OSError as error:
-            raise RunError(
-                f"Port {place.port} cannot be used: {error.strerror}.\n"
-                f"Stop the program that has it, or choose another port: PORT={place.port % 65535 + 1} make run"
-            ) from None
-
-
-def child_environment(environ: Mapping[str, str], place: Place, urls: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the Procfile's processes: ours, what a local run adds, and the engines' addresses."""
-    found = {name: value for name, value in environ.items() if name != "BIND"}
-    found |= urls
-    found |= {"PORT": str(place.port), "HOST": place.host, "PYTHONUNBUFFERED": "1"}
-    found[children.RUN_MARK] = str(place.directory)
-    found["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}"
-    found.setdefault("ALLOW_SUBNETS", LOOPBACK)  # an empty value counts as set
-    found["PUBLIC_URL"] = environ.get("PUBLIC_URL") or place.base_url
-    found["SECRET_KEY"] = environ.get("SECRET_KEY") or _kept_secret(place.directory / "secret_key")
-    return found
 
 
 class LocalRun:
@@ -112,7 +50,7 @@ class LocalRun:
     def __init__(self, place: Place, environ: Mapping[str, str]) -> None:
         self._place = place
         self._environ = environ
-        self._lines = dict(parse_procfile((ROOT / "Procfile").read_text()).processes)
+        self._lines = procfile.lines()
         self._release = self._lines.pop("release")
         names = ["twofold", "release", "postgres", "redis", *self._lines]
         self._console = Console(names)
@@ -166,13 +104,14 @@ class LocalRun:
         for engine in self._engines.values():
             engine.stop()
         self._described.unlink(missing_ok=True)
+        self._console.close()
 
     @property
     def _described(self) -> Path:
         return self._place.directory / "dev.json"
 
     def _spawn(self, line: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        return children.spawn(["/bin/sh", "-c", f"exec {line}"], env=env, directory=ROOT, output=subprocess.PIPE)
+        return children.spawn(procfile.command(line), env=env, directory=project_root(), output=subprocess.PIPE)
 
     def _end_leftovers(self) -> None:
         left = children.marked(self._place.directory)
@@ -235,28 +174,6 @@ def what_is_not_ready(base_url: str) -> str | None:
         return None if response.status_code == 200 else response.text[:500]
 
 
-def welcome(base_url: str, keys: LocalKeys, directory: Path) -> str:
-    """What a run prints when it is ready: the address, the keys' place and lines to try, to be pasted as they are."""
-    shown = os.path.relpath(directory) if directory.is_relative_to(Path.cwd()) else str(directory)
-    auth = f"-H 'Authorization: Bearer {keys.workspace_key}'"
-    json_type = "-H 'Content-Type: application/json'"
-    event = '{"stream":{"kind":"call","id":"call_1"},"type":"call.barge_in","data":{"at_ms":1200}}'
-    return f"""
-Twofold is ready at {base_url}
-Keys and addresses: {shown}/dev.json. Ctrl-C stops everything.
-
-Watch webhooks arrive, in another terminal:
-  .venv/bin/twofold listen --port 9000
-
-Then try, one after the other (the last one stays open and shows events as they come):
-  curl -sS -w '\\n' {base_url}/v1/endpoints {auth} {json_type} -d '{{"url":"http://127.0.0.1:9000/"}}'
-  curl -sS -w '\\n' {base_url}/v1/events {auth} {json_type} -d '{event}'
-  curl -sS -w '\\n' '{base_url}/v1/deliveries?limit=5' {auth}
-  curl -sS -w '\\n' {base_url}/readyz {base_url}/metrics
-  curl -sSN '{base_url}/v1/streams/call/call_1/live?after_seq=0' {auth}
-"""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run until a signal; returns the exit status."""
     parser = argparse.ArgumentParser(prog="twofold dev", description=__doc__)
@@ -276,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(run: LocalRun) -> int:
     try:
-        _stop_on_signals()
+        stop_on_signals()
         run.claim()
         try:
             run.go()
@@ -289,32 +206,6 @@ def _run(run: LocalRun) -> int:
     except Stopped:
         pass
     return 0
-
-
-def _stop_on_signals() -> None:
-    """Turn SIGINT, SIGTERM and SIGHUP into Stopped, wherever the program then is."""
-    last = 0.0
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal last
-        repeated = time.monotonic() - last < SECOND_SIGNAL_SECONDS
-        last = time.monotonic()
-        if not repeated:
-            raise Stopped
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored: started by nohup, to outlive its terminal
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        signal.signal(number, handle)
-
-
-def _kept_secret(path: Path) -> str:
-    """The SECRET_KEY of this directory, made at first use. Losing it loses the webhook secrets."""
-    with suppress(FileNotFoundError):
-        return path.read_text().strip()
-    write_private(path, secrets.token_hex(32) + "\n")
-    return path.read_text().strip()
 
 
 def _check_postgres(url: str) -> None:

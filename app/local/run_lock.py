@@ -1,4 +1,4 @@
-"""One local run a directory: a lock that the kernel lets go of however its holder ends."""
+"""Lock a directory so only one local run uses it; the kernel releases it on exit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 POLL_SECONDS = 0.05
-GRACE_SECONDS = 1.0  # a holder whose parent was just killed takes a moment to say that it is stopping
+GRACE_SECONDS = 1.0  # a holder whose parent was just killed takes a moment to mark that it is stopping
 STOPPING_SECONDS = 40.0  # a graceful stop takes up to 30 s (streams, then a drain's last transfers)
 
 
 class AlreadyRunningError(RuntimeError):
-    """Another run holds the directory; `pid` is its process."""
+    """Another run uses the directory; `pid` is its process."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(f"process {pid} holds the lock")
@@ -41,7 +41,7 @@ class RunLock:
         self._write(stopping=False)
 
     def mark_stopping(self) -> None:
-        """Tell a run that wants to start here that it is worth waiting."""
+        """Let a run that wants to start here wait for our end."""
         self._write(stopping=True)
 
     def _try(self) -> bool:

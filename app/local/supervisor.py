@@ -1,4 +1,4 @@
-"""Keeps the processes of a local run alive: a dead one is started again at once, and everybody is told."""
+"""Keeps the processes of a local run alive: one that has died is started again at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from app.local.console import Console
 
 TICK_SECONDS = 0.1
-FAST_DEATH_SECONDS = 5.0  # who lives shorter than this did not really start
+FAST_DEATH_SECONDS = 5.0  # a process that dies sooner did not really start
 FAST_DEATHS_AT_ONCE = 5  # this many in a row are started again without a pause
 LONGEST_PAUSE_SECONDS = 5.0
-LINE_BYTES = 65536  # a longer line is cut in pieces
+LINE_BYTES = 65536  # a longer line is printed in pieces
 
 
 @dataclass
@@ -46,7 +46,10 @@ def how_it_ended(status: int) -> str:
 
 
 class Supervisor:
-    """Starts programs, prints their output, starts the dead again. One thread: its owner calls tick() in a loop."""
+    """Starts programs, prints their output, starts them again when they die. One thread calls tick() in a loop.
+
+    on_change: called when processes were started again.
+    """
 
     def __init__(self, console: Console, on_change: Callable[[], None]) -> None:
         self._console = console
@@ -83,7 +86,7 @@ class Supervisor:
         return status
 
     def tick(self) -> None:
-        """Print what has been written, notice the dead, start those whose pause is over. Takes up to TICK_SECONDS."""
+        """Print what was written, notice who died, start those whose pause is over. Takes up to TICK_SECONDS."""
         self._read(TICK_SECONDS)
         changed = False
         for program in self._programs.values():
@@ -129,7 +132,7 @@ class Supervisor:
     def _has_died(self, program: Program, status: int) -> None:
         assert program.process is not None
         self._drain(program)
-        # Its own children would keep the port, or go on working unseen.
+        # Its own children would keep the port, or go on working unsupervised.
         _kill_group(program.process.pid)
         program.process = None
         fast = time.monotonic() - program.started_at < FAST_DEATH_SECONDS
@@ -145,7 +148,7 @@ class Supervisor:
 
     def _read(self, seconds: float) -> None:
         if not self._selector.get_map():
-            time.sleep(seconds)  # nothing to wait on
+            time.sleep(seconds)  # no output to wait for
         for key, _ in self._selector.select(seconds):
             data = os.read(key.fd, LINE_BYTES)
             if data:

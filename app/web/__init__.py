@@ -1,27 +1,23 @@
-"""The only folder that knows flask.request."""
+"""The web processes: everything that answers an HTTP request. The only folder that knows flask.
 
-from __future__ import annotations
+It promises:
+  - Every route is declared, and guarded unless its declaration says why it needs no key.
+  - Every error is a problem (RFC 9457) with a trace id, or has the form that its contract gives it.
+  - No database connection is held while a stream is open.
 
-from flask import Blueprint
+The rules are in the folders below (accounts, ledger, live, delivery), all of which it may import; here requests are
+read and answers are written. Only app/__init__.py imports it. Every function may run in many requests at once: what
+they share is the process's Engine. Importing this folder imports nothing: gunicorn's master takes serving.py from here
+before its workers exist.
 
-
-def blueprints() -> list[Blueprint]:
-    """Everything that is served."""
-    from app.web import probes
-    from app.web.api import deliveries, endpoints, events, keys, publish, sessions, streams, workspaces
-    from app.web.live import delivery_log
-    from app.web.pages import live
-
-    return [
-        workspaces.api,
-        keys.api,
-        events.api,
-        publish.api,
-        sessions.api,
-        streams.api,
-        endpoints.api,
-        deliveries.api,
-        delivery_log.api,
-        probes.api,
-        live.api,
-    ]
+application.py  the Flask application: its routes and what surrounds them
+engine.py       what the routes of a process work with, put together here and nowhere else
+serving.py      what gunicorn hooks in: start, reload, stop
+probes.py       health, readiness, metrics
+http/           how a route is declared, guarded and read
+api/            /v1, one file for each noun
+live/           the routes that contracts declare, and the live delivery log
+docs/           /openapi.json and /docs
+metrics/        /metrics
+pages/          what people see in a browser
+"""

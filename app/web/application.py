@@ -1,4 +1,4 @@
-"""The Flask application: which routes it serves, and what surrounds every request."""
+"""The Flask application: the routes that it serves, and what surrounds every request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.settings import Settings
 from app.web import engine, probes, serving
 from app.web.api import deliveries, endpoints, events, keys, publish, sessions, streams, workspaces
 from app.web.docs import pages as docs_pages
-from app.web.http import problems
+from app.web.http import bodies, problems
 from app.web.http.routes import routes_of
 from app.web.live import delivery_log
 from app.web.live import routes as contract_routes
@@ -22,7 +22,7 @@ from app.web.pages import live as live_page
 
 
 def blueprints() -> list[Blueprint]:
-    """Everything that is served, but for the contracts' own routes."""
+    """All routes except those that contracts declare."""
     return [
         workspaces.api,
         keys.api,
@@ -51,10 +51,11 @@ def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.
     for blueprint in blueprints():
         app.register_blueprint(blueprint)
     own = {(route.method, route.path) for route in routes_of(app).values()}
-    made = engine.make(settings or Settings.from_env(os.environ), clock, own)
-    engine.install(app, made)
-    app.extensions["twofold.watch"] = serving.close_streams_when_stopping(made.hub)
+    engine_of_app = engine.make(settings or Settings.from_env(os.environ), clock, own)
+    engine.install(app, engine_of_app)
+    app.extensions["twofold.watch"] = serving.close_streams_when_stopping(engine_of_app.hub)
     request_metrics.install(app)
     problems.install(app)
-    app.register_blueprint(contract_routes.blueprint(made.rules))
+    bodies.install(app)
+    app.register_blueprint(contract_routes.blueprint(engine_of_app.rules))
     return app

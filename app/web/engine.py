@@ -1,4 +1,4 @@
-"""The engine of one web process: everything that its routes work with, made once and joined here and nowhere else."""
+"""The engine of a web process: what its routes work with, made once and put together here and nowhere else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from app.accounts.callers import Access
+from app.accounts.callers import Callers
 from app.contracts import load
 from app.contracts.load import Schemas
 from app.core.contract.model import Rules
@@ -21,30 +21,38 @@ from app.live.hub import Hub
 from app.live.reads import StreamReads
 from app.settings import Settings
 from app.web.metrics import streams as stream_metrics
-from app.web.metrics.deliveries import DeliveryFigures
+from app.web.metrics.deliveries import DeliveryMetrics
 
 _KEY = "twofold"
+# Of one request's statement: with what it takes to see that a server is silent, a caller is answered within 12 s.
+STATEMENT_SECONDS = 10.0
 
 
 @dataclass(slots=True)
 class Engine:
-    """The joined parts of one process. ring: wakes a drain, best effort and without waiting."""
+    """What the routes of one process work with. ring: wakes a drain, best effort and without waiting.
+
+    Every member may be used by any number of requests at once.
+    """
 
     settings: Settings
     database: Database
-    access: Access
+    callers: Callers
     ledger: Ledger
     ring: Callable[[], None]
     rules: Rules
     schemas: Schemas
     hub: Hub
     log: LogReader
-    figures: DeliveryFigures
+    delivery_metrics: DeliveryMetrics
 
 
 def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tuple[str, str]]) -> Engine:
-    """Join the parts. own_routes: (method, path) that no contract may take. Raises ContractFileError."""
-    database = Database(settings.database_url)
+    """The engine for these settings. Connections are made at first use.
+
+    clock: monotonic seconds. own_routes: (method, path) that no contract may take. Raises ContractFileError.
+    """
+    database = Database(settings.database_url, statement_seconds=STATEMENT_SECONDS)
     announcer = Announcer(
         settings.redis_url,
         shards=settings.bus_shards,
@@ -73,22 +81,27 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
     return Engine(
         settings=settings,
         database=database,
-        access=Access(database),
+        callers=Callers(database),
         ledger=ledger,
         ring=lambda: announcer.announce((), True),
         rules=rules,
         schemas=schemas,
         hub=hub,
         log=log,
-        figures=DeliveryFigures(database, log),
+        delivery_metrics=DeliveryMetrics(database, log),
     )
 
 
-def install(app: Flask, engine: Engine) -> None:
-    """Make the engine known to the app's routes."""
-    app.extensions[_KEY] = engine
+def install(app: Flask, new_engine: Engine) -> None:
+    """Give the application its engine; its routes find it by engine()."""
+    app.extensions[_KEY] = new_engine
+
+
+def engine_of(app: Flask) -> Engine:
+    """The engine of an application."""
+    return cast(Engine, app.extensions[_KEY])
 
 
 def engine() -> Engine:
-    """The engine of the app that serves this request."""
-    return cast(Engine, current_app.extensions[_KEY])
+    """The engine of the application that serves this request."""
+    return engine_of(current_app)

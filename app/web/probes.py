@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from pathlib import Path
 
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Response
-from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app.core.problem import Problem, first_line
+from app.project import project_root
 from app.redis_connection import FAILURES, connect
 from app.web.engine import engine
 from app.web.http.call import Answer
@@ -22,9 +21,12 @@ log = logging.getLogger(__name__)
 
 api = Blueprint("operations", __name__)
 
-_MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
-_REDIS_SECONDS = 1.0  # a readiness probe must not wait longer for an engine that we can do without
+_MIGRATIONS = project_root() / "migrations"
+_REDIS_SECONDS = 1.0  # a readiness probe must not wait longer for Redis, which we can do without
 _PROBE = "for probes, which have no key"
+
+# The migrations that the database is at.
+APPLIED_MIGRATIONS = "SELECT version_num FROM alembic_version"
 
 
 @open_route(api, "GET", "/healthz", why=_PROBE, answers={200: "Health"}, summary="Whether this process answers")
@@ -38,7 +40,7 @@ def healthz() -> Answer:
     "/readyz",
     why=_PROBE,
     answers={200: "Ready"},
-    summary="Whether requests can be served. Redis is not needed for it: without, streams and webhooks are slower",
+    summary="Whether requests can be served. Redis is not needed: without it, streams and webhooks are slower",
 )
 def readyz() -> Answer:
     database, migrations = _database_state()
@@ -47,31 +49,35 @@ def readyz() -> Answer:
     if database != "up":
         raise Problem("unavailable", "PostgreSQL cannot be reached at DATABASE_URL.", extra=state)
     if migrations != "current":
-        raise Problem("unavailable", "The tables are not this version's; run: alembic upgrade head", extra=state)
+        raise Problem(
+            "unavailable",
+            "The tables are not this version's; run: twofold migrate (alembic upgrade head)",
+            extra=state,
+        )
     return Answer({"status": "ready" if redis == "up" else "degraded"} | state)
 
 
-@open_route(api, "GET", "/metrics", why=_PROBE, answers={200: "text"}, summary="Figures for Prometheus")
-def figures() -> Response:
-    return request_metrics.text(request_metrics.exposition() + engine().figures.exposition())
+@open_route(api, "GET", "/metrics", why=_PROBE, answers={200: "text"}, summary="Metrics for Prometheus")
+def metrics() -> Response:
+    return request_metrics.text(request_metrics.exposition() + engine().delivery_metrics.exposition())
 
 
 @cache
 def _head() -> str | None:
-    """The migration that this version's code expects."""
+    """The migration that this version's code needs."""
     return ScriptDirectory(str(_MIGRATIONS)).get_current_head()
 
 
 def _database_state() -> tuple[str, str]:
     try:
         with engine().database.begin() as connection:
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+            applied = connection.exec_driver_sql(APPLIED_MIGRATIONS).scalars().all()
     except ProgrammingError:  # the table is not there
         return "up", "missing"
     except SQLAlchemyError as error:
         log.warning("not ready: %s", first_line(error))
         return "down", "unknown"
-    return "up", "current" if list(found) == [_head()] else "other"
+    return "up", "current" if list(applied) == [_head()] else "other"
 
 
 def _redis_answers() -> bool:

@@ -28,6 +28,7 @@ CUT = (OSError, EOFError, asyncio.TimeoutError)
 class Viewer:
     """One viewer of one stream. path: of the live view; mint: the path that gives the token; numbers: what it saw.
 
+    stops_at_end: takes the proper end of an answer for the end of the stream, as Go's r3labs/sse and a plain fetch do.
     outages: seconds from each cut to being connected again; ended: the status or close code by which it was told to
     stay away.
     """
@@ -38,6 +39,7 @@ class Viewer:
     mint: str | None = None
     websocket: bool = False
     resumes: bool = True
+    stops_at_end: bool = False
     numbers: list[int] = field(default_factory=list)
     outages: list[float] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -108,6 +110,8 @@ class Viewer:
             async with aclosing(connection.lines()) as lines:
                 async for line in lines:
                     self._take(line)
+            if self.stops_at_end:
+                self.ended = connection.status
         self._cut_at = time.monotonic()
 
     def _take(self, line: bytes) -> None:

@@ -12,7 +12,11 @@ from tests.acceptance.contracts_page import FILE
 from tests.processes import LINES, ROOT, environment, free_port
 
 # The web process looks at its files before it needs an engine.
-SETTINGS = {"DATABASE_URL": "postgresql:///none", "REDIS_URL": "redis://127.0.0.1:1", "SECRET_KEY": "s" * 32}
+SETTINGS = {
+    "DATABASE_URL": "postgresql:///none",
+    "REDIS_URL": "redis://127.0.0.1:1",
+    "SECRET_KEY": "0123456789abcdef" * 2,
+}
 SECONDS = 60
 REFUSED = 1  # exit status
 

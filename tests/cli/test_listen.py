@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import requests
 
-from app.cli.listen import LARGEST_BODY, Listener, main
+from app.cli.listen import Listener
+from app.cli.main import main
+from app.client.receiving import LARGEST_BODY
 from app.core.webhook.signing import new_secret, sign
 from tests.processes import free_port
 
@@ -78,8 +80,10 @@ def test_a_body_beyond_the_limit_is_not_read(start: Start) -> None:
     assert response.status_code == 413
 
 
-def test_a_taken_port_is_named(start: Start) -> None:
+def test_a_taken_port_is_named(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     port = int(start([]).rsplit(":")[-1].strip("/"))
-    with pytest.raises(OSError, match=f"port {port} cannot be used .* --port {port + 1}"):
-        main(port, [])
+    assert main(["listen", "--port", str(port)]) == 1
+    assert f"twofold: port {port} cannot be used (Address already in use); choose another: --port {port + 1}\n" in (
+        capsys.readouterr().err
+    )
     assert free_port() != port

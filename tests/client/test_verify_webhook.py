@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from app.client import WebhookVerificationError, verify_webhook
-from app.core.webhook.signing import SecretError, new_secret, new_signing_key, public_key, sign
+from app.client import SecretError, WebhookVerificationError, verify_webhook
+from app.core.webhook.signing import new_secret, new_signing_key, public_key, sign
 
 SECRET, OTHER = new_secret(b"s" * 32), new_secret(b"o" * 32)
 KEY = new_signing_key(b"k" * 32)
@@ -55,8 +55,8 @@ def test_a_missing_header_is_named(missing: str) -> None:
 @pytest.mark.parametrize(
     ("secret", "body", "now", "words"),
     [
-        (OTHER, BODY, NOW, "no signature fits"),
-        (SECRET, BODY + b"\n", NOW, "no signature fits"),
+        (OTHER, BODY, NOW, "no signature matches"),
+        (SECRET, BODY + b"\n", NOW, "no signature matches"),
         (SECRET, BODY, NOW + 301, "301 s old"),
     ],
 )

@@ -36,6 +36,7 @@ PATTERNS = {
     "trace_id": r"[0-9a-f]{32}",
     "date": r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT",
     "length": r"\d+",
+    "retry": r"[1-5]\d{3}",
     "accept": r"[A-Za-z0-9+/]{27}=",
 }
 _NAME = re.compile(r"\{([a-z_]+\d*)\}")

@@ -115,8 +115,8 @@ def test_a_database_that_is_away_is_told_in_the_envelope_too(start_server: Start
         connection.exec_driver_sql("ALTER TABLE streams RENAME TO streams_away")
     database.close()
     refused = producer.get(path_of(session))
-    assert refused.status_code == 500
-    check_envelope(refused.json(), "INTERNAL_ERROR", 500, session, refused.headers["X-Request-Id"], "server")
+    assert refused.status_code == 503
+    check_envelope(refused.json(), "UNAVAILABLE", 503, session, refused.headers["X-Request-Id"], "server")
 
 
 @clause("aitronos-20")

@@ -151,11 +151,16 @@ def test_a_session_from_joining_over_a_cut_to_the_end(producer: Producer, last: 
         stream.read_frames(1)
         seen = wire.fields(stream.frames()[0])["id"]
     post(producer, session, said[1])  # while nobody watches
-    with producer.watch(path_of(session), Last_Event_ID=seen) as back:
+    with (
+        producer.watch(path_of(session), Last_Event_ID=seen) as back,
+        producer.watch(path_of(session), Last_Event_ID="900") as ahead,
+    ):
         post(producer, session, said[2])
         post(producer, session, said[3])
         back.read_to_end()
         *frames, closing = back.frames()
+        ahead.read_to_end()
+        assert ahead.frames() == back.frames()[1:]  # as one without a cursor: what comes from now on
     assert [wire.fields(frame)["event"] for frame in frames] == ["status"] * 3
     assert [json.loads(wire.fields(frame)["data"]) for frame in frames] == said[1:]
     assert closing == CLOSE

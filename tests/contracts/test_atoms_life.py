@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+import requests
 
 from tests.contracts import wire
 from tests.contracts.conformance import clause
@@ -142,6 +143,22 @@ def test_revoking_the_key_ends_its_session_and_the_streams_it_has_open(producer:
         assert [data_of(frame)["event_type"] for frame in stream.frames()] == ["sse_init"]  # the call goes on
     with wire.get(producer.base_url, path_of(call), Cookie=cookie) as refused:
         assert refused.status == 401
+
+
+@clause("atoms-12")
+def test_signing_out_ends_the_session_and_the_streams_it_has_open(producer: Producer) -> None:
+    """It needs no key, and a copy of the cookie is worth nothing afterwards."""
+    call, cookie = producer.stream("call"), sign_in(producer, producer.key)
+    with wire.get(producer.base_url, path_of(call), Cookie=cookie) as stream:
+        stream.read_frames(1)
+        out = requests.delete(f"{producer.base_url}/v1/session", headers={"Cookie": cookie}, timeout=15)
+        assert out.status_code == 204
+        stream.read_to_end(20)
+        assert [data_of(frame)["event_type"] for frame in stream.frames()] == ["sse_init"]  # the call goes on
+    with wire.get(producer.base_url, path_of(call), Cookie=cookie) as refused:
+        assert refused.status == 401
+    again = requests.delete(f"{producer.base_url}/v1/session", headers={"Cookie": cookie}, timeout=15)
+    assert again.status_code == 204
 
 
 @clause("atoms-12", "atoms-27")

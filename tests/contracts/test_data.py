@@ -127,7 +127,8 @@ def test_no_contracts_name_appears_in_the_code() -> None:
     code = [path for folder in ("app", "workers", "migrations") for path in (ROOT / folder).rglob("*")]
     code = [path for path in code if path.suffix in (".py", ".js", ".html", ".css")]
     assert len(code) > 50
-    assert [str(path) for path in code if names.search(path.read_text())] == []
+    gunicorns = re.compile(r"(def |super\(\)\.)atoms\(")  # its word for the parts of a line of the access log
+    assert [str(path) for path in code if names.search(gunicorns.sub("", path.read_text()))] == []
 
 
 def test_every_clause_of_the_documents_is_shown_by_a_test() -> None:

@@ -101,12 +101,14 @@ def test_the_stream_closes_with_the_bots_last_status(producer: Producer, status:
     last = {"status": status, "timestamp": "2026-05-04T11:00:00Z"}
     with subscribe(producer, bot) as stream:
         producer.post("bot", bot, "bot_status", last)
-        whole = stream.read_to_end()
+        stream.read_to_end()
+        whole = stream.shown
     frame = f"event: bot_status\nid: 1\ndata: {json.dumps(last, separators=(',', ':'))}\n\n".encode()
     assert whole == frame
     producer.age("bot", bot, 3600)
     with subscribe(producer, bot) as late:  # long after: the final status, and the end
-        assert late.read_to_end() == frame
+        late.read_to_end()
+        assert late.shown == frame
     path, token = producer.mint(bot)
     with wire.get(producer.base_url, path, Authorization=f"Bearer {token}", Last_Event_ID="1") as again:
         assert again.status == 204
@@ -217,7 +219,8 @@ def test_an_open_stream_is_closed_when_its_token_expires(clocked: Clocked) -> No
         stream.read_for(wire.QUIET_SECONDS)
         assert not stream.whole
         clocked.clock.move(4)
-        assert stream.read_to_end().replace(b": keepalive\n", b"") == b""
+        stream.read_to_end()
+        assert stream.shown.replace(b": keepalive\n", b"") == b""
 
 
 @clause("serveka-24", "serveka-28")

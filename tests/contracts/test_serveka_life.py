@@ -69,6 +69,8 @@ def test_a_bot_is_watched_over_two_cuts_to_its_end(producer: Producer) -> None:
     with subscribe(producer, bot, Last_Event_ID="5") as stream:
         say(producer, bot, "eight")
         assert shown(stream, 2) == ["seven", "eight"]
+    with subscribe(producer, bot, Last_Event_ID="900") as ahead:  # such a stream there is not: as without a cursor
+        assert shown(ahead, 2) == ["seven", "eight"]
     with subscribe(producer, bot) as new:  # without a cursor: the last 30 s
         assert shown(new, 2) == ["seven", "eight"]
         producer.post("bot", bot, "bot_status", COMPLETED)

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from app.live.websocket_input import BURST
-from app.web.live.websocket import LINGER_SECONDS
+from app.web.live.conversation import LINGER_SECONDS
 from tests.contracts import wire
 from tests.contracts.conformance import clause
 from tests.contracts.producer import Producer, key_with, other_workspace
@@ -260,10 +260,12 @@ def test_a_client_that_floods_is_sent_away_for_a_while(producer: Producer) -> No
 @clause("voicebip-34")
 def test_empty_pieces_without_end_do_no_harm(producer: Producer) -> None:
     with open_socket(producer, producer.stream("call")) as ours:
-        ours.socket.sendall(head(0x01, 0x80, MASK) + head(0x00, 0x80, MASK) * 2000)
+        ours.socket.sendall(head(0x01, 0x80, MASK) + head(0x00, 0x80, MASK) * 100)
         ours.send(wire.CONTINUATION, b'{"type":"note","data":{}}')
         ours.read_texts(1)
         assert json.loads(ours.texts[0])["data"] == {"type": "note", "data": {}}
+        ours.socket.sendall(head(0x01, 0x80, MASK) + head(0x00, 0x80, MASK) * 2000)
+        assert ours.read_close() == 1008  # each piece is a frame, and so many at once are a flood
 
 
 @clause("voicebip-32")

@@ -87,9 +87,11 @@ def test_the_end_of_the_call_closes_with_1000_behind_its_last_event(producer: Pr
             producer.end("call", call)
         assert ours.read_close() == 1000
         assert seqs(ours) == ([1, 2] if by == "an event" else [1])
+        ours.send(wire.PING, b"still there?")
+        ours.say("not an object")
         ours.send(wire.CLOSE, b"\x03\xe8")
         ours.read_end()
-        assert ours.received[-1].opcode == wire.CLOSE
+        assert ours.received[-1].opcode == wire.CLOSE, "nothing follows a Close frame (RFC 6455 section 5.5.1)"
 
 
 @clause("voicebip-32")
@@ -215,10 +217,13 @@ def test_the_canonical_websocket_goes_on_behind_after_seq_and_shows_the_types_as
         open_socket(producer, f"{path}?after_seq=0&types=call.transcript,call.i*,call.ended") as bad,
         open_socket(producer, f"{path}?after_seq=0&types=call.transcript,call.ended") as some,
         open_socket(producer, path) as fresh,
+        open_socket(producer, f"{path}?after_seq=900") as ahead,
     ):
         assert bad.status in (400, 422)
         assert fresh.status == 101
+        assert ahead.read_texts(1) == ['{"type":"reset","last_seq":4}']
         producer.post("call", call, "call.ended", {})
+        assert json.loads(ahead.read_texts(2)[1])["seq"] == 5
         for socket, expected in (
             (behind, [2, 3, 4, 5]),
             (by_header, [3, 4, 5]),

@@ -94,6 +94,28 @@ def test_a_key_that_may_not_publish_may_watch_and_not_speak(producer: Producer) 
     assert [one["id"] for one in kept(producer, call)] == [posted["id"]]
 
 
+@clause("voicebip-19", "voicebip-32")
+@pytest.mark.parametrize("by", ["key", "token"])
+def test_a_revoked_credential_publishes_nothing_more_over_an_open_websocket(producer: Producer, by: str) -> None:
+    call = producer.stream("call")
+    key = producer.ask("POST", "/v1/keys", {"name": "one", "scopes": ["publish", "subscribe"]}, 201)
+    secret, revoke = key["key"], f"/v1/keys/{key['id']}"
+    if by == "token":
+        secret = producer.ask("POST", f"/v1/streams/call/{call}/tokens", None, 201)["token"]
+        (listed,) = producer.ask("GET", f"/v1/streams/call/{call}/tokens")["data"]
+        revoke = f"/v1/streams/call/{call}/tokens/{listed['id']}"
+    with events(producer, call, secret) as ours:
+        ours.say('{"type":"dtmf","data":{"digits":"1"}}')
+        ours.read_texts(1)
+        producer.ask("DELETE", revoke, None, 204)
+        ours.say('{"type":"dtmf","data":{"digits":"2"}}')
+        ours.say('{"type":"dtmf","data":{"digits":"3"}}')
+        assert ours.read_close(2) == 1008
+        answers = [json.loads(text) for text in ours.texts[1:]]
+        assert {answer["error"]["code"] for answer in answers} <= {"unauthorized"}
+    assert [one["data"]["data"]["digits"] for one in kept(producer, call)] == ["1"]
+
+
 MALFORMED = [
     "",
     " ",
@@ -106,6 +128,8 @@ MALFORMED = [
     '{"type":"dtmf"}',
     '{"data":{}}',
     '{"type":"dtmf","data":{},"more":1}',
+    '{"type":"dtmf","data":{},"data":{}}',
+    '{"type":"dtmf","data":{},"d\\u0061ta":{}}',
     '{"type":7,"data":{}}',
     '{"type":"","data":{}}',
     '{"type":"two words","data":{}}',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import socket
 import struct
 import time
@@ -76,9 +77,14 @@ class Connection:
         self.read_until(lambda: self.whole, seconds)
         return self.body
 
+    @property
+    def shown(self) -> bytes:
+        """The body without the `retry:` line at its opening, which is another one for each connection."""
+        return re.sub(rb"\Aretry: \d{4}\n", b"", self.body)
+
     def frames(self) -> list[str]:
         """The whole frames so far (heartbeats stand at the beginning of the frame that follows them)."""
-        return self.body.decode().split("\n\n")[:-1]
+        return self.shown.decode().split("\n\n")[:-1]
 
     def read_frames(self, count: int, seconds: float = SECONDS) -> list[str]:
         """So many frames."""

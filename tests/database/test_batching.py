@@ -6,11 +6,13 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
-from app.database.batching import Batcher
+from app.database.batching import Abandoned, Batcher
+from tests.processes import eventually
 
 DEADLINE_SECONDS = 10
 
@@ -51,19 +53,6 @@ class Gate:
         return [ValueError(item) if item < 0 else item * 2 for item in items]
 
 
-def queued(batcher: Batcher[int, int], count: int) -> bool:
-    return len(batcher._queue) >= count
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(DEADLINE_SECONDS * 200):
-        if condition():
-            return
-        pause.wait(0.005)
-    raise AssertionError("did not come true in time")
-
-
 def hold_then_queue(items: list[int], **options: object) -> tuple[Gate, list[object]]:
     """Run item 0 alone, let `items` queue in order behind it, then let go; the gate and their outcomes."""
     gate = Gate(held=True)
@@ -73,11 +62,11 @@ def hold_then_queue(items: list[int], **options: object) -> tuple[Gate, list[obj
     assert gate.entered.wait(DEADLINE_SECONDS)
 
     def submit(index: int) -> int:
-        wait_until(lambda: queued(batcher, index))
+        eventually(lambda: batcher.waiting >= index, DEADLINE_SECONDS, poll_seconds=0.005)
         return batcher.submit(items[index])
 
     def release() -> None:
-        wait_until(lambda: queued(batcher, len(items)))
+        eventually(lambda: batcher.waiting >= len(items), DEADLINE_SECONDS, poll_seconds=0.005)
         gate.open.set()
 
     calls: list[Callable[[], object]] = [lambda index=index: submit(index) for index in range(len(items))]  # type: ignore[misc]
@@ -143,6 +132,45 @@ def test_many_threads_lose_and_repeat_nothing() -> None:
     outcomes = in_threads([lambda start=start: work(start) for start in range(0, 4000, 200)])  # type: ignore[misc]
     assert sorted(seen) == list(range(4000))
     assert sorted(number for outcome in outcomes for number in outcome) == list(range(1, 4001))  # type: ignore[attr-defined]
+
+
+def test_a_caller_waits_no_longer_than_its_limit() -> None:
+    gate = Gate(held=True)
+    batcher: Batcher[int, int] = Batcher(gate, limit_seconds=1)
+    in_run, behind = (threading.Thread(target=batcher.submit, args=(number,), daemon=True) for number in (0, 1))
+    in_run.start()
+    assert gate.entered.wait(DEADLINE_SECONDS)
+    begun = time.monotonic()
+    with pytest.raises(Abandoned, match="batches before"):
+        batcher.submit(2)
+    assert 0.5 <= time.monotonic() - begun < 1
+    gate.open.set()
+    in_run.join(DEADLINE_SECONDS)
+    behind.start()
+    behind.join(DEADLINE_SECONDS)
+    assert gate.batches == [[0], [1]]  # the item of the one who gave up was withdrawn
+
+
+def test_a_caller_whose_batch_takes_too_long_is_told_that_it_may_have_run() -> None:
+    gates = {0: Gate(held=True), 1: Gate(held=True)}  # by a batch's first item
+    batcher: Batcher[int, int] = Batcher(lambda items: gates[items[0]](items), limit_seconds=2)
+
+    def follow() -> None:
+        eventually(lambda: batcher.waiting == 1, poll_seconds=0.005)
+        with pytest.raises(Abandoned, match="the batch has taken"):
+            batcher.submit(2)
+        gates[1].open.set()
+
+    def release() -> None:
+        eventually(lambda: batcher.waiting == 2, poll_seconds=0.005)
+        gates[0].open.set()
+
+    def lead() -> int:
+        assert gates[0].entered.wait(DEADLINE_SECONDS)
+        return batcher.submit(1)
+
+    assert in_threads([lambda: batcher.submit(0), lead, follow, release]) == [0, 2, None, None]
+    assert gates[1].batches == [[1, 2]]
 
 
 def in_gevent(body: str) -> None:
@@ -234,12 +262,11 @@ def test_a_caller_killed_just_as_it_is_given_the_lead_passes_it_on() -> None:
         """
         runs = []
         def run(items):
-            runs.append(items); gevent.sleep(0.05); return items
+            runs.append(items); gevent.sleep(0.05)
+            if items == [1]:
+                heir.kill(block=False)  # so the kill is on its way already when the lead is given
+            return items
         batcher = Batcher(run)
-        hand_over = batcher._hand_over
-        def kill_then_hand_over():  # the kill is on its way already when the lead is given
-            heir.kill(block=False); batcher._hand_over = hand_over; hand_over()
-        batcher._hand_over = kill_then_hand_over
         first = gevent.spawn(batcher.submit, 1); gevent.sleep(0)
         heir = gevent.spawn(batcher.submit, 2); gevent.sleep(0)
         last = gevent.spawn(batcher.submit, 3); gevent.sleep(0)

@@ -58,6 +58,27 @@ def test_nothing_is_dropped_that_a_delivery_may_still_need(
     assert not of(NOW - timedelta(days=30)) & partitions(database)
 
 
+@pytest.mark.parametrize("days", [120, -120, 0.05])
+def test_nothing_is_deleted_while_machine_and_database_disagree_about_the_time(
+    database: Database, settings: Settings, old_weeks: list[datetime], caplog: pytest.LogCaptureFixture, days: float
+) -> None:
+    with database.begin() as connection:
+        for name in of(NOW + timedelta(weeks=4)):
+            connection.exec_driver_sql(f"DROP TABLE {name}")
+    before = partitions(database)
+    retention.keep_house(replace(settings, retention_days=30), clock=lambda: datetime.now(UTC) + timedelta(days=days))
+    assert before | of(NOW + timedelta(weeks=4)) <= partitions(database)  # made by the database's time, none dropped
+    assert "housekeeping deletes nothing: this machine's clock says" in caplog.text
+
+
+def test_the_databases_time_decides_what_is_past(
+    database: Database, settings: Settings, old_weeks: list[datetime]
+) -> None:
+    retention.keep_house(replace(settings, retention_days=30), clock=lambda: datetime.now(UTC) + timedelta(minutes=50))
+    assert of(NOW - timedelta(days=30)) <= partitions(database)
+    assert not of(NOW - timedelta(days=38)) & partitions(database)
+
+
 def test_a_partition_in_use_stays_until_the_next_time(
     database: Database, settings: Settings, old_weeks: list[datetime], caplog: pytest.LogCaptureFixture
 ) -> None:

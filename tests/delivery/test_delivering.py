@@ -7,8 +7,8 @@ import json
 import pytest
 from standardwebhooks import Webhook
 
+from app.client import signatures
 from app.core import ids
-from app.core.webhook import signing
 from app.delivery import endpoints
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
@@ -71,9 +71,9 @@ def test_customer_headers_are_sent(world: World) -> None:
         world.endpoint(receiver.url, headers={"Authorization": "Bearer geheim", "X-Plain": "ä"})
         world.publish()
         world.drain().run()
-    found = headers(receiver.seen[0])
-    assert found["authorization"] == "Bearer geheim"
-    assert found["x-plain"] == "ä"
+    sent = headers(receiver.seen[0])
+    assert sent["authorization"] == "Bearer geheim"
+    assert sent["x-plain"] == "ä"
 
 
 def test_after_a_rotation_the_old_and_the_new_secret_sign_and_an_expired_one_does_not(world: World) -> None:
@@ -102,17 +102,17 @@ def test_an_ed25519_endpoint_gets_both_kinds_of_signature(world: World) -> None:
         endpoint_id = world.endpoint(receiver.url, signing="ed25519")
         world.publish()
         world.drain().run()
-    (seen,), found = receiver.seen, headers(receiver.seen[0])
-    assert [part.split(",")[0] for part in found["webhook-signature"].split()] == ["v1", "v1a"]
+    (seen,), sent = receiver.seen, headers(receiver.seen[0])
+    assert [part.split(",")[0] for part in sent["webhook-signature"].split()] == ["v1", "v1a"]
     secrets = world.secrets(endpoint_id)
-    Webhook(secrets["secret"]).verify(seen.body, found)
-    signing.verify(
+    Webhook(secrets["secret"]).verify(seen.body, sent)
+    signatures.verify(
         [secrets["public_key"]],
-        found["webhook-id"],
-        found["webhook-timestamp"],
-        found["webhook-signature"],
+        sent["webhook-id"],
+        sent["webhook-timestamp"],
+        sent["webhook-signature"],
         seen.body,
-        now=int(found["webhook-timestamp"]),
+        now=int(sent["webhook-timestamp"]),
     )
 
 

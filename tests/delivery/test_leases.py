@@ -19,7 +19,7 @@ NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 
 def finish(drain: Drain) -> None:
     """Let a drain that has claimed go on to the end without claiming more."""
-    while drain._slots.in_flight or drain._unrecorded:
+    while drain.in_flight or drain.unrecorded:
         drain.run_once("closed", 0.05)
 
 
@@ -150,16 +150,21 @@ def test_a_database_that_goes_away_between_outcomes_costs_none(world: World) -> 
         world.publish(4)
         drain = world.drain()
         drain.run_once()
-        eventually(lambda: drain._collect(0.01) or len(drain._unrecorded) == 4)  # type: ignore[func-returns-value]
+
+        def all_have_answered() -> bool:
+            drain.collect(0.01)
+            return drain.unrecorded == 4
+
+        eventually(all_have_answered)
         # Refuses batches, so that outcomes are recorded one by one, and at the third of them cuts the connection.
         world.sql(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
-            " IF (SELECT count(*) FROM news) > 1 THEN RAISE EXCEPTION 'no'; END IF;"
+            " IF (SELECT count(*) FROM inserted) > 1 THEN RAISE data_exception; END IF;"
             " IF (SELECT count(*) FROM attempts) > 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
             " RETURN NULL; END$$"
         )
         world.sql(
-            "CREATE TRIGGER refuse AFTER INSERT ON attempts REFERENCING NEW TABLE AS news"
+            "CREATE TRIGGER refuse AFTER INSERT ON attempts REFERENCING NEW TABLE AS inserted"
             " FOR EACH STATEMENT EXECUTE FUNCTION refuse()"
         )
         drain.run()

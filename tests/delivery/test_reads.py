@@ -18,8 +18,8 @@ URL = "http://127.0.0.1:1/"
 
 
 def listed(world: World, **wanted: Any) -> list[dict[str, Any]]:
-    with world.database.begin() as connection:
-        return reads.list_deliveries(connection, world.workspace_id, **{"limit": 50, **wanted})
+    with world.database.session() as session:
+        return reads.list_deliveries(session, world.workspace_id, **{"limit": 50, **wanted})
 
 
 def read(world: World, delivery_id: str) -> dict[str, Any]:
@@ -47,18 +47,18 @@ def test_a_delivery_has_the_fields_that_callers_rely_on(world: World) -> None:
             "attempts": [],
         }
         world.drain().run()
-        found = read(world, row.id)
-        assert (found["status"], found["reason"]) == ("pending", "http_error 500")
-        assert found["next_attempt_at"] == rfc3339(world.delivery().due_at)
+        delivery = read(world, row.id)
+        assert (delivery["status"], delivery["reason"]) == ("pending", "http_error 500")
+        assert delivery["next_attempt_at"] == rfc3339(world.delivery().due_at)
         world.make_due()
         drain = world.drain()
         drain.run_once()
         assert read(world, row.id)["next_attempt_at"] is None  # being made now
         drain.run()
-    found = read(world, row.id)
-    assert (found["status"], found["reason"], found["next_attempt_at"]) == ("delivered", None, None)
-    assert found["finished_at"] == rfc3339(world.delivery().finished_at)
-    first, second = found["attempts"]
+    delivery = read(world, row.id)
+    assert (delivery["status"], delivery["reason"], delivery["next_attempt_at"]) == ("delivered", None, None)
+    assert delivery["finished_at"] == rfc3339(world.delivery().finished_at)
+    first, second = delivery["attempts"]
     assert (first["number"], second["number"]) == (1, 2)
     assert first == {
         "id": first["id"],
@@ -85,7 +85,7 @@ def test_the_list_is_newest_first_in_pages_and_by_every_filter(world: World) -> 
     world.publish(2, type="other")
     world.sql("UPDATE deliveries SET status = 'failed' WHERE endpoint_id = %(id)s AND event_type = 'other'", id=two)
     every = listed(world)
-    assert [found["id"] for found in every] == sorted((found["id"] for found in every), reverse=True)
+    assert [delivery["id"] for delivery in every] == sorted((delivery["id"] for delivery in every), reverse=True)
     assert len(every) == 8
     pages, before = [], None
     while page := listed(world, limit=3, before=before):
@@ -99,9 +99,9 @@ def test_the_list_is_newest_first_in_pages_and_by_every_filter(world: World) -> 
     assert len(listed(world, event_type="other")) == 2
     assert len(listed(world, since=middle)) == 2
     assert len(listed(world, since=start, until=middle)) == 6
-    assert {found["endpoint_id"] for found in listed(world, event_id=events[0].id)} == {one, two}
-    with world.database.begin() as connection:
-        assert reads.list_deliveries(connection, "ws_other", limit=50) == []
+    assert {delivery["endpoint_id"] for delivery in listed(world, event_id=events[0].id)} == {one, two}
+    with world.database.session() as session:
+        assert reads.list_deliveries(session, "ws_other", limit=50) == []
 
 
 @pytest.mark.parametrize("wanted", [{"status": "lost"}, {"before": "x"}, {"event_id": "evt_"}])
@@ -138,14 +138,14 @@ def test_statistics_of_an_endpoint(world: World) -> None:
     world.publish(2)
     oldest = min(row.created_at for row in world.deliveries() if row.status == "pending")
     with world.database.session() as session:
-        found = reads.endpoint_stats(session, world.workspace_id, endpoint_id)
-        assert found["deliveries"] == {"pending": 2, "delivered": 8, "failed": 1, "cancelled": 0}
-        assert found["success_rate"] == round(8 / 9, 4)
-        assert (found["attempts"], found["pending"]) == (9, 2)
-        assert found["oldest_pending_at"] == rfc3339(oldest)
-        assert 0 <= found["duration_ms"]["p50"] <= found["duration_ms"]["p95"]
+        stats = reads.endpoint_stats(session, world.workspace_id, endpoint_id)
+        assert stats["deliveries"] == {"pending": 2, "delivered": 8, "failed": 1, "cancelled": 0}
+        assert stats["success_rate"] == round(8 / 9, 4)
+        assert (stats["attempts"], stats["pending"]) == (9, 2)
+        assert stats["oldest_pending_at"] == rfc3339(oldest)
+        assert 0 <= stats["duration_ms"]["p50"] <= stats["duration_ms"]["p95"]
         fresh = world.endpoint(URL)
-        found = reads.endpoint_stats(session, world.workspace_id, fresh)
-        assert (found["success_rate"], found["duration_ms"]) == (None, {"p50": None, "p95": None})
+        stats = reads.endpoint_stats(session, world.workspace_id, fresh)
+        assert (stats["success_rate"], stats["duration_ms"]) == (None, {"p50": None, "p95": None})
         with pytest.raises(Problem):
             reads.endpoint_stats(session, "ws_other", endpoint_id)

@@ -8,7 +8,7 @@ import pytest
 
 from app.core import ids
 from app.core.problem import Problem
-from app.delivery import deliveries
+from app.delivery import cancelling, deliveries
 from tests.delivery.world import World
 
 URL = "http://127.0.0.1:1/"
@@ -94,8 +94,8 @@ def test_recovery_takes_what_failed_and_leaves_what_was_delivered_or_waits(world
     world.publish(4)
     for row, status in zip(world.deliveries(), ["failed", "cancelled", "delivered", "pending"], strict=True):
         world.sql("UPDATE deliveries SET status = %(s)s WHERE id = %(id)s", s=status, id=row.id)
-    found = recover(world, endpoint_id, since)
-    assert (found.retried, found.missed, found.complete) == (2, 0, True)
+    recovered = recover(world, endpoint_id, since)
+    assert (recovered.retried, recovered.missed, recovered.complete) == (2, 0, True)
     assert [row.trigger for row in world.deliveries()] == ["recover", "recover", "schedule", "schedule"]
     assert recover(world, endpoint_id, since).count == 0
 
@@ -106,8 +106,8 @@ def test_recovery_finds_events_that_the_filters_match_and_that_were_never_meant_
     world.publish(2, type="call_turn")
     world.publish(2, type="call.turn", kind="bot")
     endpoint_id = world.endpoint(URL, event_types=["call.*"], stream_kinds=["call"])
-    found = recover(world, endpoint_id, since)
-    assert (found.retried, found.missed) == (0, 3)
+    recovered = recover(world, endpoint_id, since)
+    assert (recovered.retried, recovered.missed) == (0, 3)
     rows = world.deliveries(endpoint_id)
     assert {row.event_type for row in rows} == {"call.turn"}
     assert {row.trigger for row in rows} == {"recover"}
@@ -132,8 +132,8 @@ def test_a_large_recovery_comes_in_parts_oldest_first(world: World) -> None:
     endpoint_id = world.endpoint(URL)
     world.publish(5)
     end(world, "failed")
-    parts = [recover(world, endpoint_id, since, most=6) for _ in range(3)]
-    assert [(part.retried, part.missed, part.complete) for part in parts] == [
+    calls = [recover(world, endpoint_id, since, most=6) for _ in range(3)]
+    assert [(call.retried, call.missed, call.complete) for call in calls] == [
         (5, 1, False),
         (0, 6, False),
         (0, 3, True),
@@ -154,10 +154,10 @@ def test_tests_are_neither_recovered_nor_missed(world: World) -> None:
 
 
 def test_cancelling_in_batches_takes_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliveries, "CANCEL_BATCH", 7)
+    monkeypatch.setattr(cancelling, "CANCEL_BATCH", 7)
     endpoint_id, other = world.endpoint(URL), world.endpoint(URL)
     world.publish(20)
     with world.database.session() as session:
-        assert deliveries.cancel_pending(session, endpoint_id, "why") == 20
+        assert cancelling.cancel_pending(session.connection(), endpoint_id, "why") == 20
     assert {(row.status, row.reason) for row in world.deliveries(endpoint_id)} == {("cancelled", "why")}
     assert world.statuses(other) == {"pending": 20}

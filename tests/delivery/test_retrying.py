@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import socket
+from collections.abc import Callable
+from datetime import timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from app.core.webhook import retry
 from app.delivery import deliveries
-from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
+from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
+from tests.processes import eventually, free_port
 
 NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 DAY = timedelta(hours=24)
@@ -20,18 +23,23 @@ def answer(status: str, *lines: str) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {status}", "Content-Length: 0", *lines, "", ""]).encode()
 
 
-def attempt_at(world: World, moment: datetime) -> None:
-    """Let it be this moment, and have whatever is due attempted."""
-    world.drain(ahead=world.until(moment)).run()
+def attempt_when_due(world: World, **changed: object) -> None:
+    """Let time pass until the only delivery is due, and have it attempted."""
+    world.let_pass_until(world.delivery().due_at)
+    world.drain(**changed).run()
+
+
+def stamps(receiver: ScriptedServer) -> list[int]:
+    """The webhook-timestamp of each request."""
+    return [int(value) for seen in receiver.seen if (value := seen.header("webhook-timestamp"))]
 
 
 def exhaust(world: World) -> None:
     """Attempt until the only delivery is not pending any more."""
     for _ in range(20):
-        row = world.delivery()
-        if row.status != "pending":
+        if world.delivery().status != "pending":
             return
-        attempt_at(world, row.due_at)
+        attempt_when_due(world)
     raise AssertionError("it never ends")
 
 
@@ -39,34 +47,47 @@ def test_eleven_attempts_at_the_schedules_times_the_last_at_24_hours_then_failed
     with ScriptedServer(answering(NO)) as receiver:
         world.endpoint(receiver.url)
         world.publish()
+        row = world.delivery()
+        assert row.deadline_at - row.window_started_at == row.deadline_at - row.created_at == DAY
         exhaust(world)
-        world.drain(ahead=2 * DAY).run()
+        world.let_pass(2 * DAY)
+        world.drain().run()
     row, attempts = world.delivery(), world.attempts()
     assert len(receiver.seen) == len(attempts) == row.attempt_count == 11
     assert [attempt.number for attempt in attempts] == list(range(1, 12))
     assert row.status == "failed"
     assert row.reason == "window_exhausted: no success within 24 h; last: http_error 500"
-    assert row.deadline_at - row.created_at == DAY
+    assert row.deadline_at - row.window_started_at == DAY
     times = [attempt.started_at for attempt in attempts]
     for earlier, later, delay_seconds in zip(times, times[1:-1], retry.DELAYS_SECONDS, strict=False):
         assert delay_seconds <= (later - earlier).total_seconds() <= delay_seconds * 1.1 + 1
     assert timedelta(0) <= times[-1] - row.deadline_at < timedelta(seconds=1)
-    stamps = [int(value) for seen in receiver.seen if (value := seen.header("webhook-timestamp"))]
     # The time of the claim, in whole seconds; the attempt begins some milliseconds later.
-    assert all(-0.1 < at.timestamp() - stamp < 1.5 for at, stamp in zip(times, stamps, strict=True))
+    made = [attempt.created_at.timestamp() for attempt in attempts]  # by the clock on the wall
+    assert all(-0.1 < at - stamp < 1.5 for at, stamp in zip(made, stamps(receiver), strict=True))
     assert len({seen.header("webhook-id") for seen in receiver.seen}) == 1
 
 
-def test_what_was_given_up_is_delivered_by_recover(world: World) -> None:
+def test_each_attempt_is_signed_with_the_time_of_its_own_claim(world: World) -> None:
     with ScriptedServer(answering(NO)) as receiver:
+        world.endpoint(receiver.url)
+        world.publish()
+        world.drain().run()
+        eventually(lambda: int(world.now().timestamp()) > stamps(receiver)[0])
+        attempt_when_due(world)
+    first, second = stamps(receiver)
+    assert first < second
+
+
+def test_what_was_given_up_is_delivered_by_recover(world: World) -> None:
+    with ScriptedServer(answering(*[NO] * 11, OK)) as receiver:
         endpoint_id = world.endpoint(receiver.url)
         world.publish()
         exhaust(world)
-        receiver._script = answering(OK)
         since = world.delivery().created_at
         with world.database.session() as session:
-            found = deliveries.recover(session, world.workspace_id, endpoint_id, since=since, window_seconds=86400)
-        assert (found.count, found.complete) == (1, True)
+            recovered = deliveries.recover(session, world.workspace_id, endpoint_id, since=since, window_seconds=86400)
+        assert (recovered.count, recovered.complete) == (1, True)
         world.drain().run()
     row = world.delivery()
     assert (row.status, row.attempt_count, row.window_attempts) == ("delivered", 12, 1)
@@ -77,7 +98,8 @@ def test_a_window_that_ended_while_no_worker_ran_still_gets_its_attempt(world: W
     with ScriptedServer(answering(OK)) as receiver:
         world.endpoint(receiver.url)
         world.publish()
-        world.drain(ahead=3 * DAY).run()
+        world.let_pass(3 * DAY)
+        world.drain().run()
     assert world.delivery().status == "delivered"
 
 
@@ -107,7 +129,7 @@ def test_retry_after_past_the_deadline_leaves_the_attempt_at_the_deadline(world:
         world.drain().run()
         row = world.delivery()
         assert row.due_at == row.deadline_at
-        attempt_at(world, row.due_at)
+        attempt_when_due(world)
     assert world.delivery().status == "delivered"
 
 
@@ -141,7 +163,7 @@ def test_everything_else_is_tried_again(world: World, status: str) -> None:
         world.drain().run()
         assert world.delivery().status == "pending"
         assert world.delivery().reason.startswith(f"http_error {status[:3]}")
-        attempt_at(world, world.delivery().due_at)
+        attempt_when_due(world)
         assert len(receiver.seen) == 2
     assert world.delivery().status == "delivered"
 
@@ -152,11 +174,54 @@ def test_schedule_and_window_are_settings(world: World) -> None:
         world.publish()
         world.sql("UPDATE deliveries SET deadline_at = created_at + interval '60 seconds'")
         for _ in range(4):
-            ahead = world.until(world.delivery().due_at)
-            world.drain(ahead=ahead, retry_delays_seconds=(10, 20)).run()
+            attempt_when_due(world, retry_delays_seconds=(10, 20))
     row = world.delivery()
     assert (row.status, row.attempt_count) == ("failed", 4)
     assert row.reason.startswith("window_exhausted: no success within 1 min")
+
+
+def closes(_server: ScriptedServer, _connection: socket.socket, _seen: Seen) -> None:
+    """Reads the request, and closes without a word."""
+
+
+def hangs(server: ScriptedServer, _connection: socket.socket, _seen: Seen) -> None:
+    """Reads the request, and says nothing while the test goes on."""
+    server.over.wait(30)
+
+
+def breaks_off(_server: ScriptedServer, connection: socket.socket, _seen: Seen) -> None:
+    """Begins an answer, and closes."""
+    connection.sendall(b"HTTP/1.1 500 No\r\nContent-")
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [(closes, "unknown_outcome: "), (hangs, "unknown_outcome: "), (breaks_off, "window_exhausted: ")],
+)
+def test_a_last_attempt_that_was_read_and_not_answered_has_an_unknown_outcome(
+    world: World, script: Callable[[ScriptedServer, socket.socket, Seen], None], reason: str
+) -> None:
+    with ScriptedServer(script) as receiver:
+        world.endpoint(receiver.url)
+        world.publish()
+        world.sql("UPDATE deliveries SET deadline_at = now()")
+        world.drain(send_total_seconds=1).run()
+        assert len(receiver.seen) == 1
+        row = world.delivery()
+    assert row.status == "failed"
+    assert row.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_last_attempt_that_never_reached_the_receiver_has_none(world: World, scheme: str) -> None:
+    """http: the connection is refused; https: it is taken, and the handshake never ends."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = free_port() if scheme == "http" else silent.getsockname()[1]
+        world.endpoint(f"{scheme}://127.0.0.1:{port}/")
+        world.publish()
+        world.sql("UPDATE deliveries SET deadline_at = now()")
+        world.drain(send_total_seconds=1, send_connect_seconds=1).run()
+    assert world.delivery().reason.startswith("window_exhausted: ")
 
 
 def test_a_persons_retry_of_a_pending_delivery_is_made_at_once_and_uses_up_no_attempt(world: World) -> None:

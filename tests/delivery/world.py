@@ -23,6 +23,16 @@ from app.ledger.ledger import Ledger, Submission
 from app.settings import Settings
 from tests.processes import eventually
 
+LET_PASS = (
+    "UPDATE deliveries SET due_at = due_at - %(span)s::interval, deadline_at = deadline_at - %(span)s::interval,"
+    " window_started_at = window_started_at - %(span)s::interval, finished_at = finished_at - %(span)s::interval",
+    "UPDATE attempts SET started_at = started_at - %(span)s::interval",
+    "UPDATE endpoints SET failing_since = failing_since - %(span)s::interval,"
+    " disabled_at = disabled_at - %(span)s::interval, updated_at = updated_at - %(span)s::interval,"
+    " rate_tat = rate_tat - extract(epoch FROM %(span)s::interval)",
+    "UPDATE endpoint_secrets SET expires_at = expires_at - %(span)s::interval",
+)
+
 
 class World:
     """One workspace. What it makes is closed by `close`."""
@@ -73,15 +83,15 @@ class World:
                 answers.append(answer)
         return answers
 
-    def drain(self, *, ahead: timedelta = timedelta(0), **changed: Any) -> Drain:
+    def drain(self, **changed: Any) -> Drain:
         """A drain as a worker process has it. changed: settings."""
-        options = {name: changed.pop(name) for name in ("stopping", "clock", "tell") if name in changed}
+        options = {name: changed.pop(name) for name in ("stopping", "clock", "tell", "crew") if name in changed}
         settings = replace(self.settings, **changed)
         database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
         sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
         wake = Wake(settings.redis_url)
         self._closers += [database.close, sender.close, wake.close]
-        return Drain(database, sender, settings, wake, ahead=ahead, **options)
+        return Drain(database, sender, settings, wake, **options)
 
     def sql(self, statement: str, **values: Any) -> Sequence[Row[Any]]:
         """Run a statement (pyformat); the rows of a SELECT or RETURNING."""
@@ -109,10 +119,10 @@ class World:
         return self.sql("SELECT * FROM attempts ORDER BY delivery_id, number, id")
 
     def statuses(self, endpoint_id: str | None = None) -> dict[str, int]:
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for row in self.deliveries(endpoint_id):
-            found[row.status] = found.get(row.status, 0) + 1
-        return found
+            counts[row.status] = counts.get(row.status, 0) + 1
+        return counts
 
     def endpoint_row(self, endpoint_id: str) -> Row[Any]:
         (row,) = self.sql("SELECT * FROM endpoints WHERE id = %(id)s", id=endpoint_id)
@@ -120,17 +130,22 @@ class World:
 
     def now(self) -> datetime:
         """The database's time."""
-        found: datetime = self.one("SELECT now()")
-        return found
+        now: datetime = self.one("SELECT now()")
+        return now
 
     def divide(self) -> datetime:
         """A time, to the millisecond as rows have it, after all that was made so far and not after what comes."""
         first = ids.truncate(self.now())
         return eventually(lambda: now if (now := ids.truncate(self.now())) > first else None, poll_seconds=0.001)
 
-    def until(self, moment: datetime) -> timedelta:
-        """How far ahead a drain must be for this moment to be now."""
-        return moment - self.now() + timedelta(milliseconds=1)
+    def let_pass(self, span: timedelta) -> None:
+        """Let this time pass: every stored time moves into the past by it. A created_at stays, because ids hold it."""
+        for statement in LET_PASS:
+            self.sql(statement, span=span)
+
+    def let_pass_until(self, moment: datetime) -> None:
+        """Let time pass until a moment that a row names (and names differently afterwards) has just been."""
+        self.let_pass(max(moment - self.now(), timedelta(0)) + timedelta(milliseconds=1))
 
     def make_due(self) -> None:
         """Let the time pass that pending rows wait for, leases included."""
@@ -140,6 +155,6 @@ class World:
 @pytest.fixture
 def world(database: Database, settings: Settings) -> Iterator[World]:
     """A workspace, and what is needed to deliver its events."""
-    found = World(database, settings)
-    yield found
-    found.close()
+    made = World(database, settings)
+    yield made
+    made.close()

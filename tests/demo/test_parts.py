@@ -13,7 +13,7 @@ import pytest
 from app.client.books.bookkeeper import Bookkeeper
 from app.demo.plan import DemoView, RecordedEvent
 from app.demo.producer import Producer, Tally, groups
-from app.demo.viewer import DemoViewer, Place
+from app.demo.viewer import DemoViewer, ViewAddress
 from tests.client.sse_server import frame, send, serving, start_stream
 
 CALL = ("call", "call_1")
@@ -102,7 +102,7 @@ def view(**fields: Any) -> DemoView:
 
 def watch(url: str, books: Bookkeeper, shown: DemoView, *, mint: str | None = None, ended: bool = True) -> DemoViewer:
     page = books.viewer(shown.name, CALL)
-    viewer = DemoViewer(shown, Place(url, "pk_1", "/live", mint), page, lambda: ended, threading.Event())
+    viewer = DemoViewer(shown, ViewAddress(url, "pk_1", "/live", mint), page, lambda: ended, threading.Event())
     viewer.start()
     viewer.join(timeout=10)
     assert not viewer.is_alive()

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 from app.accounts.workspaces import create_workspace
 from app.core.event.acceptance import Accepted
 from app.core.event.drafts import Draft
-from app.core.problem import Problem
+from app.core.problem import Problem, complaint
 from app.core.wire.envelope import Announcement
 from app.database.connection import Database
 from app.delivery import endpoints
@@ -45,14 +45,16 @@ class Books:
         with self.database.session() as session:
             return create_workspace(session, uid=None, name="Test").id
 
-    def another_ledger(self, **changed: Any) -> Ledger:
-        """As another process has one, over connections of its own."""
+    def another_ledger(self, *, through: Database | None = None, **changed: Any) -> Ledger:
+        """As another process has one, over connections of its own unless `through` says which."""
         options: dict[str, Any] = {"window_seconds": 86_400, "max_open_streams": 10_000} | changed
-        self._databases.append(Database(self.database.url))
+        if through is None:
+            through = Database(self.database.url)
+            self._databases.append(through)
         return Ledger(
-            self._databases[-1],
+            through,
             ends=lambda kind, type, data: type == "end",
-            refuses=lambda kind, type, data: "data: x is missing" if type == "bad" else None,
+            refuses=lambda kind, type, data: complaint("data.x", "is missing") if type == "bad" else None,
             announce=self._hear,
             **options,
         )

@@ -19,7 +19,7 @@ from tests.processes import eventually
 
 POISON = """
     CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN RAISE EXCEPTION 'no deliveries today'; END $$;
+    BEGIN RAISE data_exception USING MESSAGE = 'no deliveries today'; END $$;
     CREATE TRIGGER poison BEFORE INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION poison();
 """
 
@@ -27,7 +27,7 @@ POISON = """
 def test_one_bad_event_of_a_request_fails_alone(books: Books) -> None:
     assert books.outcomes(draft("over", type="end")) == [1]
     given = [draft("one"), draft("one", type="bad"), draft("over"), draft("one"), draft("two")]
-    assert books.outcomes(*given) == [1, "unknown_type", "stream_ended", 2, 1]
+    assert books.outcomes(*given) == [1, "schema_mismatch", "stream_ended", 2, 1]
     assert books.seqs() == {"over": [1], "one": [1, 2], "two": [1]}
     assert [(one.seq, one.ends) for one in books.announced] == [(1, True), (1, False), (2, False), (1, False)]
 
@@ -38,8 +38,8 @@ def test_no_events_need_no_answer(books: Books) -> None:
 
 
 def test_a_refused_event_leaves_nothing_behind(books: Books) -> None:
-    assert books.outcomes(draft("new", type="bad")) == ["unknown_type"]
-    assert books.outcomes(draft("new", type="bad"), draft("other")) == ["unknown_type", 1]
+    assert books.outcomes(draft("new", type="bad")) == ["schema_mismatch"]
+    assert books.outcomes(draft("new", type="bad"), draft("other")) == ["schema_mismatch", 1]
     assert [row.external_id for row in books.sql("SELECT external_id FROM streams")] == ["other"]
 
 
@@ -135,12 +135,11 @@ def test_what_the_database_refuses_is_one_requests_fault(books: Books, settings:
     threads = [threading.Thread(target=accept, args=given) for given in (
         ("gate", other), ("a", other), ("bad", books.workspace_id), ("b", other),
     )]  # fmt: skip
+    books.ledger.lock_seconds = 30
     with books.locked("gate"):
-        threads[0].start()
-        eventually(lambda: not books.ledger._batcher._queue)  # it leads, and waits for the lock
-        for number, thread in enumerate(threads[1:], 1):
+        for number, thread in enumerate(threads):  # the first leads, and waits for the lock; the others queue up
             thread.start()
-            eventually(lambda number=number: len(books.ledger._batcher._queue) == number)
+            eventually(lambda number=number: books.ledger.committing and books.ledger.waiting == number)
     for thread in threads:
         thread.join(10)
     assert failed.keys() == {"bad"}

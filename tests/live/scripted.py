@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.core.contract.frames import View
-from app.core.contract.model import Frame
+from app.core.contract.model import FrameForm
 from app.core.wire import envelope
 from app.core.wire.envelope import Announcement, Event
-from app.live.hub import Hub, LiveStream
-from app.live.reads import Head
+from app.live.hub import Hub
+from app.live.live_stream import LiveStream
+from app.live.stream_source import Head
 from app.live.subscriber import Subscriber, Terms
 
-VIEW = View(Frame(event=False, id=True, data="payload"), "raw", None, None, ())
+VIEW = View(FrameForm(event=False, id=True, data="payload"), "raw", None, None, ())
 HEARTBEAT = b": keepalive\n"
 EVERYTHING = 2**30
 
@@ -148,7 +149,10 @@ class World:
     hub: Hub = field(init=False)
 
     def __post_init__(self) -> None:
-        self.hub = QuietHub(lambda on_batch: self.bus, self.log, clock=lambda: self.now)
+        # Without its rounds: tick, poll and check_credentials are called by the test.
+        self.hub = Hub(
+            lambda on_batch: self.bus, self.log, clock=lambda: self.now, repeat=lambda name, seconds, step: None
+        )
 
     def stream(self, events: int = 0, stream: int = 1) -> None:
         """Make a stream that has so many events."""
@@ -162,12 +166,5 @@ class World:
         """Attach a subscriber and, when it stands at the head, join it."""
         live = self.hub.attach(stream, "call_1", one)
         one.cursor = live.last_seq if cursor is None else cursor
-        self.hub.join(live, one)
+        live.join(one)
         return live
-
-
-class QuietHub(Hub):
-    """A hub without its clocks: tick, poll and check_credentials are called by the test."""
-
-    def _start(self) -> None:
-        pass

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import signal
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
+from app.core.wire.bus_entry import MAX_BODY_BYTES, shard_key
 from app.core.wire.envelope import Announcement
-from app.live import bus
-from app.live.bus import MAX_BODY_BYTES, Announcer, BusReader
+from app.live.bus import Announcer, BusReader
 from app.local.embedded import EmbeddedRedis
 from tests.live.scripted import event, told
 from tests.processes import eventually
@@ -41,8 +41,26 @@ class Ear:
         return [one.seq for one in self.heard if one.stream == stream]
 
 
-def mouth(redis_url: str, wake: Callable[[], object] = lambda: None, maxlen: int = 1000) -> Announcer:
-    return Announcer(redis_url, shards=SHARDS, maxlen=maxlen, wake=wake)
+def mouth(
+    redis_url: str,
+    wake: Callable[[], object] = lambda: None,
+    maxlen: int = 1000,
+    on_lost: Callable[[int], object] = lambda count: None,
+) -> Announcer:
+    return Announcer(redis_url, shards=SHARDS, maxlen=maxlen, wake=wake, on_lost=on_lost)
+
+
+class Losses:
+    """Counts what Redis did not take. here: how many of those were noticed by the thread that announced them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.here = 0
+        self._thread = threading.get_ident()
+
+    def __call__(self, count: int) -> None:
+        self.count += count
+        self.here += count if threading.get_ident() == self._thread else 0
 
 
 @pytest.fixture
@@ -52,53 +70,6 @@ def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
     engine.start()
     yield engine
     engine.stop()
-
-
-@pytest.mark.parametrize(
-    "announcement",
-    [
-        told(7),
-        told(7, ends=True),
-        told(7, ends=True, bare=True),
-        told(7, too_large=True),
-        Announcement(2**40, 2**40, event(2**40, type="a.b:c-d", data='{"s":"\\r\\né\u2028","\\ud800":1e400}'), False),
-    ],
-)
-def test_an_announcement_goes_through_redis_unchanged(announcement: Announcement) -> None:
-    sent = bus.encode(announcement).items()
-    fields = {key: value if isinstance(value, bytes) else str(value).encode() for key, value in sent}
-    assert bus.decode(fields) == announcement
-
-
-def test_an_event_beyond_the_bound_is_announced_by_its_seq_alone() -> None:
-    large = event(7, data=LARGE)
-    assert bus.encode(Announcement(1, 7, large, True)) == {b"s": 1, b"q": 7, b"e": 1}
-
-
-GOOD = {b"s": b"1", b"q": b"7", b"i": b"evt_7", b"t": b"note", b"a": event(7).timestamp.encode(), b"b": event(7).body}
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {b"x": b"1"},
-        {b"s": b"1"},
-        {b"s": b"one", b"q": b"7"},
-        {b"s": b"1", b"q": b"7.0"},
-        {b"s": b"1", b"q": b"7", b"b": event(7).body},
-        GOOD | {b"t": b"\xff"},
-        GOOD | {b"b": b""},
-        GOOD | {b"b": b"{}"},
-        GOOD | {b"b": b"id: 1\n\n"},
-        GOOD | {b"b": event(8).body},
-        GOOD | {b"b": event(7).body[:-1]},
-    ],
-)
-def test_an_entry_of_another_program_is_no_announcement(fields: dict[bytes, bytes]) -> None:
-    assert bus.decode(GOOD) == told(7)
-    with pytest.raises((KeyError, ValueError)):
-        bus.decode(fields)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -150,8 +121,8 @@ def test_entries_of_others_and_a_hub_that_fails_do_not_end_the_reader(redis_url:
     ear, announcer = Ear(redis_url), mouth(redis_url)
     ear.reader.follow(1)
     with redis.Redis.from_url(redis_url) as client:
-        client.xadd(bus.shard_key(1, SHARDS), {"hello": "world"})
-        client.xadd(bus.shard_key(1, SHARDS), {"s": "1", "q": "2", "b": "no envelope"})
+        client.xadd(shard_key(1, SHARDS), {"hello": "world"})
+        client.xadd(shard_key(1, SHARDS), {"s": "1", "q": "2", "b": "no envelope"})
     announcer.announce([told(1)], False)
     eventually(lambda: ear.seqs(1) == [1])
     ear.fails = 1
@@ -162,14 +133,15 @@ def test_entries_of_others_and_a_hub_that_fails_do_not_end_the_reader(redis_url:
 
 
 def test_a_key_of_another_kind_in_our_place_is_survived(redis_url: str) -> None:
-    ear, announcer = Ear(redis_url), mouth(redis_url)
+    losses = Losses()
+    ear, announcer = Ear(redis_url), mouth(redis_url, on_lost=losses)
     ear.reader.follow(2)
     with redis.Redis.from_url(redis_url) as client:
-        client.delete(bus.shard_key(2, SHARDS))
-        client.set(bus.shard_key(2, SHARDS), "a text")
+        client.delete(shard_key(2, SHARDS))
+        client.set(shard_key(2, SHARDS), "a text")
         announcer.announce([told(1, stream=2)], False)
-        eventually(lambda: announcer.lost == 1)
-        client.delete(bus.shard_key(2, SHARDS))
+        eventually(lambda: losses.count == 1)
+        client.delete(shard_key(2, SHARDS))
     announcer.announce([told(2, stream=2)], False)
     eventually(lambda: ear.seqs(2) == [2])
 
@@ -191,14 +163,14 @@ def test_the_bus_stays_small(redis_url: str) -> None:
     announcer = mouth(redis_url, maxlen=100)
     announcer.announce([told(seq) for seq in range(1, 3001)], False)
     with redis.Redis.from_url(redis_url) as client:
-        eventually(lambda: b"3000" in str(client.xrevrange(bus.shard_key(1, SHARDS), count=1)).encode())
-        assert 100 <= client.xlen(bus.shard_key(1, SHARDS)) <= 300  # trimmed by whole nodes of 100 entries
+        eventually(lambda: b"3000" in str(client.xrevrange(shard_key(1, SHARDS), count=1)).encode())
+        assert 100 <= client.xlen(shard_key(1, SHARDS)) <= 300  # trimmed by whole nodes of 100 entries
 
 
 def test_a_drain_is_rung_after_the_announcements_and_only_when_due(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         rung: list[int] = []
-        announcer = mouth(redis_url, wake=lambda: rung.append(client.xlen(bus.shard_key(1, SHARDS))))
+        announcer = mouth(redis_url, wake=lambda: rung.append(client.xlen(shard_key(1, SHARDS))))
         announcer.announce([told(1)], False)
         announcer.announce([told(2)], True)
         eventually(lambda: rung)
@@ -223,20 +195,20 @@ def test_a_ring_that_breaks_does_not_end_the_announcing(redis_url: str, caplog: 
 
 def test_a_redis_that_stops_delays_nobody_and_is_found_again(own_redis: EmbeddedRedis) -> None:
     rung: list[int] = []
-    ear, announcer = Ear(own_redis.url), mouth(own_redis.url, wake=lambda: rung.append(1))
+    losses = Losses()
+    ear, announcer = Ear(own_redis.url), mouth(own_redis.url, wake=lambda: rung.append(1), on_lost=losses)
     ear.reader.follow(1)
     announcer.announce([told(1)], False)
     eventually(lambda: ear.seqs(1) == [1])
 
     own_redis.stop()
-    began = time.monotonic()
     announcer.announce([told(2)], True)
-    assert time.monotonic() - began < 0.1
-    eventually(lambda: announcer.lost == 1)
+    eventually(lambda: losses.count == 1)
+    assert losses.here == 0  # whoever announced was not the one who tried
     eventually(lambda: rung)  # deliveries do not hang on the bus
-    began = time.monotonic()
-    ear.reader.follow(2)
-    assert time.monotonic() - began < 3.5  # one try to interrupt the reader, and a second of waiting
+    follower = threading.Thread(target=ear.reader.follow, args=(2,), daemon=True)
+    follower.start()
+    eventually(lambda: not follower.is_alive())  # whoever follows does not wait for Redis to come back
 
     own_redis.spawn()
     own_redis.wait_ready(10)
@@ -250,16 +222,16 @@ def test_a_redis_that_stops_delays_nobody_and_is_found_again(own_redis: Embedded
 
 
 def test_a_redis_that_freezes_delays_nobody_and_what_waited_comes_when_it_thaws(own_redis: EmbeddedRedis) -> None:
-    ear, announcer = Ear(own_redis.url), mouth(own_redis.url)
+    losses = Losses()
+    ear, announcer = Ear(own_redis.url), mouth(own_redis.url, on_lost=losses)
     ear.reader.follow(1)
     assert own_redis.process is not None
     own_redis.process.send_signal(signal.SIGSTOP)
     try:
         for seq in range(1, 201):
-            began = time.monotonic()
             announcer.announce([told(seq)], True)
-            assert time.monotonic() - began < 0.1
+        assert ear.seqs(1) == []  # all were announced before Redis answered any
     finally:
         own_redis.process.send_signal(signal.SIGCONT)
     eventually(lambda: ear.seqs(1) == list(range(1, 201)))
-    assert announcer.lost == 0
+    assert losses.count == 0  # nor did any wait until Redis was given up

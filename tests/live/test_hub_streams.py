@@ -8,9 +8,9 @@ import random
 import pytest
 
 from app.core.contract.frames import View, encode
-from app.core.contract.model import Frame
+from app.core.contract.model import FrameForm
 from app.core.wire.envelope import Announcement
-from app.live.hub import RING_BYTES, RING_EVENTS, LiveStream
+from app.live.live_stream import RING_BYTES, RING_EVENTS, LiveStream
 from app.live.subscriber import Subscriber
 from tests.live.scripted import EVERYTHING, ScriptedSocket, World, event, frames, subscriber, told
 
@@ -35,7 +35,7 @@ def test_repeats_are_passed_over() -> None:
     made.hub.on_batch([told(4), told(4), told(2)])
     made.hub.on_batch([told(4), told(3)])
     assert sock.taken == frames(4, 4)
-    assert made.hub.holes == 0
+    assert made.hub.totals.holes == 0
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations([4, 5, 6])))
@@ -51,7 +51,7 @@ def test_a_hole_is_read_from_the_log_before_anything_behind_it() -> None:
     made.hub.on_batch([told(6)])
     assert sock.taken == frames(4, 6)
     assert made.log.reads == [{1: 3}]
-    assert made.hub.holes == 1
+    assert made.hub.totals.holes == 1
 
 
 def test_a_hole_longer_than_a_page_is_read_page_by_page() -> None:
@@ -100,6 +100,23 @@ def test_the_poll_finds_what_the_bus_lost() -> None:
     assert made.log.reads == [{1: 3, 2: 2}]  # one query for all
     made.hub.poll()
     assert len(made.log.reads) == 1
+
+
+def test_a_stream_that_was_set_back_is_cut_and_begins_anew_for_whoever_comes() -> None:
+    made, sock, live = world()
+    (gone,) = live.subscribers
+    made.log.events[1] = made.log.events[1][:2]  # a backup was restored: seq 3 is not there any more
+    made.hub.poll()
+    assert gone.gone
+    back = ScriptedSocket()
+    anew = made.watch(subscriber(back))
+    assert anew is not live
+    made.hub.detach(live, gone)
+    assert made.bus.streams == [1]
+    made.commit(3, 4)
+    made.hub.on_batch([told(3), told(4)])
+    assert (sock.taken, back.taken) == (b"", frames(3, 4))
+    assert made.hub.connections.process == 1
 
 
 def test_an_end_that_is_announced_before_its_events_waits_for_them() -> None:
@@ -180,7 +197,7 @@ def test_whatever_the_bus_does_every_subscriber_sees_every_event_once_in_order(s
 
 def catch_up(made: World, live: LiveStream, one: Subscriber) -> None:
     """What a connection's own loop does: drain, and when everything is out, read on until it can join."""
-    while one.flush(0.0) and not one.joined and not made.hub.join(live, one):
+    while one.flush(0.0) and not one.joined and not live.join(one):
         page = made.hub.page(live, one.cursor)
         one.outbox.extend((found.seq, encode(one.view, found, "call_1")) for found in page)
         one.cursor = page[-1].seq
@@ -188,7 +205,7 @@ def catch_up(made: World, live: LiveStream, one: Subscriber) -> None:
 
 def test_one_stream_that_cannot_be_framed_does_not_hold_up_the_others() -> None:
     made = World()
-    flat = View(Frame(False, False, "flat", (("a", "$type"),)), "raw", None, None, ())
+    flat = View(FrameForm(False, False, "flat", (("a", "$type"),)), "raw", None, None, ())
     made.stream(1, stream=1)
     made.stream(1, stream=2)
     bad, good = ScriptedSocket(), ScriptedSocket()
@@ -226,7 +243,7 @@ def test_the_ring_is_bounded_and_says_how_far_back_it_reaches() -> None:
     assert [one.seq for one in live.recent(50) or []] == list(range(51, RING_EVENTS + 51))
     assert live.recent(RING_EVENTS + 50) == []
     large = event(RING_EVENTS + 51, data='{"x":"' + "x" * RING_BYTES + '"}')
-    made.hub.extend(live, [large])
+    live.extend([large])
     assert list(live.ring) == [large]  # the newest is always there
     assert live.ring_bytes == len(large.body)
 

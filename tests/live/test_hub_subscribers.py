@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.live.hub import Full, LiveStream
+from app.live.connections import ConnectionCounts, ConnectionLimits, Full
+from app.live.live_stream import LiveStream
 from app.live.subscriber import Subscriber
 from tests.live.scripted import HEARTBEAT, VIEW, ScriptedSocket, World, event, frame, frames, subscriber, told
 
@@ -24,14 +25,14 @@ def test_a_stream_is_followed_from_its_first_subscriber_to_its_last() -> None:
     made.hub.detach(live, two)
     assert made.bus.streams == []
     assert made.hub.subscribers() == []
-    assert not made.hub.open
+    assert made.hub.connections == ConnectionCounts()
 
 
 def test_a_stream_that_does_not_exist_leaves_nothing_behind() -> None:
     made = World()
     with pytest.raises(LookupError):
         made.hub.attach(7, "call_7", subscriber())
-    assert (made.bus.streams, made.hub.subscribers(), dict(made.hub.open)) == ([], [], {})
+    assert (made.bus.streams, made.hub.subscribers(), made.hub.connections) == ([], [], ConnectionCounts())
 
 
 def test_a_database_that_is_away_leaves_nothing_behind() -> None:
@@ -41,7 +42,7 @@ def test_a_database_that_is_away_leaves_nothing_behind() -> None:
     with pytest.raises(ConnectionError):
         made.hub.attach(1, "call_1", subscriber())
     made.log.away = False
-    assert (made.bus.streams, made.hub.subscribers(), dict(made.hub.open)) == ([], [], {})
+    assert (made.bus.streams, made.hub.subscribers(), made.hub.connections) == ([], [], ConnectionCounts())
     sock = ScriptedSocket()
     made.watch(subscriber(sock))
     made.hub.on_batch([told(4)])
@@ -72,7 +73,7 @@ def test_what_the_bus_tells_while_the_head_is_being_read_is_not_lost() -> None:
     assert live.last_seq == 5
     assert live.ended
     one.cursor = 3
-    assert not made.hub.join(live, one)
+    assert not live.join(one)
     assert [found.seq for found in made.hub.page(live, 3)] == [4, 5]
 
 
@@ -98,7 +99,7 @@ def test_only_who_has_read_up_to_the_head_joins() -> None:
     made.hub.on_batch([told(4)])
     assert sock.taken == b""
     one.cursor = 4
-    assert made.hub.join(live, one)
+    assert live.join(one)
     made.hub.on_batch([told(5)])
     assert sock.taken == frame(5)
 
@@ -117,7 +118,7 @@ def test_each_view_gets_its_own_bytes_and_equal_views_share_them() -> None:
         for sock in sockets[name]:
             live = made.watch(subscriber(sock, view))
     assert len(live.joined) == 4
-    made.hub.extend(live, [event(2), event(3, type="other.x")])
+    live.extend([event(2), event(3, type="other.x")])
     for name, wire in (
         ("all", frames(2, 3)),
         ("notes", frame(2)),
@@ -125,7 +126,7 @@ def test_each_view_gets_its_own_bytes_and_equal_views_share_them() -> None:
         ("chunks", b"".join(b"%x\r\n%s\r\n" % (len(frame(seq)), frame(seq)) for seq in (2, 3))),
     ):
         assert [sock.taken for sock in sockets[name]] == [wire, wire]
-    assert made.hub.frames_sent == 2 * (2 + 1 + 1 + 2)
+    assert made.hub.totals.frames_sent == 2 * (2 + 1 + 1 + 2)
 
 
 def test_who_overflows_leaves_the_live_ones_and_is_told_where_to_read_on() -> None:
@@ -140,7 +141,7 @@ def test_who_overflows_leaves_the_live_ones_and_is_told_where_to_read_on() -> No
     assert quick.taken == frames(2, 9)
     assert (one.joined, one.cursor, len(one.outbox)) == (False, 1, 0)
     assert one.attention.is_set()
-    assert made.hub.caught_up == 1
+    assert made.hub.totals.caught_up == 1
     assert [found.seq for found in made.hub.page(live, one.cursor)] == list(range(2, 10))
 
 
@@ -154,10 +155,10 @@ def test_dropped_frames_are_counted_even_for_those_who_left() -> None:
         made.hub.on_batch([told(seq)])
     assert one.joined
     made.hub.tick(1.0)
-    assert made.hub.frames_dropped == 6
+    assert made.hub.totals.frames_dropped == 6
     made.hub.on_batch([told(6)])
     made.hub.detach(live, one)
-    assert made.hub.frames_dropped == 7
+    assert made.hub.totals.frames_dropped == 7
 
 
 def test_limits_hold_for_connections_that_open_at_the_same_moment() -> None:
@@ -165,22 +166,23 @@ def test_limits_hold_for_connections_that_open_at_the_same_moment() -> None:
     made.stream(0)
 
     def attach(key_id: str) -> None:
-        limits = {"": 5, "ws_1": 3, key_id: 2}
         one = subscriber(key_id=key_id)
-        attached.append((made.hub.attach(1, "c", one, most=limits), one))
+        limits = ConnectionLimits(process=5, workspace=3, key=2)
+        attached.append((made.hub.attach(1, "c", one, limits=limits), one))
 
-    def full(key_id: str) -> str:
+    def full(key_id: str) -> tuple[str, int]:
         with pytest.raises(Full) as caught:
             attach(key_id)
-        return caught.value.name
+        return caught.value.whose, caught.value.most
 
     attached: list[tuple[LiveStream, Subscriber]] = []
     attach("key_1")
     attach("key_1")
-    assert full("key_1") == "key_1"
+    assert full("key_1") == ("key", 2)
     attach("key_2")
-    assert full("key_3") == "ws_1"
-    assert made.hub.open == {"": 3, "ws_1": 3, "key_1": 2, "key_2": 1}
+    assert full("key_3") == ("workspace", 3)
+    counts = made.hub.connections
+    assert (counts.process, counts.by_workspace, counts.by_key) == (3, {"ws_1": 3}, {"key_1": 2, "key_2": 1})
     made.hub.detach(*attached[0])
     attach("key_1")
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from app.live.subscriber import Subscriber
-from tests.live.scripted import EVERYTHING, HEARTBEAT, ScriptedSocket, frame, frames, subscriber
+from tests.live.scripted import EVERYTHING, HEARTBEAT, VIEW, ScriptedSocket, frame, frames, subscriber, terms
 
 
 def write(one: Subscriber, *seqs: int) -> bool:
@@ -201,7 +201,7 @@ def test_a_real_socket_with_a_tiny_buffer_gets_whole_frames_in_order(seed: int) 
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
         theirs.setblocking(False)
-        one = Subscriber(ours, *_view_and_terms(), 0.0)
+        one = Subscriber(ours, VIEW, terms(bound=64), 0.0)
         got, next_seq, last = bytearray(), 1, 3000
         while next_seq <= last or one.outbox:
             if next_seq <= last and (one.joined or not one.outbox):
@@ -220,13 +220,22 @@ def test_a_real_socket_with_a_tiny_buffer_gets_whole_frames_in_order(seed: int) 
         assert bytes(got) == frames(1, last)
 
 
-def _view_and_terms() -> tuple[object, object]:
-    made = subscriber(bound=64)
-    return made.view, made._terms
-
-
 def _receive(sock: socket.socket, most: int) -> bytes:
     try:
         return sock.recv(most)
     except BlockingIOError:
         return b""
+
+
+def test_nothing_is_sent_behind_the_farewell() -> None:
+    """RFC 6455 section 5.5.1: no data frame follows a Close frame."""
+    sock = ScriptedSocket()
+    one = subscriber(sock)
+    one.started = True
+    one.finish(b"goodbye")
+    one.say(b"an answer")
+    assert write(one, 1)
+    assert one.flush(0.0)
+    one.say(b"an answer")
+    one.tick(1_000_000.0, 120.0)
+    assert sock.taken == b"goodbye"

@@ -19,11 +19,10 @@ import psutil
 import psycopg
 import pytest
 import redis
-import requests
 
 from app.local import children
-from app.local.run import Place, child_environment
-from tests.processes import ROOT, environment, eventually, free_port
+from app.local.place import Place, child_environment
+from tests.processes import ROOT, environment, eventually, free_port, is_ready
 
 READY_SECONDS = 60.0
 PROGRAMS = {"postgres", "redis", "web", "worker", "beat"}
@@ -212,13 +211,6 @@ def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
         assert f"{name} has ended (SIGKILL). Starting it again" in run.text()
 
 
-def is_ready(base_url: str) -> bool:
-    try:
-        return requests.get(f"{base_url}/readyz", timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False
-
-
 def test_a_taken_port_is_a_clear_message(start: Callable[..., Run]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -276,7 +268,7 @@ def test_settings_that_make_no_sense_end_it_with_a_message(
 
 def test_webhooks_may_reach_this_machine_unless_the_environment_decides(tmp_path: Path) -> None:
     place = Place(tmp_path, "", 8000)
-    secret = {"SECRET_KEY": "s" * 32}
+    secret = {"SECRET_KEY": "0123456789abcdef" * 2}
     assert child_environment(secret, place, {})["ALLOW_SUBNETS"] == "127.0.0.0/8,::1/128"
     assert child_environment(secret | {"ALLOW_SUBNETS": ""}, place, {})["ALLOW_SUBNETS"] == ""
     assert child_environment(secret | {"ALLOW_SUBNETS": "10.0.0.0/8"}, place, {})["ALLOW_SUBNETS"] == "10.0.0.0/8"

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,10 +27,16 @@ class Screen:
         self._path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
         self.changes = 0
-        self.supervisor = Supervisor(Console(["twofold", "a", "b"], self._descriptor), self._changed)
+        self._console = Console(["twofold", "a", "b"], self._descriptor)
+        self.supervisor = Supervisor(self._console, self._changed)
 
     def text(self) -> str:
         return self._path.read_bytes().decode()
+
+    def whole_text(self) -> str:
+        """All that was printed; nothing can be printed afterwards."""
+        self._console.close()
+        return self.text()
 
     def tick_until(self, look: Callable[[], bool], seconds: float = 10.0) -> None:
         def ticked() -> bool:
@@ -41,6 +46,7 @@ class Screen:
         eventually(ticked, seconds, about=self.text, poll_seconds=0)
 
     def close(self) -> None:
+        self._console.close()
         os.close(self._descriptor)
 
     def _changed(self) -> None:
@@ -61,7 +67,7 @@ def program(name: str, script: str) -> Program:
 
 def test_lines_carry_the_name_of_their_process(screen: Screen) -> None:
     assert screen.supervisor.run_once(program("a", "echo one; echo two >&2; printf three")) == 0
-    assert screen.text() == "a       | one\na       | two\na       | three\n"
+    assert screen.whole_text() == "a       | one\na       | two\na       | three\n"
 
 
 def test_the_status_of_a_program_that_runs_once_is_returned(screen: Screen) -> None:
@@ -70,7 +76,7 @@ def test_the_status_of_a_program_that_runs_once_is_returned(screen: Screen) -> N
 
 def test_a_very_long_line_is_cut_rather_than_kept(screen: Screen) -> None:
     screen.supervisor.run_once(program("a", f"head -c {LINE_BYTES * 3 + 1} /dev/zero | tr '\\0' x"))
-    lines = screen.text().splitlines()
+    lines = screen.whole_text().splitlines()
     assert sum(line.count("x") for line in lines) == LINE_BYTES * 3 + 1
     assert max(map(len, lines)) <= 2 * LINE_BYTES + 20
 
@@ -80,7 +86,7 @@ def test_a_killed_process_is_started_again_at_once_and_that_is_said(screen: Scre
     first = screen.supervisor.pids["a"]
     os.kill(first, signal.SIGKILL)
     screen.tick_until(lambda: screen.supervisor.pids.get("a", first) != first, 2)
-    assert "twofold | a has ended (SIGKILL). Starting it again now." in screen.text()
+    assert "twofold | a has ended (SIGKILL). Starting it again now." in screen.whole_text()
     assert screen.changes == 1
 
 
@@ -111,7 +117,7 @@ def test_stop_lets_processes_end_by_themselves_and_prints_their_last_words(scree
     screen.supervisor.keep(program("a", "trap 'echo bye; exit' TERM; echo up; while :; do sleep 0.05; done"))
     screen.tick_until(lambda: "up" in screen.text())
     assert screen.supervisor.stop(["a"], signal.SIGTERM, 10) == []
-    assert "a       | bye" in screen.text()
+    assert "a       | bye" in screen.whole_text()
 
 
 def test_stop_names_who_does_not_end_in_time(screen: Screen) -> None:
@@ -144,34 +150,6 @@ def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
         process = children.spawn(["no-such-command"], output=log.fileno())
         assert process.wait(10) == 1
     assert (tmp_path / "log").read_text() == "cannot run no-such-command: No such file or directory\n"
-
-
-def test_printing_does_not_wait_for_a_reader() -> None:
-    read, write = os.pipe()
-    console = Console(["a"], write)
-    began = time.monotonic()
-    for _ in range(2000):
-        console.line("a", b"x" * 100)
-    assert time.monotonic() - began < 5
-    shown = bytearray()
-    reader = threading.Thread(target=lambda: [shown.extend(data) for data in iter(lambda: os.read(read, 65536), b"")])
-    reader.start()
-    eventually(lambda: len(shown) > 4096)
-    eventually(lambda: console.line("a", b"again") or b"again" in shown)
-    os.close(write)
-    reader.join()
-    os.close(read)
-    assert b"lines not shown: nobody was reading)\n" in shown
-    assert bytes(shown).endswith(b"a | again\n")
-
-
-def test_printing_goes_on_when_the_reader_is_gone() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    console = Console(["a"], write)
-    console.line("a", b"nobody reads this")
-    console.plain("nor this")
-    os.close(write)
 
 
 def test_two_runs_cannot_hold_one_directory(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from app import create_app
 from app.accounts.keys import SCOPES, create_key
 from app.database.connection import Database
 from app.settings import Settings
+from app.web.engine import engine_of
 from tests.web.doors import Door
 
 
@@ -18,7 +19,7 @@ from tests.web.doors import Door
 def app(settings: Settings) -> Iterator[Flask]:
     made = create_app(settings)
     yield made
-    made.extensions["twofold"].database.close()
+    engine_of(made).database.close()
 
 
 @pytest.fixture

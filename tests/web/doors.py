@@ -14,7 +14,7 @@ from app.core.event.acceptance import Accepted
 from app.core.event.drafts import read_event
 from app.ledger.ledger import Submission
 from app.web.docs import openapi
-from app.web.engine import Engine
+from app.web.engine import engine_of
 from app.web.http.call import ApiRoute
 from app.web.http.routes import routes_of
 
@@ -63,11 +63,23 @@ class Door:
     def delete(self, path: str, status: int = 204, **options: Any) -> Any:
         return self._expect(self.ask("DELETE", path, **options), status)
 
+    def pages(self, path: str) -> list[Any]:
+        """All rows of a list, page by page. path: with a query."""
+        rows: list[Any] = []
+        cursor = ""
+        for _ in range(100):
+            page = self.get(f"{path}{cursor}")
+            rows += page["data"]
+            if page["next_cursor"] is None:
+                return rows
+            cursor = f"&cursor={page['next_cursor']}"
+        raise AssertionError("the list does not end")
+
     def publish(self, kind: str, stream_id: str, type: str, data: str = "{}") -> str:
         """Commit one event through the ledger; its id. data: JSON text, kept as it is spelled."""
         raw = f'{{"stream":{{"kind":"{kind}","id":"{stream_id}"}},"type":"{type}","data":{data}}}'
-        parts: Engine = self.app.extensions["twofold"]
-        (outcome,) = parts.ledger.accept(Submission(self.workspace_id, [read_event(raw.encode(), 2**18, 64)]))
+        submission = Submission(self.workspace_id, [read_event(raw.encode(), 2**18, 64)])
+        (outcome,) = engine_of(self.app).ledger.accept(submission)
         assert isinstance(outcome, Accepted), outcome
         return outcome.id
 
@@ -79,7 +91,7 @@ class Door:
 
 def handshake(app: Flask, declared: ApiRoute) -> dict[str, str]:
     """The headers that make a request what this route speaks."""
-    contracts = app.extensions["twofold"].rules.contracts
+    contracts = engine_of(app).rules.contracts
     spoken = {(route.path, route.does) for contract in contracts for route in contract.routes}
     return HANDSHAKE if (declared.path, "websocket") in spoken else {}
 

@@ -1,4 +1,4 @@
-"""Health, readiness, figures; and what a caller sees when an engine is away or something breaks."""
+"""Health, readiness, metrics; and what a caller sees when an engine is away or something breaks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy import text
 from app import create_app
 from app.database.connection import Database
 from app.settings import Settings
+from app.web.engine import engine_of
 from app.web.http.call import Answer
 from app.web.http.routes import open_route
 from tests.processes import free_port
@@ -24,7 +25,7 @@ SECRET_WORDS = "the password is swordfish"
 def without_redis(environ: dict[str, str]) -> Iterator[Flask]:
     app = create_app(Settings.from_env({**environ, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}))
     yield app
-    app.extensions["twofold"].database.close()
+    engine_of(app).database.close()
 
 
 @pytest.fixture
@@ -93,14 +94,14 @@ def test_a_surprise_is_logged_once_under_its_trace_id_and_leaks_nothing(
     assert "hidden" not in caplog.text
 
 
-def test_figures_count_requests_by_route_and_tell_how_late_deliveries_are(acme: Door, database: Database) -> None:
+def test_metrics_count_requests_by_route_and_tell_how_late_deliveries_are(acme: Door, database: Database) -> None:
     acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/"})
     acme.publish("call", "c1", "call.started")
     with database.begin() as connection:
         connection.execute(text("UPDATE deliveries SET due_at = now() - interval '1 hour'"))
     acme.get("/v1/streams/call/c1")
-    figures = acme.client.get("/metrics").get_data(as_text=True)
-    assert 'twofold_http_requests_total{method="GET",route="/v1/streams/<kind>/<stream_id>",status="200"}' in figures
-    late = next(line for line in figures.splitlines() if line.startswith("twofold_oldest_due_delivery_seconds "))
+    metrics = acme.client.get("/metrics").get_data(as_text=True)
+    assert 'twofold_http_requests_total{method="GET",route="/v1/streams/<kind>/<stream_id>",status="200"}' in metrics
+    late = next(line for line in metrics.splitlines() if line.startswith("twofold_oldest_due_delivery_seconds "))
     assert 3600 <= float(late.split()[1]) < 3700
-    assert "c1" not in figures
+    assert "c1" not in metrics

@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import text
 
 from app.database.partitions import partition_name, week_of
-from app.delivery.wake import Wake
-from app.local.embedded import EmbeddedPostgres
+from app.delivery.wake import PAUSE_SECONDS, Wake
+from app.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.delivery.outages import no_connections
 from tests.delivery.world import World
-from tests.processes import eventually, free_port
+from tests.processes import eventually
 from workers.pulse import Pulse
 
 
 @pytest.fixture
 def pulse(world: World) -> Iterator[Pulse]:
-    found = Pulse(world.settings.database_url, Wake(world.settings.redis_url), beat_seconds=0.05)
-    found.start()
-    yield found
-    found.stop()
-    assert not found._thread.is_alive()
+    """A pulse that beats, until the test is over."""
+    with beating(world, Wake(world.settings.redis_url)) as pulse:
+        yield pulse
+
+
+@contextmanager
+def beating(world: World, wake: Wake) -> Iterator[Pulse]:
+    pulse = Pulse(world.settings.database_url, wake, beat_seconds=0.05)
+    pulse.start()
+    yield pulse
+    pulse.stop()
+    assert "pulse" not in {thread.name for thread in threading.enumerate()}
+
+
+class UnluckyWake(Wake):
+    """A wake that meets what nobody foresaw, until it is told otherwise."""
+
+    unlucky = True
+
+    def ring(self) -> bool:
+        if self.unlucky:
+            raise LookupError("nobody foresaw this")
+        return super().ring()
 
 
 def waiting(world: World) -> int:
@@ -44,24 +64,30 @@ def test_it_rings_when_a_row_becomes_due_and_not_before(world: World, pulse: Pul
 
 def test_it_makes_the_coming_weeks_partitions(world: World) -> None:
     latest = partition_name("events", week_of(world.one("SELECT now() + interval '4 weeks'")))
-    with world.database.begin() as connection:
-        connection.execute(text(f"DROP TABLE {latest}"))
+    world.sql(f"DROP TABLE {latest}")
     pulse = Pulse(world.settings.database_url, Wake(world.settings.redis_url))
     pulse.beat()
-    pulse._database.close()
+    pulse.stop()
     assert world.one(f"SELECT to_regclass('{latest}')::text") == latest
 
 
-def test_without_redis_it_says_so_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_redis_it_says_so_once(world: World, engine_directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = EmbeddedRedis(engine_directory / "late")
+    engine.start()
+    engine.stop()  # its port is known, and nobody listens there
+    now = 100.0
     world.endpoint("http://127.0.0.1:1/")
     world.publish()
-    pulse = Pulse(world.settings.database_url, Wake(f"redis://127.0.0.1:{free_port()}/0"))
+    pulse = Pulse(world.settings.database_url, Wake(engine.url, clock=lambda: now))
     for _ in range(5):
         assert pulse.beat() is True
-    pulse._wake = Wake(world.settings.redis_url)
-    pulse.beat()
-    pulse._wake.close()
-    pulse._database.close()
+    engine.start()
+    try:
+        now += PAUSE_SECONDS
+        pulse.beat()
+        pulse.stop()
+    finally:
+        engine.stop()
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert [line.split(":")[0] for line in said] == ["Redis cannot be used", "Redis can be used again"]
 
@@ -80,12 +106,12 @@ def test_without_postgresql_it_says_so_once_and_goes_on(
     eventually(lambda: waiting(world) == 1)
 
 
-def test_what_nobody_foresaw_costs_a_beat_only(
-    world: World, pulse: Pulse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(pulse, "_look", lambda: [][0])
+def test_what_nobody_foresaw_costs_a_beat_only(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    wake = UnluckyWake(world.settings.redis_url)
+    with beating(world, wake):
+        world.endpoint("http://127.0.0.1:1/")
+        world.publish()
         eventually(lambda: "a beat was missed" in caplog.text)
-    world.endpoint("http://127.0.0.1:1/")
-    world.publish()
-    eventually(lambda: waiting(world) == 1)
+        assert waiting(world) == 0
+        wake.unlucky = False
+        eventually(lambda: waiting(world) == 1)

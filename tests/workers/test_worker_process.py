@@ -19,7 +19,7 @@ from app.delivery.wake import Wake
 from app.local.embedded import EmbeddedRedis
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
-from tests.processes import LINES, ROOT, RunningProcess, environment, eventually, free_port, start_worker
+from tests.processes import LINES, ROOT, START_SECONDS, RunningProcess, environment, eventually, free_port, start_worker
 
 Start = Callable[..., RunningProcess]
 
@@ -52,12 +52,12 @@ def pool(process: RunningProcess) -> list[psutil.Process]:
 
 
 def standbys(process: RunningProcess) -> list[psutil.Process]:
-    found = []
+    running = []
     for child in pool(process):
         with suppress(psutil.Error):  # it has ended, and its parent has not looked yet
             if "workers.standby" in child.cmdline():
-                found.append(child)
-    return found
+                running.append(child)
+    return running
 
 
 def delivered(world: World, count: int) -> bool:
@@ -164,6 +164,36 @@ def test_while_redis_is_away_deliveries_go_on_and_the_standby_goes_when_it_is_ba
         engine.stop()
 
 
+def test_when_every_pool_process_is_frozen_a_standby_delivers_and_goes_when_they_are_back(
+    world: World, start: Start
+) -> None:
+    """Redis is healthy and takes every ring: only the work that is not done shows that something is wrong."""
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        worker = start()
+        world.publish()
+        eventually(lambda: delivered(world, 1), 5)
+        frozen = pool(worker)
+        for child in frozen:
+            child.suspend()
+        started = time.monotonic()
+        world.publish()
+        eventually(lambda: delivered(world, 2), 15)
+        print(f"delivered after {time.monotonic() - started:.1f} s")
+        assert len(standbys(worker)) == 1
+        assert "no pool process has looked" in worker.log_text()
+        for count in (3, 4):
+            world.publish()
+            eventually(lambda count=count: delivered(world, count), 5)
+        for child in frozen:
+            child.resume()
+        eventually(lambda: not standbys(worker), 20)
+        world.publish()
+        eventually(lambda: delivered(world, 5), 5)
+        assert len(receiver.seen) == 5
+        assert worker.stop() == 0
+
+
 def without_redis(environ: dict[str, str], tmp_path: Path, **changed: str) -> RunningProcess:
     env = environment({**environ, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", **changed})
     return RunningProcess("worker", LINES["worker"], env, tmp_path / "worker.log")
@@ -177,7 +207,7 @@ def test_a_worker_that_starts_without_redis_delivers_and_ends_what_is_in_flight(
         worker = without_redis(environ, tmp_path)
         try:
             world.publish(40)
-            eventually(lambda: len(receiver.seen) >= 4, 15)
+            eventually(lambda: len(receiver.seen) >= 4, 2 * START_SECONDS)  # the worker starts, then its standby
             [standby] = standbys(worker)
             assert worker.stop() == 0
             sent = len(receiver.seen)
@@ -197,10 +227,10 @@ def test_a_standby_outlives_neither_its_worker_nor_its_own_death(
         worker = without_redis(environ, tmp_path)
         try:
             world.publish()
-            eventually(lambda: delivered(world, 1), 15)
+            eventually(lambda: delivered(world, 1), 2 * START_SECONDS)  # the worker starts, then its standby
             standbys(worker)[0].kill()
             world.publish()
-            eventually(lambda: delivered(world, 2), 15)
+            eventually(lambda: delivered(world, 2), START_SECONDS)
             [standby] = standbys(worker)
             worker.send_signal(signal.SIGKILL)
             eventually(lambda: not standby.is_running() or standby.status() == psutil.STATUS_ZOMBIE, 10)

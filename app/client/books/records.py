@@ -96,7 +96,7 @@ class ReceiverLog:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as promised. invariant: I1 to I4 (see app/client/audit.py); where: viewer or receiver."""
+    """One thing that is not as promised. invariant: I1 to I4, see audit.py; where: viewer or receiver."""
 
     invariant: str
     kind: str

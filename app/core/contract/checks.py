@@ -1,6 +1,6 @@
-"""What a contract must get right as a whole: names that refer to one another, and settings that go together.
+"""What must be right in a contract as a whole: names that refer to one another, and settings that go together.
 
-Each check yields complaints: (place such as routes[0].path, what is wrong and the mend).
+Each check yields complaints: (place such as routes[0].path, what is wrong and the fix).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from app.core.event.filters import matches
 Complaint = tuple[str, str]
 
 FIXED_VALUES = ("$new_id", "$now", "$stream_id")
+RESET_VALUES = (*FIXED_VALUES, "$last_seq")
 ERROR_VALUES = ("$code", "$message", "$status", "$fault", "$stream_id", "$trace_id", "$now")
 
 
 def check(contract: Contract) -> Iterator[Complaint]:
-    """Everything that is wrong with a contract whose parts are each in order."""
+    """Everything that is wrong with a contract whose tables are each valid."""
     for number, (kind, endings) in enumerate(contract.endings.items()):
         for index, ending in enumerate(endings):
             yield from _declared(contract, kind, f"streams[{number}].ends[{index}].type", ending.type)
@@ -48,7 +49,7 @@ def _events(contract: Contract) -> Iterator[Complaint]:
 
 
 def _speaking(place: str, route: ContractRoute) -> Iterator[Complaint]:
-    """What goes with server-sent events, WebSockets and mints."""
+    """Settings that go with server-sent events, with WebSockets or with mints."""
     if route.does == "websocket":
         if route.method != "GET":
             yield f"{place}.method", "must be GET: a WebSocket opens with one (RFC 6455)"
@@ -59,10 +60,10 @@ def _speaking(place: str, route: ContractRoute) -> Iterator[Complaint]:
             yield f"{place}.credentials", "must not hold a token: a token could then renew itself for ever"
     elif route.replay != "none" and route.does == "sse" and not route.frame.id and "after_seq" not in route.options:
         yield f"{place}.replay", "needs frame.id = true: without ids no client knows where it stands"
-    for name, fixed in (("opening", route.opening), ("closing", route.closing)):
+    for name, fixed in (("opening", route.opening), ("closing", route.closing), ("reset", route.reset)):
         if fixed is None:
             continue
-        yield from _template(f"{place}.{name}", fixed.data, FIXED_VALUES)
+        yield from _template(f"{place}.{name}", fixed.data, RESET_VALUES if name == "reset" else FIXED_VALUES)
         if fixed.event is not None and route.does == "websocket":
             yield f"{place}.{name}.event", "does not exist on a WebSocket; say it inside data"
 
@@ -73,13 +74,13 @@ def _types(contract: Contract, place: str, route: ContractRoute) -> Iterator[Com
     if route.kind not in contract.endings:
         yield f"{place}.kind", _no_kind(contract, route.kind)
         return
-    known = _types_of(contract, route.kind)
+    types = _types_of(contract, route.kind)
     for pattern in route.types or ():
-        if not any(matches((pattern,), None, type=type, kind="") for type in known):
-            yield f"{place}.types", f"has {pattern!r}, which is no declared type{nearest(pattern, known)}"
+        if not any(matches((pattern,), None, type=type, kind="") for type in types):
+            yield f"{place}.types", f"has {pattern!r}, which is no declared type{nearest(pattern, types)}"
     for index, rule in enumerate(route.hidden):
-        if not any(matches((rule.type,), None, type=type, kind="") for type in known):
-            yield f"{place}.hide[{index}].type", f"is {rule.type!r}, no declared type{nearest(rule.type, known)}"
+        if not any(matches((rule.type,), None, type=type, kind="") for type in types):
+            yield f"{place}.hide[{index}].type", f"is {rule.type!r}, no declared type{nearest(rule.type, types)}"
     for name, needed in (("inbound_type", route.inbound_type), ("ended_type", route.ended_type)):
         if needed is not None:
             yield from _declared(contract, route.kind, f"{place}.{name}", needed)
@@ -97,9 +98,9 @@ def _mint(contract: Contract, place: str, route: ContractRoute) -> Iterator[Comp
 
 
 def _declared(contract: Contract, kind: str, place: str, type: str) -> Iterator[Complaint]:
-    known = _types_of(contract, kind)
-    if type not in known:
-        yield place, f"is {type!r}, which no [[events]] of the kind {kind!r} declares{nearest(type, known)}"
+    types = _types_of(contract, kind)
+    if type not in types:
+        yield place, f"is {type!r}, which no [[events]] of the kind {kind!r} declares{nearest(type, types)}"
 
 
 def _types_of(contract: Contract, kind: str) -> list[str]:
@@ -110,7 +111,7 @@ def _no_kind(contract: Contract, kind: str) -> str:
     return f"is {kind!r}, which no [[streams]] declares{nearest(kind, contract.endings)}"
 
 
-def _template(place: str, template: str, known: tuple[str, ...]) -> Iterator[Complaint]:
+def _template(place: str, template: str, values: tuple[str, ...]) -> Iterator[Complaint]:
     for name in values_named(template):
-        if name not in known:
-            yield place, f"speaks of {name}, which is not known here; give {', '.join(known)}{nearest(name, known)}"
+        if name not in values:
+            yield place, f"speaks of {name}, which is not known here; give {', '.join(values)}{nearest(name, values)}"

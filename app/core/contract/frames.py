@@ -1,4 +1,4 @@
-"""A contract's frames: what a subscriber of a route is shown, and the bytes that go to the sockets of a view."""
+"""A contract's frames: which events a subscriber of a route is shown, and the bytes that go to its socket."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.contract.model import ContractRoute, Fixed, Frame
+from app.core.contract.model import ContractRoute, Fixed, FrameForm
 from app.core.event.filters import matches
 from app.core.wire import envelope, json_text, sse, websocket
 from app.core.wire.envelope import Event
@@ -20,7 +20,7 @@ class View:
     wrap: "chunk" (HTTP/1.1), "raw" (HTTP/1.0) or "ws". shown, wanted: type patterns, None for all.
     """
 
-    frame: Frame
+    frame: FrameForm
     wrap: str
     shown: tuple[str, ...] | None
     wanted: tuple[str, ...] | None
@@ -43,8 +43,8 @@ def view(route: ContractRoute, wrap: str, attributes: Mapping[str, Any], wanted:
     return View(route.frame, wrap, route.types, wanted, hidden)
 
 
-def data_line(frame: Frame, event: Event, stream_id: str) -> bytes:
-    """The JSON that stands behind `data:` (or is the WebSocket text) for one event."""
+def data_line(frame: FrameForm, event: Event, stream_id: str) -> bytes:
+    """The JSON of one event that follows `data:`, or that is the WebSocket's text."""
     if frame.data == "envelope" and not frame.members:
         return event.body
     if frame.data == "payload" and not frame.members:
@@ -112,16 +112,16 @@ def values_named(template: str) -> list[str]:
     return list(walk(json.loads(template)))
 
 
-def _rest(frame: Frame, event: Event) -> str:
+def _rest(frame: FrameForm, event: Event) -> str:
     body = event.body if frame.data == "envelope" else envelope.data_of(event.body)
     return body.decode()
 
 
 def _without(raw: str, names: frozenset[str]) -> str:
-    """The inside of a JSON object's text without the members that the frame itself gives."""
+    """The inside of a JSON object's text, without the members of these names."""
     inside = raw[1:-1]
-    # The plain search is a cheap no in nearly every case; an escaped spelling of a name ("\u0063all_id") is rare
-    # enough to be looked at in full. What is kept stays as it was spelled.
+    # Nearly always a plain search finds nothing. Where a name may be spelled with escapes ("\u0063all_id"), the
+    # members are read one by one. What is kept stays as the producer spelled it.
     if "\\u" not in inside and not any(f'"{name}":' in inside for name in names):
         return inside
     return ",".join(member for name, _, member in json_text.members(raw) if name not in names)

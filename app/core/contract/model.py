@@ -1,6 +1,6 @@
-"""A contract: how a kind of stream shows itself to its subscribers. Data, read from a TOML file.
+"""A contract: how a kind of stream shows itself to its subscribers, as data that is read from a TOML file.
 
-The engine asks a contract only what stands here; no contract's name appears in the code.
+The code knows contracts only by what is defined here; it never asks for a contract by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.core.wire import envelope
 
 Pairs = tuple[tuple[str, str], ...]
 
-# What a route's error table may speak of, with the status where the contract says nothing.
+# The cases that a contract may word in its own way, each with the status that it has otherwise.
 ERROR_STATUS = {
     "missing_id": 422,
     "invalid_id": 422,
@@ -27,12 +27,12 @@ ERROR_STATUS = {
     "bad_request": 400,
     "internal": 500,
 }
-# Where a credential may stand, and what it is. The two words are `what:where`.
+# What opens a route and where it stands in the request, as `what:where`.
 CREDENTIALS = ("key:bearer", "key:x-api-key", "key:query", "token:bearer", "token:query", "session:cookie")
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class FrameForm:
     """How one event becomes the data of one frame.
 
     event: whether an `event:` line names the type; id: whether an `id:` line carries the seq.
@@ -84,11 +84,13 @@ class ContractRoute:
     id_in: str  # "path" or "query"
     id_name: str
     credentials: tuple[str, ...]
-    frame: Frame
+    frame: FrameForm
     types: tuple[str, ...] | None
     hidden: tuple[Hidden, ...]
     opening: Fixed | None
     closing: Fixed | None
+    reset: Fixed | None  # for whoever comes with a cursor that is ahead of the stream; None: as if without a cursor
+    retry: bool  # whether the stream opens with a `retry:` line
     heartbeat: str
     heartbeat_blank_line: bool
     heartbeat_seconds: int
@@ -141,7 +143,7 @@ class Contract:
 
 
 class Rules:
-    """What all loaded contracts together say of a kind: when its streams end and what its types look like."""
+    """All loaded contracts together: when the streams of a kind end, and what its event types look like."""
 
     def __init__(self, contracts: Iterable[Contract]) -> None:
         self.contracts = tuple(contracts)

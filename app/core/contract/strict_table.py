@@ -1,4 +1,4 @@
-"""A parsed TOML table that is read key by key, strictly: what is missing, wrong or unknown is noted with its place."""
+"""A parsed TOML table, read key by key and strictly: what is missing, wrong or unknown is noted with its place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = {dict: "a table", list: "a list", str: "a text", int: "a whole number",
 
 
 class Table:
-    """A TOML table that is read key by key and remembers what was wrong and what was not read."""
+    """A TOML table that remembers which keys were read. complaints: (place, what is wrong), appended to."""
 
     def __init__(self, value: Any, place: str, complaints: list[tuple[str, str]]) -> None:
         self.place = place
@@ -34,7 +34,7 @@ class Table:
         return name in self._value
 
     def get(self, name: str, kind: type[T], default: T | None = None) -> T:
-        """The value of a key, of this type. Without a default the key is needed."""
+        """The value of a key, of this type. Without a default the key must be given."""
         self._read.add(name)
         if name not in self._value:
             if default is None:
@@ -47,8 +47,15 @@ class Table:
             return default if default is not None else kind()
         return value
 
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number within bounds."""
+        number = self.get(name, int, default)
+        if not low <= number <= high:
+            self.wrong(name, f"is {number}; give {low} to {high}")
+        return number
+
     def choice(self, name: str, allowed: Iterable[str], default: str | None = None) -> str:
-        """A text that is one of a few words."""
+        """A text that must be one of a few words."""
         value = self.get(name, str, default)
         if value not in (words := tuple(allowed)) and self.has(name):
             self.wrong(name, f"is {value!r}; give one of {', '.join(words)}{nearest(value, words)}")
@@ -80,18 +87,18 @@ class Table:
         return self._value.get(name)
 
     def items(self) -> list[tuple[str, Any]]:
-        """Everything in the table, taken as read."""
+        """All keys and values of the table; every key counts as read."""
         self._read.update(self._value)
         return list(self._value.items())
 
     def done(self) -> None:
-        """Complain of every key that nobody asked for."""
+        """Complain of every key that was not read: it is unknown."""
         for name in self._value:
             if name not in self._read:
                 self.wrong(name, f"is not known here{nearest(name, self._read | self._asked)}")
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """A hint at the word that was probably meant, or nothing."""
+    """A hint at the word that was probably meant, or an empty text."""
     near = difflib.get_close_matches(word, list(words), 1)
     return f" (did you mean {near[0]}?)" if near else ""

@@ -13,15 +13,31 @@ from typing import Any
 from app.core import ids
 from app.core.event.drafts import Draft
 from app.core.event.filters import matches
-from app.core.problem import Problem
+from app.core.problem import Complaint, Problem
 from app.core.wire import envelope
 
-Subject = tuple[str, str, str]  # workspace id, kind, external id
+Subject = tuple[str, str, str]  # what names a stream: workspace id, kind, external id
+
+
+def subject_of(workspace_id: str, draft: Draft) -> Subject:
+    """The name of the stream that an event is meant for."""
+    return workspace_id, draft.kind, draft.stream_id
+
+
+def too_many_streams(most: int) -> Problem:
+    """The answer for a stream that its workspace has no room for."""
+    return Problem("too_many", f"The workspace has {most} open streams, the most it may have; end some first.")
+
+
+def stream_locked() -> Problem:
+    """The answer for a stream whose row somebody holds locked."""
+    text = "The stream is locked by something that does not let go; repeat the request with the same idempotency key."
+    return Problem("unavailable", text, retry_after_seconds=1)
 
 
 @dataclass(slots=True)
 class StreamState:
-    """A locked stream row; `last_seq` and `ended` move on as events are taken."""
+    """A locked stream row; `last_seq` and `ended` move on as events are accepted."""
 
     id: int
     last_seq: int
@@ -71,7 +87,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class EndpointFilter:
-    """An enabled endpoint as far as matching needs it."""
+    """What an enabled endpoint wants. None: everything; see filters.matches."""
 
     id: str
     workspace_id: str
@@ -81,32 +97,44 @@ class EndpointFilter:
 
 @dataclass(slots=True)
 class Acceptance:
-    """One transaction's worth of decisions, filled event by event in the order of arrival."""
+    """One transaction's worth of decisions, filled event by event in the order of arrival.
+
+    streams: the locked ones; a stream that its workspace has no room for is not among them. busy: those that somebody
+    else holds locked, whose events can be neither accepted nor recognized as repeats. keys: the idempotency keys
+    that are used, by stream row and key. ends: whether an event (kind, type, data) ends its stream. events: what was
+    accepted so far.
+    """
 
     streams: Mapping[Subject, StreamState]
     keys: dict[tuple[int, str], Accepted]
     now: datetime
     random: Callable[[], bytes]
     ends: Callable[[str, str, Any], bool]
+    max_open_streams: int
+    busy: frozenset[Subject] = frozenset()
     events: list[NewEvent] = field(default_factory=list)
 
-    def take(
-        self, workspace_id: str, draft: Draft, *, refusal: str | None = None, only_endpoint_id: str | None = None
+    def accept(
+        self, workspace_id: str, draft: Draft, *, refusal: Complaint | None = None, only_endpoint_id: str | None = None
     ) -> Accepted | Problem:
-        """Accept one event, or say why not. refusal: what the schema has against it. A refusal touches nothing."""
-        stream = self.streams.get((workspace_id, draft.kind, draft.stream_id))
+        """Accept one event, or say why not. refusal: what the schema has against it. A refusal changes nothing."""
+        subject = subject_of(workspace_id, draft)
+        if subject in self.busy:
+            return stream_locked()
+        stream = self.streams.get(subject)
         key = draft.idempotency_key
         if stream is not None and key is not None and (first := self.keys.get((stream.id, key))):
             return replace(first, duplicate=True)
         if stream is not None and stream.ended:
             return Problem("stream_ended", f"The {draft.kind} {draft.stream_id} has ended and takes no more events.")
         if refusal is not None:
-            return Problem("unknown_type", refusal, errors=[{"field": "data", "detail": refusal}])
+            return Problem("schema_mismatch", refusal["detail"], errors=[refusal])
         if stream is None:
-            return Problem("too_many", "The workspace has as many open streams as it may have; end some first.")
-        return self._accept(workspace_id, draft, stream, only_endpoint_id)
+            return too_many_streams(self.max_open_streams)
+        return self._append(workspace_id, draft, stream, only_endpoint_id)
 
-    def _accept(self, workspace_id: str, draft: Draft, stream: StreamState, only: str | None) -> Accepted:
+    def _append(self, workspace_id: str, draft: Draft, stream: StreamState, only: str | None) -> Accepted:
+        """Give an event the next seq of its stream."""
         stream.last_seq += 1
         stream.changed = True
         stream.ended = self.ends(draft.kind, draft.type, draft.value)
@@ -133,14 +161,14 @@ class Acceptance:
         return accepted
 
 
-def match(events: Sequence[NewEvent], targets: Sequence[EndpointFilter]) -> list[tuple[NewEvent, str]]:
+def match(events: Sequence[NewEvent], filters: Sequence[EndpointFilter]) -> list[tuple[NewEvent, str]]:
     """Every (event, endpoint id) pair that gets a delivery row.
 
-    An event that was meant for one endpoint goes to that one, whatever its filters say.
+    An event that was meant for one endpoint goes to that one, whatever its filter says.
     """
     by_workspace: dict[str, list[EndpointFilter]] = {}
-    for target in targets:
-        by_workspace.setdefault(target.workspace_id, []).append(target)
+    for one in filters:
+        by_workspace.setdefault(one.workspace_id, []).append(one)
     wanted: dict[tuple[str, str, str], list[str]] = {}  # many events of a batch share workspace, kind and type
     pairs: list[tuple[NewEvent, str]] = []
     for new in events:
@@ -150,9 +178,9 @@ def match(events: Sequence[NewEvent], targets: Sequence[EndpointFilter]) -> list
         group = (new.workspace_id, new.kind, new.event.type)
         if group not in wanted:
             wanted[group] = [
-                target.id
-                for target in by_workspace.get(new.workspace_id, ())
-                if matches(target.event_types, target.stream_kinds, type=new.event.type, kind=new.kind)
+                one.id
+                for one in by_workspace.get(new.workspace_id, ())
+                if matches(one.event_types, one.stream_kinds, type=new.event.type, kind=new.kind)
             ]
         pairs += [(new, endpoint_id) for endpoint_id in wanted[group]]
     return pairs

@@ -1,16 +1,26 @@
-"""How an event, its stream and its idempotency key may be called: allow-lists, with a hint for those who miss them."""
+"""How an event's type, its stream and its idempotency key may be spelled, with a hint for whoever misspells them.
+
+Allow-lists, because these names stand in SSE lines, URLs and headers: no CR, LF, NUL, space or slash gets there. A hint
+completes a sentence that begins with the name of the field: "kind: must be …".
+"""
 
 from __future__ import annotations
 
 import re
 
-# Allow-lists, because the names stand in SSE lines, URLs and headers: no CR, LF, NUL, space or slash gets there.
 TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
-KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-EXTERNAL_ID = re.compile(r"[A-Za-z0-9_.~:@+=-]{1,200}")
-KIND_HINT = "give a small letter, then small letters, digits and _ . - (at most 64)"
-EXTERNAL_ID_HINT = "give 1 to 200 of letters, digits and _ . ~ : @ + = -"
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
+TYPE_HINT = "must be 1 to 128 letters, digits and _ . : - that begin with a letter, a digit or _, such as call.barge_in"
 
-# EventSource dispatches these names itself: an event so named could not be told from its own.
-RESERVED_TYPES = frozenset({"error", "open", "message"})
+# EventSource dispatches the first three itself, and `reset` is a stream's own word for a cursor that is ahead of it: an
+# event so named could not be told from theirs.
+RESERVED_TYPES = frozenset({"error", "open", "message", "reset"})
+
+KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+KIND_HINT = "must be a lowercase letter, then lowercase letters, digits and _ . - (at most 64 in all), such as call"
+
+# Not "." and "..": clients collapse them in a URL's path before they send it (RFC 3986, 5.2.4).
+EXTERNAL_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~:@+=-]{1,200}")
+EXTERNAL_ID_HINT = "must be 1 to 200 letters, digits and _ . ~ : @ + = -, other than . and .."
+
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEY_HINT = "must be 1 to 255 printable ASCII characters without spaces"

@@ -16,7 +16,7 @@ Network = IPv4Network | IPv6Network
 # Longer than any URL that works in practice; RFC 9110, 4.1 asks for 8000 at least only of those who receive them.
 MAX_URL_LENGTH = 2048
 
-# (network, what it is, where that is written). IPv4: everything that is not listed is the internet.
+# (network, what it is, the document that says so). IPv4: everything that is not listed is the internet.
 IPV4_BLOCKED = tuple(
     (IPv4Network(network), reason, source)
     for network, reason, source in (
@@ -172,7 +172,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _looks_numeric(host: str) -> bool:
-    """Whether resolvers may take the host for an IPv4 address: its last label is a number (WHATWG URL, 3.5)."""
+    """Whether resolvers may read the host as an IPv4 address: its last label is a number (WHATWG URL, 3.5)."""
     return re.fullmatch(r"[0-9]+|0[xX][0-9A-Fa-f]*", host.rstrip(".").rpartition(".")[2]) is not None
 
 
@@ -185,7 +185,11 @@ def _why_host_blocked(host: str, allow: Sequence[Network]) -> str | None:
     else:
         ip = str(legacy_ipv4(name) or "")
     reason = why_blocked(ip, allow) if ip else None
-    return f"must be reachable from the internet: {host} is {ip}, {reason}" if reason else None
+    if reason is None:
+        return None
+    # Some reasons are one word for the kind of address (loopback, private), others say more.
+    what = f"a blocked address ({reason})" if " " in reason else f"a {reason} address"
+    return f"resolves to {what}; see ALLOW_SUBNETS"
 
 
 def legacy_ipv4(host: str) -> IPv4Address | None:

@@ -53,16 +53,17 @@ def check_headers(headers: Mapping[str, object]) -> list[tuple[str, str]]:
     for name, value in headers.items():
         if reason := _name_problem(name, seen) or _value_problem(value):
             problems.append((name, reason))
-        seen.add(name.lower())
+        seen.add(name.lower().replace("_", "-"))
     return problems
 
 
 def _name_problem(name: str, seen: set[str]) -> str | None:
-    lower = name.lower()
+    # Many servers read X_Y and X-Y as the same header (CGI, RFC 3875, 4.1.18): what is refused is refused as its twin.
+    lower = name.lower().replace("_", "-")
     if not _TOKEN.fullmatch(name):
         return "is not a header name: use letters, digits and hyphens"
     if lower in seen:
-        return "is given twice: header names do not distinguish capitals"
+        return "is given twice: header names do not distinguish capitals, nor many servers _ from -"
     if lower in REFUSED:
         return REFUSED[lower]
     return next((reason for prefix, reason in REFUSED_PREFIXES.items() if lower.startswith(prefix)), None)

@@ -1,4 +1,4 @@
-"""When a delivery is tried again, and when it is given up.
+"""When a delivery is tried again (by the schedule, or as Retry-After asks), and when it is given up.
 
 Pure: the caller passes the clock reading, the random jitter and the schedule. All times are aware ``datetime`` in UTC,
 all durations are seconds.
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from itertools import accumulate
 from typing import Literal
 
 # How long a delivery is tried: a receiver that is down for a working day still gets everything.
@@ -26,6 +25,12 @@ JITTER_SHARE = 0.1
 
 # A Retry-After of more digits than this (317 years) is past every deadline; the cap keeps date arithmetic in range.
 _RETRY_AFTER_DIGITS = 10
+
+# RFC 9110, 15.5.11: the receiver says that it wants no more.
+GONE_STATUS = 410
+ENDPOINT_GONE = "endpoint_gone"
+# No sender can know: the request may have been read before the answer was lost.
+UNKNOWN_OUTCOME = "unknown_outcome: the last attempt was sent and not answered; the receiver may have it"
 
 Status = Literal["delivered", "pending", "failed"]
 
@@ -48,7 +53,8 @@ class Decision:
     """What becomes of a delivery after an attempt.
 
     ``due_at`` is the next attempt of a pending delivery, else None. ``reason`` is None when delivered,
-    ``endpoint_gone`` after a 410, ``window_exhausted: …`` at the end of the window, else the outcome in words.
+    ``endpoint_gone`` after a 410, at the end of the window ``unknown_outcome: …`` when the last attempt was sent and no
+    answer came, else ``window_exhausted: …``; of a pending one the outcome in words.
     """
 
     status: Status
@@ -60,7 +66,7 @@ class Decision:
 def decide(
     *,
     now: datetime,
-    created_at: datetime,
+    window_started_at: datetime,
     deadline_at: datetime,
     scheduled_attempts: int,
     outcome: Outcome | str,
@@ -68,20 +74,24 @@ def decide(
     retry_after: str | None,
     jitter: float,
     delays: Sequence[float] = DELAYS_SECONDS,
+    unanswered: bool = False,
 ) -> Decision:
     """Judge the attempt that has just ended.
 
     ``scheduled_attempts`` counts the attempts of the schedule made so far, this one included (a person's manual
-    attempts do not count). ``jitter`` is a random number in [0, 1). An attempt that ends at or after ``deadline_at``
-    is the last; one that ends before it always leaves at least the attempt at the deadline.
+    attempts do not count). ``window_started_at`` is when the schedule began, for the words only. ``jitter`` is a
+    random number in [0, 1). An attempt that ends at or after ``deadline_at`` is the last; one that ends before it
+    always leaves at least the attempt at the deadline. ``unanswered``: the request was sent, and no answer came.
     """
     if outcome == Outcome.SUCCESS:
         return Decision("delivered")
-    if status_code == 410:
-        return Decision("failed", reason="endpoint_gone", disable_endpoint=True)
+    if status_code == GONE_STATUS:
+        return Decision("failed", reason=ENDPOINT_GONE, disable_endpoint=True)
     words = describe(outcome, status_code)
+    if now >= deadline_at and unanswered:
+        return Decision("failed", reason=UNKNOWN_OUTCOME)
     if now >= deadline_at:
-        window = _duration_words((deadline_at - created_at).total_seconds())
+        window = _duration_words((deadline_at - window_started_at).total_seconds())
         return Decision("failed", reason=f"window_exhausted: no success within {window}; last: {words}")
     due_at = deadline_at
     if scheduled_attempts <= len(delays):
@@ -99,14 +109,6 @@ def describe(outcome: Outcome | str, status_code: int | None) -> str:
         return str(outcome)
     hint = "; redirects are not followed" if 300 <= status_code < 400 else ""
     return f"{outcome} {status_code}{hint}"
-
-
-def schedule(
-    created_at: datetime, delays: Sequence[float] = DELAYS_SECONDS, window_seconds: float = WINDOW_SECONDS
-) -> list[datetime]:
-    """The nominal times of all attempts, first to last, without jitter; the last is at the end of the window."""
-    offsets = [offset for offset in accumulate(delays, initial=0.0) if offset < window_seconds]
-    return [created_at + timedelta(seconds=offset) for offset in [*offsets, window_seconds]]
 
 
 def check_schedule(delays: Sequence[float], window_seconds: float) -> list[str]:

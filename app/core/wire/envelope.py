@@ -30,10 +30,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What the bus tells of a stream (its row id) after commit.
+    """What the bus tells of a stream (its row id) after a commit.
 
     event None with ends: the stream was ended at `seq` without an event. event None without ends: the event at `seq`
-    was too large for the bus and is to be read from the log.
+    is too large for the bus and has to be read from PostgreSQL.
     """
 
     stream: int
@@ -50,7 +50,7 @@ def rfc3339(moment: datetime) -> str:
 def encode(
     *, id: str, type: str, timestamp: str, workspace_id: str, kind: str, stream_id: str, seq: int, data: str
 ) -> bytes:
-    """The envelope as UTF-8 bytes. data: compact JSON text on one line, put in as it is."""
+    """The envelope as UTF-8 bytes. data: compact JSON text on one line, inserted unchanged."""
     return (
         f'{{"id":"{id}","type":{_string(type)},"timestamp":"{timestamp}","workspace_id":"{workspace_id}",'
         f'"stream":{{"kind":{_string(kind)},"id":{_string(stream_id)}}},"seq":{seq},"data":{data}}}'

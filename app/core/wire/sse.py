@@ -1,6 +1,6 @@
-"""Server-sent events on the wire (WHATWG HTML section 9.2): one table of bytes, LF only, one data line.
+"""Server-sent events on the wire (WHATWG HTML section 9.2): LF only, exactly one data line.
 
-Wire order in a frame is event, id, data, blank line: the line reader of the session document needs `event:` first.
+The order in a frame is event, id, data, blank line: clients that read line by line need `event:` before `data:`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 HEADERS: tuple[tuple[str, str], ...] = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-store"),
-    ("X-Accel-Buffering", "no"),  # nginx would collect frames otherwise
-    ("Referrer-Policy", "no-referrer"),  # a token in the query must not leave with a Referer
+    ("X-Accel-Buffering", "no"),  # otherwise nginx buffers frames
+    ("Referrer-Policy", "no-referrer"),  # a token in the query must not leak in a Referer
     ("X-Content-Type-Options", "nosniff"),
 )
 
@@ -23,15 +23,15 @@ def frame(event: str | None, id: str | None, data: bytes) -> bytes:
 
 
 def comment(text: str, *, blank_line: bool) -> bytes:
-    """A heartbeat: a comment line, with an empty line behind it only where the contract says so.
+    """A heartbeat: a comment line, followed by a blank line only where the contract says so.
 
-    A lone blank line makes some clients emit an empty event, so the default of every contract is without.
+    The blank line makes some clients emit an empty event, so by default there is none.
     """
     return f": {text}\n{chr(10) if blank_line else ''}".encode()
 
 
 def retry(milliseconds: int) -> bytes:
-    """Tells the client how long to wait before it reconnects."""
+    """A line that tells the client how long to wait before it reconnects."""
     return f"retry: {milliseconds}\n".encode()
 
 

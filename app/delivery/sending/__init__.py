@@ -18,6 +18,7 @@ What it promises, whatever a receiver, a name server or an intermediary does:
   some 200 KiB at most, framing and padding included. On systems other than Linux the time alone is the limit.
 * **No socket is opened to an address that is not allowed**, whatever a name resolves to, however often it changes
   (guard.py). Who registered an internal name learns what kind of address it has, and never which.
+* **Nothing leads elsewhere**: no redirects, no proxies from the environment, no cookies; TLS is always verified.
 * **Nobody waits for somebody else's receiver or name server** (resolver.py, waiter.py).
 
 A `Sender` belongs to one process and to one thread: libcurl's handles survive no fork. Only names are looked up in

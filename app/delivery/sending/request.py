@@ -27,7 +27,8 @@ class Result(NamedTuple):
     A complete head of an answer decides, whatever follows it: ``status_code`` is set exactly when ``outcome`` is
     ``success`` or ``http_error``. ``response_body`` is the first 16 KiB. ``error`` says in words what went wrong.
     ``again``: the connection may be to blame, because it had been used before. Another attempt over a connection of its
-    own need not wait for the schedule. It never ends with ``again`` itself.
+    own need not wait for the schedule. It never ends with ``again`` itself. ``unanswered``: the request was sent, at
+    least in part, and nothing came back: the receiver may have it.
     """
 
     key: object
@@ -40,6 +41,7 @@ class Result(NamedTuple):
     duration_seconds: float
     error: str | None
     again: bool = False
+    unanswered: bool = False
 
 
 def unsent(request: Request, outcome: Outcome, error: str, seconds: float = 0.0) -> Result:

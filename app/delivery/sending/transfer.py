@@ -198,13 +198,14 @@ class Transfer:
         are, for the reason ``broken_off``."""
         assert self.request is not None
         answer = self._answer
-        again = False
+        again = unanswered = False
         if code == pycurl.E_OK and broken_off is None and answer.status_code is not None:
             outcome, error = by_status(answer.status_code), None
         else:
             ending = self._ending(code, message, broken_off or self._broken_off)
             outcome, error = judge(ending)
             again = not self.request.own_connection and may_go_again(ending)
+            unanswered = not answer.has_begun and self.curl.getinfo(pycurl.REQUEST_SIZE) > 0
         return Result(
             self.request.key,
             outcome,
@@ -216,6 +217,7 @@ class Transfer:
             self._seconds(ended_by_us=broken_off is not None),
             error,
             again,
+            unanswered,
         )
 
     def _ending(self, code: int, message: str, broken_off: BrokenOff | None) -> Ending:

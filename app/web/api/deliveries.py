@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from flask import Blueprint
 
 from app.core import ids
-from app.core.event import drafts
+from app.core.times import read_time
 from app.delivery import deliveries, reads
 from app.ledger import events
 from app.web.http import paging
@@ -19,7 +21,7 @@ api = Blueprint("deliveries", __name__)
 
 STATUS = Field("status", "text", "only deliveries in this state", choices=reads.STATUSES)
 ENDPOINT = id_field("endpoint_id", ids.ENDPOINT, "only deliveries to this endpoint")
-TYPE = Field("event_type", "text", "only of events of this type; call.* means every type under call.", shortest=1)
+TYPE = Field("event_type", "text", "only of this type; call.* means every type that begins with call.", shortest=1)
 SINCE = Field("since", "time", "only deliveries made at this time or later")
 UNTIL = Field("until", "time", "only deliveries made before this time")
 
@@ -44,7 +46,7 @@ def list_deliveries(call: Call) -> Answer:
     scope="operate",
     query=(STATUS, *paging.PAGE),
     answers={200: "DeliveryList"},
-    summary="Where an event was sent to",
+    summary="List the deliveries of an event, newest first",
 )
 def list_deliveries_of_event(call: Call, event_id: str) -> Answer:
     events.get_event(call.session, call.workspace_id, event_id)
@@ -84,8 +86,8 @@ def retry_delivery(call: Call, delivery_id: str) -> Answer:
 
 
 def _page(call: Call, event_id: str | None) -> Answer:
-    limit = paging.limit_of(call.args)
-    found = reads.list_deliveries(
+    read = partial(
+        reads.list_deliveries,
         call.session,
         call.workspace_id,
         status=call.args.get("status"),
@@ -94,11 +96,9 @@ def _page(call: Call, event_id: str | None) -> Answer:
         event_type=call.args.get("event_type"),
         since=_moment(call.args, "since"),
         until=_moment(call.args, "until"),
-        limit=limit + 1,
-        before=paging.after_cursor(call.args, lambda mark: ids.is_id(ids.DELIVERY, mark)),
     )
-    return Answer(paging.page(found, limit, lambda row: str(row["id"]), lambda row: row))
+    return Answer(paging.newest_first(call.args, ids.DELIVERY, read, lambda row: row))
 
 
-def _moment(args: dict[str, Any], name: str) -> Any:
-    return drafts.read_time(args[name]) if name in args else None
+def _moment(args: dict[str, Any], name: str) -> datetime | None:
+    return read_time(args[name]) if name in args else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import partial
 from typing import Any
 
 from flask import Blueprint
@@ -13,6 +14,7 @@ from app.core import ids
 from app.core.event import drafts, names
 from app.core.event.acceptance import Accepted
 from app.core.problem import Problem
+from app.core.times import read_time
 from app.core.webhook.addresses import MAX_URL_LENGTH
 from app.database.tables import Endpoint
 from app.delivery import deliveries, endpoints, reads
@@ -24,7 +26,7 @@ from app.web.http.routes import route
 
 api = Blueprint("endpoints", __name__)
 
-# The stream that test events belong to; one a workspace, made when it is first needed.
+# The stream that test events belong to: one for each workspace, made when it is first needed.
 TEST_KIND, TEST_STREAM, TEST_TYPE = "twofold", "tests", "twofold.test"
 _MOST_FILTERS = 100  # entries of one filter: matching is linear in them, for every event
 
@@ -39,7 +41,7 @@ OPTIONS = (
         "only these types; call.* means every type that begins with call.; null: all",
         nullable=True,
         pattern=re.compile(rf"\*|{names.TYPE.pattern}(?:\.\*)?"),
-        hint="give a type such as call.started, a prefix such as call.*, or *",
+        hint="must be a type such as call.started, a prefix such as call.*, or *",
         least=1,
         most=_MOST_FILTERS,
         example=["call.*"],
@@ -50,7 +52,7 @@ OPTIONS = (
         "only streams of these kinds; null: all",
         nullable=True,
         pattern=names.KIND,
-        hint="give a kind such as call",
+        hint=names.KIND_HINT,
         least=1,
         most=_MOST_FILTERS,
         example=["call"],
@@ -61,7 +63,7 @@ OPTIONS = (
 SIGNING = Field(
     "signing",
     "text",
-    "hmac (v1 signatures) or ed25519 (v1a signatures besides)",
+    "hmac (v1 signatures) or ed25519 (v1a signatures as well)",
     choices=(endpoints.HMAC, endpoints.ED25519),
 )
 STATUS = Field("status", "text", "enable or disable it", choices=(endpoints.ENABLED, endpoints.DISABLED))
@@ -94,10 +96,8 @@ def create_endpoint(call: Call) -> Answer:
     summary="List endpoints, newest first",
 )
 def list_endpoints(call: Call) -> Answer:
-    limit = paging.limit_of(call.args)
-    before = paging.after_cursor(call.args, lambda mark: ids.is_id(ids.ENDPOINT, mark))
-    rows = endpoints.list_endpoints(call.session, call.workspace_id, limit=limit + 1, before=before)
-    return Answer(paging.page(rows, limit, lambda row: row.id, lambda row: _shown(call, row)))
+    read = partial(endpoints.list_endpoints, call.session, call.workspace_id)
+    return Answer(paging.newest_first(call.args, ids.ENDPOINT, read, partial(_shown, call)))
 
 
 @route(
@@ -159,7 +159,7 @@ def get_secret(call: Call, endpoint_id: str) -> Answer:
     scope="manage",
     body=(),
     answers={200: "Secret"},
-    summary="Make a new signing secret; the present one signs too for a day",
+    summary="Make a new signing secret; the present one also signs for another day",
 )
 def rotate_secret(call: Call, endpoint_id: str) -> Answer:
     row = endpoints.rotate_secret(call.session, call.engine.settings, call.workspace_id, endpoint_id)
@@ -211,8 +211,8 @@ def recover_endpoint(call: Call, endpoint_id: str) -> Answer:
         call.session,
         call.workspace_id,
         endpoint_id,
-        since=drafts.read_time(call.body["since"]),
-        until=drafts.read_time(until) if until is not None else None,
+        since=read_time(call.body["since"]),
+        until=read_time(until) if until is not None else None,
         window_seconds=call.engine.settings.delivery_window_seconds,
     )
     call.due = done.count > 0

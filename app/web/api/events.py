@@ -9,18 +9,17 @@ from flask import Blueprint
 
 from app.core import ids
 from app.core.event import names
-from app.core.problem import Problem
+from app.core.problem import Problem, invalid
 from app.ledger import events
 from app.web.http import paging
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
 from app.web.http.routes import route
+from app.web.metrics import streams as stream_metrics
 
 api = Blueprint("events", __name__)
 
-KIND = Field(
-    "stream_kind", "text", "only events of streams of this kind", pattern=names.KIND, hint="give a kind such as call"
-)
+KIND = Field("stream_kind", "text", "only events of streams of this kind", pattern=names.KIND, hint=names.KIND_HINT)
 STREAM = Field(
     "stream_id",
     "text",
@@ -28,7 +27,11 @@ STREAM = Field(
     pattern=names.EXTERNAL_ID,
     hint=names.EXTERNAL_ID_HINT,
 )
-AFTER = Field("after_seq", "integer", "only events behind this seq; needs stream_id")
+AFTER = Field(
+    "after_seq",
+    "integer",
+    "only events after this seq; needs stream_id. Ahead of the stream it is answered with 409 cursor_ahead",
+)
 TYPE = Field("type", "text", "only events of this type; call.* means every type that begins with call.", shortest=1)
 
 
@@ -39,12 +42,12 @@ TYPE = Field("type", "text", "only events of this type; call.* means every type 
     scope="subscribe",
     query=(KIND, STREAM, AFTER, TYPE, *paging.PAGE),
     answers={200: "EventList"},
-    summary="Read events back: of one stream in order behind a seq, or of the workspace newest first",
+    summary="Read events back: of one stream in order, after a seq, or of the workspace, newest first",
 )
 def list_events(call: Call) -> Answer:
     limit = paging.limit_of(call.args)
-    found, cursor = _of_stream(call, limit) if "stream_id" in call.args else _of_workspace(call, limit)
-    data = b",".join(event.body for event in found)
+    page, cursor = _of_stream(call, limit) if "stream_id" in call.args else _of_workspace(call, limit)
+    data = b",".join(event.body for event in page)
     return Answer(b'{"data":[%b],"next_cursor":%b}' % (data, json.dumps(cursor).encode()))
 
 
@@ -60,25 +63,30 @@ def get_event(call: Call, event_id: str) -> Answer:
     return Answer(events.get_event(call.session, call.workspace_id, event_id).body)
 
 
-def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.Logged], str | None]:
+def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], str | None]:
     if "stream_kind" not in call.args:
-        raise _needs("stream_id", "stream_kind")
-    mark = paging.after_cursor(call.args, lambda mark: mark.isascii() and mark.isdigit() and len(mark) < 19)
-    page = events.events_of_stream(
-        call.session,
-        call.workspace_id,
-        call.args["stream_kind"],
-        call.args["stream_id"],
-        after_seq=int(mark) if mark else call.args.get("after_seq", 0),
-        type=call.args.get("type"),
-        limit=limit,
-    )
+        raise invalid("stream_id", "needs stream_kind as well")
+    mark = paging.after_cursor(call.args, paging.is_number)
+    try:
+        page = events.events_of_stream(
+            call.session,
+            call.workspace_id,
+            call.args["stream_kind"],
+            call.args["stream_id"],
+            after_seq=int(mark) if mark else call.args.get("after_seq", 0),
+            type=call.args.get("type"),
+            limit=limit,
+        )
+    except Problem as problem:
+        if problem.code == "cursor_ahead":
+            stream_metrics.CURSORS_AHEAD.inc()
+        raise
     return page.events, paging.encode(str(page.events[-1].seq)) if page.more else None
 
 
-def _of_workspace(call: Call, limit: int) -> tuple[Sequence[events.Logged], str | None]:
+def _of_workspace(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], str | None]:
     if "after_seq" in call.args:
-        raise _needs("after_seq", "stream_id")
+        raise invalid("after_seq", "needs stream_id as well")
     page = events.events_of_workspace(
         call.session,
         call.workspace_id,
@@ -88,8 +96,3 @@ def _of_workspace(call: Call, limit: int) -> tuple[Sequence[events.Logged], str 
         limit=limit,
     )
     return page.events, paging.encode(page.events[-1].id) if page.more else None
-
-
-def _needs(name: str, other: str) -> Problem:
-    detail = f"needs {other} beside it"
-    return Problem("invalid", f"{name}: {detail}", errors=[{"field": name, "detail": detail}])

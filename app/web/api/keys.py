@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint
 
 from app.accounts import keys
@@ -44,7 +46,7 @@ def create_key(call: Call) -> Answer:
     beyond = set(call.body["scopes"]) - call.caller.scopes
     if beyond:
         listed = ", ".join(sorted(beyond))
-        raise Problem("forbidden", f"A key cannot give more than it has; this one lacks {listed}.")
+        raise Problem("forbidden", f"A key cannot grant scopes that it does not have; this one lacks {listed}.")
     made = keys.create_key(
         call.session, name=call.body["name"], scopes=call.body["scopes"], workspace_id=call.workspace_id or None
     )
@@ -72,10 +74,8 @@ def create_key(call: Call) -> Answer:
     summary="List the keys that work, newest first",
 )
 def list_keys(call: Call) -> Answer:
-    limit = paging.limit_of(call.args)
-    before = paging.after_cursor(call.args, lambda mark: ids.is_id(ids.KEY, mark))
-    rows = keys.list_keys(call.session, call.workspace_id or None, limit=limit + 1, before=before)
-    return Answer(paging.page(rows, limit, lambda row: str(row["id"]), lambda row: row))
+    read = partial(keys.list_keys, call.session, call.workspace_id or None)
+    return Answer(paging.newest_first(call.args, ids.KEY, read, keys.shown))
 
 
 @route(

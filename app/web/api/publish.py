@@ -16,9 +16,10 @@ from app.core.problem import Problem
 from app.core.wire import json_text
 from app.ledger.ledger import Submission
 from app.settings import Settings
+from app.web.http.bodies import read_bytes
 from app.web.http.call import Answer, Call
 from app.web.http.problems import trace_id
-from app.web.http.reading import read_bytes, require_json
+from app.web.http.reading import require_json
 from app.web.http.routes import route
 
 api = Blueprint("publish", __name__)
@@ -34,14 +35,14 @@ NDJSON = "application/x-ndjson"
     body_schema="EventsIn",
     transaction=False,
     answers={202: "Published", 200: "EventOut"},
-    summary="Publish an event, an array of events, or one event a line (application/x-ndjson)",
+    summary="Publish an event, an array of events, or one event per line (application/x-ndjson)",
 )
 def publish(call: Call) -> Answer | Response:
     settings = call.engine.settings
     lines = request.mimetype == NDJSON
     if not lines:
         require_json(request)
-    raw = read_bytes(request, settings.max_batch_bytes)
+    raw = read_bytes(request, settings.max_batch_bytes, call.caller.key_id)
     if lines:
         answers = _accept(call, json_text.split_lines(raw), settings)
         body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for answer in answers)
@@ -56,19 +57,20 @@ def publish(call: Call) -> Answer | Response:
     return Answer(only.body(), 200 if only.duplicate else 202)
 
 
-def _accept(call: Call, parts: Sequence[bytes], settings: Settings) -> list[Accepted | Problem]:
-    """Accept many: what cannot be read is answered in its place and does not touch its neighbours."""
-    if len(parts) > settings.max_batch_events:
-        raise Problem("too_large", f"The batch has {len(parts)} events; the most is {settings.max_batch_events}.")
-    read = [_read(part, index, call, settings) for index, part in enumerate(parts)]
+def _accept(call: Call, events: Sequence[bytes], settings: Settings) -> list[Accepted | Problem]:
+    """Accept many: an event that cannot be read is refused in its place, and its neighbours are accepted."""
+    most = settings.max_batch_events
+    if len(events) > most:
+        raise Problem("too_large", f"The batch has more than {most} events, the most there may be; split it.")
+    read = [_read(raw, index, call, settings) for index, raw in enumerate(events)]
     good = [draft for draft in read if isinstance(draft, Draft)]
-    taken = iter(call.engine.ledger.accept(Submission(call.workspace_id, good)))
-    return [next(taken) if isinstance(draft, Draft) else draft for draft in read]
+    answers = iter(call.engine.ledger.accept(Submission(call.workspace_id, good)))
+    return [next(answers) if isinstance(draft, Draft) else draft for draft in read]
 
 
-def _read(part: bytes, index: int, call: Call, settings: Settings) -> Draft | Problem:
+def _read(raw: bytes, index: int, call: Call, settings: Settings) -> Draft | Problem:
     try:
-        draft = drafts.read_event(part, settings.max_event_bytes, settings.max_json_depth)
+        draft = drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth)
         return _with_key(draft, _key_at(call.idempotency_key, index) if call.idempotency_key else None)
     except Problem as problem:
         return problem

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 from flask import Blueprint, Response
 
-from app.accounts.sessions import LIFE_SECONDS, signing_keys
+from app.accounts import sessions
 from app.core import tokens
+from app.web.engine import engine
 from app.web.http.call import OPTIONAL_WORKSPACE, Call
-from app.web.http.cookie import COOKIE
-from app.web.http.routes import route
+from app.web.http.cookie import COOKIE, session_of_cookie
+from app.web.http.routes import open_route, route
 
 api = Blueprint("sessions", __name__)
 
@@ -28,13 +27,16 @@ api = Blueprint("sessions", __name__)
 )
 def sign_in(call: Call) -> Response:
     settings = call.engine.settings
-    expires_at = int(time.time()) + LIFE_SECONDS
-    claims: dict[str, str | int] = {"sub": call.caller.key_id, "ws": call.workspace_id}
+    with call.engine.database.begin() as connection:
+        session_id, expires_at = sessions.begin(connection, call.caller.key_id, call.workspace_id)
+    cookie = tokens.sign(
+        sessions.signing_keys(settings)[0], tokens.SESSION, {"jti": session_id}, int(expires_at.timestamp())
+    )
     response = Response(status=204)
     response.set_cookie(
         COOKIE,
-        tokens.sign(signing_keys(settings)[0], tokens.SESSION, claims, expires_at),
-        max_age=LIFE_SECONDS,
+        cookie,
+        max_age=sessions.LIFE_SECONDS,
         httponly=True,
         secure=settings.public_url.startswith("https:"),
         samesite="Lax",
@@ -42,17 +44,19 @@ def sign_in(call: Call) -> Response:
     return response
 
 
-@route(
+@open_route(
     api,
     "DELETE",
     "/v1/session",
-    scope="subscribe",
-    acts_for=OPTIONAL_WORKSPACE,
-    transaction=False,
+    why="the session cookie itself says whose session ends",
     answers={204: ""},
-    summary="Sign out: forget the session cookie",
+    summary="Sign out: end the session of the cookie that comes with the request",
 )
-def sign_out(call: Call) -> Response:
+def sign_out() -> Response:
+    current = engine()
+    if session := session_of_cookie(current):
+        with current.database.begin() as connection:
+            sessions.end(connection, session.id)
     response = Response(status=204)
     response.delete_cookie(COOKIE)
     return response

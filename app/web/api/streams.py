@@ -1,6 +1,8 @@
-"""/v1/streams: live subjects. (The live routes are in live.py.)"""
+"""/v1/streams: live subjects, and tokens for them. (What opens a stream is in app.web.live.)"""
 
 from __future__ import annotations
+
+from urllib.parse import quote
 
 from flask import Blueprint
 
@@ -19,7 +21,7 @@ api = Blueprint("streams", __name__)
 ATTRIBUTES = Field(
     "attributes", "object", "facts about the stream, replacing earlier ones", example={"transport": "sip"}
 )
-KIND = Field("kind", "text", "only streams of this kind", pattern=names.KIND, hint="give a kind such as call")
+KIND = Field("kind", "text", "only streams of this kind", pattern=names.KIND, hint=names.KIND_HINT)
 STATUS = Field("status", "text", "only open or only ended streams", choices=("open", "ended"))
 
 
@@ -62,7 +64,7 @@ def get_stream(call: Call, kind: str, stream_id: str) -> Answer:
 )
 def list_streams(call: Call) -> Answer:
     limit = paging.limit_of(call.args)
-    mark = paging.after_cursor(call.args, lambda mark: mark.isascii() and mark.isdigit() and len(mark) < 19)
+    mark = paging.after_cursor(call.args, paging.is_number)
     rows = streams.list_streams(
         call.session,
         call.workspace_id,
@@ -101,15 +103,15 @@ def end_stream(call: Call, kind: str, stream_id: str) -> Answer:
 )
 def make_token(call: Call, kind: str, stream_id: str) -> Answer:
     settings = call.engine.settings
-    found = streams.find_stream(call.session.connection(), call.workspace_id, kind, stream_id)
-    if found is None:
+    stream = streams.find_stream(call.session.connection(), call.workspace_id, kind, stream_id)
+    if stream is None:
         raise not_found("stream")
-    row = tokens.make_token(call.session, found, call.caller.key_id, settings.stream_token_seconds)
-    token = tokens.signed(settings, row, found)
+    row = tokens.make_token(call.session, stream, call.caller.key_id, settings.stream_token_seconds)
+    token = tokens.signed(settings, row, stream)
     return Answer(
         {
             "id": row.id,
-            "url": f"{settings.public_url}/v1/streams/{kind}/{stream_id}/live",
+            "url": f"{settings.public_url}/v1/streams/{kind}/{quote(stream_id, safe='')}/live",
             "token": token,
             "expires_at": rfc3339(row.expires_at),
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from flask import Blueprint
 
@@ -22,7 +23,7 @@ UID = Field(
     "text",
     "your own name for it, unique; its id serves when left out",
     pattern=re.compile(r"[A-Za-z0-9_.~:@-]{1,128}"),
-    hint="give 1 to 128 of letters, digits and _ . ~ : @ -",
+    hint="must be 1 to 128 letters, digits and _ . ~ : @ -",
     example="acme",
 )
 CHANGED_NAME = Field("name", "text", "what people call it", shortest=1, longest=200)
@@ -56,10 +57,8 @@ def create_workspace(call: Call) -> Answer:
 )
 def list_workspaces(call: Call) -> Answer:
     call.caller.require_platform()
-    limit = paging.limit_of(call.args)
-    before = paging.after_cursor(call.args, lambda mark: ids.is_id(ids.WORKSPACE, mark))
-    rows = workspaces.list_workspaces(call.session, limit=limit + 1, before=before)
-    return Answer(paging.page(rows, limit, lambda row: row.id, workspaces.shown))
+    read = partial(workspaces.list_workspaces, call.session)
+    return Answer(paging.newest_first(call.args, ids.WORKSPACE, read, workspaces.shown))
 
 
 @route(
@@ -99,7 +98,7 @@ def change_workspace(call: Call, workspace: str) -> Answer:
     scope="manage",
     acts_for=PLATFORM,
     answers={204: ""},
-    summary="Delete a workspace with everything in it; its keys are dead at once",
+    summary="Delete a workspace with everything in it; its keys stop working at once",
 )
 def delete_workspace(call: Call, workspace: str) -> Answer:
     row = _reachable(call, workspace)

@@ -20,10 +20,10 @@ OTHER_ANSWERS = {
     "text": ("text/plain", "Text"),
     "html": ("text/html", "A page"),
     "file": ("*/*", "A script, a style sheet or an icon"),
-    "log": ("text/event-stream", "Server-sent events without end: `event: attempt`, `data:` a LoggedAttempt"),
+    "log": ("text/event-stream", "Endless server-sent events: `event: attempt`, `data:` a LoggedAttempt"),
 }
-# The parts of the document in the order in which they are read, and the blueprints of each.
-PARTS = {
+# The document's tags in the order in which readers need them, and the blueprints whose routes have each.
+TAGS = {
     "events": ("publish", "events"),
     "streams": ("streams",),
     "live streams": ("contracts",),
@@ -34,19 +34,19 @@ PARTS = {
     "operations": ("operations", "docs"),
     "pages": ("viewer", "files"),
 }
-_PART_OF = {blueprint: part for part, blueprints in PARTS.items() for blueprint in blueprints}
+_TAG_OF = {blueprint: tag for tag, blueprints in TAGS.items() for blueprint in blueprints}
 # Bodies that may also come in another form than JSON.
 OTHER_BODIES = {"EventsIn": {"application/x-ndjson": {"schema": {"type": "string"}}}}
 _DESCRIPTION = """\
-One event, two deliveries: live to whoever is watching, and for sure to whoever registered.
+One event, two deliveries: live to whoever is watching, and reliably to everyone who registered.
 
 Send a key as `Authorization: Bearer <key>` or `X-API-Key: <key>`. A platform key (`sk_…`) names the workspace it acts
 for in `X-Workspace`, by id or uid. Errors are `application/problem+json` (RFC 9457) with a `code` to match on, a
-`detail` that says what to do, and a `trace_id`. POSTs take an `Idempotency-Key` and may then be repeated safely."""
+`detail` that says what to do, and a `trace_id`. A POST with an `Idempotency-Key` may be repeated safely."""
 
 
 def document(routes: Mapping[str, ApiRoute], server_url: str) -> dict[str, Any]:
-    """The whole document. routes: by Flask endpoint name."""
+    """The whole document. routes: by the name of their Flask endpoint. server_url: where clients reach this API."""
     paths: dict[str, dict[str, Any]] = {}
     for name, declared in sorted(routes.items(), key=lambda pair: (pair[1].path, pair[1].method)):
         paths.setdefault(declared.path, {})[declared.method.lower()] = _operation(name, declared)
@@ -55,7 +55,7 @@ def document(routes: Mapping[str, ApiRoute], server_url: str) -> dict[str, Any]:
         "info": {"title": "Twofold", "version": VERSION, "description": _DESCRIPTION},
         "servers": [{"url": server_url}],
         "security": [{"bearer": []}, {"header": []}],
-        "tags": [{"name": part} for part in dict.fromkeys([*PARTS, *map(_part, sorted(routes))])],
+        "tags": [{"name": tag} for tag in dict.fromkeys([*TAGS, *map(_tag, sorted(routes))])],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
@@ -84,14 +84,14 @@ def _operation(name: str, declared: ApiRoute) -> dict[str, Any]:
     made: dict[str, Any] = {
         "operationId": name.rpartition(".")[2],
         "summary": declared.summary,
-        "tags": [_part(name)],
+        "tags": [_tag(name)],
     }
     return made | dict(declared.operation or _described(declared))
 
 
-def _part(name: str) -> str:
+def _tag(name: str) -> str:
     blueprint = name.partition(".")[0]
-    return _PART_OF.get(blueprint, blueprint)
+    return _TAG_OF.get(blueprint, blueprint)
 
 
 def _described(declared: ApiRoute) -> dict[str, Any]:
@@ -141,17 +141,24 @@ def _parameters(declared: ApiRoute) -> list[dict[str, Any]]:
         needed = "a platform key may name" if declared.acts_for == OPTIONAL_WORKSPACE else "a platform key must name"
         made.append(_header("X-Workspace", f"the workspace that {needed}, by id or uid"))
     if declared.method == "POST":
-        made.append(_header("Idempotency-Key", "the same key with the same request: one effect, the same answer"))
+        made.append(_header("Idempotency-Key", "repeats with the same key have one effect and get the same answer"))
     return made
 
 
+_ABOUT_PATH = {
+    "workspace": "id or uid",
+    "kind": "the kind of the stream",
+    "stream_id": "your id of the stream",
+    "name": "the name of the file",
+}
+
+
 def _about(name: str) -> str:
+    """What a path parameter is, by its name."""
     if name in IDS:
         prefix, what = IDS[name]
         return f"the id of the {what}, {prefix}_…"
-    return {"workspace": "id or uid", "kind": "the kind of the stream", "stream_id": "your id of the stream"}.get(
-        name, name
-    )
+    return _ABOUT_PATH.get(name, name)
 
 
 def _header(name: str, about: str) -> dict[str, Any]:

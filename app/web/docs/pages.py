@@ -26,4 +26,5 @@ def docs() -> Response:
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+    response.headers["Referrer-Policy"] = "no-referrer"
     return response

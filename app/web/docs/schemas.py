@@ -1,6 +1,6 @@
 """What the API answers, as JSON Schema (2020-12) by name: the components of /openapi.json.
 
-Answers may gain members; none is renamed or removed. So no schema forbids further ones.
+Answers may gain members, but none is renamed or removed, so no schema forbids members that it does not name.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.accounts.keys import SCOPES
+from app.core.contract.model import ERROR_STATUS
 from app.core.problem import CODES
 from app.core.webhook.retry import Outcome
 from app.delivery.reads import STATUSES
@@ -30,7 +31,7 @@ def _or_null(schema: Schema) -> Schema:
 
 def _list_of(name: str) -> Schema:
     return _object(
-        "A page of a list. next_cursor null: there is no more.",
+        "One page of a list. next_cursor is null on the last page.",
         {"data": {"type": "array", "items": _ref(name)}, "next_cursor": _or_null(_TEXT)},
     )
 
@@ -77,7 +78,7 @@ _SECRET: Schema = {
     "secret": _TEXT | {"description": "whsec_…: verifies the v1 signatures"},
     "former": {
         "type": "array",
-        "description": "secrets that were rotated and sign too until expires_at",
+        "description": "rotated secrets, which also sign until expires_at",
         "items": _object("A former secret.", {"expires_at": _TIME}, {"secret": _TEXT, "public_key": _TEXT}),
     },
 }
@@ -104,7 +105,12 @@ _DELIVERY: Schema = {
     "endpoint_id": _TEXT,
     "event_type": _TEXT,
     "status": _one_of(*STATUSES),
-    "reason": _or_null(_TEXT),
+    "reason": _or_null(_TEXT)
+    | {
+        "description": "why it is pending or has ended: the last attempt's outcome, or a code such as window_exhausted,"
+        " endpoint_gone, worker_crash, and unknown_outcome: the last attempt was sent and not answered, so the receiver"
+        " may have it"
+    },
     "attempt_count": _NUMBER,
     "created_at": _TIME,
     "next_attempt_at": _or_null(_TIME),
@@ -119,9 +125,9 @@ SCHEMAS: dict[str, Schema] = {
             "type": _TEXT,
             "title": _TEXT,
             "status": _NUMBER,
-            "code": _one_of(*CODES),
+            "code": _one_of(*CODES, *(case for case in ERROR_STATUS if case not in CODES)),
             "detail": _TEXT | {"description": "what is wrong and what to do"},
-            "trace_id": _TEXT | {"description": "also in X-Request-Id; our log has it"},
+            "trace_id": _TEXT | {"description": "also in X-Request-Id and in our log"},
         },
         {"errors": {"type": "array", "items": _object("One field.", {"field": _TEXT, "detail": _TEXT})}},
     ),
@@ -149,7 +155,7 @@ SCHEMAS: dict[str, Schema] = {
         {"occurred_at": _TIME, "idempotency_key": _TEXT},
     ),
     "EventsIn": {
-        "description": "An event (EventIn), or an array of them; as application/x-ndjson one event a line.",
+        "description": "One event (EventIn), or an array of events; as application/x-ndjson, one event per line.",
         "anyOf": [_ref("EventIn"), {"type": "array", "items": _ref("EventIn")}],
     },
     "EventOut": _object(
@@ -165,7 +171,7 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "Published": {
-        "description": "The answer to an event, or to an array (EventsOut); to application/x-ndjson a line a line.",
+        "description": "EventOut for an event, EventsOut for an array, one result per line for application/x-ndjson.",
         "anyOf": [_ref("EventOut"), _ref("EventsOut")],
     },
     "EventsOut": _object(
@@ -207,17 +213,17 @@ SCHEMAS: dict[str, Schema] = {
         {
             "retried": _NUMBER | {"description": "deliveries that had failed or were cancelled"},
             "missed": _NUMBER | {"description": "events that had no delivery to this endpoint"},
-            "complete": {"type": "boolean", "description": "false: ask again, there is more"},
+            "complete": {"type": "boolean", "description": "false: there is more; repeat the request"},
         },
     ),
     "Stats": _object(
         "How an endpoint has been doing.",
         {
             "hours": _NUMBER | {"description": "how far back it was counted"},
-            "deliveries": _object("How many, by status.", dict.fromkeys(STATUSES, _NUMBER)),
+            "deliveries": _object("The number of deliveries by status.", dict.fromkeys(STATUSES, _NUMBER)),
             "success_rate": {"type": ["number", "null"], "description": "delivered of all that ended, 0 to 1"},
             "attempts": _NUMBER,
-            "duration_ms": _object("Of attempts.", {"p50": _or_null(_NUMBER), "p95": _or_null(_NUMBER)}),
+            "duration_ms": _object("Durations of attempts.", {"p50": _or_null(_NUMBER), "p95": _or_null(_NUMBER)}),
             "pending": _NUMBER | {"description": "waiting now"},
             "oldest_pending_at": _or_null(_TIME),
         },
@@ -226,11 +232,11 @@ SCHEMAS: dict[str, Schema] = {
     "DeliveryList": _list_of("Delivery"),
     "Attempt": _object("One HTTP exchange.", _ATTEMPT),
     "DeliveryWithAttempts": _object(
-        "A delivery and what was tried.", _DELIVERY | {"attempts": {"type": "array", "items": _ref("Attempt")}}
+        "A delivery and its attempts.", _DELIVERY | {"attempts": {"type": "array", "items": _ref("Attempt")}}
     ),
     "LoggedAttempt": _object(
-        "A delivery as it is now, with one attempt of it: what the live log shows.",
-        _DELIVERY | {"attempt": _object("One HTTP exchange, without what was answered.", _TRIED)},
+        "A delivery as it is now, with one of its attempts: what the live log shows.",
+        _DELIVERY | {"attempt": _object("One HTTP exchange, without the response.", _TRIED)},
     ),
     "Health": _object("The process answers.", {"status": _one_of("ok")}),
     "Ready": _object(

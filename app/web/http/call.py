@@ -28,9 +28,11 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class ApiRoute:
-    """A declared route. public: why it needs no key, or ''. acts_for: the workspace it needs. answers: status to the
-    name of a schema (see schemas.py), '' for no body. operation: its OpenAPI operation, where it is not made from the
-    others."""
+    """A declared route. public: why it needs no key, or ''. acts_for: the workspace it needs.
+
+    answers: status to the name of a schema (app.web.docs.schemas), '' for no body. operation: its OpenAPI operation,
+    where it is not made from the other members.
+    """
 
     method: str
     path: str
@@ -88,6 +90,7 @@ Admit = Callable[[ApiRoute], Admission]
 
 
 def response_of(answer: Answer | Response) -> Response:
+    """What a handler gave back, as Flask's response."""
     if isinstance(answer, Response):
         return answer
     if answer.value is None:

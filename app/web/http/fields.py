@@ -1,4 +1,4 @@
-"""Bodies and queries as tables: each field once, for checking it, for saying what is wrong, and for the documentation.
+"""Bodies and queries as tables: a field is declared once, to be checked, to be explained when wrong, to be documented.
 
 Pure: values in, values or complaints out.
 """
@@ -10,24 +10,32 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from app.core import ids
-from app.core.event.drafts import read_time
+from app.core.problem import MOST_COMPLAINTS, MOST_NAME_LETTERS, Complaint, complaint
+from app.core.times import TIME_HINT, read_time
 
-Complaint = dict[str, str]  # {"field": …, "detail": …}
-
-_LONGEST_TEXT = 1000  # of a text that says nothing else: descriptions and names, not documents
-_NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+_LONGEST_TEXT = 1000  # of a text that declares no other limit: descriptions and names, not documents
+_NAMES = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """One member of a body, or one query parameter.
 
-    kind: text, integer, object, texts, text_map, time. pattern: what a text (or each of a list) must match, with
-    `hint` saying it in words. shortest and longest bound the length of a text, least and most a number, `most` also
-    the length of a list.
+    kind: text, integer, object, texts, text_map, time. about: what it is, for the documentation. pattern: what a text
+    (or each of several) must match. hint: the same in words, the end of a sentence that begins with the field's name.
+    shortest and longest bound the length of a text, least and most a number or the length of an array.
     """
 
     name: str
@@ -46,22 +54,23 @@ class Field:
 
 
 def id_field(name: str, prefix: str, about: str) -> Field:
-    """A field that holds one of our ids."""
+    """A field for one of our ids."""
     pattern = re.compile(rf"{prefix}_[0-7][{ids.ALPHABET}]{{{ids.LENGTH - 1}}}")
     return Field(name, "text", about, pattern=pattern, hint=f"must be an id that begins with {prefix}_")
 
 
-def check(fields: Sequence[Field], given: Mapping[str, Any]) -> list[Complaint]:
-    """What is wrong with the members of `given`; empty when nothing is."""
+def check(fields: Sequence[Field], given: Mapping[str, Any], noun: str = "field") -> list[Complaint]:
+    """What is wrong with the members of `given`; empty when nothing is. noun: "field" of a body, or "parameter"."""
     known = [item.name for item in fields]
-    complaints = [_complaint(name, _unknown(name, known)) for name in given if name not in known]
+    unknown = islice((name for name in given if name not in known), MOST_COMPLAINTS + 1)
+    complaints = [complaint(name, _unknown(noun, name, known)) for name in unknown]
     for item in fields:
         if item.name not in given:
             if item.required:
-                complaints.append(_complaint(item.name, f"is missing; give {item.about}"))
+                complaints.append(complaint(item.name, f"is missing ({item.about})"))
         elif given[item.name] is None:
             if not item.nullable:
-                complaints.append(_complaint(item.name, "must not be null; leave it out instead"))
+                complaints.append(complaint(item.name, "must not be null; leave it out instead"))
         else:
             complaints += _CHECKS[item.kind](item, item.name, given[item.name])
     return complaints
@@ -70,13 +79,14 @@ def check(fields: Sequence[Field], given: Mapping[str, Any]) -> list[Complaint]:
 def from_query(fields: Sequence[Field], given: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], list[Complaint]]:
     """Query parameters as values (numbers as numbers), and what is wrong with them."""
     values: dict[str, Any] = {}
-    complaints = [_complaint(name, "is given more than once") for name, texts in given.items() if len(texts) > 1]
+    repeated = islice((name for name, texts in given.items() if len(texts) > 1), MOST_COMPLAINTS + 1)
+    complaints = [complaint(name, "is given more than once") for name in repeated]
     kinds = {item.name: item.kind for item in fields}
     for name, texts in given.items():
         text = texts[0]
         is_number = kinds.get(name) == "integer" and re.fullmatch(r"-?[0-9]{1,18}", text)
         values[name] = int(text) if is_number else text
-    return values, complaints + check(fields, values)
+    return values, complaints + check(fields, values, "parameter")
 
 
 def schema(item: Field) -> dict[str, Any]:
@@ -106,72 +116,69 @@ def schema(item: Field) -> dict[str, Any]:
     return made
 
 
-def _complaint(name: str, detail: str) -> Complaint:
-    return {"field": name, "detail": detail}
-
-
-def _unknown(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+def _unknown(noun: str, name: str, known: Sequence[str]) -> str:
+    # A long name is no slip of the pen, and comparing it takes long.
+    near = difflib.get_close_matches(name, known, n=1) if len(name) <= MOST_NAME_LETTERS else []
     if near:
-        return f"is not known here; did you mean {near[0]}?"
-    return (
-        f"is not known here; there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
-        if known
-        else ("is not known here; nothing is expected")
-    )
+        return f"unknown {noun}; did you mean {near[0]}?"
+    if known:
+        return f"unknown {noun}; this request takes {', '.join(known)}"
+    return f"unknown {noun}; this request takes no {'body' if noun == 'field' else 'query parameters'}"
 
 
 def _text(item: Field, path: str, value: Any) -> list[Complaint]:
     if not isinstance(value, str):
-        return [_wrong(path, "a text", value)]
+        return [_wrong(path, "a string", value)]
     if bad := _unstorable(value):
-        return [_complaint(path, bad)]
+        return [complaint(path, bad)]
     if item.choices and value not in item.choices:
-        return [_complaint(path, f"must be one of {', '.join(item.choices)}")]
+        return [complaint(path, f"must be one of {', '.join(item.choices)}")]
     if not item.shortest <= len(value) <= item.longest:
-        return [_complaint(path, f"must have {item.shortest} to {item.longest} characters, this has {len(value)}")]
+        return [complaint(path, f"must have {item.shortest} to {item.longest} characters, this has {len(value)}")]
     if item.pattern and not item.pattern.fullmatch(value):
-        return [_complaint(path, item.hint)]
+        return [complaint(path, item.hint)]
     return []
 
 
 def _integer(item: Field, path: str, value: Any) -> list[Complaint]:
     if isinstance(value, bool) or not isinstance(value, int):
-        return [_complaint(path, f"must be a whole number, not {_name(value)}")]
+        return [complaint(path, f"must be a whole number, not {_NAMES[type(value)]}")]
     if not item.least <= value <= item.most:
-        return [_complaint(path, f"must be from {item.least} to {item.most}")]
+        return [complaint(path, f"must be from {item.least} to {item.most}")]
     return []
 
 
 def _texts(item: Field, path: str, value: Any) -> list[Complaint]:
     if not isinstance(value, list):
-        return [_wrong(path, "a list of texts", value)]
+        return [_wrong(path, "an array of strings", value)]
     if not item.least <= len(value) <= item.most:
-        return [_complaint(path, f"must have {item.least} to {item.most} entries, this has {len(value)}")]
-    return [found for index, text in enumerate(value) for found in _text(item, f"{path}[{index}]", text)]
+        return [complaint(path, f"must have {item.least} to {item.most} entries, this has {len(value)}")]
+    wrong = (one for index, text in enumerate(value) for one in _text(item, f"{path}[{index}]", text))
+    return list(islice(wrong, MOST_COMPLAINTS + 1))
 
 
 def _object(_item: Field, path: str, value: Any) -> list[Complaint]:
     if not isinstance(value, dict):
         return [_wrong(path, "an object", value)]
     bad = _unstorable_inside(value)
-    return [_complaint(path, bad)] if bad else []
+    return [complaint(path, bad)] if bad else []
 
 
 def _text_map(item: Field, path: str, value: Any) -> list[Complaint]:
     complaints = _object(item, path, value)
     if complaints:
         return complaints
-    return [_wrong(f"{path}.{name}", "a text", text) for name, text in value.items() if not isinstance(text, str)]
+    wrong = (_wrong(f"{path}.{name}", "a string", text) for name, text in value.items() if not isinstance(text, str))
+    return list(islice(wrong, MOST_COMPLAINTS + 1))
 
 
 def _time(_item: Field, path: str, value: Any) -> list[Complaint]:
     try:
         if not isinstance(value, str):
-            return [_wrong(path, "a text", value)]
+            return [_wrong(path, "a string", value)]
         read_time(value)
     except ValueError:
-        return [_complaint(path, "must be an RFC 3339 time with its offset, such as 2026-11-20T10:00:00Z")]
+        return [complaint(path, TIME_HINT)]
     return []
 
 
@@ -185,20 +192,16 @@ _CHECKS: dict[str, Callable[[Field, str, Any], list[Complaint]]] = {
 }
 
 
-def _name(value: Any) -> str:
-    return "null" if value is None else _NAMES[type(value)]
-
-
 def _wrong(path: str, wanted: str, value: Any) -> Complaint:
-    return _complaint(path, f"must be {wanted}, not {_name(value)}")
+    return complaint(path, f"must be {wanted}, not {_NAMES[type(value)]}")
 
 
 def _unstorable(text: str) -> str | None:
     """Why PostgreSQL could not keep this text."""
     if "\0" in text:
-        return "must not hold a NUL character"
+        return "must not contain a NUL character"
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        return "holds half of a surrogate pair, which is not a character"
+        return "contains half of a surrogate pair, which is not a character"
     return None
 
 
@@ -207,7 +210,7 @@ def _unstorable_inside(value: Any) -> str | None:
     if isinstance(value, str):
         return _unstorable(value)
     if isinstance(value, float) and not math.isfinite(value):
-        return "holds a number that is too large"
+        return "contains a number that is too large"
     if isinstance(value, dict):
         return next((bad for pair in value.items() for part in pair if (bad := _unstorable_inside(part))), None)
     if isinstance(value, list):

@@ -7,12 +7,13 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from app.core import ids
 from app.core.problem import invalid
 from app.web.http.fields import Field
 
 DEFAULT, MOST = 50, 250
-LIMIT = Field("limit", "integer", f"how many at most ({DEFAULT} unless said)", least=1, most=MOST)
-CURSOR = Field("cursor", "text", "next_cursor of the page before", shortest=1, longest=200)
+LIMIT = Field("limit", "integer", f"how many at most (default {DEFAULT})", least=1, most=MOST)
+CURSOR = Field("cursor", "text", "next_cursor of the previous page", shortest=1, longest=200)
 PAGE = (LIMIT, CURSOR)
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ def limit_of(args: Mapping[str, Any]) -> int:
 
 
 def after_cursor(args: Mapping[str, Any], is_mark: Callable[[str], bool]) -> str | None:
-    """The mark of the last row of the page before, or None at the start. Raises Problem for a cursor we never made."""
+    """The mark of the last row of the previous page, None at the start. Raises Problem for a cursor we never made."""
     if "cursor" not in args:
         return None
     try:
@@ -32,8 +33,13 @@ def after_cursor(args: Mapping[str, Any], is_mark: Callable[[str], bool]) -> str
     except (binascii.Error, UnicodeError):
         mark = ""
     if not is_mark(mark):
-        raise invalid("cursor", "give the next_cursor of the page before as it is, or leave it out to start")
+        raise invalid("cursor", "must be the next_cursor of the previous page, unchanged; leave it out to start")
     return mark
+
+
+def is_number(mark: str) -> bool:
+    """Whether a mark is a number that PostgreSQL's bigint holds."""
+    return mark.isascii() and mark.isdigit() and len(mark) < 19
 
 
 def encode(mark: str) -> str:
@@ -41,14 +47,21 @@ def encode(mark: str) -> str:
     return urlsafe_b64encode(mark.encode()).decode().rstrip("=")
 
 
-def split(rows: Sequence[T], limit: int, mark_of: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
-    """Of up to limit + 1 rows: those of this page, and the cursor of the next or None."""
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], encode(mark_of(rows[limit - 1]))
-
-
 def page(rows: Sequence[T], limit: int, mark_of: Callable[[T], str], shown: Callable[[T], Any]) -> dict[str, Any]:
-    """The list object for up to limit + 1 rows."""
-    kept, cursor = split(rows, limit, mark_of)
-    return {"data": [shown(row) for row in kept], "next_cursor": cursor}
+    """The list object for up to limit + 1 rows; one more than the limit means that there is a next page."""
+    cursor = encode(mark_of(rows[limit - 1])) if len(rows) > limit else None
+    return {"data": [shown(row) for row in rows[:limit]], "next_cursor": cursor}
+
+
+def newest_first(
+    args: Mapping[str, Any], prefix: str, read: Callable[..., Sequence[T]], shown: Callable[[T], dict[str, Any]]
+) -> dict[str, Any]:
+    """The list object of things that are listed newest first, which is the order of their ids.
+
+    prefix: of the ids. read: takes limit and before, gives at most `limit` rows, those older than the id `before` where
+    it is not None. shown: a row as the API shows it, with its id. Raises Problem for a cursor that we never made.
+    """
+    limit = limit_of(args)
+    before = after_cursor(args, lambda mark: ids.is_id(prefix, mark))
+    rows = read(limit=limit + 1, before=before)
+    return page(rows, limit, lambda row: str(shown(row)["id"]), shown)

@@ -8,17 +8,19 @@ import re
 import uuid
 
 from flask import Flask, Response, g, request
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
+from app.core.masking import mask
 from app.core.problem import Problem, first_line
+from app.database import faults
 from app.database.batching import Abandoned
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-# A caller's own id is taken over only in this form, as it stands in our log and answers.
+# A caller's own id is used only in this form, because it appears in our log and answers.
 _TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BY_STATUS = {
     400: "bad_request",
@@ -58,11 +60,12 @@ def dress(response: Response, problem: Problem) -> Response:
 
 
 def install(app: Flask) -> None:
-    """Answer every error of the app, and name every request."""
+    """Answer every error of the app as a problem, and give every answer its trace id."""
     app.register_error_handler(Problem, answer)
     app.register_error_handler(HTTPException, _from_http)
     app.register_error_handler(Exception, _from_surprise)
     app.after_request(_stamp)
+    app.before_request(_refuse_doubled_slash)
 
 
 def _from_http(error: HTTPException) -> Response:
@@ -85,21 +88,36 @@ def _from_surprise(error: Exception) -> Response:
 
 
 def problem_of(error: Exception) -> Problem:
-    """What nobody foresaw, and a database that is away. The caller learns the trace id, our log the rest.
+    """The answer to what the database says, or to anything unexpected: the caller gets the trace id, our log the rest.
 
     The path is logged without its query, which may hold a stream token.
     """
-    what = f"{request.method} {request.path!r} trace_id={trace_id()}"
-    if isinstance(error, OperationalError | PoolTimeout | Abandoned) or (
-        isinstance(error, DBAPIError) and error.connection_invalidated
-    ):
-        log.warning("unavailable: %s: %s", what, first_line(error))
+    what = f"{request.method} {mask(repr(request.path))} trace_id={trace_id()}"
+    if isinstance(error, DBAPIError) and faults.is_requests_fault(error):
+        return _from_refusal(error, what)
+    if isinstance(error, DBAPIError | PoolTimeout | Abandoned):
+        # A statement that this database cannot run at all is a mistake of ours, or of a release that is half done.
+        mistaken = isinstance(error, ProgrammingError)
+        log.log(logging.ERROR if mistaken else logging.WARNING, "unavailable: %s: %s", what, first_line(error))
         return Problem("unavailable", "The database cannot be reached; try again shortly.", retry_after_seconds=1)
-    if isinstance(error, IntegrityError):  # two changes met, and the other one won: say, the workspace was deleted
-        log.warning("conflict: %s", what)
-        return Problem("conflict", "Something that this depends on was changed meanwhile; read it again.")
     log.error("unexpected: %s", what, exc_info=error)
     return Problem("internal", "Something broke on our side; it is logged under this trace_id.")
+
+
+def _from_refusal(error: DBAPIError, what: str) -> Problem:
+    """The answer to what the database refuses for what it says."""
+    if isinstance(error, IntegrityError):  # another change came first: the workspace was deleted, for example
+        log.warning("conflict: %s", what)
+        return Problem("conflict", "Something that this request depends on has changed; read it again, then repeat.")
+    log.error("refused by the database: %s: %s", what, first_line(error))
+    return Problem("bad_request", "A value in this request cannot be stored; our log says which, under this trace_id.")
+
+
+def _refuse_doubled_slash() -> None:
+    """`//metrics` is another path than `/metrics`; werkzeug drops leading slashes before it looks, and a proxy's rules
+    for `/metrics` would not cover it."""
+    if request.environ.get("PATH_INFO", "").startswith("//"):
+        raise NotFound
 
 
 def _stamp(response: Response) -> Response:

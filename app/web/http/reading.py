@@ -1,45 +1,49 @@
-"""Reading a request strictly: its body, its query, its credentials. Every refusal says what to do."""
+"""Reads a request strictly: its credential, its body, its query. Every refusal says what to do."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from app.core.problem import Problem
+from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid_fields
 from app.core.wire.json_text import read_json
-from app.web.http.fields import Complaint, Field, check, from_query
+from app.web.http.fields import Field, check, from_query
 
 JSON = "application/json"
 
 
+@dataclass(frozen=True, slots=True)
+class SentSecrets:
+    """The secrets in a request's headers, "" where there is none.
+
+    scheme: of Authorization, in lowercase; bearer: its secret, if the scheme is Bearer; api_key: of X-API-Key.
+    """
+
+    scheme: str
+    bearer: str
+    api_key: str
+
+
+def sent_secrets(request: Request) -> SentSecrets:
+    """What a request's headers hold to show who is calling (RFC 6750 section 2.1, and X-API-Key)."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    bearer = secret.strip() if scheme.lower() == "bearer" else ""
+    return SentSecrets(scheme.lower(), bearer, request.headers.get("X-API-Key", "").strip())
+
+
 def credential(request: Request) -> str:
     """The key that came with the request. Raises Problem unauthorized when there is none."""
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if scheme and scheme.lower() != "bearer":
+    sent = sent_secrets(request)
+    if sent.scheme not in ("", "bearer"):
         raise Problem("unauthorized", "Send the key as Authorization: Bearer <key>, or as X-API-Key: <key>.")
-    found = secret.strip() or request.headers.get("X-API-Key", "").strip()
-    if not found:
+    key = sent.bearer or sent.api_key
+    if not key:
         raise Problem("unauthorized", "A key is missing: send Authorization: Bearer <key>, or X-API-Key: <key>.")
-    return found
-
-
-def read_bytes(request: Request, most: int) -> bytes:
-    """The body, at most `most` bytes whether or not its length is announced. Raises Problem too_large."""
-    # One more than may be: Werkzeug cuts a body of unannounced length off at its limit without a word.
-    request.max_content_length = most + 1
-    try:
-        raw = request.get_data(cache=False)
-        if len(raw) > most:
-            raise RequestEntityTooLarge
-        return raw
-    except RequestEntityTooLarge:
-        raise Problem("too_large", f"The body is larger than {most} bytes; send less at once.") from None
-    except (ClientDisconnected, OSError):
-        raise Problem("bad_request", "The body ended before its announced length.") from None
+    return key
 
 
 def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: int) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: 
         raise Problem("invalid", "The body must be a JSON object.")
     repeated: list[str] = []
     json.loads(text, object_pairs_hook=lambda pairs: _note_repeats(pairs, repeated), parse_int=str)
-    refuse([{"field": name, "detail": "is given twice in one object"} for name in repeated])
+    refuse([complaint(name, "is given twice in one object") for name in repeated[: MOST_COMPLAINTS + 1]])
     refuse(check(fields, value))
     return value
 
@@ -61,22 +65,21 @@ def require_json(request: Request) -> None:
     """Raises Problem unless the body is said to be JSON in UTF-8."""
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != JSON or charset not in ("utf-8", "utf8"):
-        given = request.headers.get("Content-Type") or "nothing"
-        raise Problem("unsupported_media_type", f"Send the body with Content-Type: {JSON}; this request says {given}.")
+        given = request.headers.get("Content-Type") or "none"
+        raise Problem("unsupported_media_type", f"Send the body with Content-Type: {JSON}; this request has {given}.")
 
 
 def read_query(request: Request, fields: Sequence[Field]) -> dict[str, Any]:
-    """The query as checked values. Raises Problem, also for an unknown parameter: it would be a filter lost."""
+    """The query as checked values. Raises Problem, also for an unknown parameter: a misspelled filter must not pass."""
     values, complaints = from_query(fields, {name: request.args.getlist(name) for name in request.args})
     refuse(complaints)
     return values
 
 
 def refuse(complaints: Sequence[Complaint]) -> None:
-    """Raises Problem invalid when there is anything to complain about."""
+    """Raises Problem invalid when anything is wrong."""
     if complaints:
-        detail = "; ".join(f"{found['field']}: {found['detail']}" for found in complaints)
-        raise Problem("invalid", detail, errors=complaints)
+        raise invalid_fields(complaints)
 
 
 def _note_repeats(pairs: list[tuple[str, Any]], repeated: list[str]) -> None:

@@ -15,13 +15,13 @@ from app.web.http.reading import JSON
 
 
 def once(handler: Handler, call: Call, path_values: Mapping[str, str], raw: bytes) -> Response:
-    """Do it, unless this Idempotency-Key was answered before: then give that answer again."""
+    """Run the handler, unless this Idempotency-Key was answered before: then give that answer again."""
     settings, session, key = call.engine.settings, call.session, call.idempotency_key or ""
     keys = settings.secret_keys
     owner = f"{call.caller.key_id}/{call.workspace_id}"
     # Everything that decides what the request does. The target holds no secret here: tokens come on GETs only.
-    parts_of_it = (request.method.encode(), request.full_path.encode(), raw)
-    fingerprint = hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts_of_it)).digest()
+    inputs = (request.method.encode(), request.full_path.encode(), raw)
+    fingerprint = hashlib.sha256(b"".join(b"%d:%b" % (len(text), text) for text in inputs)).digest()
     kept = idempotency.claim(session, keys, owner, key, fingerprint)
     if kept is not None:
         response = Response(kept.body, kept.status, content_type=JSON)
@@ -35,7 +35,8 @@ def once(handler: Handler, call: Call, path_values: Mapping[str, str], raw: byte
 
 
 def idempotency_key() -> str | None:
+    """The request's Idempotency-Key, None without one. Raises Problem invalid for one that is misspelled."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not names.KEY.fullmatch(key):
-        raise invalid("Idempotency-Key", "give 1 to 255 printable ASCII characters without spaces")
+        raise invalid("Idempotency-Key", names.KEY_HINT)
     return key

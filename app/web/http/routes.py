@@ -21,6 +21,7 @@ from app.core import ids
 from app.core.event import names
 from app.core.problem import Problem, invalid, not_found
 from app.web.engine import engine
+from app.web.http.bodies import read_bytes
 from app.web.http.call import (
     OPTIONAL_WORKSPACE,
     PLATFORM,
@@ -33,7 +34,7 @@ from app.web.http.call import (
     response_of,
 )
 from app.web.http.fields import Field
-from app.web.http.reading import credential, read_body, read_bytes, read_query
+from app.web.http.reading import credential, read_body, read_query
 from app.web.http.repeats import idempotency_key, once
 
 # Names of path parameters: what they are an id of.
@@ -108,22 +109,22 @@ def routes_of(app: Flask) -> dict[str, ApiRoute]:
 
 
 def by_key(declared: ApiRoute) -> Admission:
-    """Let in whoever has a key with the scope. Raises Problem."""
-    access = engine().access
-    caller = access.authenticate(credential(request))
+    """Admit whoever has a key with the scope. Raises Problem."""
+    callers = engine().callers
+    caller = callers.authenticate(credential(request))
     if caller is None:
-        raise Problem("unauthorized", "This key is not known, or it has been revoked; ask for a new one.")
+        raise Problem("unauthorized", "This key is unknown or has been revoked; ask for a new one.")
     caller.require(declared.scope)
     named = request.headers.get("X-Workspace")
     if declared.acts_for == PLATFORM or (declared.acts_for == OPTIONAL_WORKSPACE and caller.is_platform and not named):
         return Admission(caller, "")
-    return Admission(caller, access.workspace_for(caller, named))
+    return Admission(caller, callers.workspace_for(caller, named))
 
 
 def declare_view(
     blueprint: Blueprint, declared: ApiRoute, view: Callable[..., Response], *, websocket: bool = False
 ) -> None:
-    """Serve a view under its declaration. The view itself sees to the guard."""
+    """Serve a view under its declaration. The view itself has to admit the caller."""
     name = view.__name__
     rule = re.sub(r"\{(\w+)\}", r"<\1>", declared.path)
     blueprint.add_url_rule(rule, name, view, methods=[declared.method])
@@ -153,7 +154,7 @@ def _perform(
     settings = call.engine.settings
     raw = b""
     if declared.body is not None and request.method not in ("GET", "HEAD"):
-        raw = read_bytes(request, settings.max_event_bytes)
+        raw = read_bytes(request, settings.max_event_bytes, call.caller.key_id)
         call.body = read_body(request, declared.body, raw, settings.max_json_depth)
     if request.method == "POST":
         call.idempotency_key = idempotency_key()
@@ -166,5 +167,5 @@ def _perform(
         else:
             response = once(handler, call, path_values, raw)
     if call.due:
-        call.engine.ring()  # after the commit: what is rung for can be seen
+        call.engine.ring()  # after the commit, so that a drain sees what is due
     return response

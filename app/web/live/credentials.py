@@ -1,24 +1,26 @@
-"""Who opens a stream: by a key or a stream token, wherever the contract's route lets it stand."""
+"""Who opens a stream: by a key, a stream token or a session, in the places that the contract's route allows."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import request
 
 from app.accounts.callers import Caller
+from app.accounts.sessions import SignedIn
 from app.core import tokens
 from app.core.contract.model import ContractRoute
 from app.core.problem import Problem
 from app.live import tokens as stream_tokens
-from app.web.engine import engine
-from app.web.http.cookie import caller_of_cookie
+from app.web.engine import Engine
+from app.web.http.cookie import session_of_cookie
+from app.web.http.reading import sent_secrets
 
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """Who was let in. expires_at: Unix seconds; kind, stream_id: the one stream that a token opens."""
+    """Who was let in. expires_at: Unix seconds, None for a key; kind, stream_id: the one stream that a token opens."""
 
     key_id: str
     workspace_id: str
@@ -27,6 +29,7 @@ class Opener:
     kind: str | None = None
     stream_id: str | None = None
     may_publish: bool = False
+    session_id: str | None = None
 
     def check_stream(self, kind: str, stream_id: str) -> None:
         """Raises Problem unauthorized when the token is for another stream."""
@@ -34,25 +37,21 @@ class Opener:
             raise Problem("unauthorized", "This token opens another stream; mint one for this stream.")
 
 
-def opener(route: ContractRoute) -> Opener:
+def opener_of(engine: Engine, route: ContractRoute) -> Opener:
     """Who is calling this route. Raises Problem unauthorized or forbidden."""
-    found = _given(route)
-    if found is None and "session:cookie" in route.credentials and (signed_in := caller_of_cookie(engine())):
-        return _by_session(*signed_in)
-    if found is None:
-        raise Problem("unauthorized", f"A credential is missing: send {ways(route)}.")
-    what, secret = found
-    return _by_token(secret) if what == "token" else _by_key(secret)
+    sent = _sent(route)
+    if sent is not None:
+        what, secret = sent
+        return _by_token(engine, secret) if what == "token" else _by_key(engine, secret)
+    if "session:cookie" in route.credentials and (session := session_of_cookie(engine)):
+        return _by_session(engine, session)
+    raise Problem("unauthorized", f"A credential is missing: send {ways(route)}.")
 
 
-def _given(route: ContractRoute) -> tuple[str, str] | None:
-    """The first credential in a place that the route knows: (key or token, its text)."""
-    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    places = {
-        "bearer": bearer.strip() if scheme.lower() == "bearer" else "",
-        "x-api-key": request.headers.get("X-API-Key", "").strip(),
-        "query": request.args.get("token", ""),
-    }
+def _sent(route: ContractRoute) -> tuple[str, str] | None:
+    """The first credential in a place that the route looks at: ("key" or "token", its text)."""
+    secrets = sent_secrets(request)
+    places = {"bearer": secrets.bearer, "x-api-key": secrets.api_key, "query": request.args.get("token", "")}
     for where, secret in places.items():
         if secret and any(way.endswith(f":{where}") for way in route.credentials):
             what = "token" if tokens.looks_like(secret) else "key"
@@ -62,28 +61,30 @@ def _given(route: ContractRoute) -> tuple[str, str] | None:
     return None
 
 
-def _by_key(secret: str) -> Opener:
-    access = engine().access
-    caller = access.authenticate(secret)
+def _by_key(engine: Engine, secret: str) -> Opener:
+    caller = engine.callers.authenticate(secret)
     if caller is None:
         raise Problem("unauthorized", "This key is not known, or it has been revoked.")
+    return _by_caller(engine, caller, request.headers.get("X-Workspace"))
+
+
+def _by_session(engine: Engine, session: SignedIn) -> Opener:
+    opener = _by_caller(engine, session.caller, request.headers.get("X-Workspace") or session.workspace_id)
+    return replace(opener, session_id=session.id, expires_at=session.expires_at.timestamp())
+
+
+def _by_caller(engine: Engine, caller: Caller, workspace: str | None) -> Opener:
+    """workspace: the id or uid that the caller names, if any."""
     caller.require("subscribe")
-    workspace_id = access.workspace_for(caller, request.headers.get("X-Workspace"))
+    workspace_id = engine.callers.workspace_for(caller, workspace)
     return Opener(caller.key_id, workspace_id, may_publish="publish" in caller.scopes)
 
 
-def _by_session(caller: Caller, workspace_id: str, expires_at: float) -> Opener:
-    caller.require("subscribe")
-    named = engine().access.workspace_for(caller, request.headers.get("X-Workspace") or workspace_id)
-    return Opener(caller.key_id, named, expires_at=expires_at, may_publish="publish" in caller.scopes)
-
-
-def _by_token(secret: str) -> Opener:
-    joined = engine()
-    claims = tokens.decode(stream_tokens.signing_keys(joined.settings), secret, time.time())
+def _by_token(engine: Engine, secret: str) -> Opener:
+    claims = tokens.decode(stream_tokens.signing_keys(engine.settings), secret, time.time())
     row = None
     if claims is not None:
-        with joined.database.begin() as connection:
+        with engine.database.begin() as connection:
             row = stream_tokens.usable_token(connection, claims.id)
     if claims is None or row is None:
         raise Problem("unauthorized", "This token is not valid, or it has expired; mint a fresh one.")
@@ -109,5 +110,5 @@ _WAYS = {
 
 
 def ways(route: ContractRoute) -> str:
-    """What a route takes, in words."""
+    """The credentials that a route takes, in words."""
     return " or ".join(_WAYS[way] for way in route.credentials)

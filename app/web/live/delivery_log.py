@@ -1,7 +1,7 @@
 """GET /v1/deliveries/live: the delivery log as it happens, for the few who operate a workspace.
 
-A best-effort view: attempts are told of over Redis, and what Redis loses is not shown here. GET /v1/deliveries is the
-record. Each viewer has a greenlet and a blocking read of its own, so their number is bounded.
+A best-effort view: attempts are announced over Redis, and what Redis loses is not shown here. GET /v1/deliveries is the
+record. Each viewer has a greenlet and a blocking read of its own, so their number is limited.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -28,12 +27,15 @@ from app.core.wire import sse
 from app.database.batching import Abandoned
 from app.delivery import reads
 from app.delivery.live_log import Entry
+from app.live.beat import Beat
 from app.live.carrier import prepare_socket
 from app.redis_connection import FAILURES
 from app.web.api.deliveries import ENDPOINT, STATUS, TYPE
 from app.web.http.call import Call
 from app.web.http.routes import route
-from app.web.live.sse import RECONNECT_MILLISECONDS
+from app.web.live.fixed_frames import RECONNECT_MILLISECONDS
+from app.web.live.opening import client_socket
+from app.web.live.sse import Unanswered, cut
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +43,11 @@ api = Blueprint("log_view", __name__)
 
 VIEWERS = Gauge("twofold_log_viewers", "Live views of the delivery log now.", multiprocess_mode="livesum")
 
-WAIT_SECONDS = 1.0  # of a blocking read: a viewer that has gone and a process that ends are noticed this late at most
-WATCH_SECONDS = 3.0  # the drains are told so often that somebody watches; they remember it five times as long
+WAIT_SECONDS = 1.0  # of a blocking read: a viewer that left and a process that ends are noticed this late at most
+WATCH_SECONDS = 3.0  # how often the drains are told that somebody watches; they remember it five times as long
 CREDENTIAL_SECONDS = 5.0  # a revoked key or a deleted workspace closes its views this late at most
 HEARTBEAT_SECONDS = 15.0
-STALL_SECONDS = 10.0  # a viewer that takes nothing for so long is cut; it can come back to where it was
+STALL_SECONDS = 10.0  # a viewer that takes nothing for so long is cut; it may resume from where it was
 _HEARTBEAT = sse.comment("keepalive", blank_line=False)
 _CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 
@@ -61,14 +63,14 @@ _CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
     summary="Watch the delivery log: each attempt as it is recorded. A best-effort view; the list is the record",
 )
 def watch_log(call: Call) -> Response:
-    sock = request.environ.get("gunicorn.socket")
-    if sock is None:
-        raise Problem("unavailable", "Live streams need the gunicorn gevent server.")
+    sock = client_socket()
     cursor = request.headers.get("Last-Event-ID")
     if cursor and not _CURSOR.fullmatch(cursor):
         raise Problem("bad_request", "Last-Event-ID is not the id of an entry; leave it out to start anew.")
     if request.method == "HEAD":
         return Response(headers=list(sse.HEADERS))
+    if call.engine.hub.stopping:
+        return Unanswered()
     view = LogView(call, sock, chunked=request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0")
     view.open(cursor)
     response = Response(view.body(), headers=list(sse.HEADERS), direct_passthrough=True)
@@ -89,11 +91,11 @@ class LogView:
         self._failing = False
         now = call.engine.hub.clock()  # time runs from the request on, not from when the client first reads
         self._beats = tuple(
-            _Every(seconds, now + seconds) for seconds in (WATCH_SECONDS, CREDENTIAL_SECONDS, HEARTBEAT_SECONDS)
+            Beat(seconds, now + seconds) for seconds in (WATCH_SECONDS, CREDENTIAL_SECONDS, HEARTBEAT_SECONDS)
         )
 
     def open(self, cursor: str | None) -> None:
-        """Take a place; from here on nothing is missed. cursor: the entry behind which to begin.
+        """Count the viewer; from here on nothing is missed. cursor: the entry after which to begin.
 
         Raises Problem too_many, unavailable.
         """
@@ -114,7 +116,7 @@ class LogView:
             raise Problem("unavailable", text, retry_after_seconds=1) from None
 
     def close(self) -> None:
-        """Give the place free."""
+        """Stop counting the viewer. Twice is once."""
         if self._is_open:
             self._is_open = False
             viewers = self._engine.log.viewers
@@ -131,16 +133,19 @@ class LogView:
             prepare_socket(self._sock)
             before = self._sock.gettimeout()
             self._sock.settimeout(STALL_SECONDS)
+            self._send([sse.retry(random.randint(*RECONNECT_MILLISECONDS))])
             self._serve()
             self._sock.settimeout(before)
-        except OSError:  # gone, or stalled in the middle of a frame
+            if self._engine.hub.stopping:
+                cut()
+        except OSError:  # gone, stalled in the middle of a frame, or cut by us
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
         finally:
             self.close()
 
     def _serve(self) -> None:
-        """Until the client goes (raises OSError), its key is revoked or this process ends."""
+        """Run until the client leaves (raises OSError), its key is revoked or this process ends."""
         clock = self._engine.hub.clock
         watch, check, beat = self._beats
         while not self._engine.hub.stopping:
@@ -150,22 +155,21 @@ class LogView:
             if beat.is_due(clock()):
                 self._send([_HEARTBEAT])
             self._show(self._read(say_so=watch.is_due(clock())))
-        self._send([sse.retry(random.randint(*RECONNECT_MILLISECONDS))])
 
     def _check_client(self) -> None:
-        """Raises OSError when the client has closed."""
+        """Raises OSError when the client has disconnected."""
         raw = getattr(self._sock, "_sock", self._sock)
         with suppress(BlockingIOError):
             if not raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                 raise ConnectionResetError("the viewer has gone")
 
     def _may_see(self) -> bool:
-        """Whether key and workspace are still there; a database that is away changes nothing."""
-        access = self._engine.access
+        """Whether key and workspace still exist; a database that cannot be reached changes nothing."""
+        callers = self._engine.callers
         try:
-            if access.caller_of_key(self._caller.key_id) is None:
+            if callers.caller_of_key(self._caller.key_id) is None:
                 return False
-            access.workspace_for(self._caller, self._workspace_id)
+            callers.workspace_for(self._caller, self._workspace_id)
         except Problem:
             return False
         except (SQLAlchemyError, Abandoned):
@@ -173,7 +177,7 @@ class LogView:
         return True
 
     def _read(self, *, say_so: bool) -> list[Entry]:
-        """What has come, waiting a moment for it. say_so: tell the drains again that somebody watches."""
+        """New entries, waiting a moment for them. say_so: tell the drains again that somebody watches."""
         reader = self._engine.log
         try:
             if say_so:
@@ -190,12 +194,12 @@ class LogView:
         try:
             with self._engine.database.begin() as connection:
                 pairs = [(entry.delivery_id, entry.attempt_id) for entry in entries]
-                found = reads.find_attempts(connection, self._workspace_id, pairs)
+                attempts = reads.find_attempts(connection, self._workspace_id, pairs)
         except SQLAlchemyError as error:
             return self._pause("PostgreSQL", error)  # the same entries are read again
         self._failing = False
         self._position = entries[-1].id
-        shown = [(entry.id, found[entry.attempt_id]) for entry in entries if entry.attempt_id in found]
+        shown = [(entry.id, attempts[entry.attempt_id]) for entry in entries if entry.attempt_id in attempts]
         self._send([sse.frame("attempt", id, _json(seen)) for id, seen in shown if self._wants(seen)])
 
     def _wants(self, seen: dict[str, Any]) -> bool:
@@ -215,22 +219,6 @@ class LogView:
             log.warning("a view of the delivery log waits for %s: %s", engine, first_line(error))
         self._failing = True
         threading.Event().wait(WAIT_SECONDS)
-
-
-@dataclass(slots=True)
-class _Every:
-    """Something that is done every so many seconds; at: when it is due next, monotonic seconds."""
-
-    seconds: float
-    at: float
-
-    def is_due(self, now: float) -> bool:
-        """Whether it is to be done now; the beat is kept, however late this is asked."""
-        if now < self.at:
-            return False
-        while self.at <= now:
-            self.at += self.seconds
-        return True
 
 
 def _json(value: Any) -> bytes:

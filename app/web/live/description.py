@@ -1,4 +1,4 @@
-"""How contract routes stand in the OpenAPI document: made from the same data that they are served by."""
+"""Contract routes in the OpenAPI document, described from the same data that they are served from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = 3  # frames shown of a route
 _ABOUT = {
     "token": "a stream token (or a key, where the route takes one there), for clients that cannot send headers",
     "types": "only events of these types: names and prefixes such as call.*, separated by commas",
-    "after_seq": "begin behind this seq; Last-Event-ID, where there is one, wins",
+    "after_seq": "begin after this seq; Last-Event-ID, where there is one, wins",
     "speed": "replay an ended stream at its own pace, so many times faster, from 0.01 to 1000",
 }
 _SHAPES = {
@@ -146,7 +146,7 @@ def _event(declared: EventType, seq: int) -> tuple[Event, str]:
 
 def _refusals(declared: Contract, route: ContractRoute) -> dict[str, Any]:
     """The responses when something is wrong, in the contract's own words and form."""
-    found: dict[int, list[str]] = {}
+    by_status: dict[int, list[str]] = {}
     for case in _cases(route):
         own = declared.errors.get("bad_request" if case == "invalid" else case)
         if own is not None:
@@ -154,13 +154,13 @@ def _refusals(declared: Contract, route: ContractRoute) -> dict[str, Any]:
         else:
             status = ERROR_STATUS.get(case) or CODES[case][0]
             words = f"{case}: {_WORDS.get(case) or CODES[case][1]}"
-        if words not in found.setdefault(status, []):
-            found[status].append(words)
+        if words not in by_status.setdefault(status, []):
+            by_status[status].append(words)
     template = declared.error_template
     schema = {"$ref": "#/components/schemas/Problem"} if template is None else _shape(json.loads(template))
     content = {CONTENT_TYPE if template is None else JSON: {"schema": schema}}
     answers = {
-        str(status): {"description": "; ".join(words), "content": content} for status, words in sorted(found.items())
+        str(status): {"description": "; ".join(by_status[status]), "content": content} for status in sorted(by_status)
     }
     return answers | {"default": {"description": "Anything else that is wrong, in the same form", "content": content}}
 

@@ -27,18 +27,18 @@ _CASES = {
 }
 
 
-class Refused(Problem):
-    """A refusal that contracts may word in their own way. case: a key of contract.ERROR_STATUS."""
+class ContractRefusal(Problem):
+    """A refusal that contracts may word in their own way. case: a key of ERROR_STATUS."""
 
     def __init__(self, case: str, detail: str) -> None:
         super().__init__("bad_request", detail)
         self.case = case
 
 
-def answer(declared: Contract, problem: Problem, stream_id: str | None) -> Response:
+def answer(contract: Contract, problem: Problem, stream_id: str | None) -> Response:
     """A problem as this contract's answer."""
-    form = _form(declared, problem)
-    if declared.error_template is None:
+    form = _form(contract, problem)
+    if contract.error_template is None:
         title = next((title for status, title in CODES.values() if status == form.status), problem.title)
         own = {"title": title, "status": form.status, "code": form.code, "detail": form.detail}
         body = problem.body(problems.trace_id()) | own
@@ -53,15 +53,15 @@ def answer(declared: Contract, problem: Problem, stream_id: str | None) -> Respo
             "trace_id": problems.trace_id(),
             "now": rfc3339(datetime.now(UTC)),
         }
-        content, kind = frames.fixed_data(declared.error_template, values), JSON
+        content, kind = frames.fixed_data(contract.error_template, values), JSON
     return problems.dress(Response(content, form.status, content_type=kind), problem)
 
 
-def _form(declared: Contract, problem: Problem) -> ErrorForm:
+def _form(contract: Contract, problem: Problem) -> ErrorForm:
     """The contract's own words for a problem, else the problem's."""
-    case = problem.case if isinstance(problem, Refused) else _CASES.get(problem.code)
-    if case is not None and (own := declared.errors.get(case)):
+    case = problem.case if isinstance(problem, ContractRefusal) else _CASES.get(problem.code)
+    if case is not None and (own := contract.errors.get(case)):
         return own
-    if isinstance(problem, Refused):
+    if isinstance(problem, ContractRefusal):
         return ErrorForm(ERROR_STATUS[problem.case], problem.case, problem.detail)
     return ErrorForm(problem.status, problem.code, problem.detail)

@@ -1,185 +1,203 @@
-"""What SSE and WebSocket streams have in common when they open: limits, cursor, registration in the hub."""
+"""How a live stream opens, over SSE and WebSocket alike: admit, place, open. Each step takes the last one's value.
+
+* `admit`: credential (401, 403), form of the id (422), look-up in the caller's workspace (404).
+* `place`: where the subscriber begins, and what it is shown first.
+* `open_carrier`: registration in the hub, before the first byte is sent.
+
+Between them each transport calls `refuse_ended` and `require_room`, in the order that its clients can observe.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
 
 from flask import request
 
-from app.core import ids
 from app.core.contract import frames
 from app.core.contract.frames import View
-from app.core.contract.model import Contract, ContractRoute, Fixed
+from app.core.contract.model import Contract, ContractRoute
 from app.core.event import names
 from app.core.problem import Problem, not_found
-from app.core.wire import envelope, sse, websocket
 from app.core.wire.envelope import Event
 from app.ledger import streams
 from app.ledger.streams import StreamRow
 from app.live import reads
-from app.live.carrier import Carrier, prepare_socket
-from app.live.hub import Full
+from app.live.carrier import Carrier, Handling, prepare_socket
+from app.live.connections import Full
 from app.live.subscriber import Subscriber, Terms
-from app.web.engine import Engine
-from app.web.live.credentials import Opener
-from app.web.live.errors import Refused
+from app.web.engine import Engine, engine
+from app.web.live.credentials import Opener, opener_of
+from app.web.live.errors import ContractRefusal
+from app.web.live.fixed_frames import fixed_frame, heartbeat, retry
+from app.web.live.limits import check_limits, limits, too_many
+from app.web.live.query import Query
+from app.web.metrics import streams as stream_metrics
 
 
-def stream_asked_for(
-    joined: Engine, declared: Contract, route: ContractRoute, who: Opener, kind: str, stream_id: str
-) -> StreamRow:
-    """The stream that is asked for, in the caller's workspace. Raises Problem."""
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request whose caller may see the stream that it names."""
+
+    engine: Engine
+    route: ContractRoute
+    opener: Opener
+    stream: StreamRow
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an admitted subscriber begins.
+
+    start: the seq after which events are shown. past: an event before that which is shown first, if any. resumes:
+    whether the client gave a cursor that is to be believed. ahead: whether it gave one that is not, because the stream
+    has not come so far (a backup was restored, or a standby took over that had less). speed: of the replay, None for
+    at once.
+    """
+
+    admitted: Admitted
+    view: View
+    start: int
+    past: Event | None
+    resumes: bool
+    ahead: bool
+    speed: float | None
+
+    def opening(self) -> bytes:
+        """What is sent before the first event: when to come back, the opening, the reset, and the event of the past."""
+        route, stream = self.admitted.route, self.admitted.stream
+        past = frames.encode(self.view, self.past, stream.external_id) if self.past is not None else b""
+        reset = fixed_frame(route.reset, self.view, stream, str(stream.last_seq)) if self.ahead else b""
+        return retry(route, self.view) + fixed_frame(route.opening, self.view, stream) + reset + past
+
+    def closing(self, id: str | None = None) -> bytes:
+        """The contract's closing frame. id: for its `id:` line."""
+        return fixed_frame(self.admitted.route.closing, self.view, self.admitted.stream, id)
+
+    def shows_more(self) -> bool:
+        """Whether the view shows any event after the start, of those that the request found."""
+        stream = self.admitted.stream
+        if self.start >= stream.last_seq:
+            return False
+        with self.admitted.engine.database.begin() as connection:
+            return any(self.view.shows(type) for type in reads.types_after(connection, stream.id, self.start))
+
+
+def admit(contract: Contract, route: ContractRoute, kind: str, stream_id: str) -> Admitted:
+    """Let in whoever may see this stream. Raises Problem."""
+    current = engine()
+    opener = opener_of(current, route)
     if not stream_id:
-        raise Refused("missing_id", f"The {route.id_in} parameter {route.id_name} is missing.")
-    pattern = declared.id_patterns.get(kind)
+        raise ContractRefusal("missing_id", f"The {route.id_in} parameter {route.id_name} is missing.")
+    pattern = contract.id_patterns.get(kind)
     if not names.EXTERNAL_ID.fullmatch(stream_id) or (pattern and not re.fullmatch(pattern, stream_id)):
-        raise Refused("invalid_id", f"{route.id_name} does not have the form of an id of a {kind}.")
+        raise ContractRefusal("invalid_id", f"{route.id_name} does not have the form of an id of a {kind}.")
     if not names.KIND.fullmatch(kind):
-        raise Refused("invalid_id", "The kind is a small letter, then small letters, digits and _ . - (at most 64).")
-    who.check_stream(kind, stream_id)
-    with joined.database.begin() as connection:
-        found = streams.find_stream(connection, who.workspace_id, kind, stream_id)
-    if found is None:
+        raise ContractRefusal("invalid_id", f"The kind {names.KIND_HINT}.")
+    opener.check_stream(kind, stream_id)
+    with current.database.begin() as connection:
+        stream = streams.find_stream(connection, opener.workspace_id, kind, stream_id)
+    if stream is None:
         raise not_found("stream")
-    return found
+    return Admitted(current, route, opener, stream)
 
 
-_CURSOR = re.compile(r"[0-9]{1,18}")
+def refuse_ended(admitted: Admitted) -> None:
+    """Raises the contract's refusal if the stream has ended and the route does not show ended streams."""
+    if admitted.stream.ended and admitted.route.ended == "refuse":
+        raise ContractRefusal("ended", f"This {admitted.stream.kind} has ended.")
 
 
-def check_limits(joined: Engine, who: Opener) -> None:
-    """Raises Problem too_many when the process, the workspace or the key has its fill of connections."""
-    for name, (most, _) in _limits(joined, who).items():
-        if joined.hub.open[name] >= most:
-            raise _too_many(joined, who, name)
+def require_room(admitted: Admitted) -> Any:
+    """The client's socket, if one more connection may open. Raises Problem unavailable, too_many."""
+    sock = client_socket()
+    check_limits(admitted.engine, admitted.opener)
+    return sock
 
 
-def _limits(joined: Engine, who: Opener) -> dict[str, tuple[int, str]]:
-    """Name in the hub's counts -> (most, whose connections they are)."""
-    settings = joined.settings
-    return {
-        "": (settings.max_subscribers, "This server"),
-        who.workspace_id: (settings.max_subscribers_per_workspace, "The workspace"),
-        who.key_id: (settings.max_subscribers_per_key, "The key"),
-    }
+def client_socket() -> Any:
+    """The socket of this request's client. Raises Problem unavailable under a server that does not hand it over."""
+    sock = request.environ.get("gunicorn.socket")
+    if sock is None:
+        raise Problem("unavailable", "Live streams need the gunicorn gevent server.")
+    return sock
 
 
-def _too_many(joined: Engine, who: Opener, name: str) -> Problem:
-    most, what = _limits(joined, who)[name]
-    return Problem("too_many", f"{what} has {most} live connections, the most there may be; close some first.")
+def place(admitted: Admitted, query: Query, wrap: str) -> Placed:
+    """Where the subscriber begins. wrap: how its socket takes frames (see View)."""
+    view = frames.view(admitted.route, wrap, admitted.stream.attributes, query.types)
+    cursor, ahead = _believed(admitted, query.cursor)
+    start = _start(admitted, cursor)
+    past = _past(admitted, cursor, start)
+    return Placed(admitted, view, start, past, cursor is not None, ahead, query.speed)
 
 
-def open_carrier(
-    joined: Engine,
-    route: ContractRoute,
-    view: View,
-    found: StreamRow,
-    who: Opener,
-    sock: Any,
-    start: int,
-    options: dict[str, Any],
-) -> Carrier:
-    """Register the subscriber in the hub, standing at `start` and not yet joined. options: of the Feed."""
-    now = joined.hub.clock()
-    terms = Terms(
-        drop=route.overflow == "drop",
-        overflow_frames=route.overflow_frames,
-        heartbeat=_heartbeat(route, view),
-        heartbeat_seconds=route.heartbeat_seconds,
-        expires_at=None if who.expires_at is None else now + who.expires_at - time.time(),
-        key_id=who.key_id,
-        token_id=who.token_id,
-        workspace_id=found.workspace_id,
-    )
-    raw = prepare_socket(sock)
-    subscriber = Subscriber(raw, view, terms, now)
-    most = {name: number for name, (number, _) in _limits(joined, who).items()}
+def _believed(admitted: Admitted, cursor: int | None) -> tuple[int | None, bool]:
+    """The cursor to go by, and whether another was given that is ahead of the stream.
+
+    Such a client goes on from the head where the contract can tell it so, else it begins as one without a cursor. Of an
+    ended stream nothing more will come; there any cursor behind the end means that all was seen.
+    """
+    route, stream = admitted.route, admitted.stream
+    if cursor is None or cursor <= stream.last_seq:
+        return cursor, False
+    stream_metrics.CURSORS_AHEAD.inc()
+    if stream.ended:
+        return cursor, False
+    return (None if route.reset is None else stream.last_seq), True
+
+
+def _start(admitted: Admitted, cursor: int | None) -> int:
+    route, stream = admitted.route, admitted.stream
+    if route.replay == "window":
+        with admitted.engine.database.begin() as connection:
+            return max(cursor or 0, reads.seq_before(connection, stream.id, route.replay_seconds))
+    if cursor is None and not (stream.ended and route.ended == "replay"):
+        return stream.last_seq
+    return cursor or 0
+
+
+def _past(admitted: Admitted, cursor: int | None, start: int) -> Event | None:
+    """An ended stream's last event of the contract's `ended_type`, unless it was seen or is about to be replayed."""
+    route, stream = admitted.route, admitted.stream
+    if not stream.ended or route.ended_type is None:
+        return None
+    with admitted.engine.database.begin() as connection:
+        last = reads.last_event_of_type(connection, stream.id, route.ended_type)
+    return last if last is not None and (cursor or 0) < last.seq <= start else None
+
+
+def open_carrier(placed: Placed, sock: Any, handling: Handling) -> Carrier:
+    """Register the subscriber in the hub, at its start and not yet joined. Raises Problem."""
+    hub, stream = placed.admitted.engine.hub, placed.admitted.stream
+    raw, now = prepare_socket(sock), hub.clock()
+    subscriber = Subscriber(raw, placed.view, _terms(placed, now), now)
+    most = limits(placed.admitted.engine.settings)
     try:
-        live = joined.hub.attach(found.id, found.external_id, subscriber, seq=found.last_seq, most=most)
+        live = hub.attach(stream.id, stream.external_id, subscriber, seq=stream.last_seq, limits=most)
     except Full as full:
-        raise _too_many(joined, who, full.name) from None
+        raise too_many(full) from None
     except LookupError:
         raise not_found("stream") from None
     except ConnectionError as error:
         raise Problem("unavailable", f"Not available right now: {error}; try again.", retry_after_seconds=1) from None
-    subscriber.cursor = min(start, live.last_seq)
-    return Carrier(joined.hub, live, subscriber, raw, **options)
+    subscriber.cursor = min(placed.start, live.last_seq)
+    return Carrier(hub, live, subscriber, raw, handling)
 
 
-def _heartbeat(route: ContractRoute, view: View) -> bytes:
-    if view.wrap == "ws":
-        return websocket.frame(websocket.PING, b"")
-    return frames.wrap(view.wrap, sse.comment(route.heartbeat, blank_line=route.heartbeat_blank_line))
-
-
-def types_of(route: ContractRoute) -> tuple[str, ...] | None:
-    given = ",".join(request.args.getlist("types")) if "types" in route.options else ""
-    if not given:
-        return None
-    patterns = tuple(sorted({part.strip() for part in given.split(",") if part.strip()})) or ("*",)
-    for pattern in patterns:
-        if pattern != "*" and not names.TYPE.fullmatch(pattern.removesuffix(".*")):
-            raise Problem("invalid", f"types: {pattern!r} is neither a type, nor a prefix such as call.*, nor *.")
-    return patterns
-
-
-def cursor_of(route: ContractRoute) -> int | None:
-    """The seq up to which the client has seen everything. The header wins: an EventSource repeats its first URL."""
-    if route.replay == "none":
-        return None
-    name, given = "Last-Event-ID", request.headers.get("Last-Event-ID")
-    if not given and "after_seq" in route.options:
-        name, given = "after_seq", request.args.get("after_seq")
-    if not given:
-        return None
-    if not _CURSOR.fullmatch(given):
-        raise Problem("bad_request", f"{name} is not the number of an event; leave it out to start anew.")
-    return int(given)
-
-
-def start_of(joined: Engine, route: ContractRoute, found: StreamRow, cursor: int | None) -> tuple[int, Event | None]:
-    """(the seq behind which the stream begins for this subscriber, an event of the past to show first)."""
-    floor = 0
-    if route.replay == "window":
-        with joined.database.begin() as connection:
-            floor = reads.seq_before(connection, found.id, route.replay_seconds)
-    start = max(cursor or 0, floor)
-    if cursor is None and route.replay != "window" and not (found.ended and route.ended == "replay"):
-        start = found.last_seq
-    if found.ended and route.ended_type is not None:
-        with joined.database.begin() as connection:
-            last = reads.last_event_of_type(connection, found.id, route.ended_type)
-        if last is not None and (cursor or 0) < last.seq <= start:  # neither seen before nor about to be replayed
-            return start, last
-    return start, None
-
-
-def has_more(joined: Engine, view: View, found: StreamRow, after: int) -> bool:
-    """Whether this view shows anything of an ended stream behind a seq."""
-    if after >= found.last_seq:
-        return False
-    with joined.database.begin() as connection:
-        return any(view.shows(type) for type in reads.types_after(connection, found.id, after))
-
-
-def opening_of(route: ContractRoute, view: View, found: StreamRow, last: Event | None) -> bytes:
-    """What comes before the first event: the contract's opening frame, and an event of the past to show first."""
-    shown = frames.encode(view, last, found.external_id) if last is not None else b""
-    return fixed_frame(route.opening, view, found) + shown
-
-
-def fixed_frame(fixed: Fixed | None, view: View, found: StreamRow, id: str | None = None) -> bytes:
-    """A contract's opening or closing frame, ready for the socket; empty if it has none."""
-    if fixed is None:
-        return b""
-    now = datetime.now(UTC)
-    values = {
-        "new_id": ids.make(ids.EVENT, now, os.urandom(ids.RANDOM_BYTES)),
-        "now": envelope.rfc3339(now),
-        "stream_id": found.external_id,
-    }
-    return frames.encode_fixed(view, fixed, id, values)
+def _terms(placed: Placed, now: float) -> Terms:
+    """What the contract promises the subscriber, and whose credential opened it. now: monotonic seconds."""
+    admitted = placed.admitted
+    route, opener = admitted.route, admitted.opener
+    return Terms(
+        drop=route.overflow == "drop",
+        overflow_frames=route.overflow_frames,
+        heartbeat=heartbeat(route, placed.view),
+        heartbeat_seconds=route.heartbeat_seconds,
+        expires_at=None if opener.expires_at is None else now + opener.expires_at - time.time(),
+        key_id=opener.key_id,
+        token_id=opener.token_id or opener.session_id,
+        workspace_id=admitted.stream.workspace_id,
+    )

@@ -8,10 +8,11 @@ from flask import Blueprint, Response, request
 
 from app.core.contract.model import Contract, ContractRoute, Rules
 from app.core.problem import Problem
+from app.web.engine import engine
 from app.web.http import call, problems, routes
 from app.web.live import description, errors
 from app.web.live.mint import mint
-from app.web.live.sse import serve_sse
+from app.web.live.sse import Unanswered, serve_sse
 from app.web.live.websocket import serve_websocket
 
 
@@ -34,13 +35,16 @@ def _add(
 ) -> None:
     def view(**values: str) -> Response:
         stream_id = values.get(route.id_name) if route.id_in == "path" else request.args.get(route.id_name)
+        if route.does != "mint" and engine().hub.stopping:
+            return Unanswered()
         try:
             return serve(declared, route, route.kind or values["kind"], stream_id or "")
-        except Exception as error:  # whatever it is, it is told in the contract's form
+        except Exception as error:  # every error is answered in the contract's form
             problem = error if isinstance(error, Problem) else problems.problem_of(error)
             return errors.answer(declared, problem, stream_id)
 
-    view.__name__ = f"{declared.name}_{route.name}"
+    # With a character that no name may hold: shop and order_live would otherwise be the same as shop_order and live.
+    view.__name__ = f"{declared.name}-{route.name}"
     summary = f"{declared.about} ({declared.name}: {route.name})"
     described = description.operation(declared, route)
     shown = call.ApiRoute(route.method, route.path, "subscribe", summary, operation=described)
@@ -48,8 +52,10 @@ def _add(
 
 
 def _allow_other_origins(response: Response) -> Response:
-    """Let pages of any origin read streams (Fetch standard, CORS). No cookie goes along with `*`, so whoever reads
-    has a key or a token."""
+    """Let pages of any origin read streams (Fetch standard, CORS).
+
+    With `*` a browser shows the page no answer to a request with cookies, so the page needs a key or a token.
+    """
     response.headers.setdefault("Access-Control-Allow-Origin", "*")
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Headers"] = "Authorization, X-API-Key, Last-Event-ID, Cache-Control"

@@ -1,104 +1,88 @@
-"""The routes that contracts declare: live streams and the tokens that open them.
-
-The order in which a subscriber is let in matters: credential (401), form of the id (422), look-up in the caller's
-workspace (404), state of the stream, limits (429), registration in the hub, and only then the first byte.
-"""
+"""Live streams as server-sent events (WHATWG HTML section 9.2)."""
 
 from __future__ import annotations
 
-import random
+import errno
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from flask import Response, request
 
-from app.core.contract import frames
-from app.core.contract.frames import View
 from app.core.contract.model import Contract, ContractRoute
-from app.core.problem import Problem
 from app.core.wire import sse
-from app.ledger.streams import StreamRow
-from app.live.carrier import Carrier
-from app.web.engine import engine
-from app.web.live.credentials import opener
-from app.web.live.errors import Refused
-from app.web.live.opening import (
-    check_limits,
-    cursor_of,
-    fixed_frame,
-    has_more,
-    open_carrier,
-    opening_of,
-    start_of,
-    stream_asked_for,
-    types_of,
-)
-
-# After a restart clients come back spread over this time, each told a time of its own.
-RECONNECT_MILLISECONDS = (1000, 5000)
-SPEEDS = (0.01, 1000.0)
+from app.live.carrier import Carrier, Handling
+from app.web.live.opening import Placed, admit, open_carrier, place, refuse_ended, require_room
+from app.web.live.query import read_query
 
 
-def serve_sse(declared: Contract, route: ContractRoute, kind: str, stream_id: str) -> Response:
+def serve_sse(contract: Contract, route: ContractRoute, kind: str, stream_id: str) -> Response:
     """Open a server-sent event stream."""
-    joined = engine()
-    who = opener(route)
-    found = stream_asked_for(joined, declared, route, who, kind, stream_id)
-    wanted = types_of(route)
-    cursor = cursor_of(route)
-    speed = _speed(route, found)
-    if found.ended and route.ended == "refuse":
-        raise Refused("ended", f"This {kind} has ended.")
+    admitted = admit(contract, route, kind, stream_id)
+    query = read_query(route, ended=admitted.stream.ended)
+    refuse_ended(admitted)
     chunked = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
-    view = frames.view(route, "chunk" if chunked else "raw", found.attributes, wanted)
-    start, last = start_of(joined, route, found, cursor)
-    # Who has no cursor is let in for what the contract itself says; without that, an EventSource that is shown nothing
-    # is given no id either, and would come back for ever.
-    stops = cursor is not None or (route.opening is None and route.closing is None)
-    if found.ended and stops and last is None and not has_more(joined, view, found, start):
-        return Response(status=204)  # the polite stop for an EventSource (WHATWG HTML, section 9.2.3)
-    sock = request.environ.get("gunicorn.socket")
-    if sock is None:
-        raise Problem("unavailable", "Live streams need the gunicorn gevent server.")
-    check_limits(joined, who)
-    opening = opening_of(route, view, found, last)
+    placed = place(admitted, query, "chunk" if chunked else "raw")
+    if _is_over(placed):
+        return Response(status=204)  # stops an EventSource for good (WHATWG HTML, section 9.2.3)
+    sock = require_room(admitted)
     if request.method == "HEAD":
         return Response(headers=list(sse.HEADERS))
-    options = {"opening": opening, "farewell": lambda reason: _farewell(route, view, found, reason), "speed": speed}
-    feed = open_carrier(joined, route, view, found, who, sock, start, options)
-    response = Response(_body(feed), headers=list(sse.HEADERS), direct_passthrough=True)
-    response.call_on_close(feed.close)  # a generator that was never begun does not run its `finally`
+    handling = Handling(placed.opening(), lambda reason: _farewell(placed, reason), placed.speed)
+    carrier = open_carrier(placed, sock, handling)
+    response = Response(_body(carrier), headers=list(sse.HEADERS), direct_passthrough=True)
+    response.call_on_close(carrier.close)  # a generator that was never begun does not run its `finally`
     return response
 
 
-def _body(feed: Carrier) -> Iterator[bytes]:
+def _is_over(placed: Placed) -> bool:
+    """Whether a stream has ended and shows this client nothing more, so that it should not come back.
+
+    A client without a cursor is let in for the contract's opening or closing frame. Where there is neither, an
+    EventSource would be given no id, and would ask the same again forever.
+    """
+    route, stream = placed.admitted.route, placed.admitted.stream
+    may_stop = placed.resumes or (route.opening is None and route.closing is None)
+    return stream.ended and may_stop and placed.past is None and not placed.shows_more()
+
+
+def _body(carrier: Carrier) -> Iterator[bytes]:
     try:
         yield b""  # makes gunicorn send the headers; from here on the hub writes to the socket by itself
-        feed.run()
+        if carrier.run() and carrier.subscriber.closing == "restart":
+            cut()
     finally:
-        feed.close()
+        carrier.close()
 
 
-def _speed(route: ContractRoute, found: StreamRow) -> float | None:
-    """How many times faster than it happened an ended stream is to be replayed."""
-    given = request.args.get("speed") if "speed" in route.options else None
-    if not given:
-        return None
-    try:
-        speed = float(given)
-    except ValueError:
-        speed = 0.0
-    if not SPEEDS[0] <= speed <= SPEEDS[1]:
-        raise Problem("invalid", f"speed: give a factor from {SPEEDS[0]} to {SPEEDS[1]:.0f}, such as 1 or 2.5.")
-    if not found.ended:
-        raise Problem("conflict", "Only an ended stream can be replayed at its own pace; leave speed out.")
-    return speed
+def _farewell(placed: Placed, reason: str) -> bytes:
+    """What ends the stream: the contract's closing frame."""
+    if reason != "ended":
+        return b""
+    # A late viewer may see only this frame; its id lets EventSource stop.
+    stream = placed.admitted.stream
+    return placed.closing(str(stream.last_seq) if stream.ended else None)
 
 
-def _farewell(route: ContractRoute, view: View, found: StreamRow, reason: str) -> bytes:
-    """What ends the stream: the contract's closing frame, or before a restart how long to wait."""
-    if reason == "ended":
-        # Who came when it was over may have been shown nothing else, and comes back until an id says not to.
-        return fixed_frame(route.closing, view, found, str(found.last_seq) if found.ended else None)
-    if reason == "restart":
-        return frames.wrap(view.wrap, sse.retry(random.randint(*RECONNECT_MILLISECONDS)))
-    return b""
+class Unanswered(Response):
+    """Closes the connection without a byte of an answer; the status is for our log.
+
+    For a stream that is asked for over a connection that was kept alive, in a process that ends: an HTTP client asks
+    again at once over a new connection, which another process takes (RFC 9110 section 9.2.2), where a stream that is
+    opened and cut would send a viewer away a second time, and a refusal would stop an EventSource for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(status=503)
+
+    def get_app_iter(self, environ: Any) -> Iterator[bytes]:
+        return (cut() for _ in range(1))  # gunicorn sends the head before the first piece, which never comes
+
+
+def cut() -> NoReturn:
+    """End a response without its last chunk, and close the connection, as the last thing in a response's iterator.
+
+    The proper end would tell clients such as Go's r3labs/sse, or a plain fetch, that the stream is over. It would also
+    leave the connection open, over which an EventSource asks the same process again. To gunicorn it looks like a client
+    that has gone.
+    """
+    raise BrokenPipeError(errno.EPIPE, "cut without the last chunk")

@@ -1,6 +1,6 @@
 """How deliveries are doing, for /metrics: of all workers on all machines, whichever web process is asked.
 
-What waits is counted in PostgreSQL when somebody looks; what the drains have done they add up in Redis
+Pending deliveries are counted in PostgreSQL when somebody asks. The drains add up in Redis what they have done
 (app.delivery.live_log).
 """
 
@@ -12,28 +12,32 @@ from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database.connection import Database
 from app.delivery.live_log import ATTEMPTS, ENDED, UNTOLD, LogReader
 from app.redis_connection import FAILURES
 
-KEPT_SECONDS = 5.0  # however many look, each process asks so often at most
+KEPT_SECONDS = 5.0  # each process asks PostgreSQL and Redis at most this often, however many ask it
 COUNTED = 1_000_000  # a longer backlog shows as this many: counting takes a fifth of a second by then
 
-_WAITING = text(f"""
+# How many deliveries are pending, how many of them are due, and for how many seconds the oldest has been due (null:
+# none is).
+BACKLOG = f"""
 SELECT
   (SELECT count(*) FROM (SELECT FROM deliveries WHERE status = 'pending' LIMIT {COUNTED}) AS p) AS pending,
   (SELECT count(*) FROM (SELECT FROM deliveries WHERE status = 'pending' AND due_at <= now() LIMIT {COUNTED}) AS d)
     AS due,
   (SELECT extract(epoch FROM now() - min(due_at))::float FROM deliveries WHERE status = 'pending' AND due_at <= now())
     AS late
-""")
+"""
 
 
-class DeliveryFigures:
-    """A Prometheus collector that remembers its answer for a moment. clock: monotonic seconds."""
+class DeliveryMetrics:
+    """A Prometheus collector that keeps its answer for KEPT_SECONDS. clock: monotonic seconds.
+
+    Many requests may ask at once: one collects, the others wait for its answer.
+    """
 
     def __init__(self, database: Database, log: LogReader, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database, self._log, self._clock = database, log, clock
@@ -44,7 +48,7 @@ class DeliveryFigures:
         self._registry.register(self)
 
     def exposition(self) -> bytes:
-        """The figures in Prometheus's text format; those of an engine that is away are left out."""
+        """The metrics in Prometheus's text format, without those of a database or Redis that cannot be reached."""
         with self._lock:
             if self._clock() >= self._known_until:
                 self._known = generate_latest(self._registry)
@@ -52,17 +56,22 @@ class DeliveryFigures:
             return self._known
 
     def collect(self) -> Iterator[Metric]:
-        """Ask PostgreSQL and Redis."""
+        """What prometheus_client asks for: one metric after the other."""
+        yield from self._backlog()
+        yield from self._counts()
+
+    def _backlog(self) -> Iterator[Metric]:
         try:
             with self._database.begin() as connection:
-                row = connection.execute(_WAITING).one()
+                row = connection.exec_driver_sql(BACKLOG).one()
         except SQLAlchemyError:
-            row = None
-        if row is not None:
-            yield GaugeMetricFamily("twofold_deliveries_pending", "Deliveries that have not ended.", row.pending)
-            yield GaugeMetricFamily("twofold_deliveries_due", "Of them, those that a worker could take now.", row.due)
-            words = "How long the oldest due delivery has been waiting for a worker."
-            yield GaugeMetricFamily("twofold_oldest_due_delivery_seconds", words, row.late or 0.0)
+            return
+        yield GaugeMetricFamily("twofold_deliveries_pending", "Deliveries that have not ended.", row.pending)
+        yield GaugeMetricFamily("twofold_deliveries_due", "Pending deliveries that a worker could claim now.", row.due)
+        words = "How long the oldest due delivery has been waiting for a worker."
+        yield GaugeMetricFamily("twofold_oldest_due_delivery_seconds", words, row.late or 0.0)
+
+    def _counts(self) -> Iterator[Metric]:
         try:
             counts = self._log.counts()
         except FAILURES:

@@ -1,4 +1,7 @@
-"""Figures for Prometheus. With PROMETHEUS_MULTIPROC_DIR set, those of all web processes together; else of this one."""
+"""Counts every request, and shows this server's metrics in Prometheus's format.
+
+With PROMETHEUS_MULTIPROC_DIR set they are those of all web processes of the server together; else of this one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 REQUESTS = Counter("twofold_http_requests", "Requests answered, by route and status.", ["method", "route", "status"])
-# A stream counts until its first byte. From a cached read to the gateway's patience.
+# A stream is timed until its first byte. The buckets reach from a cached read to where gateways give up.
 SECONDS = Histogram(
     "twofold_http_request_seconds",
     "Time until an answer began.",
@@ -26,16 +29,16 @@ def install(app: Flask) -> None:
 
 
 def exposition() -> bytes:
-    """The figures in Prometheus's text format."""
+    """The metrics in Prometheus's text format."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(REGISTRY)
-    joined = CollectorRegistry()
-    MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
-    return generate_latest(joined)
+    of_all_processes = CollectorRegistry()
+    MultiProcessCollector(of_all_processes)  # type: ignore[no-untyped-call]
+    return generate_latest(of_all_processes)
 
 
 def text(lines: bytes) -> Response:
-    """The figures as a response."""
+    """Metrics as a response."""
     return Response(lines, content_type=CONTENT_TYPE_LATEST)
 
 
@@ -44,7 +47,7 @@ def _start() -> None:
 
 
 def _count(response: Response) -> Response:
-    # The rule, not the path: ids and query strings have no place here, and labels must be few.
+    # The rule, not the path: labels must be few, and hold no ids or query strings.
     route = request.url_rule.rule if request.url_rule else "none"
     method = request.method if request.method in _METHODS else "other"
     REQUESTS.labels(method, route, str(response.status_code)).inc()

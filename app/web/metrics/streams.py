@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from app.live.hub import Hub
+from app.live.live_stream import Totals
 
 SUBSCRIBERS = Gauge("twofold_subscribers", "Live connections now.", multiprocess_mode="livesum")
 SENT = Counter("twofold_frames_sent", "Frames handed to subscribers.")
 DROPPED = Counter("twofold_frames_dropped", "Frames that a slow subscriber lost, where its contract drops.")
 CAUGHT_UP = Counter("twofold_catch_ups", "Slow subscribers sent back to the log, where their contract catches up.")
 HOLES = Counter("twofold_bus_holes", "Times that the bus had lost something and the log was read.")
+CURSORS_AHEAD = Counter("twofold_cursors_ahead", "Cursors that were ahead of their stream.")
 
 BUS_LOST = Counter("twofold_bus_lost", "Announcements that Redis did not take; the streams found them in PostgreSQL.")
 
 EVENTS = Counter("twofold_events_accepted", "Events stored; repeats by idempotency key are not counted again.")
-# To the ledger's bound of 1,000 for one transaction (and beyond it: one request may bring more).
+# Up to the ledger's bound for one transaction, 1,000; a single request may bring more.
 GROUP_EVENTS = Histogram(
     "twofold_group_events", "Events stored by one transaction.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 )
@@ -37,19 +40,22 @@ def committed(requests: int, events: int) -> None:
 
 
 def warned(kind: str, type: str) -> None:
-    """Count an event that its schema does not fit. Only declared types come here, so the labels are few."""
+    """Count an event that does not fit its schema. Only declared types come here, so the labels are few."""
     WARNINGS.labels(kind, type).inc()
 
 
 def observer() -> Callable[[Hub], None]:
-    """A function that carries the figures of one hub over, each time what is new since the last."""
-    before = [0, 0, 0, 0]
+    """A function that brings these metrics up to date with one hub, each time it is called."""
+    seen = Totals()
 
     def observe(hub: Hub) -> None:
-        SUBSCRIBERS.set(hub.open[""])
-        now = [hub.frames_sent, hub.frames_dropped, hub.caught_up, hub.holes]
-        for counter, old, new in zip((SENT, DROPPED, CAUGHT_UP, HOLES), before, now, strict=True):
-            counter.inc(new - old)
-        before[:] = now
+        nonlocal seen
+        now = replace(hub.totals)
+        SUBSCRIBERS.set(hub.connections.process)
+        SENT.inc(now.frames_sent - seen.frames_sent)
+        DROPPED.inc(now.frames_dropped - seen.frames_dropped)
+        CAUGHT_UP.inc(now.caught_up - seen.caught_up)
+        HOLES.inc(now.holes - seen.holes)
+        seen = now
 
     return observe

@@ -1,4 +1,4 @@
-"""The page that shows one stream to whoever has a token for it."""
+"""The page on which people watch one stream, if they have a token for it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _POLICY = "; ".join(
     summary="A page that shows a stream as it happens, to whoever has a token for it (pasted, or as #token=…)",
 )
 def live_page(kind: str, stream_id: str) -> Response:
-    # Of the address, nothing is written into the page: the page reads it itself.
+    # The page reads its own URL; nothing from it is rendered.
     types = sorted(type for of, type in engine().rules.types if of == kind)
     response = Response(render_template("live.html", types=types), content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = _POLICY

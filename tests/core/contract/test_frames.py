@@ -9,16 +9,16 @@ from wsproto.frame_protocol import FrameProtocol
 
 from app.core.contract import frames
 from app.core.contract.frames import View
-from app.core.contract.model import ContractRoute, Fixed, Frame, Hidden
+from app.core.contract.model import ContractRoute, Fixed, FrameForm, Hidden
 from app.core.wire import envelope
 from app.core.wire.envelope import Event
 
 FIDELITY = '{"b":1,"a":1.0,"n":12345678901234567890,"e":1e400,"s":"\\u2028é😀"}'
 MEMBERS = (("event_type", "$type"), ("event_id", "$id"), ("timestamp", "$timestamp"), ("call_id", "$stream_id"))
-FLAT = Frame(event=False, id=False, data="flat", members=MEMBERS)
-PAYLOAD = Frame(event=True, id=True, data="payload")
-ENVELOPE = Frame(event=True, id=True, data="envelope")
-TYPED_ENVELOPE = Frame(event=False, id=False, data="envelope", members=(("event_type", "$type"),))
+FLAT = FrameForm(event=False, id=False, data="flat", members=MEMBERS)
+PAYLOAD = FrameForm(event=True, id=True, data="payload")
+ENVELOPE = FrameForm(event=True, id=True, data="envelope")
+TYPED_ENVELOPE = FrameForm(event=False, id=False, data="envelope", members=(("event_type", "$type"),))
 
 
 def event(data: str, type: str = "call.note") -> Event:
@@ -35,7 +35,7 @@ def event(data: str, type: str = "call.note") -> Event:
     return Event("evt_1", 42, type, "2026-11-20T10:00:00.123Z", body)
 
 
-def line(frame: Frame, data: str) -> str:
+def line(frame: FrameForm, data: str) -> str:
     return frames.data_line(frame, event(data), "call_1").decode()
 
 
@@ -81,15 +81,15 @@ def test_a_flat_frame_puts_its_members_first_and_they_win(data: str, rest: str) 
 
 
 def test_members_may_be_literals_and_the_seq() -> None:
-    frame = Frame(False, False, "flat", (("v", "1"), ("n", "$seq"), ('q"uote', "é\n")))
+    frame = FrameForm(False, False, "flat", (("v", "1"), ("n", "$seq"), ('q"uote', "é\n")))
     assert line(frame, '{"v":2}') == '{"v":"1","n":"42","q\\"uote":"é\\n"}'
 
 
 def test_a_flat_frame_without_members_is_the_payload() -> None:
-    assert line(Frame(False, False, "flat"), FIDELITY) == FIDELITY
+    assert line(FrameForm(False, False, "flat"), FIDELITY) == FIDELITY
 
 
-def view(frame: Frame, wrap: str = "raw", **changed: object) -> View:
+def view(frame: FrameForm, wrap: str = "raw", **changed: object) -> View:
     given: dict[str, object] = {"shown": None, "wanted": None, "hidden": ()} | changed
     return View(frame, wrap, **given)  # type: ignore[arg-type]
 
@@ -98,12 +98,12 @@ def view(frame: Frame, wrap: str = "raw", **changed: object) -> View:
     ("frame", "wire"),
     [
         (PAYLOAD, 'event: call.note\nid: 42\ndata: {"a":1}\n\n'),
-        (Frame(True, False, "payload"), 'event: call.note\ndata: {"a":1}\n\n'),
-        (Frame(False, True, "payload"), 'id: 42\ndata: {"a":1}\n\n'),
+        (FrameForm(True, False, "payload"), 'event: call.note\ndata: {"a":1}\n\n'),
+        (FrameForm(False, True, "payload"), 'id: 42\ndata: {"a":1}\n\n'),
         (FLAT, "data: " + HEAD + ',"a":1}\n\n'),
     ],
 )
-def test_the_bytes_of_a_frame(frame: Frame, wire: str) -> None:
+def test_the_bytes_of_a_frame(frame: FrameForm, wire: str) -> None:
     assert frames.encode(view(frame), event('{"a":1}'), "call_1") == wire.encode()
     chunked = frames.encode(view(frame, "chunk"), event('{"a":1}'), "call_1")
     assert chunked == b"%x\r\n%s\r\n" % (len(wire), wire.encode())
@@ -116,7 +116,7 @@ def test_a_websocket_frame_carries_the_data_alone() -> None:
 
 
 @pytest.mark.parametrize("frame", [PAYLOAD, ENVELOPE, FLAT, TYPED_ENVELOPE])
-def test_a_frame_has_exactly_one_data_line(frame: Frame) -> None:
+def test_a_frame_has_exactly_one_data_line(frame: FrameForm) -> None:
     data = '{"s":"a\\r\\nid: 7\\n\\ndata: x","t":"\u2028\u2029\x85","\\u000a":1,"call_id":"\\n"}'
     wire = frames.encode(view(frame), event(data), "call_1")
     assert wire.count(b"\ndata: ") + wire.startswith(b"data: ") == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.core.contract import checks, reader
+from app.core.contract import checks, reader, route_reader
 from app.core.contract.model import ERROR_STATUS
 from app.core.contract.strict_table import Table
 from tests.processes import ROOT
@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 # A file with every kind of table, so that all of their keys are asked for. That they are empty is wrong, and no matter.
 EVERY_TABLE: dict[str, Any] = {
     "streams": [{"ends": [{}]}],
-    "routes": [{"kind": "", "types": [], "hide": [{}], "opening": {}, "closing": {}}],
+    "routes": [{"kind": "", "types": [], "hide": [{}], "opening": {}, "closing": {}, "reset": {}}],
     "errors": {case: {} for case in ERROR_STATUS},
     "events": [{}],
 }
@@ -39,7 +39,7 @@ class Asked:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.defaults: dict[str, object] = {}
         self.words: dict[str, list[str]] = {}
-        get, raw, choice, texts, number = Table.get, Table.raw, Table.choice, Table.texts, reader._number
+        get, raw, choice, texts, number = Table.get, Table.raw, Table.choice, Table.texts, Table.number
 
         def on_get(table: Table, name: str, kind: Any, default: Any = None) -> Any:
             self.defaults.setdefault(place(table, name), default)
@@ -61,9 +61,8 @@ class Asked:
             self.words[place(table, name)] = [f"{low} to {high}"]
             return number(table, name, default, low, high)
 
-        for name, on in (("get", on_get), ("raw", on_raw), ("choice", on_choice), ("texts", on_texts)):
-            monkeypatch.setattr(Table, name, on)
-        monkeypatch.setattr(reader, "_number", on_number)
+        for on in (on_get, on_raw, on_choice, on_texts, on_number):
+            monkeypatch.setattr(Table, on.__name__.removeprefix("on_"), on)
         with pytest.raises(reader.ContractError):
             reader.read_contract(EVERY_TABLE)
         # Which cases there are is asked by `has`, not by `get`.
@@ -111,8 +110,9 @@ def test_the_page_names_every_default(asked: Asked) -> None:
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("routes.frame.members", reader.VALUES),
+        ("routes.frame.members", route_reader.VALUES),
         ("routes.opening.data", checks.FIXED_VALUES),
+        ("routes.reset.data", checks.RESET_VALUES),
         ("errors.template", checks.ERROR_VALUES),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from app.core import ids
 from app.core.event.acceptance import Acceptance, Accepted, EndpointFilter, NewEvent, StreamState, match
 from app.core.event.drafts import Draft
-from app.core.problem import Problem
+from app.core.problem import Problem, complaint
 from app.core.wire.envelope import Event, data_of
 
 NOW = datetime(2026, 11, 20, 10, 0, 0, 123_000, UTC)
@@ -35,32 +35,33 @@ def acceptance(*states: tuple[str, StreamState], keys: dict[tuple[int, str], Acc
         now=NOW,
         random=lambda: next(numbers).to_bytes(10, "big"),
         ends=lambda kind, type, data: type == "end",
+        max_open_streams=5,
     )
 
 
-def take(taken: Acceptance, one: Draft) -> Accepted | Problem:
-    """Take an event; the schema has something against the type `bad`."""
-    return taken.take("ws_1", one, refusal="data.x is missing" if one.type == "bad" else None)
+def accept(decisions: Acceptance, one: Draft) -> Accepted | Problem:
+    """Accept an event; the schema has something against the type `bad`."""
+    return decisions.accept("ws_1", one, refusal=complaint("data.x", "is missing") if one.type == "bad" else None)
 
 
-def take_all(taken: Acceptance, drafts: Iterable[Draft]) -> list[Accepted | Problem]:
-    return [take(taken, one) for one in drafts]
+def accept_all(decisions: Acceptance, drafts: Iterable[Draft]) -> list[Accepted | Problem]:
+    return [accept(decisions, one) for one in drafts]
 
 
 def test_each_event_takes_the_next_seq_of_its_own_stream() -> None:
     one, two = StreamState(1, 41, False), StreamState(2, 0, False)
-    taken = acceptance(("a", one), ("b", two))
-    answers = take_all(taken, [draft("a"), draft("b"), draft("a"), draft("b"), draft("a")])
+    decisions = acceptance(("a", one), ("b", two))
+    answers = accept_all(decisions, [draft("a"), draft("b"), draft("a"), draft("b"), draft("a")])
     assert [(answer.stream_id, answer.seq) for answer in answers if isinstance(answer, Accepted)] == [
         ("a", 42), ("b", 1), ("a", 43), ("b", 2), ("a", 44),
     ]  # fmt: skip
     assert (one.last_seq, two.last_seq, one.changed, two.changed) == (44, 2, True, True)
-    assert [(new.stream, new.event.seq) for new in taken.events] == [(1, 42), (2, 1), (1, 43), (2, 2), (1, 44)]
+    assert [(new.stream, new.event.seq) for new in decisions.events] == [(1, 42), (2, 1), (1, 43), (2, 2), (1, 44)]
 
 
 def test_the_answer_and_the_row_say_the_same() -> None:
-    taken = acceptance(("a", StreamState(7, 0, False)))
-    answer = take(taken, draft("a", type="call.note", data='{"b":1,"a":1.0}', at=EARLIER, key="k"))
+    decisions = acceptance(("a", StreamState(7, 0, False)))
+    answer = accept(decisions, draft("a", type="call.note", data='{"b":1,"a":1.0}', at=EARLIER, key="k"))
     assert isinstance(answer, Accepted)
     assert answer.body() == {
         "id": answer.id,
@@ -71,7 +72,7 @@ def test_the_answer_and_the_row_say_the_same() -> None:
         "created_at": "2026-11-20T10:00:00.123Z",
         "duplicate": False,
     }
-    (new,) = taken.events
+    (new,) = decisions.events
     assert ids.created_at_of(new.event.id) == NOW
     assert (new.event.id, new.event.seq, new.occurred_at, new.key) == (answer.id, 1, EARLIER, "k")
     assert new.event.timestamp == "2026-11-19T10:00:00.123Z"
@@ -82,7 +83,7 @@ def test_the_answer_and_the_row_say_the_same() -> None:
 
 
 def test_without_a_time_of_its_own_an_event_happened_when_it_was_accepted() -> None:
-    answer = take(acceptance(("a", StreamState(7, 0, False))), draft("a"))
+    answer = accept(acceptance(("a", StreamState(7, 0, False))), draft("a"))
     assert isinstance(answer, Accepted)
     assert answer.occurred_at == answer.created_at == NOW
 
@@ -90,98 +91,107 @@ def test_without_a_time_of_its_own_an_event_happened_when_it_was_accepted() -> N
 def test_a_repeat_is_answered_as_the_first_and_takes_no_seq() -> None:
     first = Accepted("evt_first", 3, "call", "a", "note", EARLIER, EARLIER, False)
     state = StreamState(1, 10, False)
-    taken = acceptance(("a", state), keys={(1, "k"): first})
-    answer = take(taken, draft("a", key="k", type="bad", data='{"other":true}'))
+    decisions = acceptance(("a", state), keys={(1, "k"): first})
+    answer = accept(decisions, draft("a", key="k", type="bad", data='{"other":true}'))
     assert isinstance(answer, Accepted)
     assert (answer.id, answer.seq, answer.duplicate) == ("evt_first", 3, True)
-    assert (taken.events, state.last_seq, state.changed) == ([], 10, False)
+    assert (decisions.events, state.last_seq, state.changed) == ([], 10, False)
 
 
 def test_a_repeat_within_one_batch_is_one_too() -> None:
-    taken = acceptance(("a", StreamState(1, 0, False)))
-    answers = take_all(taken, [draft("a", key="k"), draft("a", key="k"), draft("a", key="l"), draft("a")])
+    decisions = acceptance(("a", StreamState(1, 0, False)))
+    answers = accept_all(decisions, [draft("a", key="k"), draft("a", key="k"), draft("a", key="l"), draft("a")])
     assert [(one.seq, one.duplicate) for one in answers if isinstance(one, Accepted)] == [
         (1, False), (1, True), (2, False), (3, False),
     ]  # fmt: skip
 
 
 def test_the_same_key_on_another_stream_is_another_event() -> None:
-    taken = acceptance(("a", StreamState(1, 0, False)), ("b", StreamState(2, 0, False)))
-    answers = take_all(taken, [draft("a", key="k"), draft("b", key="k")])
+    decisions = acceptance(("a", StreamState(1, 0, False)), ("b", StreamState(2, 0, False)))
+    answers = accept_all(decisions, [draft("a", key="k"), draft("b", key="k")])
     assert [one.duplicate for one in answers if isinstance(one, Accepted)] == [False, False]
 
 
 def test_an_ended_stream_takes_nothing_and_still_answers_repeats() -> None:
     first = Accepted("evt_first", 9, "call", "a", "note", EARLIER, EARLIER, False)
     state = StreamState(1, 9, True)
-    taken = acceptance(("a", state), keys={(1, "k"): first})
-    repeat, fresh = take_all(taken, [draft("a", key="k"), draft("a", key="new")])
+    decisions = acceptance(("a", state), keys={(1, "k"): first})
+    repeat, fresh = accept_all(decisions, [draft("a", key="k"), draft("a", key="new")])
     assert isinstance(repeat, Accepted)
     assert repeat.duplicate
     assert isinstance(fresh, Problem)
     assert (fresh.status, fresh.code) == (409, "stream_ended")
     assert "call a has ended" in fresh.detail
-    assert (taken.events, state.changed, taken.keys.keys()) == ([], False, {(1, "k")})
+    assert (decisions.events, state.changed, decisions.keys.keys()) == ([], False, {(1, "k")})
 
 
 def test_the_last_event_of_a_stream_ends_it_for_those_behind() -> None:
     state = StreamState(1, 0, False)
-    taken = acceptance(("a", state), ("b", StreamState(2, 0, False)))
-    answers = take_all(
-        taken, [draft("a"), draft("a", type="end", key="e"), draft("a"), draft("b"), draft("a", key="e")]
+    decisions = acceptance(("a", state), ("b", StreamState(2, 0, False)))
+    answers = accept_all(
+        decisions, [draft("a"), draft("a", type="end", key="e"), draft("a"), draft("b"), draft("a", key="e")]
     )
     assert [one.code if isinstance(one, Problem) else one.seq for one in answers] == [1, 2, "stream_ended", 1, 2]
-    assert [(new.stream, new.ends) for new in taken.events] == [(1, False), (1, True), (2, False)]
+    assert [(new.stream, new.ends) for new in decisions.events] == [(1, False), (1, True), (2, False)]
     assert state.ended
 
 
 def test_one_bad_event_fails_alone() -> None:
-    taken = acceptance(("a", StreamState(1, 0, False)))
-    answers = take_all(taken, [draft("a"), draft("a", type="bad", key="k"), draft("nowhere"), draft("a", key="k")])
-    assert [one.code if isinstance(one, Problem) else one.seq for one in answers] == [1, "unknown_type", "too_many", 2]
+    decisions = acceptance(("a", StreamState(1, 0, False)))
+    answers = accept_all(
+        decisions, [draft("a"), draft("a", type="bad", key="k"), draft("nowhere"), draft("a", key="k")]
+    )
+    outcomes = [one.code if isinstance(one, Problem) else one.seq for one in answers]
+    assert outcomes == [1, "schema_mismatch", "too_many", 2]
     problem = answers[1]
     assert isinstance(problem, Problem)
-    assert (problem.status, problem.errors) == (422, [{"field": "data", "detail": "data.x is missing"}])
+    assert (problem.status, problem.errors) == (422, [{"field": "data.x", "detail": "is missing"}])
+
+
+def test_a_stream_that_its_workspace_has_no_room_for_is_refused_with_the_limit() -> None:
+    problem = accept(acceptance(), draft("nowhere"))
+    assert isinstance(problem, Problem)
+    assert problem.detail == "The workspace has 5 open streams, the most it may have; end some first."
 
 
 def test_a_bad_event_on_a_stream_that_may_not_be_made_is_told_its_own_fault() -> None:
-    problem = take(acceptance(), draft("nowhere", type="bad"))
+    problem = accept(acceptance(), draft("nowhere", type="bad"))
     assert isinstance(problem, Problem)
-    assert problem.code == "unknown_type"
+    assert problem.code == "schema_mismatch"
 
 
 def new_event(workspace_id: str = "ws_1", kind: str = "call", type: str = "note", only: str | None = None) -> NewEvent:
     return NewEvent(workspace_id, 1, kind, Event("evt_1", 1, type, "", b"{}"), NOW, None, False, only)
 
 
-def target(
+def wants(
     id: str, types: list[str] | None = None, kinds: list[str] | None = None, workspace: str = "ws_1"
 ) -> EndpointFilter:
     return EndpointFilter(id, workspace, types, kinds)
 
 
 @pytest.mark.parametrize(
-    ("event", "targets", "wanted"),
+    ("event", "filters", "wanted"),
     [
         (new_event(), [], []),
-        (new_event(), [target("a"), target("b")], ["a", "b"]),
-        (new_event(), [target("a", workspace="ws_2"), target("b")], ["b"]),
-        (new_event(type="call.up"), [target("a", ["call.*"]), target("b", ["call"]), target("c", ["*"])], ["a", "c"]),
-        (new_event(type="call"), [target("a", ["call.*"]), target("b", ["call"])], ["b"]),
-        (new_event(type="call.x"), [target("a", ["x", "call.*", "call.x"])], ["a"]),  # once, however many patterns fit
-        (new_event(kind="bot"), [target("a", None, ["call"]), target("b", None, ["call", "bot"])], ["b"]),
-        (new_event(), [target("a", []), target("b", None, [])], []),
-        (new_event(type="note"), [target("a", ["note"], ["bot"])], []),
-        (new_event(only="z"), [target("a"), target("z", ["other"])], ["z"]),
+        (new_event(), [wants("a"), wants("b")], ["a", "b"]),
+        (new_event(), [wants("a", workspace="ws_2"), wants("b")], ["b"]),
+        (new_event(type="call.up"), [wants("a", ["call.*"]), wants("b", ["call"]), wants("c", ["*"])], ["a", "c"]),
+        (new_event(type="call"), [wants("a", ["call.*"]), wants("b", ["call"])], ["b"]),
+        (new_event(type="call.x"), [wants("a", ["x", "call.*", "call.x"])], ["a"]),  # once, however many patterns fit
+        (new_event(kind="bot"), [wants("a", None, ["call"]), wants("b", None, ["call", "bot"])], ["b"]),
+        (new_event(), [wants("a", []), wants("b", None, [])], []),
+        (new_event(type="note"), [wants("a", ["note"], ["bot"])], []),
+        (new_event(only="z"), [wants("a"), wants("z", ["other"])], ["z"]),
         (new_event(only="z"), [], ["z"]),
     ],
 )  # fmt: skip
-def test_matching_endpoints(event: NewEvent, targets: list[EndpointFilter], wanted: list[str]) -> None:
-    assert [endpoint for _, endpoint in match([event], targets)] == wanted
+def test_matching_endpoints(event: NewEvent, filters: list[EndpointFilter], wanted: list[str]) -> None:
+    assert [endpoint for _, endpoint in match([event], filters)] == wanted
 
 
 def test_many_events_are_matched_each_by_its_own_workspace_kind_and_type() -> None:
     events = [new_event(type="a"), new_event("ws_2", type="a"), new_event(type="b"), new_event(kind="bot", type="a")]
-    targets = [target("1", ["a"]), target("2", None, ["bot"]), target("3", workspace="ws_2"), target("4", ["b"])]
-    pairs = [(events.index(new), endpoint) for new, endpoint in match(events, targets)]
+    filters = [wants("1", ["a"]), wants("2", None, ["bot"]), wants("3", workspace="ws_2"), wants("4", ["b"])]
+    pairs = [(events.index(new), endpoint) for new, endpoint in match(events, filters)]
     assert pairs == [(0, "1"), (1, "3"), (2, "4"), (3, "1"), (3, "2")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -248,8 +249,21 @@ def test_an_address_in_the_url_is_judged_in_every_spelling(host: str) -> None:
     url = f"http://{host}:8080/hook"
     problems = check_url(url, ())
     assert len(problems) == 1
-    assert "reachable from the internet" in problems[0]
+    assert re.fullmatch(r"resolves to a (blocked address \(.+\)|\w+ address); see ALLOW_SUBNETS", problems[0])
     assert check_url(url) == []  # without a policy only the form is judged
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("127.1", "a loopback address"),
+        ("192.168.1.1", "a private address"),
+        ("100.64.0.1", "a blocked address (shared by carrier-grade NAT)"),
+        ("[fe80::1]", "a blocked address (not a global unicast address)"),
+    ],
+)
+def test_the_kind_of_address_is_named(host: str, words: str) -> None:
+    assert check_url(f"http://{host}/", ()) == [f"resolves to {words}; see ALLOW_SUBNETS"]
 
 
 @pytest.mark.parametrize("host", ["127.1", "localhost", "[::1]", "0x7f000001", "[::ffff:7f00:1]"])

@@ -8,13 +8,13 @@ import pytest
 
 from app.core.webhook.retry import (
     DELAYS_SECONDS,
+    UNKNOWN_OUTCOME,
     WINDOW_SECONDS,
     Decision,
     Outcome,
     check_schedule,
     decide,
     retry_after_at,
-    schedule,
 )
 
 CREATED = datetime(2026, 11, 20, 10, 0, 0, tzinfo=UTC)
@@ -28,16 +28,16 @@ def at(seconds: float) -> datetime:
 
 def judge(now: datetime, attempts: int = 1, outcome: Outcome | str = Outcome.HTTP_ERROR, **given: object) -> Decision:
     arguments: dict[str, object] = {"status_code": 500 if outcome == "http_error" else None, "retry_after": None}
-    arguments |= {"jitter": 0.0, "created_at": CREATED, "deadline_at": DEADLINE} | given
+    arguments |= {"jitter": 0.0, "window_started_at": CREATED, "deadline_at": DEADLINE} | given
     return decide(now=now, scheduled_attempts=attempts, outcome=outcome, **arguments)  # type: ignore[arg-type]
 
 
-def failing_run(jitter: float, attempt_seconds: float = 0.0) -> tuple[list[float], Decision]:
+def failing_run(jitter: float, attempt_seconds: float = 0.0, **given: object) -> tuple[list[float], Decision]:
     """The times (seconds after creation) of all attempts at a receiver that never succeeds, and the last decision."""
     times, due_at = [], CREATED
     while True:
         times.append((due_at - CREATED).total_seconds())
-        decision = judge(due_at + timedelta(seconds=attempt_seconds), len(times), jitter=jitter)
+        decision = judge(due_at + timedelta(seconds=attempt_seconds), len(times), jitter=jitter, **given)
         if decision.due_at is None:
             return times, decision
         due_at = decision.due_at
@@ -46,7 +46,6 @@ def failing_run(jitter: float, attempt_seconds: float = 0.0) -> tuple[list[float
 def test_the_schedule_is_eleven_attempts_in_exactly_24_hours() -> None:
     assert sum(DELAYS_SECONDS) == WINDOW_SECONDS == 86_400
     offsets = [0, 5, 35, 155, 755, 2555, 6155, 13355, 27755, 56555, 86400]
-    assert schedule(CREATED) == [at(offset) for offset in offsets]
     assert failing_run(jitter=0.0)[0] == offsets
 
 
@@ -94,6 +93,13 @@ def test_everything_but_success_and_410_is_tried_again(outcome: str, status_code
 @pytest.mark.parametrize("now", [CREATED, DEADLINE, DEADLINE + timedelta(days=3)])
 def test_a_success_delivers_whenever_it_comes(now: datetime) -> None:
     assert judge(now, 1, Outcome.SUCCESS, status_code=204) == Decision("delivered")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TIMEOUT, Outcome.PROTOCOL_ERROR])
+def test_when_the_last_attempt_was_not_answered_nobody_knows_whether_it_arrived(outcome: Outcome) -> None:
+    assert judge(DEADLINE, 11, outcome, unanswered=True) == Decision("failed", reason=UNKNOWN_OUTCOME)
+    assert UNKNOWN_OUTCOME.startswith("unknown_outcome: ")
+    assert judge(at(86_399), 11, outcome, unanswered=True).status == "pending"
 
 
 def test_410_ends_the_delivery_and_disables_the_endpoint() -> None:
@@ -218,6 +224,6 @@ def test_a_schedule_that_makes_no_sense_is_explained(
 
 
 def test_a_schedule_shorter_than_its_window_ends_with_an_attempt_at_the_deadline() -> None:
-    assert schedule(CREATED, (1, 2), 10) == [at(0), at(1), at(3), at(10)]
-    last_due = judge(at(3), 3, delays=(1, 2), deadline_at=at(10)).due_at
-    assert last_due == at(10)
+    times, last = failing_run(jitter=0.0, delays=(1, 2), deadline_at=at(10))
+    assert times == [0, 1, 3, 10]
+    assert last.status == "failed"

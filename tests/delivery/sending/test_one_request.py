@@ -19,7 +19,7 @@ from tests.delivery.sending.http2_server import (
     ok,
     refuse,
 )
-from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
+from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering, then_close
 from tests.delivery.sending.test_connections import LOOPBACK, post
 from tests.delivery.sending.test_guard import LOCALHOST, LOOPBACK_IP, certificate
 from tests.processes import eventually
@@ -79,6 +79,7 @@ def test_a_request_that_was_read_is_not_sent_again_in_secret(
     assert len(lost) >= 6  # every third attempt meets it
     for result in lost:
         assert (result.outcome, result.status_code, result.error) == ("protocol_error", None, CLOSED)
+        assert result.unanswered
 
 
 def test_a_receiver_that_is_gone_after_it_read_the_request_is_no_connect_error(sender: Sender) -> None:
@@ -98,6 +99,19 @@ def test_a_new_connection_that_is_closed_without_an_answer_is_no_reason_to_go_ag
     with ScriptedServer(lambda *_: None) as server:
         [result] = post(sender, Request(1, server.url, (), b"{}"))
     assert (result.outcome, result.again, len(server.seen)) == ("protocol_error", False, 1)
+    assert result.unanswered
+
+
+def test_only_a_request_that_was_sent_and_met_silence_is_unanswered(sender: Sender) -> None:
+    def outcome(url: str) -> tuple[str, bool]:
+        [result] = post(sender, Request(1, url, (), b"{}"))
+        return result.outcome, result.unanswered
+
+    with ScriptedServer(then_close(b"HTTP/1.1 200 OK\r\n")) as server:
+        assert outcome(server.url) == ("protocol_error", False)
+    assert outcome(server.url) == ("connect_error", False)
+    with ScriptedServer(answering(OK)) as server:
+        assert outcome(server.url) == ("success", False)
 
 
 def test_a_request_with_its_own_connection_shares_it_with_none(sender: Sender) -> None:

@@ -16,6 +16,7 @@ from app.accounts.keys import SCOPES, create_key
 from app.core.webhook import signing
 from app.database.connection import Database
 from app.settings import Settings
+from app.web.engine import engine_of
 from tests.web.conftest import open_workspace
 from tests.web.doors import Door
 
@@ -107,14 +108,14 @@ def test_a_former_secret_key_still_opens_what_it_sealed(
     acme = open_workspace(platform, "acme")
     made = register(acme, headers={"X-Tag": "1"})
     renewed = create_app(
-        Settings.from_env({**environ, "SECRET_KEY": "f" * 64, "SECRET_KEY_PREVIOUS": settings.secret_key})
+        Settings.from_env({**environ, "SECRET_KEY": "fedcba9876543210" * 4, "SECRET_KEY_PREVIOUS": settings.secret_key})
     )
     try:
         door = Door(renewed, acme.key, acme.workspace_id)
         assert door.get(f"/v1/endpoints/{made['id']}/secret")["secret"] == made["secret"]
         assert door.get(f"/v1/endpoints/{made['id']}")["header_names"] == ["X-Tag"]
     finally:
-        renewed.extensions["twofold"].database.close()
+        engine_of(renewed).database.close()
 
 
 def test_disabling_cancels_what_is_pending_and_stops_new_deliveries(acme: Door) -> None:
@@ -214,7 +215,7 @@ def test_the_number_of_endpoints_has_a_limit(environ: dict[str, str], database: 
         acme.delete(f"/v1/endpoints/{first['id']}")
         register(acme)
     finally:
-        app.extensions["twofold"].database.close()
+        engine_of(app).database.close()
 
 
 @pytest.mark.parametrize("wanted", ["PATCH", "POST"])
@@ -230,7 +231,7 @@ def test_a_refused_field_changes_nothing(acme: Door, wanted: str) -> None:
     assert (read["description"], read["url"]) == ("", URL)
 
 
-def test_figures_are_those_of_the_endpoint(acme: Door) -> None:
+def test_statistics_are_those_of_the_endpoint(acme: Door) -> None:
     made, other = register(acme), register(acme, event_types=["none"])
     acme.publish("call", "c1", "call.started")
     assert acme.get(f"/v1/endpoints/{made['id']}/stats")["pending"] == 1

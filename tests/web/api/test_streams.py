@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from app import create_app
 from app.core import tokens
 from app.live.tokens import signing_keys
 from app.settings import Settings
+from app.web.engine import engine_of
+from tests.web.conftest import open_workspace
 from tests.web.doors import Door
 
 
@@ -22,6 +25,21 @@ def test_a_stream_is_opened_once_and_keeps_its_attributes(acme: Door) -> None:
 def test_a_first_event_opens_its_stream(acme: Door) -> None:
     acme.publish("call", "c1", "call.started")
     assert acme.get("/v1/streams/call/c1")["last_seq"] == 1
+
+
+def test_one_limit_holds_for_streams_however_they_are_opened(environ: dict[str, str], platform: Door) -> None:
+    app = create_app(Settings.from_env({**environ, "MAX_OPEN_STREAMS": "2"}))
+    acme = open_workspace(Door(app, platform.key), "acme")
+    acme.put("/v1/streams/call/c1")
+    acme.publish("call", "c2", "call.started")
+    event = {"stream": {"kind": "call", "id": "c3"}, "type": "call.started", "data": {}}
+    refused = [acme.put("/v1/streams/call/c3", status=429), acme.post("/v1/events", event, 429)]
+    assert {problem["detail"] for problem in refused} == {
+        "The workspace has 2 open streams, the most it may have; end some first."
+    }
+    acme.post("/v1/streams/call/c1/end", status=200)
+    acme.put("/v1/streams/call/c3")
+    engine_of(app).database.close()
 
 
 def test_an_ended_stream_stays_ended(acme: Door) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from app.database.connection import Database
+from app.database.partitions import make_partitions
+from app.web.engine import engine_of
 from tests.processes import eventually
 from tests.web.doors import Door
 
@@ -35,14 +38,7 @@ def test_a_uid_is_taken_once(platform: Door, acme: Door) -> None:
 
 def test_a_list_is_paged_without_gap_or_repeat(platform: Door) -> None:
     made = [platform.post("/v1/workspaces", {"name": f"w{n}"})["id"] for n in range(7)]
-    seen: list[str] = []
-    cursor = ""
-    while True:
-        page = platform.get(f"/v1/workspaces?limit=3{cursor}")
-        seen += [row["id"] for row in page["data"]]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
+    seen = [row["id"] for row in platform.pages("/v1/workspaces?limit=3")]
     assert sorted(seen) == sorted(made)
     assert seen == sorted(seen, reverse=True)
 
@@ -82,19 +78,39 @@ def test_deleting_a_workspace_takes_everything_along_and_kills_its_keys(
     assert len(globex.get("/v1/events")["data"]) == 1
 
 
+def test_no_attempt_outlives_its_workspace(platform: Door, acme: Door, globex: Door, database: Database) -> None:
+    """Also those whose delivery is in a partition that was dropped already: they hold what receivers answered."""
+    with database.begin() as connection:
+        make_partitions(connection, datetime.now(UTC) - timedelta(weeks=8), 0)
+        for weeks in (0, 8):
+            for door in (acme, globex):
+                connection.exec_driver_sql(
+                    "INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at,"
+                    " duration_ms, outcome, response_body, trigger) VALUES (gen_random_uuid()::text,"
+                    " now() - make_interval(weeks => %(weeks)s), %(workspace)s, 'ep', 'gone', 1, now(), 1, 'success',"
+                    " 'private', 'schedule')",
+                    {"weeks": weeks, "workspace": door.workspace_id},
+                )
+    platform.delete("/v1/workspaces/acme")
+    with database.begin() as connection:
+        left = connection.execute(text("SELECT workspace_id, count(*) FROM attempts GROUP BY 1")).all()
+    assert left == [(globex.workspace_id, 2)]
+
+
 def test_a_request_that_was_let_in_before_its_workspace_was_deleted_finds_none(
     acme: Door, globex: Door, platform: Door, database: Database
 ) -> None:
     globex.publish("call", "gate", "first")
     event = {"stream": {"kind": "call", "id": "c1"}, "type": "late", "data": {}}
-    ledger = platform.app.extensions["twofold"].ledger
+    ledger = engine_of(platform.app).ledger
+    ledger.lock_seconds = 30
     with ThreadPoolExecutor(2) as pool:
         with database.begin() as connection:
             connection.execute(text("SELECT 1 FROM streams WHERE external_id = 'gate' FOR UPDATE"))
             leading = pool.submit(globex.publish, "call", "gate", "second")  # waits for the lock, and the next for it
-            eventually(lambda: ledger._batcher._led)
+            eventually(lambda: ledger.committing)
             late = pool.submit(acme.ask, "POST", "/v1/events", event)
-            eventually(lambda: len(ledger._batcher._queue) == 1)
+            eventually(lambda: ledger.waiting == 1)
             platform.delete("/v1/workspaces/acme")
         assert leading.result(10)
         assert (late.result(10).status_code, late.result().get_json()["code"]) == (404, "not_found")

@@ -11,6 +11,7 @@ from flask import Flask
 from jsonschema import Draft202012Validator
 
 from app.core.contract.model import Contract, ContractRoute
+from app.web.engine import engine_of
 from tests.web.doors import HANDSHAKE, Door
 
 HTTP_METHODS = {"get", "put", "post", "delete", "patch"}
@@ -29,7 +30,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def contract_routes(app: Flask) -> Iterator[tuple[Contract, ContractRoute]]:
-    for declared in app.extensions["twofold"].rules.contracts:
+    for declared in engine_of(app).rules.contracts:
         for route in declared.routes:
             yield declared, route
 

@@ -42,7 +42,7 @@ class Case:
 
 CASES = [
     Case("nothing", "/v1/endpoints", b"", 415, "unsupported_media_type", "Content-Type: application/json", content_type=""),
-    Case("no content type", "/v1/endpoints", b"{}", 415, "unsupported_media_type", "says nothing", content_type=""),
+    Case("no content type", "/v1/endpoints", b"{}", 415, "unsupported_media_type", "this request has none", content_type=""),
     Case("a form", "/v1/endpoints", b"url=x", 415, "unsupported_media_type", "urlencoded", content_type="application/x-www-form-urlencoded"),
     Case("latin-1", "/v1/endpoints", b"{}", 415, "unsupported_media_type", "latin", content_type="application/json; charset=latin-1"),
     Case("an empty body", "/v1/endpoints", b"", 400, "invalid_json", "empty"),
@@ -65,11 +65,11 @@ CASES = [
     Case("a header twice", "/v1/endpoints", b"{" + URL + b',"headers":{"A":"1","A":"2"}}', 422, "invalid", "A: is given twice"),
     Case("a field missing", "/v1/endpoints", b"{}", 422, "invalid", "url: is missing"),
     Case("an unknown field", "/v1/endpoints", b"{" + URL + b',"event_type":[]}', 422, "invalid", "did you mean event_types?"),
-    Case("a far-off field", "/v1/endpoints", b"{" + URL + b',"zzz":1}', 422, "invalid", "zzz: is not known here; there are url"),
-    Case("a number for a text", "/v1/endpoints", b'{"url":7}', 422, "invalid", "url: must be a text, not a number"),
+    Case("a far-off field", "/v1/endpoints", b"{" + URL + b',"zzz":1}', 422, "invalid", "zzz: unknown field; this request takes url"),
+    Case("a number for a text", "/v1/endpoints", b'{"url":7}', 422, "invalid", "url: must be a string, not a number"),
     Case("null for a text", "/v1/endpoints", b'{"url":null}', 422, "invalid", "url: must not be null"),
-    Case("a text for a list", "/v1/endpoints", b"{" + URL + b',"event_types":"call.*"}', 422, "invalid", "must be a list of texts, not a text"),
-    Case("a number in a list", "/v1/endpoints", b"{" + URL + b',"event_types":["a",7]}', 422, "invalid", "event_types[1]: must be a text"),
+    Case("a text for a list", "/v1/endpoints", b"{" + URL + b',"event_types":"call.*"}', 422, "invalid", "must be an array of strings, not a string"),
+    Case("a number in a list", "/v1/endpoints", b"{" + URL + b',"event_types":["a",7]}', 422, "invalid", "event_types[1]: must be a string"),
     Case("an empty filter", "/v1/endpoints", b"{" + URL + b',"event_types":[]}', 422, "invalid", "1 to 100 entries"),
     Case("a bad pattern", "/v1/endpoints", b"{" + URL + b',"event_types":["*.ended"]}', 422, "invalid", "a prefix such as call.*"),
     Case("true for a number", "/v1/endpoints", b"{" + URL + b',"rate_limit":true}', 422, "invalid", "whole number, not true or false"),
@@ -77,10 +77,10 @@ CASES = [
     Case("too many digits", "/v1/endpoints", b"{" + URL + b',"rate_limit":' + b"9" * 10_000 + b"}", 422, "invalid", "rate_limit"),
     Case("zero", "/v1/endpoints", b"{" + URL + b',"rate_limit":0}', 422, "invalid", "from 1 to 10000"),
     Case("an unknown choice", "/v1/endpoints", b"{" + URL + b',"signing":"rsa"}', 422, "invalid", "one of hmac, ed25519"),
-    Case("a blocked address", "/v1/endpoints", b'{"url":"http://169.254.169.254/"}', 422, "invalid", "reachable from the internet"),
+    Case("a blocked address", "/v1/endpoints", b'{"url":"http://169.254.169.254/"}', 422, "invalid", "url: resolves to a blocked address (link-local, "),
     Case("another scheme", "/v1/endpoints", b'{"url":"ftp://example.com/"}', 422, "invalid", "https://"),
     Case("a refused header", "/v1/endpoints", b"{" + URL + b',"headers":{"Host":"a"}}', 422, "invalid", "headers.Host"),
-    Case("a header that is no text", "/v1/endpoints", b"{" + URL + b',"headers":{"A":1}}', 422, "invalid", "headers.A: must be a text"),
+    Case("a header that is no text", "/v1/endpoints", b"{" + URL + b',"headers":{"A":1}}', 422, "invalid", "headers.A: must be a string"),
     Case("a long text", "/v1/endpoints", b"{" + URL + b',"description":"' + b"x" * 1001 + b'"}', 422, "invalid", "0 to 1000 characters"),
     Case("a body too large", "/v1/endpoints", b'{"description":"' + b"x" * MIB + b'"}', 413, "too_large", "262144 bytes"),
     Case("too deep", "/v1/streams/call/c1", DEEP, 400, "invalid_json", "deeper than 64", "PUT"),
@@ -88,14 +88,14 @@ CASES = [
     Case("a huge number inside", "/v1/streams/call/c1", b'{"attributes":{"n":1e999}}', 422, "invalid", "too large", "PUT"),
     Case("a surrogate inside", "/v1/streams/call/c1", b'{"attributes":{"a":["\\udc00"]}}', 422, "invalid", "surrogate", "PUT"),
     Case("attributes too large", "/v1/streams/call/c1", b'{"attributes":{"a":"' + b"x" * 20_000 + b'"}}', 413, "too_large", "16384", "PUT"),
-    Case("a bad kind", "/v1/streams/Call/c1", b"{}", 422, "invalid", "kind: give a small letter", "PUT"),
-    Case("a bad stream id", "/v1/streams/call/c%201", b"{}", 422, "invalid", "stream_id: give 1 to 200", "PUT"),
+    Case("a bad kind", "/v1/streams/Call/c1", b"{}", 422, "invalid", "kind: must be a lowercase letter", "PUT"),
+    Case("a bad stream id", "/v1/streams/call/c%201", b"{}", 422, "invalid", "stream_id: must be 1 to 200", "PUT"),
     Case("a NUL in the path", "/v1/streams/call/c%001", b"{}", 422, "invalid", "stream_id", "PUT"),
     Case("an id that is none", "/v1/endpoints/ep_1", b"{}", 404, "not_found", "no such endpoint", "PATCH"),
     Case("an id of another thing", "/v1/endpoints/key_01k00000000000000000000000", b"{}", 404, "not_found", "no such endpoint", "PATCH"),
     Case("an id of the year 10889", "/v1/endpoints/ep_7zzzzzzzzzzzzzzzzzzzzzzzzz", b"{}", 404, "not_found", "no such endpoint", "PATCH"),
-    Case("a body where none belongs", "/v1/endpoints/ep_01k00000000000000000000000/test", b'{"a":1}', 422, "invalid", "nothing is expected"),
-    Case("a bad uid", "/v1/workspaces", b'{"name":"x","uid":"a b"}', 422, "invalid", "uid: give 1 to 128"),
+    Case("a body where none belongs", "/v1/endpoints/ep_01k00000000000000000000000/test", b'{"a":1}', 422, "invalid", "a: unknown field; this request takes no body"),
+    Case("a bad uid", "/v1/workspaces", b'{"name":"x","uid":"a b"}', 422, "invalid", "uid: must be 1 to 128"),
     Case("no scopes", "/v1/keys", b'{"name":"x","scopes":[]}', 422, "invalid", "scopes: must have 1 to 4"),
     Case("an unknown scope", "/v1/keys", b'{"name":"x","scopes":["admin"]}', 422, "invalid", "scopes[0]: must be one of publish"),
     Case("a time without offset", "/v1/endpoints/ep_01k00000000000000000000000/recover", b'{"since":"2026-01-01T00:00:00"}', 422, "invalid", "with its offset"),
@@ -118,7 +118,7 @@ CASES = [
     Case("a request too large", "/v1/events", b'{"data":"' + b"x" * 5 * MIB + b'"}', 413, "too_large", "4194304"),
     Case("an event too deep", "/v1/events", b'{"data":' + b"[" * 100_000, 400, "invalid_json", "deeper than"),
     Case("a reserved type", "/v1/events", b'{"stream":{"kind":"a","id":"b"},"type":"error","data":{}}', 422, "invalid", "reserved"),
-    Case("a type with a line break", "/v1/events", b'{"stream":{"kind":"a","id":"b"},"type":"a\\nid: 7","data":{}}', 422, "invalid", "type: give letters"),
+    Case("a type with a line break", "/v1/events", b'{"stream":{"kind":"a","id":"b"},"type":"a\\nid: 7","data":{}}', 422, "invalid", "type: must be 1 to 128 letters"),
 ]  # fmt: skip
 
 QUERIES = [
@@ -128,10 +128,14 @@ QUERIES = [
     ("/v1/endpoints?limit=%D9%A1", "limit", "whole number"),
     ("/v1/endpoints?limit=1&limit=2", "limit", "more than once"),
     ("/v1/endpoints?limt=1", "limt", "did you mean limit?"),
-    ("/v1/endpoints?cursor=abc", "cursor", "as it is"),
-    ("/v1/endpoints/ep_01k00000000000000000000000?x=1", "x", "nothing is expected"),
+    ("/v1/endpoints?cursor=abc", "cursor", "unchanged"),
+    (
+        "/v1/endpoints/ep_01k00000000000000000000000?x=1",
+        "x",
+        "unknown parameter; this request takes no query parameters",
+    ),
     ("/v1/streams?status=closed", "status", "one of open, ended"),
-    ("/v1/streams?kind=Call", "kind", "a kind such as call"),
+    ("/v1/streams?kind=Call", "kind", "must be a lowercase letter"),
     ("/v1/events?type=%00", "type", "NUL"),
     ("/v1/events?stream_id=c1", "stream_id", "needs stream_kind"),
     ("/v1/events?after_seq=1", "after_seq", "needs stream_id"),
@@ -233,3 +237,27 @@ def rows(database: Database) -> dict[str, int]:
         return {
             name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() for name in Base.metadata.tables
         }
+
+
+def test_an_answer_does_not_grow_with_the_number_of_wrong_fields(acme: Door) -> None:
+    """3.5 MB of unknown fields were once answered with 76 MB, after minutes of looking for similar names."""
+    fields = ",".join(f'"unknown_{number}":1' for number in range(12_000))
+    response = acme.ask("POST", "/v1/endpoints", data=b"{" + fields.encode() + b"}", content_type=JSON)
+    assert response.status_code == 422
+    assert len(response.get_json()["errors"]) == 20
+    assert "and more fields are wrong" in response.get_json()["detail"]
+    assert len(response.data) < 10_000
+
+
+def test_a_long_name_is_cut_in_the_answer(acme: Door) -> None:
+    body = json.dumps({"x" * 200_000: 1}).encode()
+    response = acme.ask("POST", "/v1/endpoints", data=body, content_type=JSON)
+    assert response.status_code == 422
+    assert len(response.data) < 2_000
+
+
+def test_each_event_of_a_batch_is_answered_in_bounds(acme: Door) -> None:
+    events = [{f"unknown_{n}": n for n in range(400)} for _ in range(200)]
+    response = acme.ask("POST", "/v1/events", json=events)
+    assert response.status_code == 202
+    assert len(response.data) < 200 * 6_000

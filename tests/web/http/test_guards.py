@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
+from app.web.engine import engine_of
 from app.web.http.call import ApiRoute
 from app.web.http.routes import routes_of
 from tests.web.doors import EVERY_SCOPE, Door, handshake
@@ -33,7 +34,7 @@ def test_every_rule_of_the_url_map_is_a_declared_route(app: Flask) -> None:
 def test_a_route_without_a_key_says_why(app: Flask) -> None:
     public = {declared.path for declared in routes_of(app).values() if declared.public}
     pages = {"/docs", "/live/{kind}/{stream_id}", "/static/{name}"}
-    assert public == {"/healthz", "/readyz", "/metrics", "/openapi.json"} | pages
+    assert public == {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/session"} | pages
     for declared in routes_of(app).values():
         assert bool(declared.public) != bool(declared.scope)
 
@@ -52,7 +53,7 @@ def test_every_guarded_route_answers_403_without_its_scope_and_names_it(acme: Do
         doors[scope] = Door(acme.app, acme.post("/v1/keys", {"name": "but one", "scopes": others})["key"])
     only_tokens = {
         route.path
-        for declared in acme.app.extensions["twofold"].rules.contracts
+        for declared in engine_of(acme.app).rules.contracts
         for route in declared.routes
         if not any(way.startswith("key:") for way in route.credentials)
     }

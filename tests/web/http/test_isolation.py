@@ -11,6 +11,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.core.contract.model import Contract
+from app.web.engine import engine_of
 from app.web.http.call import ApiRoute
 from app.web.http.fields import Field
 from app.web.http.routes import IDS, routes_of
@@ -39,7 +40,7 @@ def things_of(door: Door) -> dict[str, str]:
     tested = door.post(f"/v1/endpoints/{endpoint}/test", status=202)["id"]
     token = door.post(f"/v1/streams/call/{THEIRS}/tokens")["id"]
     key = door.post("/v1/keys", {"name": "k", "scopes": ["publish"]})["id"]
-    with door.app.extensions["twofold"].database.begin() as connection:
+    with engine_of(door.app).database.begin() as connection:
         delivery = connection.exec_driver_sql("SELECT id FROM deliveries WHERE event_id = %s", (tested,)).scalar_one()
     return {
         **{name: THEIRS if value == NOTHING else value for name, value in ABSENT.items()},
@@ -74,7 +75,7 @@ def with_ids(app: Flask) -> Iterator[tuple[ApiRoute, str, int]]:
 
 
 def contracts_of(app: Flask) -> tuple[Contract, ...]:
-    return tuple(app.extensions["twofold"].rules.contracts)
+    return tuple(engine_of(app).rules.contracts)
 
 
 def ask(door: Door, declared: ApiRoute, path: str, values: dict[str, str]) -> TestResponse:

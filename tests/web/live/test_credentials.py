@@ -15,7 +15,7 @@ from tests.conftest import SECRET_KEY, StartServer
 from tests.processes import RunningServer
 from tests.web.live.watching import Stage, Watch, open_path
 
-CLOSE_SECONDS = 8.0  # credentials are looked at every five
+CLOSE_SECONDS = 60.0  # a deadline; what is judged is that no heartbeat comes before
 
 
 @pytest.fixture
@@ -140,14 +140,13 @@ def test_a_credential_that_is_over_closes_its_streams_and_no_others(start_server
     ):
         watches = [by_key, by_token, by_token_of_key, by_short_token, by_other]
         assert [watch.status for watch in watches] == [200] * 5
-        began = time.monotonic()
         stage.ask("DELETE", f"/v1/keys/{key_id}", status=204)
         stage.ask("DELETE", f"/v1/keys/{minting_id}", status=204)
         stage.ask("DELETE", f"{stage.path}/tokens/{token_id}", status=204)
         assert [refused(stage.watch(key=dead))[0] for dead in (key, revoked)] == [401, 401]  # at once for who comes now
         for watch in watches[:4]:
             watch.read_to_end(CLOSE_SECONDS)
-        assert time.monotonic() - began < CLOSE_SECONDS
+            assert b"keepalive" not in watch.body  # closed within the first heartbeat
         stage.post_count(1)
         by_other.read_events(1)
         for watch in watches[:4]:

@@ -27,6 +27,7 @@ def test_streams_outlive_their_database_connections(start_server: StartServer, p
         return requests.post(url, json=event, headers=headers, timeout=20).status_code
 
     with stage.watching("?after_seq=0") as watch, psycopg.connect(postgres.url, autocommit=True) as killer:
+        watch.read_events(1)  # the replay is done: a stream that loses its connection in the middle of one is cut
         for number in range(10):
             killer.execute(KILL, [name])
             assert eventually(lambda number=number: post(f"k{number}") in (200, 202))

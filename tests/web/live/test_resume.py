@@ -6,10 +6,12 @@ import random
 import threading
 from itertools import pairwise
 
+import psycopg
 import pytest
 
+from app.client.parse import StreamEvent
 from tests.processes import RunningServer
-from tests.web.live.watching import Stage
+from tests.web.live.watching import Stage, metric
 
 
 @pytest.fixture
@@ -31,7 +33,6 @@ def stage(server: RunningServer) -> Stage:
         ("?after_seq=2", "0", [1, 2, 3, 4, 5]),
         ("?after_seq=2", "", [3, 4, 5]),  # an empty header says nothing
         ("?after_seq=", None, [4, 5]),
-        ("?after_seq=999999999999999999", None, [4, 5]),  # ahead of the stream: at its head
         ("?after_seq=002", None, [3, 4, 5]),
     ],
 )
@@ -43,6 +44,44 @@ def test_a_stream_begins_behind_the_cursor(stage: Stage, query: str, header: str
         stage.post_count(2)
         watch.read_events(len(seqs))
         assert watch.seqs == seqs
+
+
+@pytest.mark.parametrize(
+    ("query", "header"), [("", "900"), ("?after_seq=4", None), ("?after_seq=999999999999999999", None)]
+)
+def test_a_cursor_that_is_ahead_of_the_stream_is_told_so_and_goes_on_from_the_head(
+    stage: Stage, query: str, header: str | None
+) -> None:
+    stage.post_count(3)
+    before = metric(stage.server, "twofold_cursors_ahead_total")
+    with stage.watching(query, **({} if header is None else {"Last_Event_ID": header})) as watch:
+        stage.post_count(2)
+        events = watch.read_events(3)
+    assert events[0] == StreamEvent("reset", '{"type":"reset","last_seq":3}', "3")
+    assert [event.id for event in events[1:]] == ["4", "5"]
+    assert metric(stage.server, "twofold_cursors_ahead_total") == before + 1
+
+
+def test_no_event_can_pass_for_a_reset(stage: Stage) -> None:
+    event = {"stream": {"kind": stage.kind, "id": stage.id}, "type": "reset", "data": {}}
+    assert "reserved" in stage.ask("POST", "/v1/events", status=422, json=event).json()["detail"]
+
+
+def test_a_stream_that_is_set_back_under_its_viewers_is_told_and_loses_nothing_from_there(stage: Stage) -> None:
+    """A restored backup, or a fail-over to a standby that had less: the same stream goes on from an earlier seq."""
+    stage.post_count(9)
+    with stage.watching("?after_seq=0") as watch:
+        watch.read_events(9)
+        with psycopg.connect(stage.server.database_url) as connection:
+            row = connection.execute("SELECT id FROM streams WHERE external_id = %s", [stage.id]).fetchone()
+            connection.execute("DELETE FROM events WHERE stream_id = %s AND seq > 5", row)
+            connection.execute("UPDATE streams SET last_seq = 5 WHERE id = %s", row)
+        watch.read_to_close()
+    with stage.watching(Last_Event_ID="9") as back:
+        stage.post_count(2)
+        assert [(event.type, event.id) for event in back.read_events(3)] == [
+            ("reset", "5"), ("note.added", "6"), ("note.added", "7"),
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("cursor", ["abc", "-1", "+1", "1.5", "1e3", "0x1", "1 2", "9" * 19, "%D9%A3", "null", "1,2"])

@@ -1,4 +1,4 @@
-"""/metrics: the figures of all web processes together, and how the deliveries of all workers are doing."""
+"""/metrics: of all web processes together, and how the deliveries of all workers are doing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from app import create_app
 from app.database.connection import Database
 from app.delivery.live_log import LogReader
 from app.settings import Settings
-from app.web.metrics.deliveries import KEPT_SECONDS, DeliveryFigures
+from app.web.engine import engine_of
+from app.web.metrics.deliveries import KEPT_SECONDS, DeliveryMetrics
 from tests.conftest import StartServer
 from tests.contracts.wire import get
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
@@ -26,7 +27,7 @@ from tests.processes import ROOT, RunningServer, eventually, free_port
 from tests.web.doors import Door
 
 
-def figure(text: str, name: str, **labels: str) -> float:
+def metric(text: str, name: str, **labels: str) -> float:
     """The only sample of this name with these labels; 0 when there is none."""
     wanted = {f'{label}="{value}"' for label, value in labels.items()}
     found = [
@@ -65,14 +66,14 @@ def test_all_processes_are_shown_together_and_a_dead_ones_streams_are_not(start_
         holding = {child.pid: established(child, server) for child in parent.children()}
         assert sum(holding.values()) == 12
         for _ in range(4):  # whichever process answers
-            eventually(lambda: figure(scrape(server), "twofold_subscribers") == 12)
+            eventually(lambda: metric(scrape(server), "twofold_subscribers") == 12)
         route = {"method": "GET", "route": "/v1/streams/<kind>/<stream_id>/live", "status": "200"}
-        assert figure(scrape(server), "twofold_http_requests_total", **route) == 12
+        assert metric(scrape(server), "twofold_http_requests_total", **route) == 12
         victim, lost = max(holding.items(), key=lambda pair: pair[1])
         os.kill(victim, signal.SIGKILL)
-        eventually(lambda: figure(scrape(server), "twofold_subscribers") == 12 - lost)
-        assert figure(scrape(server), "twofold_http_requests_total", **route) == 12
-    eventually(lambda: figure(scrape(server), "twofold_subscribers") == 0)
+        eventually(lambda: metric(scrape(server), "twofold_subscribers") == 12 - lost)
+        assert metric(scrape(server), "twofold_http_requests_total", **route) == 12
+    eventually(lambda: metric(scrape(server), "twofold_subscribers") == 0)
 
 
 def established(process: psutil.Process, server: RunningServer) -> int:
@@ -83,7 +84,7 @@ def established(process: psutil.Process, server: RunningServer) -> int:
     )
 
 
-def test_the_folder_of_figures_goes_with_its_server_or_with_the_next_start(
+def test_the_folder_of_metrics_goes_with_its_server_or_with_the_next_start(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     killed, server = start_server(), start_server()
@@ -116,7 +117,7 @@ def test_what_the_workers_have_done_is_shown_by_every_web_process(product: Runni
         eventually(lambda: len(receiver.seen) == 3)
 
     def grown(name: str, **labels: str) -> bool:
-        return figure(scrape(product), name, **labels) >= figure(before, name, **labels) + 3
+        return metric(scrape(product), name, **labels) >= metric(before, name, **labels) + 3
 
     eventually(lambda: grown("twofold_attempts_total", outcome="success"), 10)
     assert grown("twofold_deliveries_ended_total", status="delivered")
@@ -124,20 +125,20 @@ def test_what_the_workers_have_done_is_shown_by_every_web_process(product: Runni
 
 
 @pytest.fixture
-def figures(database: Database, settings: Settings) -> Callable[[float], str]:
+def metrics_at(database: Database, settings: Settings) -> Callable[[float], str]:
     log = LogReader(settings.redis_url)
     now = [0.0]
-    made = DeliveryFigures(database, log, clock=lambda: now[0])
+    metrics = DeliveryMetrics(database, log, clock=lambda: now[0])
 
     def at(seconds: float) -> str:
         now[0] = seconds
-        return made.exposition().decode()
+        return metrics.exposition().decode()
 
     return at
 
 
 def test_what_waits_is_counted_and_the_answer_kept_for_a_moment(
-    acme: Door, database: Database, figures: Callable[[float], str]
+    acme: Door, database: Database, metrics_at: Callable[[float], str]
 ) -> None:
     acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/"})
     for number in range(4):
@@ -146,14 +147,14 @@ def test_what_waits_is_counted_and_the_answer_kept_for_a_moment(
         connection.exec_driver_sql("UPDATE deliveries SET due_at = now() - interval '1 hour'")
         connection.exec_driver_sql("UPDATE deliveries SET due_at = now() + '1 hour' WHERE event_type = 'type.0'")
         connection.exec_driver_sql("UPDATE deliveries SET status = 'failed' WHERE event_type = 'type.1'")
-    shown = figures(0)
-    assert figure(shown, "twofold_deliveries_pending") == 3
-    assert figure(shown, "twofold_deliveries_due") == 2
-    assert 3600 <= figure(shown, "twofold_oldest_due_delivery_seconds") < 3700
+    shown = metrics_at(0)
+    assert metric(shown, "twofold_deliveries_pending") == 3
+    assert metric(shown, "twofold_deliveries_due") == 2
+    assert 3600 <= metric(shown, "twofold_oldest_due_delivery_seconds") < 3700
     with database.begin() as connection:
         connection.exec_driver_sql("UPDATE deliveries SET status = 'delivered'")
-    assert figures(KEPT_SECONDS - 0.1) == shown
-    assert figure(figures(KEPT_SECONDS), "twofold_deliveries_pending") == 0
+    assert metrics_at(KEPT_SECONDS - 0.1) == shown
+    assert metric(metrics_at(KEPT_SECONDS), "twofold_deliveries_pending") == 0
 
 
 def test_the_ledgers_groups_and_schema_warnings_are_counted(app: Flask, acme: Door) -> None:
@@ -170,10 +171,10 @@ def test_the_ledgers_groups_and_schema_warnings_are_counted(app: Flask, acme: Do
         ("twofold_schema_warnings_total", {"kind": "call", "type": "call.transcript"}, 1),
         ("twofold_schema_warnings_total", {"kind": "call", "type": "call.started"}, 0),
     ):
-        assert figure(after, name, **labels) - figure(before, name, **labels) == difference, name
+        assert metric(after, name, **labels) - metric(before, name, **labels) == difference, name
 
 
-def test_every_figure_is_documented() -> None:
+def test_every_metric_is_documented() -> None:
     declared = re.compile(r'(?:Counter|Gauge|Histogram|MetricFamily|_by_label)\(\s*"(twofold_\w+)"')
     names = {name for file in (ROOT / "app").rglob("*.py") for name in declared.findall(file.read_text())}
     page = (ROOT / "docs" / "operations.md").read_text()
@@ -183,12 +184,12 @@ def test_every_figure_is_documented() -> None:
 
 def test_announcements_that_redis_did_not_take_are_counted(environ: dict[str, str], acme: Door) -> None:
     app = create_app(Settings.from_env({**environ, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}))
-    before = figure(of_app(app), "twofold_bus_lost_total")
+    before = metric(of_app(app), "twofold_bus_lost_total")
     door = Door(app, acme.key, acme.workspace_id)
     door.publish("call", "c1", "call.started")
-    eventually(lambda: figure(of_app(app), "twofold_bus_lost_total") == before + 1)
+    eventually(lambda: metric(of_app(app), "twofold_bus_lost_total") == before + 1)
     assert "twofold_attempts_total" not in of_app(app)
-    app.extensions["twofold"].database.close()
+    engine_of(app).database.close()
 
 
 def event(type: str, data: dict[str, str]) -> dict[str, object]:

@@ -100,6 +100,10 @@ function refusal({ refused, status }) {
 
 function take(text) {
   const event = JSON.parse(text);
+  if (event.type === "reset") { // the stream has not come as far as was seen here: it goes on from its last event
+    stream.after = event.last_seq;
+    return;
+  }
   unheard += Math.max(0, event.seq - stream.after - 1);
   stream.after = event.seq;
   count += 1;

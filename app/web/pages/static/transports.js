@@ -47,7 +47,7 @@ function byEventSource(stream, on) {
       if (source.readyState === EventSource.CONNECTING) return on.state("waiting", CUT);
       resolve(whyClosed(stream, BEYOND_ALL, signal));
     };
-    for (const type of stream.types) source.addEventListener(type, (event) => on.event(event.data, event.lastEventId));
+    for (const type of [...stream.types, "reset"]) source.addEventListener(type, (event) => on.event(event.data, event.lastEventId));
   }));
   return run;
 }

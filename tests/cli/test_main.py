@@ -12,7 +12,7 @@ from importlib import import_module
 import psycopg
 import pytest
 
-from app.accounts.callers import Access
+from app.accounts.callers import Callers
 from app.cli.main import main
 from app.database.connection import Database
 from tests.processes import ROOT
@@ -38,7 +38,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
 def test_a_made_key_works(capsys: pytest.CaptureFixture[str], database: Database) -> None:
     status, out, _ = run(capsys, "key", "create", "--name", "producer", "--scopes", "publish, subscribe")
     assert status == 0
-    caller = Access(database).authenticate(json.loads(out)["key"])
+    caller = Callers(database).authenticate(json.loads(out)["key"])
     assert caller is not None
     assert caller.is_platform
     assert caller.scopes == {"publish", "subscribe"}
@@ -50,7 +50,7 @@ def test_a_workspaces_key_belongs_to_it(capsys: pytest.CaptureFixture[str], data
     workspace = json.loads(out)
     assert (workspace["uid"], workspace["name"]) == ("acme", "Acmé")
     _, out, _ = run(capsys, "key", "create", "--name", "own", "--workspace", "acme")
-    caller = Access(database).authenticate(json.loads(out)["key"])
+    caller = Callers(database).authenticate(json.loads(out)["key"])
     assert caller is not None
     assert caller.workspace_id == workspace["id"]
 
@@ -101,7 +101,15 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert [name for name in ("dev", "listen", "key", "workspace", "partitions") if name not in shown] == []
+    commands = ("dev", "listen", "migrate", "web", "worker", "beat", "key", "workspace", "partitions")
+    assert [name for name in commands if not re.search(rf"^    {name}\b", shown, re.MULTILINE)] == []
+
+
+def test_an_option_that_no_command_takes_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["partitions", "--concurrency", "8"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --concurrency 8" in capsys.readouterr().err
 
 
 def test_no_command_is_an_error_that_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:

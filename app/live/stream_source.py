@@ -1,0 +1,30 @@
+"""What the hub reads from PostgreSQL, as an interface: the hub does not know the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.core.wire.envelope import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far a stream has come: the seq of its last committed event, and whether it has ended."""
+
+    last_seq: int
+    ended: bool
+
+
+class StreamSource(Protocol):
+    """Each call is one short query. Streams are named by their row ids; an absent one is left out of the answer."""
+
+    def heads(self, stream_ids: Sequence[int]) -> Mapping[int, Head]:
+        """How far each stream has come."""
+
+    def events_after(self, after: Mapping[int, int]) -> Mapping[int, list[Event]]:
+        """For each stream the next page of events after a seq, in order."""
+
+    def dead_credentials(self, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:
+        """Those of these keys and tokens that are revoked or gone."""

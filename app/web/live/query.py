@@ -1,0 +1,73 @@
+"""What a subscriber asks for, in the query and in Last-Event-ID. A route reads only the options that it declares."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from flask import request
+
+from app.core.contract.model import ContractRoute
+from app.core.event import names
+from app.core.problem import Problem
+
+SPEEDS = (0.01, 1000.0)
+_CURSOR = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What was asked for.
+
+    types: patterns, None for all. cursor: the seq up to which the client has seen everything, None for none. speed: how
+    many times faster than it happened an ended stream is to be replayed, None for at once.
+    """
+
+    types: tuple[str, ...] | None
+    cursor: int | None
+    speed: float | None
+
+
+def read_query(route: ContractRoute, *, ended: bool) -> Query:
+    """Read the request. ended: whether the stream has ended. Raises Problem invalid, bad_request, conflict."""
+    return Query(_types(route), _cursor(route), _speed(route, ended))
+
+
+def _types(route: ContractRoute) -> tuple[str, ...] | None:
+    given = ",".join(request.args.getlist("types")) if "types" in route.options else ""
+    if not given:
+        return None
+    patterns = tuple(sorted({part.strip() for part in given.split(",") if part.strip()})) or ("*",)
+    for pattern in patterns:
+        if pattern != "*" and not names.TYPE.fullmatch(pattern.removesuffix(".*")):
+            raise Problem("invalid", f"types: {pattern!r} is neither a type, nor a prefix such as call.*, nor *.")
+    return patterns
+
+
+def _cursor(route: ContractRoute) -> int | None:
+    """The header wins: an EventSource that reconnects repeats its first URL."""
+    if route.replay == "none":
+        return None
+    name, given = "Last-Event-ID", request.headers.get("Last-Event-ID")
+    if not given and "after_seq" in route.options:
+        name, given = "after_seq", request.args.get("after_seq")
+    if not given:
+        return None
+    if not _CURSOR.fullmatch(given):
+        raise Problem("bad_request", f"{name} is not the number of an event; leave it out to start anew.")
+    return int(given)
+
+
+def _speed(route: ContractRoute, ended: bool) -> float | None:
+    given = request.args.get("speed") if "speed" in route.options else None
+    if not given:
+        return None
+    try:
+        speed = float(given)
+    except ValueError:
+        speed = 0.0
+    if not SPEEDS[0] <= speed <= SPEEDS[1]:
+        raise Problem("invalid", f"speed: give a factor from {SPEEDS[0]} to {SPEEDS[1]:.0f}, such as 1 or 2.5.")
+    if not ended:
+        raise Problem("conflict", "Only an ended stream can be replayed at its own pace; leave speed out.")
+    return speed

@@ -1,0 +1,205 @@
+"""`python -m tests.chaos`: run scenarios and say what became of every event. `make chaos` is this."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.chaos import engines, page, trial
+from tests.chaos.engines import Engines
+from tests.chaos.product import Build, Product
+from tests.chaos.progress import Progress, resume
+from tests.chaos.stage import Scenario
+from tests.chaos.table import scenarios
+from tests.chaos.verdict import Verdict
+from tests.processes import ROOT
+
+VAR = ROOT / "var" / "chaos"
+PAGE = ROOT / "docs" / "reliability.md"
+BATCH = 10  # rounds for which one set of books is kept
+FAULTS_SHOWN, LONGEST_FAULT = 12, 300
+
+
+@dataclass(frozen=True)
+class Form:
+    """How much is done. shortest_share: scenarios with a smaller share are left out."""
+
+    name: str
+    failpoints: int
+    rounds: int
+    smallest_share: float = 0.0
+
+    def count(self, scenario: Scenario) -> int:
+        """How often a scenario is done."""
+        return max(1, round((self.failpoints if scenario.failpoint else self.rounds) * scenario.share))
+
+
+FORMS = {
+    "short": Form("short", 1, 1, 0.6),
+    "normal": Form("normal", 10, 5),
+    "full": Form("full", 100, 50),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    found.add_argument("--form", choices=FORMS, default="normal", help="short: 5 minutes; normal: 20; full: hours")
+    found.add_argument("--list", action="store_true", help="name the scenarios")
+    found.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="only scenarios with this in the name"
+    )
+    found.add_argument("--rounds", type=int, help="do each so often")
+    found.add_argument("--seed", type=int, default=random.randrange(10**6), help="of what is left to chance")
+    found.add_argument("--release", default="", metavar="REV", help="an older release to run beside this one")
+    found.add_argument("--keep-logs", action="store_true", help="keep the processes' logs of good scenarios, too")
+    found.add_argument("--fresh", action="store_true", help="forget how far an earlier run came")
+    return found
+
+
+class Run:
+    """One run: engines, and the product that stays while nothing has gone wrong."""
+
+    def __init__(self, directory: Path, options: argparse.Namespace) -> None:
+        self._directory, self._options = directory, options
+        self._chance = random.Random(options.seed)
+        self._engines = Engines(directory / "engines")
+        self._engines.start()
+        self._small: Engines | None = None
+        self._product: Product | None = None
+        self._numbers = iter(range(10**6))
+
+    def do(self, scenario: Scenario, rounds: int) -> Verdict:
+        """Some rounds of a scenario."""
+        try:
+            product = self._product_for(scenario.build)
+            verdict = trial.run(scenario, rounds, product, self._chance, product.directory, self._options.release)
+        except Exception as error:  # the product cannot be started: the next scenario's perhaps can
+            verdict = Verdict(times=1, faults=[f"it cannot be tried: {error!r}"])
+        if not verdict.is_good or self._options.keep_logs:
+            if self._product is not None:
+                self._product.keep_logs(VAR / "logs" / scenario.name.replace(" ", "-"))
+            self._let_go()
+            self._engines.mend()
+        return verdict
+
+    def close(self) -> None:
+        """End everything."""
+        self._let_go()
+        self._engines.stop()
+
+    def _product_for(self, build: Build) -> Product:
+        if self._product is None or self._product.build != build:
+            self._let_go()
+            found = self._engines
+            if build.small_disk:
+                mount = engines.small_disk(self._directory)
+                assert mount is not None, "a small disk cannot be mounted"
+                found = self._small = Engines(mount / "engines")
+                found.start()
+            self._product = Product(found, self._directory / f"product-{next(self._numbers)}", build)
+        return self._product
+
+    def _let_go(self) -> None:
+        if self._product is not None:
+            self._product.stop()
+            self._product = None
+        if self._small is not None:
+            self._small.stop()
+            self._small = None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is asked for; 0 when all promises were kept."""
+    options = parser().parse_args(arguments)
+    form = FORMS[options.form]
+    wanted = chosen(scenarios(options.release), options.only, form)
+    if options.list:
+        for one in wanted:
+            print(
+                f"{one.name:36} {form.count(one):4}  {one.what}"
+                + (f" (not here: {one.impossible})" * bool(one.impossible))
+            )
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything that was started is ended
+    for one in wanted:
+        if one.impossible:
+            print(f"left out: {one.name}: {one.impossible}", flush=True)
+    possible = [one for one in wanted if not one.impossible]
+    progress = _progress(options, form)
+    with ExitStack() as stack:
+        directory = stack.enter_context(engines.work_directory())
+        run = Run(directory, options)
+        stack.callback(run.close)
+        for scenario in possible:
+            _do(run, scenario, options.rounds or form.count(scenario), progress)
+    done = {name: verdict for name, verdict in progress.done.items() if any(one.name == name for one in possible)}
+    _tell(options, form, possible, done, progress)
+    return 0 if done and all(verdict.is_good for verdict in done.values()) else 1
+
+
+def chosen(every: Sequence[Scenario], only: Sequence[str], form: Form) -> list[Scenario]:
+    """Those of a form, or those that are named: by their whole name, or by a part of it that is nobody's whole name."""
+    names = {one.name for one in every}
+    if not only:
+        return [one for one in every if one.share >= form.smallest_share]
+    return [one for one in every if any(part == one.name or (part in one.name and part not in names) for part in only)]
+
+
+def _progress(options: argparse.Namespace, form: Form) -> Progress:
+    """Only the full form goes on where it was interrupted."""
+    asked = {"only": options.only, "rounds": options.rounds, "release": options.release}
+    identity = {"form": form.name, "revision": _revision(), **{name: str(value) for name, value in asked.items()}}
+    file = VAR / f"progress-{form.name}.json"
+    return resume(file, identity) if form.name == "full" and not options.fresh else Progress(file, identity)
+
+
+def _do(run: Run, scenario: Scenario, rounds: int, progress: Progress) -> None:
+    verdict = progress.done.setdefault(scenario.name, Verdict())
+    while verdict.times < rounds and (verdict.is_good or not verdict.times):
+        began = time.monotonic()
+        print(f"{scenario.name} ({verdict.times + 1} of {rounds}) …", end=" ", flush=True)
+        verdict.add(run.do(scenario, min(BATCH, rounds - verdict.times)))
+        took = time.monotonic() - began
+        progress.seconds += took
+        progress.save()
+        state = "as promised" if verdict.is_good else "NOT AS PROMISED"
+        print(
+            f"{state}: {verdict.times} times in {took:.0f} s, {verdict.acknowledged} acknowledged, {verdict.lost} lost,"
+            f" {verdict.repeated} repeated, {verdict.holes} holes, {verdict.disorder} disorder,"
+            f" worst {verdict.worst_seconds:.1f} s"
+        )
+        for fault in verdict.faults[:FAULTS_SHOWN]:
+            print(f"  ! {fault[:LONGEST_FAULT]}", flush=True)
+
+
+def _tell(
+    options: argparse.Namespace, form: Form, possible: Sequence[Scenario], done: dict[str, Verdict], progress: Progress
+) -> None:
+    minutes = progress.seconds / 60
+    run = f"The {form.name} form at {_revision()} in {minutes:.0f} minutes"
+    text = page.text_of(possible, done, run)
+    (VAR / "results.json").write_text(json.dumps({name: asdict(one) for name, one in done.items()}, indent=1))
+    print(text.partition(page.HEAD)[1] + text.partition(page.HEAD)[2])
+    broken = [name for name, verdict in done.items() if not verdict.is_good]
+    for name in broken:
+        print(f"not as promised: {name}; to see it: python -m tests.chaos --only '{name}' --rounds 1; logs: {VAR}/logs")
+    if not options.only and form.name != "short" and len(done) == len(possible):
+        page.write(PAGE, text)
+
+
+def _revision() -> str:
+    command = ["git", "-c", f"safe.directory={ROOT}", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,155 @@
+"""Somebody holds a row's lock and does not let go: his streams are answered 503, everybody else's events are stored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Connection
+
+from app.core.event.acceptance import Accepted
+from app.core.event.drafts import Draft
+from app.core.problem import Problem
+from app.database.connection import Database
+from app.ledger import rows, streams
+from app.ledger.ledger import Submission
+from app.settings import Settings
+from tests.ledger.books import Answer, Books, draft
+from tests.processes import eventually
+
+SOON_SECONDS = 3  # one wait for a lock (a second), and the machine's haste
+AT_ONCE_SECONDS = 0.7  # without any such wait
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(64) as made:
+        yield made
+
+
+def timed(books: Books, *drafts: Draft, workspace_id: str = "") -> tuple[list[Answer], float]:
+    """The answers, and the seconds that they took."""
+    begun = time.monotonic()
+    answers = books.ledger.accept(Submission(workspace_id or books.workspace_id, drafts))
+    return answers, time.monotonic() - begun
+
+
+def codes(answers: list[Answer]) -> list[int | str]:
+    return [one.seq if isinstance(one, Accepted) else one.code for one in answers]
+
+
+@contextmanager
+def holding(database: Database, statement: str, **values: object) -> Iterator[Connection]:
+    """Run a statement and leave its transaction open."""
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql(statement, values)
+        yield connection
+        connection.rollback()
+
+
+def queue_behind(books: Books, pool: ThreadPoolExecutor, *names: str) -> list[Future[tuple[list[Answer], float]]]:
+    """Requests of another workspace that wait for the group that is being committed."""
+    other = books.workspace()
+    eventually(lambda: books.ledger.committing)
+    return [pool.submit(timed, books, draft(name), workspace_id=other) for name in names]
+
+
+def stored_soon(behind: list[Future[tuple[list[Answer], float]]]) -> None:
+    for one in behind:
+        answers, seconds = one.result(60)
+        assert codes(answers) == [1]
+        assert seconds < SOON_SECONDS
+
+
+def test_a_locked_stream_is_refused_and_all_others_are_stored(books: Books, pool: ThreadPoolExecutor) -> None:
+    books.accept(draft("held"), draft("free"))
+    with books.locked("held"):
+        first = pool.submit(timed, books, draft("held"), draft("free"))
+        behind = queue_behind(books, pool, *(f"s{number}" for number in range(40)))
+        answers, seconds = first.result(60)
+        assert codes(answers) == ["unavailable", 2]
+        assert isinstance(answers[0], Problem)
+        assert (answers[0].status, answers[0].retry_after_seconds) == (503, 1)
+        assert seconds < SOON_SECONDS
+        stored_soon(behind)
+    assert codes(timed(books, draft("held"))[0]) == [2]  # no number was used up
+
+
+def test_nobody_waits_for_a_locked_stream_a_second_time(books: Books, pool: ThreadPoolExecutor) -> None:
+    books.accept(draft("held"), draft("free"))
+    with books.locked("held"):
+        assert books.outcomes(draft("held")) == ["unavailable"]
+        for number in range(2, 8):
+            again = pool.submit(timed, books, draft("held"))
+            answers, seconds = timed(books, draft("free"))
+            assert codes(answers) == [number]
+            assert seconds < AT_ONCE_SECONDS
+            answers, seconds = again.result(60)
+            assert codes(answers) == ["unavailable"]
+            assert seconds < AT_ONCE_SECONDS
+    assert books.outcomes(draft("held")) == [2]
+    assert books.seqs() == {"free": [1, 2, 3, 4, 5, 6, 7], "held": [1, 2]}
+
+
+def test_a_locked_stream_is_not_taken_for_one_without_room(database: Database) -> None:
+    books = Books(database, max_open_streams=1)
+    books.accept(draft("held"))
+    with books.locked("held"):
+        assert books.outcomes(draft("held"), draft("new")) == ["unavailable", "too_many"]
+    books.close()
+
+
+def test_a_stream_that_somebody_is_making_keeps_nobody_waiting(books: Books, pool: ThreadPoolExecutor) -> None:
+    making = "INSERT INTO streams (workspace_id, kind, external_id, created_at) VALUES (%(w)s, 'call', 'making', now())"
+    with holding(books.database, making, w=books.workspace_id):
+        first = pool.submit(timed, books, draft("making"))
+        behind = queue_behind(books, pool, "a", "b", "c")
+        stored_soon(behind)
+        assert codes(first.result(60)[0]) == ["unavailable"]
+        again = pool.submit(timed, books, draft("making"))
+        answers, seconds = timed(books, draft("free"))
+        assert (codes(answers), seconds < AT_ONCE_SECONDS) == ([1], True)
+        assert codes(again.result(60)[0]) == ["unavailable"]
+    assert books.outcomes(draft("making")) == [1]
+
+
+def test_a_locked_idempotency_key_keeps_nobody_waiting(books: Books, pool: ThreadPoolExecutor) -> None:
+    """Retention has dropped the event, and housekeeping is stuck while it deletes the key."""
+    books.accept(draft("held", key="k"))
+    books.sql("DELETE FROM events")
+    with holding(books.database, "SELECT FROM event_keys FOR UPDATE"):
+        first = pool.submit(timed, books, draft("held", key="k"))
+        behind = queue_behind(books, pool, "a", "b", "c")
+        stored_soon(behind)
+        assert codes(first.result(60)[0]) == ["unavailable"]
+    assert books.outcomes(draft("held", key="k")) == [2]
+
+
+def test_a_token_is_minted_while_events_are_being_accepted(books: Books) -> None:
+    """A token refers to its stream's row, which a group of events holds locked until its commit."""
+    books.accept(draft())
+    subject = (books.workspace_id, "call", "one")
+    with books.database.begin() as group, books.database.begin() as minting:
+        (stream,) = rows.lock_streams(group, [subject], lock_seconds=1, skip=False).values()
+        minting.exec_driver_sql("SET LOCAL lock_timeout = '500ms'")
+        minting.exec_driver_sql(
+            "INSERT INTO stream_tokens VALUES ('tok', %(stream)s, %(workspace)s, 'key', now(), now(), NULL)",
+            {"stream": stream.id, "workspace": books.workspace_id},
+        )
+
+
+def test_ending_or_opening_a_locked_stream_is_answered_soon(books: Books, settings: Settings) -> None:
+    books.accept(draft("held"))
+    with books.locked("held"):
+        begun = time.monotonic()
+        with pytest.raises(Problem) as ending:
+            books.ledger.end(books.workspace_id, "call", "held")
+        with pytest.raises(Problem) as opening, books.database.session() as session:
+            streams.open_stream(session, books.workspace_id, "call", "held", {"a": 1}, settings)
+        assert time.monotonic() - begun < 2 * SOON_SECONDS
+    for refused in (ending, opening):
+        assert (refused.value.code, refused.value.retry_after_seconds) == ("unavailable", 1)
+    books.ledger.end(books.workspace_id, "call", "held")
