@@ -157,8 +157,8 @@ class Connections:
         return self._by_address.get(address)
 
     def shut_down_if_left(self, descriptor: int) -> None:
-        """Shut down a connection that no request needs any more and whose receiver goes on sending. libcurl reads on for
-        a while, to end TLS in good order."""
+        """Shut down a connection that no request needs any more and whose receiver goes on sending. libcurl would read
+        on for a while, to end TLS in good order."""
         connection = self._by_descriptor.get(descriptor)
         if connection is not None and not connection.transfers and connection.is_flooded():
             connection.shut_down()
