@@ -27,7 +27,8 @@ class RecordedAttempt:
 
     ended_at: the database's time of recording. ended: the status in which this attempt ended the delivery, None if it
     did not. gone: it answered 410, and its endpoint is to be disabled. healthy: the endpoint's row already says that
-    its last attempt succeeded and no failure is counted.
+    its last attempt succeeded and no failure is counted. resent: another attempt was begun at once, and says more about
+    the endpoint.
     """
 
     workspace_id: str
@@ -40,6 +41,7 @@ class RecordedAttempt:
     gone: bool
     healthy: bool
     by_us: bool
+    resent: bool
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class _LockedDelivery:
     due_at: datetime
     trigger: str
     attempt_count: int
+    claims: int
     window_attempts: int
     window_started_at: datetime
     deadline_at: datetime
@@ -109,6 +112,9 @@ class Recorder:
     def _apply(self, row: _LockedDelivery, exchange: Exchange, jitter: float) -> bool:
         """Change the row as the exchange says; returns whether the endpoint is to be disabled because it is gone."""
         row.attempt_count += 1
+        if exchange.resent:
+            row.claims += 1  # there is one for each attempt, so that a lost one is seen
+            return False
         holds_lease = row.lease_token == exchange.claimed.lease_token
         if row.status != "pending" or not (holds_lease or exchange.outcome == Outcome.SUCCESS):
             return False
@@ -169,7 +175,7 @@ def _move(row: _LockedDelivery, decision: retry.Decision) -> None:
 def _recorded_before(exchange: Exchange, row: _LockedDelivery) -> RecordedAttempt:
     """What an attempt did that an unanswered COMMIT has recorded, as far as the delivery still shows it."""
     gone = row.reason == retry.ENDPOINT_GONE and exchange.status_code == retry.GONE_STATUS
-    return _recorded(exchange, row, gone, ended=row.status != "pending")
+    return _recorded(exchange, row, gone, ended=row.status != "pending" and not exchange.resent)
 
 
 def _recorded(exchange: Exchange, row: _LockedDelivery, gone: bool, *, ended: bool) -> RecordedAttempt:
@@ -184,6 +190,7 @@ def _recorded(exchange: Exchange, row: _LockedDelivery, gone: bool, *, ended: bo
         gone=gone,
         healthy=row.healthy,
         by_us=exchange.by_us,
+        resent=exchange.resent,
     )
 
 
@@ -197,7 +204,7 @@ def _write(connection: Connection, rows: dict[str, _LockedDelivery]) -> None:
 # Read and lock deliveries of one partition, with how their endpoints are. What somebody else has locked, perhaps for
 # minutes, is left for the next round: all other deliveries would wait for it.
 _LOCK = """
-SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
+SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.claims, d.window_attempts,
   d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
   e.disabled_reason, coalesce(e.consecutive_failures = 0 AND e.last_outcome = 'success', false) AS healthy,
   now() AS now
@@ -214,11 +221,11 @@ _EXIST = "SELECT id FROM {partition} WHERE id = ANY (%(ids)s::text[])"
 _WRITE = """
 UPDATE {partition} AS d
 SET status = n.status, reason = n.reason, due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
-  window_attempts = n.window_attempts, lease_token = n.lease_token, finished_at = n.finished_at
+  claims = n.claims, window_attempts = n.window_attempts, lease_token = n.lease_token, finished_at = n.finished_at
 FROM unnest(%(id)b::text[], %(status)b::text[], %(reason)b::text[],
-  %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[], %(window_attempts)b::int[],
-  %(lease_token)b::uuid[], %(finished_at)b::timestamptz[])
-  AS n (id, status, reason, due_at, trigger, attempt_count, window_attempts, lease_token, finished_at)
+  %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[], %(claims)b::int[],
+  %(window_attempts)b::int[], %(lease_token)b::uuid[], %(finished_at)b::timestamptz[])
+  AS n (id, status, reason, due_at, trigger, attempt_count, claims, window_attempts, lease_token, finished_at)
 WHERE d.id = n.id AND d.id = ANY (%(id)b::text[])
 """
 _WRITTEN = (
@@ -228,6 +235,7 @@ _WRITTEN = (
     "due_at",
     "trigger",
     "attempt_count",
+    "claims",
     "window_attempts",
     "lease_token",
     "finished_at",
