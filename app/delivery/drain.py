@@ -207,6 +207,7 @@ class Drain:
                     claim = self._claimer.claim(
                         connection, self._slots, fast_only=phase == "closing", suspicious_only=phase == "alone"
                     )
+                failpoints.reach("drain.commit")
         except DBAPIError as error:
             if not self._unrecorded or not is_rows_fault(error):
                 raise
