@@ -14,8 +14,8 @@ SHOWN_BYTES = 90
 
 
 def perform(steps: Sequence[Step], wire: Wire) -> None:
-    """Take all steps, then close in good order."""
-    with suppress(Gone, OSError):
+    """Take all steps, then close in good order. A sender that has gone, or sends no request, ends them early."""
+    with suppress(Gone, OSError, ValueError):
         for step in steps:
             step.act(wire)
         wire.close()

@@ -186,7 +186,8 @@ class Wire:
         raise Gone
 
     def close(self) -> None:
-        """Close in good order: what was sent arrives, as closing with something unread would reset the connection."""
+        """Close in good order, but without ending TLS. What was sent arrives: closing with something unread would reset
+        the connection."""
         self._socket.shutdown(socket.SHUT_WR)
         while self._socket.recv(RECEIVE_BYTES):
             pass
