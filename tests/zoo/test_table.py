@@ -10,8 +10,10 @@ from app.zoo.receivers import RECEIVERS
 from tests.zoo.page import tables, written
 
 
-def test_there_are_at_least_sixty_hostile_receivers() -> None:
-    assert len([receiver for receiver in RECEIVERS if receiver.group is not Group.HEALTHY]) >= 60
+def test_there_are_at_least_sixty_hostile_receivers_and_the_page_says_how_many() -> None:
+    hostile = len([receiver for receiver in RECEIVERS if receiver.group is not Group.HEALTHY])
+    assert hostile >= 60
+    assert f"There are {hostile}, " in written()[0]
 
 
 def test_every_outcome_of_the_delivery_log_is_to_be_had() -> None:
