@@ -2,6 +2,7 @@
 # make demo  a support call played through the running product (in another terminal)
 # make test  all tests but those below
 # make test-load  what needs the machine for itself: a thousand viewers and a rolling restart
+# make test-api  thousands of requests made from the API's description, of another seed each time (API_EXAMPLES a route: 100)
 # make test-browser  the tests that need Chromium (apt-get install chromium chromium-driver)
 # make test-wheel  the wheel, installed into an empty virtual environment, runs the product
 # make test-pythons  a smoke run with each Python from 3.11 to 3.14 that this machine has
@@ -11,7 +12,7 @@
 #
 # Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
 
-.PHONY: run test test-load test-browser test-wheel test-pythons demo lint clean setup
+.PHONY: run test test-load test-api test-browser test-wheel test-pythons demo lint clean setup
 .DEFAULT_GOAL := run
 
 VENV := .venv
@@ -46,6 +47,9 @@ test: $(STAMP)
 
 test-load: $(STAMP)
 	$(BIN)/python -m pytest -m load
+
+test-api: $(STAMP)
+	API_EXAMPLES=$(or $(API_EXAMPLES),100) $(BIN)/python -m pytest -n $(TEST_RUNNERS) -rA tests/hostile/test_described.py
 
 test-browser: $(STAMP)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
