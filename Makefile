@@ -11,7 +11,7 @@
 #
 # Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
 
-.PHONY: run test test-load test-browser test-wheel test-pythons demo lint clean setup
+.PHONY: run test test-load test-browser test-wheel test-pythons demo chaos lint clean setup
 .DEFAULT_GOAL := run
 
 VENV := .venv
@@ -61,7 +61,7 @@ test-pythons: $(STAMP)
 demo: $(STAMP)
 	@CONTRACT="$(CONTRACT)" exec $(BIN)/python -m app.demo
 
-# ONLY=name: scenarios with this in their names. REV=revision: an older release beside this one.
+# ONLY=name: scenarios with this in their names. REV=revision: the older release beside this one.
 chaos: $(STAMP)
 	@exec $(BIN)/python -m tests.chaos --form $(if $(FULL),full,$(if $(SHORT),short,normal)) \
 		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)")
