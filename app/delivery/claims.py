@@ -20,7 +20,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from app.core.webhook.fairness import Lane, Slots
+from app.core.webhook.fairness import Slots
+from app.core.webhook.shares import Lane
 from app.database.partitions import partition_name, partitions_of, week_of
 from app.delivery import deliveries, grants
 from app.delivery.cancelling import EndedEndpoints
@@ -105,14 +106,15 @@ class Claimer:
         fast_only: nothing for endpoints of the slow lane. suspicious_only: nothing but a row that has to travel alone.
         Such a row is claimed when nothing else is, and nothing is in flight.
         """
-        endpoints, complete = self._due_endpoints.next(connection)
+        endpoints, complete = self._due_endpoints.next(connection, slots.answering)
         enabled = [row for row in endpoints if row.status == "enabled"]
         self.ended.add(row.endpoint_id for row in endpoints if row.status != "enabled")
         if suspicious_only:
             return self._claim_suspicious(connection, enabled, slots)
         self.ended.cancel_some(connection)
-        granted = grants.grant(connection, enabled, slots, complete=complete, fast_only=fast_only)
-        claim = Claim(more=not complete or self.ended.are_left, wait_seconds=granted.wait_seconds)
+        granted = grants.grant(connection, enabled, slots, fast_only=fast_only)
+        more = not complete or granted.held_back or self.ended.are_left
+        claim = Claim(more=more, wait_seconds=granted.wait_seconds)
         if granted.rows:
             token = str(uuid.uuid4())
             leased = self._lease_rows(connection, granted.rows, token)

@@ -89,7 +89,7 @@ class Drain:
         self._claimer = Claimer(lease_seconds=settings.lease_seconds)
         self._claimed_at = 0.0  # this process's clock at the database's time of the last claim
         self._round_stamp = RoundStamp(crew)
-        self._slots = Slots()
+        self._slots = Slots(settings.max_in_flight)
         self._unrecorded = Unrecorded(database, Recorder(settings.retry_delays_seconds))
         self._gone: dict[str, datetime] = {}  # they answered 410, and are to be disabled when their rows are unlocked
         self._attempts_made = 0

@@ -2,8 +2,8 @@
 
 Which endpoints have something due is asked of the database, in steps that jump over all further rows of an endpoint:
 the answer costs the same however much one of them has waiting. How the free places are shared among them is decided in
-core.webhook.fairness. An endpoint with a rate limit gets what its limit allows now; its row stays locked until the
-claim is over, so that two drains never spend the same allowance.
+core.webhook (fairness, shares). An endpoint with a rate limit gets what its limit allows now; its row stays locked
+until the claim is over, so that two drains never spend the same allowance.
 """
 
 from __future__ import annotations
@@ -15,21 +15,26 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from app.core.webhook import fairness
-from app.core.webhook.fairness import LANES, Lane, Slots
+from app.core.webhook import rate_limit
+from app.core.webhook.fairness import Slots
+from app.core.webhook.shares import Lane
 
 # Endpoints that one claim looks at; the next goes on where it stopped. About 10 ms when all of them have rows due.
 MOST_ENDPOINTS = 256
 
 
 class DueEndpoints:
-    """Goes round the endpoints that have something due, in id order; a drain keeps one, so that each has its turn."""
+    """Goes round the endpoints that have something due, in id order; a drain keeps one, so that each has its turn.
+
+    Those that have just answered have theirs in each claim, however many others there are: what they get is over soon.
+    """
 
     def __init__(self) -> None:
         self._last_id = ""
 
-    def next(self, connection: Connection) -> tuple[list[Row[Any]], bool]:
-        """The endpoints that follow those of the last call, and whether these are all that have something due.
+    def next(self, connection: Connection, answering: Sequence[str]) -> tuple[list[Row[Any]], bool]:
+        """The endpoints that follow those of the last call, and whether these are all that have something due; and
+        besides, of the `answering` ones those that have something due.
 
         A row has endpoint_id, status (None: deleted), consecutive_failures, last_outcome and rate_limit.
         """
@@ -42,6 +47,10 @@ class DueEndpoints:
             complete = len(earlier) < len(from_start) or len(endpoints) + len(from_start) < MOST_ENDPOINTS
             endpoints += earlier
         self._last_id = "" if complete else endpoints[-1].endpoint_id
+        if not complete and answering:
+            known = {row.endpoint_id for row in endpoints}
+            others = [endpoint_id for endpoint_id in answering if endpoint_id not in known]
+            endpoints += connection.exec_driver_sql(_DUE_AMONG, {"ids": others})
         return endpoints, complete
 
     def _walk(self, connection: Connection, after_id: str, most: int) -> list[Row[Any]]:
@@ -58,11 +67,11 @@ class Rate:
 
     def allow(self, want: int) -> tuple[int, float]:
         """How many of `want` transfers may start now, and the theoretical arrival time after them."""
-        return fairness.gcra(self.tat, self.now, self.per_second, want)
+        return rate_limit.gcra(self.tat, self.now, self.per_second, want)
 
     def wait_seconds(self, allowed: int) -> float:
         """How long until one more may start, when `allowed` start now."""
-        return fairness.wait_seconds(self.allow(allowed)[1], self.now, self.per_second)
+        return rate_limit.wait_seconds(self.allow(allowed)[1], self.now, self.per_second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +79,27 @@ class Grants:
     """What one claim may take.
 
     rows: the most rows of each endpoint, by its id; endpoints that may have none are left out.
+    held_back: some would have more if a claim took more at once.
     rates: of the rate-limited endpoints that were asked about, whose rows are locked now.
     wait_seconds: when a rate limit allows the next row that it held back, None if it held none back.
     """
 
     rows: dict[str, int]
+    held_back: bool
     lanes: dict[str, Lane]
     rates: dict[str, Rate]
     wait_seconds: float | None
 
 
-def grant(
-    connection: Connection, endpoints: Sequence[Row[Any]], slots: Slots, *, complete: bool, fast_only: bool
-) -> Grants:
+def grant(connection: Connection, endpoints: Sequence[Row[Any]], slots: Slots, *, fast_only: bool) -> Grants:
     """Share the free places among enabled endpoints that have something due.
 
-    complete: whether these are all. fast_only: nothing for endpoints of the slow lane.
+    fast_only: nothing for endpoints of the slow lane.
     """
     lanes = {row.endpoint_id: lane_of(row, slots) for row in endpoints}
-    shares = _shares(lanes, slots, complete=complete, fast_only=fast_only)
+    asking = {endpoint_id: lane for endpoint_id, lane in lanes.items() if not (fast_only and lane == "slow")}
+    decided = slots.shares(asking)
+    shares = dict(decided.rows)
     limited = [row.endpoint_id for row in endpoints if row.rate_limit is not None and row.endpoint_id in shares]
     rates = _lock_rates(connection, limited)
     waits: list[float] = []
@@ -97,10 +108,10 @@ def grant(
         allowed = rate.allow(shares[endpoint_id])[0] if rate else 0
         if allowed < shares[endpoint_id]:
             # A rate that is not in the answer is locked by another drain, which is claiming for it now.
-            waits.append(rate.wait_seconds(allowed) if rate else fairness.BURST_SECONDS)
+            waits.append(rate.wait_seconds(allowed) if rate else rate_limit.BURST_SECONDS)
         shares[endpoint_id] = allowed
     rows = {endpoint_id: share for endpoint_id, share in shares.items() if share}
-    return Grants(rows, lanes, rates, min(waits, default=None))
+    return Grants(rows, decided.held_back, lanes, rates, min(waits, default=None))
 
 
 def spend(connection: Connection, rates: dict[str, Rate], claimed: Counter[str]) -> None:
@@ -112,23 +123,7 @@ def spend(connection: Connection, rates: dict[str, Rate], claimed: Counter[str])
 
 def lane_of(endpoint: Row[Any], slots: Slots) -> Lane:
     """By what its row says, and by what this drain has seen since."""
-    if slots.hangs(endpoint.endpoint_id):
-        return "slow"
-    lane = fairness.lane(endpoint.consecutive_failures, endpoint.last_outcome)
-    return "fast" if lane == "new" and slots.answers(endpoint.endpoint_id) else lane
-
-
-def _shares(lanes: dict[str, Lane], slots: Slots, *, complete: bool, fast_only: bool) -> dict[str, int]:
-    """How many of the free places each endpoint gets, without those that get none."""
-    shares: dict[str, int] = {}
-    for lane in LANES:
-        if lane == "slow" and fast_only:
-            continue
-        asking = [endpoint_id for endpoint_id, its_lane in lanes.items() if its_lane == lane]
-        rooms = [slots.room(endpoint_id, lane, crowded=not complete) for endpoint_id in asking]
-        divided = fairness.divide(rooms, slots.free(lane))
-        shares.update({endpoint_id: share for endpoint_id, share in zip(asking, divided, strict=True) if share})
-    return shares
+    return slots.lane(endpoint.endpoint_id, endpoint.consecutive_failures, endpoint.last_outcome)
 
 
 def _lock_rates(connection: Connection, endpoint_ids: Sequence[str]) -> dict[str, Rate]:
@@ -156,6 +151,15 @@ WITH RECURSIVE walk (endpoint_id, step) AS (
 )
 SELECT walk.endpoint_id, e.status, e.consecutive_failures, e.last_outcome, e.rate_limit
 FROM walk LEFT JOIN endpoints e ON e.id = walk.endpoint_id
+"""
+
+# Of some endpoints those that have a row due, as above.
+_DUE_AMONG = """
+SELECT asked.endpoint_id, e.status, e.consecutive_failures, e.last_outcome, e.rate_limit
+FROM unnest(%(ids)s::text[]) AS asked (endpoint_id) CROSS JOIN LATERAL (
+  SELECT FROM deliveries WHERE status = 'pending' AND due_at <= now() AND endpoint_id = asked.endpoint_id
+  ORDER BY due_at LIMIT 1
+) AS due LEFT JOIN endpoints e ON e.id = asked.endpoint_id
 """
 
 # Keep other drains from spending these endpoints' rate limits until this transaction ends. Those that another drain
