@@ -1,0 +1,127 @@
+"""What a load plays on: contenders that are started when first needed, a receiver, numbers that are used once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from bench import cpu
+from bench.contenders.bare import Bare
+from bench.contenders.contender import Contender
+from bench.contenders.nchan import Nchan
+from bench.contenders.plain import Plain
+from bench.contenders.product import Product
+from bench.histogram import Pairs, percentiles
+from bench.programs import Receiver
+from bench.stand import Engines
+
+LABELS = 64  # of a receiver
+C = TypeVar("C", bound=Contender)
+
+
+@dataclass
+class Result:
+    """What one load of one contender gave. figures: by name, times in ms; histograms: the latencies behind them."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, Pairs] = field(default_factory=dict)
+
+    def latencies(self, name: str, pairs: Pairs) -> None:
+        """Enter a histogram and its percentiles."""
+        self.histograms[name] = pairs
+        self.figures |= percentiles(pairs, name)
+
+    def costs(self, meter: Meter, events: int) -> None:
+        """Enter what was used, for one event: each kind of process, and all."""
+        for kind, seconds in meter.used.items():
+            self.figures[f"cpu_{kind}"] = seconds * 1000 / events
+        self.figures["cpu"] = meter.total * 1000 / events
+
+    def generator(self, seconds: float, *reports: Mapping[str, Any]) -> None:
+        """Enter the share of one core that the load programs used: they must not be the limit."""
+        self.figures["generator"] = sum(float(report["cpu"]) for report in reports) / max(seconds, 1e-6)
+
+
+class Meter:
+    """CPU seconds of a contender's processes and of the engines while a block runs."""
+
+    def __init__(self, contender: Contender) -> None:
+        self._contender = contender
+        self.used: dict[str, float] = {}
+        self.seconds = 0.0
+
+    @property
+    def total(self) -> float:
+        """Of all kinds."""
+        return sum(self.used.values())
+
+    def __enter__(self) -> Meter:
+        self._before, self._began = cpu.snapshot(self._contender.kinds()), time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        after = cpu.snapshot(self._contender.kinds())
+        self.used = {kind: after[kind] - self._before.get(kind, 0.0) for kind in after}
+        self.seconds = time.monotonic() - self._began
+
+
+class Stage:
+    """Everything that stands. tree: of the product."""
+
+    def __init__(self, directory: Path, tree: Path) -> None:
+        self.directory, self.tree = directory, tree
+        self.engines = Engines(directory)
+        self.engines.start()
+        self._contenders: dict[str, Contender] = {}
+        self._receiver: Receiver | None = None
+        self._number, self._label = 0, 0
+
+    def of(self, name: str) -> Contender:
+        """A contender by its name."""
+        makers: dict[str, Callable[[], Contender]] = {
+            "twofold": lambda: Product(self.engines, self.tree),
+            "plain": lambda: Plain(self.engines),
+            "bare": lambda: Bare(self.engines),
+            "nchan": lambda: Nchan(self.engines),
+        }
+        if name not in self._contenders:
+            self._contenders[name] = makers[name]()
+        return self._contenders[name]
+
+    @property
+    def product(self) -> Product:
+        """Twofold."""
+        return cast(Product, self.of("twofold"))
+
+    @property
+    def receiver(self) -> Receiver:
+        """Where webhooks go."""
+        if self._receiver is None:
+            self._receiver = Receiver()
+        return self._receiver
+
+    def numbers(self, count: float) -> int:
+        """The first of so many event numbers that nobody else has."""
+        first, self._number = self._number, self._number + int(count)
+        return first
+
+    def label(self) -> int:
+        """One of the receiver's books that no load has used lately."""
+        self._label = (self._label + 1) % LABELS
+        return self._label
+
+    def end(self, name: str) -> None:
+        """Stop a contender; the next use starts it anew."""
+        if found := self._contenders.pop(name, None):
+            found.stop()
+
+    def close(self) -> None:
+        """End everything."""
+        for name in list(self._contenders):
+            self.end(name)
+        if self._receiver:
+            self._receiver.close()
+        self.engines.stop()
