@@ -97,6 +97,7 @@ def _measure(stage: Stage, load: Load, round_: int, form: str, results: Results)
             results.enter(load.name, contender, round_, traceback.format_exc())
             told = f"NOT MEASURED: {traceback.format_exc()}"
             stage.end(contender)
+            stage.end(f"{contender}-1")
         print(f"{time.monotonic() - began:.0f} s: {told}", flush=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bench import single
+from bench import counted, fair, fanout, single, strain
 from bench.stage import Result, Stage
 
 FORMS = ("smoke", "short", "full")
@@ -50,4 +50,26 @@ LOADS = (
     Load("read", "GET of a stream, of a delivery", single.read, BOTH, {"seconds": (0.3, 2, 20)}),
     Load("accept", "closed loop of 64, no endpoint", single.accept, BOTH, {"seconds": (0.5, 3, 60)}),
     Load("idle", "nothing happens", single.idle, US, {"seconds": (1, 15, 60)}, once=True),
-)
+    Load("statements", "statements of an event", counted.statements, US, {"seconds": (1, 4, 20)}, once=True),
+    Load("headroom", "load generator and a server in C", counted.headroom, ("c",), {"seconds": (0.3, 2, 10)},
+         once=True),
+    Load("fan-sse", "1 stream × 1,000 SSE", fanout.one_stream, ("twofold", "nchan", "plain"),
+         {"viewers": (50, 1000, 1000), "seconds": (0.3, 1, 5)}),
+    Load("fan-ws", "1 stream × 1,000 WebSockets", fanout.websockets, US,
+         {"viewers": (50, 1000, 1000), "seconds": (0.3, 1, 5)}),
+    Load("fan-streams", "1,000 streams × 1 SSE, from the bus", fanout.many_streams, US,
+         {"viewers": (50, 1000, 1000), "first": (1000, 8000, 8000), "seconds": (0.3, 2, 5)}),
+    Load("connections", "10,000 idle, then an event to each", fanout.connections, US,
+         {"viewers": (100, 10_000, 10_000), "seconds": (1, 10, 60)}, once=True),
+    Load("fair-one", "one endpoint hangs", fair.one_hangs, US, {"due": (100, 6_000, 100_000), "seconds": (1, 6, 100)}),
+    Load("fair-many", "1,000 endpoints hang at once", fair.many_hang, US,
+         {"endpoints": (5, 200, 1000), "seconds": (1, 6, 60)}),
+    Load("fair-tenant", "a tenant with 2,000 events/s", fair.big_tenant, US,
+         {"rate": (200, 2000, 2000), "seconds": (1, 5, 60)}),
+    Load("growth", "tables that grow", strain.growth, US,
+         {"rows": (1_000, 40_000, 10_000_000), "seconds": (0.3, 3, 60), "endpoints": (5, 100, 1000)}, once=True),
+    Load("snapshot", "a held snapshot at 500 deliveries/s", strain.held_snapshot, US,
+         {"rate": (100, 500, 500), "seconds": (1, 30, 600)}, once=True),
+    Load("recovery", "100,000 due at once", strain.recovery, US,
+         {"due": (500, 15_000, 100_000), "seconds": (1, 4, 20)}, once=True),
+)  # fmt: skip

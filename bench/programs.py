@@ -133,6 +133,14 @@ class Receiver(_Talking):
         """behaviour: ok, slow, fail or hang."""
         return f"http://127.0.0.1:{self.port}/{behaviour}/{label}"
 
+    def hang(self, label: int) -> None:
+        """From now on /ok/LABEL is never answered."""
+        self._ask(f"hang {label}")
+
+    def serve(self, label: int) -> None:
+        """/ok/LABEL is answered again."""
+        self._ask(f"serve {label}")
+
     def wait_for(self, label: int, count: int, seconds: float, figure: str = "distinct") -> None:
         """Returns when so many have arrived; raises BenchError when that takes longer."""
         found = {"seen": 0}
@@ -160,7 +168,12 @@ class Viewers(_Talking):
             told = f"{self.opened['refused']} of {connections} viewers were refused ({self.opened['bad_status']})"
             raise BenchError(told)
 
+    def wait_for(self, figure: str, count: int, seconds: float) -> bool:
+        """Whether a figure (frames, reached) came so far within some seconds."""
+        return waited(lambda: self.look()[figure] >= count, seconds)
+
     def close(self) -> None:
+        """End it."""
         super().close()
         self._file.close()
 

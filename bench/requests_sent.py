@@ -36,6 +36,12 @@ def post_lines(key: str, count: int, stream: str = "s@STREAM@") -> bytes:
     return request("POST", "/v1/events", key, "\n".join([event(stream)] * count), "application/x-ndjson")
 
 
+def watch(path: str, key: str) -> bytes:
+    """The opening of a live stream, as an EventSource does it."""
+    head = request("GET", path, key)
+    return head.replace(b"\r\n\r\n", b"\r\nAccept: text/event-stream\r\n\r\n")
+
+
 def websocket(path: str, key: str) -> bytes:
     """The opening of a WebSocket."""
     lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {key}", "Connection: Upgrade"]

@@ -16,6 +16,7 @@ from bench.stand import environment, sql
 
 STREAMS = 200
 ARRIVAL_SECONDS = 120.0
+FRAME_SECONDS = 5.0
 WARM_EVENTS = 100  # posted before: pools, prepared statements, libcurl's connections
 Sizes = Mapping[str, float]
 
@@ -80,7 +81,7 @@ def watched(stage: Stage, name: str, sizes: Sizes) -> Result:
     contender, label = _with_endpoint(stage, name, streams=STREAMS)
     count = max(1, round(sizes["rate"] * sizes["seconds"]))
     result, number = Result(), stage.numbers(count)
-    request = requests_sent.request("GET", contender.live_path(), contender.key)
+    request = requests_sent.watch(contender.live_path(), contender.key)
     with Viewers(contender.port, request, STREAMS, streams=STREAMS) as viewers:
         viewers.report()
         with Meter(contender) as meter:
@@ -89,6 +90,7 @@ def watched(stage: Stage, name: str, sizes: Sizes) -> Result:
                      count=count, seconds=sizes["seconds"], streams=STREAMS, number=number)
             )  # fmt: skip
             stage.receiver.wait_for(label, count, ARRIVAL_SECONDS)
+            viewers.wait_for("frames", count, FRAME_SECONDS)
         seen = viewers.report()
     result.costs(meter, count)
     result.latencies("post", answer["latency"])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from bench import cpu
 from bench.contenders.bare import Bare
@@ -19,7 +19,6 @@ from bench.programs import Receiver
 from bench.stand import Engines
 
 LABELS = 64  # of a receiver
-C = TypeVar("C", bound=Contender)
 
 
 @dataclass
@@ -84,6 +83,8 @@ class Stage:
         makers: dict[str, Callable[[], Contender]] = {
             "twofold": lambda: Product(self.engines, self.tree),
             "plain": lambda: Plain(self.engines),
+            "twofold-1": lambda: Product(self.engines, self.tree, name="single", redis_database=1, WEB_CONCURRENCY="1"),
+            "plain-1": lambda: Plain(self.engines, name="plain_single", redis_database=8, WEB_CONCURRENCY="1"),
             "bare": lambda: Bare(self.engines),
             "nchan": lambda: Nchan(self.engines),
         }
@@ -95,6 +96,10 @@ class Stage:
     def product(self) -> Product:
         """Twofold."""
         return cast(Product, self.of("twofold"))
+
+    def single(self, name: str) -> Contender:
+        """A contender with one web process: what one can do is asked."""
+        return self.of(name if name == "nchan" else f"{name}-1")
 
     @property
     def receiver(self) -> Receiver:

@@ -80,7 +80,7 @@ class Engines:
 def sql(url: str, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Run one statement on a connection of its own; its rows, if it gives any."""
     with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-        done = connection.execute(statement.encode(), values)
+        done = connection.execute(statement.encode(), values or None)
         return done.fetchall() if done.description else []
 
 

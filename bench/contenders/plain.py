@@ -13,7 +13,6 @@ from bench.place import ROOT
 from bench.programs import BenchError, post
 from bench.stand import Engines, Running, environment, sql
 
-REDIS_DATABASE = 7  # the product has number 0
 # Processes of Celery's pool: CPU, not waiting for receivers, is to be its limit.
 WORKER_PROCESSES = 8
 
@@ -23,11 +22,11 @@ class Plain(Contender):
 
     name = "plain"
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Engines, *, name: str = "plain", redis_database: int = 7, **settings: str) -> None:
         super().__init__(engines)
-        self._database_url = engines.new_database("plain")
-        redis_url = f"{engines.redis.url.rpartition('/')[0]}/{REDIS_DATABASE}"
-        settings = {"DATABASE_URL": self._database_url, "REDIS_URL": redis_url}
+        self._database_url = engines.new_database(f"bench_{name}")
+        redis_url = f"{engines.redis.url.rpartition('/')[0]}/{redis_database}"
+        settings = {"DATABASE_URL": self._database_url, "REDIS_URL": redis_url, **settings}
         env = environment({**settings, "PORT": str(self.port), "PYTHONPATH": str(ROOT)})
         make = "from bench.plain.tables import Table, engine; Table.metadata.create_all(engine)"
         done = subprocess.run([sys.executable, "-c", make], env=env, capture_output=True, text=True, check=False)
@@ -43,8 +42,8 @@ class Plain(Contender):
             "--loglevel",
             "ERROR",
         ]
-        self.processes["web"] = Running("plain web", web, env, engines.directory / "plain-web.log")
-        self.processes["worker"] = Running("plain worker", worker, env, engines.directory / "plain-worker.log")
+        self.processes["web"] = Running("plain web", web, env, engines.directory / f"{name}-web.log")
+        self.processes["worker"] = Running("plain worker", worker, env, engines.directory / f"{name}-worker.log")
         self.processes["web"].wait_for(f"{self.base_url}/healthz")
         self.fresh()
 

@@ -38,10 +38,12 @@ class Product(Contender):
 
     name = "twofold"
 
-    def __init__(self, engines: Engines, tree: Path = ROOT, *, name: str = "twofold", **settings: str) -> None:
+    def __init__(
+        self, engines: Engines, tree: Path = ROOT, *, name: str = "twofold", redis_database: int = 0, **settings: str
+    ) -> None:
         super().__init__(engines)
-        self.tree = tree
-        self.redis_url = f"{engines.redis.url.rpartition('/')[0]}/0"
+        self.tree, self._name = tree, name
+        self.redis_url = f"{engines.redis.url.rpartition('/')[0]}/{redis_database}"
         self.database_url = engines.new_database(f"bench_{name}")
         programs = tree / ".venv" / "bin"
         self._programs = programs if (programs / "gunicorn").exists() else Path(sys.executable).parent
@@ -59,7 +61,7 @@ class Product(Contender):
     def start(self, kind: str) -> None:
         """Start one kind of process; returns when it can be used."""
         command = ["/bin/sh", "-c", f"exec {self._lines[kind]}"]
-        log = self.engines.directory / f"{kind}.log"
+        log = self.engines.directory / f"{self._name}-{kind}.log"
         self.processes[kind] = Running(kind, command, self._env, log, self.tree)
         if kind == "web":
             self.processes[kind].wait_for(f"{self.base_url}/readyz")

@@ -2,13 +2,14 @@
  *
  * POST /ok/LABEL is answered at once, /slow/LABEL after --slow-ms, /fail/LABEL with 500, /hang/LABEL never; LABEL is
  * 0 to 63. Of each label it counts requests, distinct event numbers, and the latency from the payload's time. On
- * standard input: `report` prints a JSON line and starts over (numbers seen stay known), `look` prints it alone; ends
- * with its input. Any other path is answered 200: the trivial server against which `post` is held. */
+ * standard input: `report` prints a JSON line and starts over (numbers seen stay known), `look` prints it alone,
+ * `hang LABEL` and `serve LABEL` let /ok/LABEL hang from now on, or no more; ends with its input. Any other path is answered 200: the trivial server against which `post` is held. */
 #include "wire.h"
 
 #define LABELS 64
 #define NUMBERS (1u << 27)
 #define BODY_MAX 65536
+static int hangs[LABELS];
 typedef struct { uint64_t requests, distinct, first, last, each_second[4096]; Histogram latency; uint8_t *seen; } Books;
 typedef struct { int fd; char *buffer; size_t length, room; uint32_t generation; } Connection;
 typedef struct { int fd; uint32_t generation; uint64_t at; } Late;
@@ -70,7 +71,7 @@ static size_t take(int fd) {
     unsigned label = slash ? (unsigned)atoi(slash + 1) : 0;
     if (!strncmp(path, "/ok/", 4)) {
         enter(label, c->buffer + head, body);
-        answer(fd, OK, sizeof OK - 1);
+        if (!hangs[label % LABELS]) answer(fd, OK, sizeof OK - 1);
     } else if (!strncmp(path, "/hang/", 6)) {
         enter(label, c->buffer + head, body);
     } else if (!strncmp(path, "/fail/", 6)) {
@@ -141,6 +142,8 @@ static void on_command(void) {
     if (n <= 0) exit(0);
     if (!strncmp(line, "report", 6)) report(1);
     else if (!strncmp(line, "look", 4)) report(0);
+    else if (!strncmp(line, "hang ", 5)) hangs[atoi(line + 5) % LABELS] = 1, report(0);
+    else if (!strncmp(line, "serve ", 6)) hangs[atoi(line + 6) % LABELS] = 0, report(0);
 }
 
 int main(int argc, char **argv) {
