@@ -1,4 +1,4 @@
-"""What is counted rather than timed: SQL statements of an event, and what the load generator itself can do."""
+"""What is counted rather than timed: the round trips of an event, and what the load generator itself can do."""
 
 from __future__ import annotations
 
@@ -6,68 +6,77 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
+from typing import cast
 from urllib.parse import urlsplit
 
 from bench import requests_sent
+from bench.contenders.product import Product
 from bench.programs import Receiver, post
 from bench.stage import Result, Stage
 
 Sizes = Mapping[str, float]
 # `log_statement` writes one line for each that a client sends, in the simple or in the extended protocol. What a
 # function does inside is not logged: it costs no round trip.
-LINE = re.compile(r"^@@(?P<database>[^@]*)@(?P<program>[^@]*)@ LOG:  (?:statement|execute [^:]*): (?P<text>.*)$", re.M)
+LINE = re.compile(r"^@@(?P<database>[^@]*)@[^@]*@ LOG:  (?:statement|execute [^:]*):\s+(?P<word>\S+)", re.M)
+SETTLE_SECONDS = 1.0
 
 
 def statements(stage: Stage, name: str, sizes: Sizes) -> Result:
-    """Statements that PostgreSQL saw for one accepted and delivered event, alone; and in a second of idleness."""
-    product, label, result = stage.product, stage.label(), Result()
-    product.fresh()
+    """Round trips to PostgreSQL, and statements, for one accepted and delivered event; and in a second of idleness."""
+    product, label, result = cast(Product, stage.of("counted")), stage.label(), Result()
     product.register(stage.receiver.url("ok", label))
     request = requests_sent.post_event(product.key)
-    post(product.port, request, count=20, number=stage.numbers(20))
+    post(product.port, request, count=20, streams=20, number=stage.numbers(20))
     stage.receiver.wait_for(label, 20, 60)
-    database = urlsplit(product.database_url).path[1:]
-    product.count_statements(True)
+    product.log_statements(True)
     try:
-        time.sleep(0.5)
-        idle = _counted(stage, database, sizes["seconds"])
-        result.figures["idle_a_second"] = sum(idle.values()) / sizes["seconds"]
+        time.sleep(SETTLE_SECONDS)
+        books = _Books(product)
+        time.sleep(sizes["seconds"])
+        idle = books.ended()
+        result.figures |= {f"{what}_idle_a_second": count / sizes["seconds"] for what, count in idle.items()}
         for rate in (5, 50):
             count = max(2, round(rate * sizes["seconds"]))
-            place = product.postgres_log.stat().st_size
+            books = _Books(product)
             number = stage.numbers(count)
-            post(product.port, request, rate=rate, count=count, seconds=sizes["seconds"], number=number)
+            options = {"rate": rate, "count": count, "seconds": sizes["seconds"], "number": number}
+            post(product.port, request, connections=16, streams=20, **options)
             stage.receiver.wait_for(label, count, 60)
-            time.sleep(1.0)  # what is recorded after the webhook
-            seen = _since(stage, place, database)
-            seconds = count / rate + 1.0
-            total = sum(seen.values()) - result.figures["idle_a_second"] * seconds
-            result.figures[f"an_event_at_{rate}"] = max(0.0, total) / count
-            if rate == 5:
-                result.figures |= {f"of_{kind}_an_event_at_5": seen[kind] / count for kind in sorted(seen)}
+            time.sleep(SETTLE_SECONDS)  # what is recorded after the webhook
+            spent = sizes["seconds"] + SETTLE_SECONDS
+            for what, seen in books.ended().items():
+                beside = result.figures.get(f"{what}_idle_a_second", 0.0) * spent
+                result.figures[f"{what}_an_event_at_{rate}"] = max(0.0, seen - beside) / count
     finally:
-        product.count_statements(False)
+        product.log_statements(False)
+        stage.end("counted")
     return result
 
 
-def _counted(stage: Stage, database: str, seconds: float) -> Counter[str]:
-    place = stage.product.postgres_log.stat().st_size
-    time.sleep(seconds)
-    return _since(stage, place, database)
+class _Books:
+    """What was counted since it was made."""
 
+    def __init__(self, product: Product) -> None:
+        self._product = product
+        self._place, self._trips = product.postgres_log.stat().st_size, self._now()
 
-def _since(stage: Stage, place: int, database: str) -> Counter[str]:
-    """Statements by their first word, from a place of the log on."""
-    with stage.product.postgres_log.open("rb") as log:
-        log.seek(place)
-        text = log.read().decode(errors="replace")
-    return by_first_word(text, database)
+    def _now(self) -> int:
+        return self._product.relay.count if self._product.relay else 0
+
+    def ended(self) -> dict[str, float]:
+        """Round trips, and statements by their first word."""
+        with self._product.postgres_log.open("rb") as log:
+            log.seek(self._place)
+            text = log.read().decode(errors="replace")
+        words = by_first_word(text, urlsplit(self._product.database_url).path[1:])
+        found = {f"statements_{word}": float(count) for word, count in sorted(words.items())}
+        return {"round_trips": float(self._now() - self._trips), **found}
 
 
 def by_first_word(text: str, database: str) -> Counter[str]:
-    """Of PostgreSQL's log: statements in a database by their first word."""
-    words = (match["text"].split()[:1] for match in LINE.finditer(text) if match["database"] == database)
-    return Counter(found[0].strip(";").upper() for found in words if found)
+    """Of PostgreSQL's log: statements in a database by their first word; an empty one is a ping."""
+    found = ((match["database"], match["word"]) for match in LINE.finditer(text))
+    return Counter(word.strip(";").upper() or "PING" for place, word in found if place == database)
 
 
 def headroom(stage: Stage, name: str, sizes: Sizes) -> Result:

@@ -50,7 +50,7 @@ LOADS = (
     Load("read", "GET of a stream, of a delivery", single.read, BOTH, {"seconds": (0.3, 2, 20)}),
     Load("accept", "closed loop of 64, no endpoint", single.accept, BOTH, {"seconds": (0.5, 3, 60)}),
     Load("idle", "nothing happens", single.idle, US, {"seconds": (1, 15, 60)}, once=True),
-    Load("statements", "statements of an event", counted.statements, US, {"seconds": (1, 4, 20)}, once=True),
+    Load("statements", "round trips and statements", counted.statements, US, {"seconds": (1, 4, 20)}, once=True),
     Load("headroom", "load generator and a server in C", counted.headroom, ("c",), {"seconds": (0.3, 2, 10)},
          once=True),
     Load("fan-sse", "1 stream × 1,000 SSE", fanout.one_stream, ("twofold", "nchan", "plain"),

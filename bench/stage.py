@@ -84,6 +84,9 @@ class Stage:
             "twofold": lambda: Product(self.engines, self.tree),
             "plain": lambda: Plain(self.engines),
             "twofold-1": lambda: Product(self.engines, self.tree, name="single", redis_database=1, WEB_CONCURRENCY="1"),
+            "counted": lambda: Product(
+                self.engines, self.tree, name="counted", redis_database=2, relayed=True, WEB_CONCURRENCY="1"
+            ),
             "plain-1": lambda: Plain(self.engines, name="plain_single", redis_database=8, WEB_CONCURRENCY="1"),
             "bare": lambda: Bare(self.engines),
             "nchan": lambda: Nchan(self.engines),

@@ -30,8 +30,8 @@ def bars(judged: Sequence[Judged]) -> str:
     """Each bar and what was found."""
     rows = []
     for one in judged:
-        unit = "" if one.bar.unit == "×" else f" {one.bar.unit}"
-        limit = f"{'≤' if one.bar.at_most else '≥'} {one.bar.limit:g}{unit or ' ×'}"
+        unit = f" {one.bar.unit}" if one.bar.unit not in ("×", "") else ""
+        limit = f"{'≤' if one.bar.at_most else '≥'} {one.bar.limit:g}{' ×' if one.bar.unit == '×' else unit}"
         met = {True: "met", False: "**missed**", None: "open"}[one.is_met]
         found = DASH if one.found is None else f"{number(one.found)}{unit}"
         rows.append((one.bar.load, one.bar.what, one.bar.today or DASH, limit, found, met))

@@ -12,6 +12,7 @@ from bench import requests_sent
 from bench.contenders.contender import Contender
 from bench.place import ROOT
 from bench.programs import BenchError, post
+from bench.round_trips import Relay
 from bench.stand import Engines, Running, environment, sql
 
 BATCH = 500
@@ -39,16 +40,25 @@ class Product(Contender):
     name = "twofold"
 
     def __init__(
-        self, engines: Engines, tree: Path = ROOT, *, name: str = "twofold", redis_database: int = 0, **settings: str
+        self,
+        engines: Engines,
+        tree: Path = ROOT,
+        *,
+        name: str = "twofold",
+        redis_database: int = 0,
+        relayed: bool = False,
+        **settings: str,
     ) -> None:
         super().__init__(engines)
         self.tree, self._name = tree, name
         self.redis_url = f"{engines.redis.url.rpartition('/')[0]}/{redis_database}"
         self.database_url = engines.new_database(f"bench_{name}")
+        self.relay = Relay(self.database_url) if relayed else None
         programs = tree / ".venv" / "bin"
         self._programs = programs if (programs / "gunicorn").exists() else Path(sys.executable).parent
         places = {"PORT": str(self.port), "PUBLIC_URL": self.base_url, "PYTHONPATH": str(tree)}
-        engines_urls = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        seen_url = self.relay.url if self.relay else self.database_url
+        engines_urls = {"DATABASE_URL": seen_url, "REDIS_URL": self.redis_url}
         self._env = environment({**SETTINGS, **engines_urls, **places, **settings}, self._programs)
         self._lines = lines_of((tree / "Procfile").read_text())
         self._do("/bin/sh", "-c", f"exec {self._lines['release']}")
@@ -69,6 +79,12 @@ class Product(Contender):
     def stop_kind(self, kind: str) -> None:
         """End one kind of process."""
         self.processes.pop(kind).stop()
+
+    def stop(self) -> None:
+        """End its processes, and the relay if there is one."""
+        super().stop()
+        if self.relay:
+            self.relay.close()
 
     def fresh(self) -> None:
         """Disable what the last load has registered, and make a workspace with a key."""
@@ -96,16 +112,14 @@ class Product(Contender):
         """The path of one that exists."""
         return f"/v1/deliveries/{self.ask('GET', '/v1/deliveries?limit=1')['data'][0]['id']}"
 
-    def count_statements(self, on: bool) -> int:
-        """Let PostgreSQL log every statement, or no more; returns the size of its log."""
-        value = "all" if on else "none"
+    def log_statements(self, on: bool) -> None:
+        """Let PostgreSQL log every statement, or no more."""
         for statement in (
-            f"ALTER SYSTEM SET log_statement = '{value}'",
+            f"ALTER SYSTEM SET log_statement = '{'all' if on else 'none'}'",
             "ALTER SYSTEM SET log_line_prefix = '@@%d@%a@ '",
             "SELECT pg_reload_conf()",
         ):
             sql(self.database_url, statement)
-        return self.postgres_log.stat().st_size
 
     @property
     def postgres_log(self) -> Path:
