@@ -63,6 +63,6 @@ BARS = (
     Bar("recovery", "live frame's p99, over that without", "recovery/twofold/busy_frame_p99",
         ("recovery/twofold/free_frame_p99",), 2, True),
     Bar("idle", "share of a core", "idle/twofold/cpu", (), 2, True, "%", "1"),
-    Bar("statements", "round trips to PostgreSQL an event, alone", "statements/twofold/round_trips_an_event_at_5", (), 4,
-        True, "", "30"),
+    Bar("statements", "round trips to PostgreSQL an event, alone", "statements/twofold/round_trips_an_event_at_5", (),
+        4, True, "", "30"),
 )  # fmt: skip
