@@ -102,7 +102,8 @@ def _measure(stage: Stage, load: Load, round_: int, form: str, results: Results)
 
 
 def _tell(options: argparse.Namespace, loads: Sequence[Load], results: Results, minutes: float) -> int:
-    judged = judge(BARS, results.rounds)
+    run_loads = {load.name for load in loads}
+    judged = judge([bar for bar in BARS if bar.load in run_loads], results.rounds)
     names = {load.name: load.what for load in LOADS}
     run = f"The {options.form} form at {results.run['revision']}. {machine.described()}"
     text = page.text_of(judged, results.rounds, names, results.errors, run)

@@ -37,6 +37,13 @@ def snapshot(kinds: Mapping[str, Iterable[int]]) -> dict[str, float]:
     return {kind: sum(stats[pid][1] for pid in tree_of(roots, parents)) for kind, roots in kinds.items()}
 
 
+def busy_seconds() -> float:
+    """CPU seconds that this machine has spent on anything, and that its host has taken away (steal)."""
+    fields = (PROC / "stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, _idle, _waiting, interrupts, soft, stolen = (int(ticks) for ticks in fields[:8])
+    return (user + nice + system + interrupts + soft + stolen) * TICK_SECONDS
+
+
 def resident_kib(roots: Iterable[int]) -> int:
     """Proportional resident memory (shared pages divided among those that share them) of processes with descendants."""
     parents = {pid: parent for pid, (parent, _) in _stats().items()}

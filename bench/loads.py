@@ -43,7 +43,7 @@ LOADS = (
     Load("alone-10", "10 single POSTs/s", single.alone, BOTH, {"rate": 10, "seconds": (1, 6, 60)}),
     Load("alone-50", "50 single POSTs/s", single.alone, BOTH, {"rate": 50, "seconds": (1, 5, 60)}),
     Load("alone-200", "200 single POSTs/s", single.alone, BOTH, {"rate": 200, "seconds": (1, 5, 60)}),
-    Load("watched-200", "200 POSTs/s with viewers", single.watched, BOTH, {"rate": 200, "seconds": (1, 4, 60)}),
+    Load("watched-200", "200 POSTs/s with viewers", single.watched, US, {"rate": 200, "seconds": (1, 4, 60)}),
     Load("crowd-16", "closed loop of 16", single.crowd, BOTH, {"connections": 16, "seconds": (0.5, 4, 60)}),
     Load("crowd-64", "closed loop of 64", single.crowd, BOTH, {"connections": 64, "seconds": (0.5, 4, 60)}),
     Load("ndjson", "NDJSON of 500, delivered", single.lines, US, {"seconds": (0.3, 3, 60)}),

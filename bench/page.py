@@ -10,6 +10,7 @@ from bench import svg, table
 from bench.figures import B, Judged, Rounds, median, ratio
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+QUIET = 0.05  # of the machine that others may take
 RATES = {"alone-10": 10, "alone-50": 50, "alone-200": 200}
 
 
@@ -27,15 +28,19 @@ def text_of(
     """The part of the page. run: what was run and where; loads: names with what is done."""
     known = [one for one in judged if one.is_met is not None]
     met = sum(bool(one.is_met) for one in known)
+    others = table.foreign(rounds)
+    beside = "" if others is None else f" Programs that are not the bench's took {100 * others:.0f} % of the machine."
+    if others is not None and others > QUIET:
+        beside += " **It was not quiet: latencies and rates say little, ratios are rough.**"
     parts = [
-        f"{run}\n\n{met} of {len(known)} bars are met.",
+        f"{run}{beside}\n\n{met} of {len(known)} bars are met.",
         "### Bars", table.bars(judged),
         "### Measures", table.measures(rounds),
         "### What an event costs", table.costs(rounds, loads),
         "### How long it takes (p50 / p95 / p99 in ms)", table.latencies(rounds, loads),
     ]  # fmt: skip
-    if others := table.others(rounds, loads):
-        parts += ["### Other figures", others]
+    if rest := table.others(rounds, loads):
+        parts += ["### Other figures", rest]
     if errors:
         parts += ["### Not measured", "\n".join(f"* {name}: {_first(text)}" for name, text in errors.items())]
     return "\n\n".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Result:
         for kind, seconds in meter.used.items():
             self.figures[f"cpu_{kind}"] = seconds * 1000 / events
         self.figures["cpu"] = meter.total * 1000 / events
+        self.figures["foreign"] = meter.foreign
 
     def generator(self, seconds: float, *reports: Mapping[str, Any]) -> None:
         """Enter the share of one core that the load programs used: they must not be the limit."""
@@ -51,6 +53,7 @@ class Meter:
         self._contender = contender
         self.used: dict[str, float] = {}
         self.seconds = 0.0
+        self.foreign = 0.0  # the share of the machine that others took
 
     @property
     def total(self) -> float:
@@ -58,13 +61,20 @@ class Meter:
         return sum(self.used.values())
 
     def __enter__(self) -> Meter:
-        self._before, self._began = cpu.snapshot(self._contender.kinds()), time.monotonic()
+        self._before, self._others = cpu.snapshot(self._contender.kinds()), self._foreign_seconds()
+        self._began = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._began
         after = cpu.snapshot(self._contender.kinds())
         self.used = {kind: after[kind] - self._before.get(kind, 0.0) for kind in after}
-        self.seconds = time.monotonic() - self._began
+        room = max(self.seconds, 0.1) * (os.cpu_count() or 1)
+        self.foreign = max(0.0, self._foreign_seconds() - self._others) / room
+
+    def _foreign_seconds(self) -> float:
+        """CPU of all that neither the bench nor anything it has started has used."""
+        return cpu.busy_seconds() - cpu.snapshot({"ours": [os.getpid()]})["ours"]
 
 
 class Stage:

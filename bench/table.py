@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.figures import B, Judged, Rounds, median, ratio
@@ -67,6 +68,12 @@ def latencies(rounds: Rounds, loads: Mapping[str, str]) -> str:
     return table(("load", "", "POST → answer", "POST → webhook", "POST → frame"), rows)
 
 
+def foreign(rounds: Rounds) -> float | None:
+    """The share of the machine that others took while costs were measured: the median of all loads."""
+    found = [value for figures in rounds.values() for name, value in figures.items() if name.endswith("/foreign")]
+    return statistics.median(found) if found else None
+
+
 def measures(rounds: Rounds) -> str:
     """What the ratios are counted in."""
     rows = [
@@ -94,7 +101,7 @@ def _percent(share: float | None) -> str:
 
 def others(rounds: Rounds, loads: Mapping[str, str]) -> str:
     """Everything that the tables above have not shown."""
-    shown = re.compile(r"(cpu(_\w+)?|rate|generator|(post|webhook|frame)_p\d+)$")
+    shown = re.compile(r"(cpu(_\w+)?|rate|generator|foreign|(post|webhook|frame)_p\d+)$")
     names = sorted({name for figures in rounds.values() for name in figures})
     rows = [
         (loads[load], contender, figure.replace("_", " "), number(median(rounds, f"{load}/{contender}/{figure}")))
