@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import machine, page, table
+from bench import machine, page, scale, table
 from bench.bars import BARS
 from bench.figures import judge
 from bench.loads import FORMS, LOADS, ROUNDS, Load
@@ -113,6 +113,9 @@ def _tell(options: argparse.Namespace, loads: Sequence[Load], results: Results, 
         PICTURES.mkdir(parents=True, exist_ok=True)
         for name, drawn in page.pictures(results.rounds).items():
             (PICTURES / name).write_text(drawn)
+        page.write(
+            scale.PAGE, scale.text_of(results.rounds, f"From the {options.form} form at {results.run['revision']}.")
+        )
     missed = [one for one in judged if one.is_met is False]
     wrong = [name for name, text in results.errors.items() if "nchan is not here" not in text]
     return 1 if wrong or (options.strict and missed) else 0

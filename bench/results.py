@@ -52,12 +52,16 @@ class Results:
         return {name: entry["error"] for name, entry in self.found.items() if "error" in entry}
 
 
-def resume(file: Path, run: dict[str, str]) -> Results:
-    """What the same run has found so far; an empty one when the file is of another run, or there is none."""
+def read(file: Path) -> Results | None:
+    """What a run has found; None when there is no such file, or it cannot be read."""
     try:
         found = json.loads(file.read_text())
-        if found["run"] == run:
-            return Results(file, run, dict(found["found"]))
+        return Results(file, dict(found["run"]), dict(found["found"]))
     except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return Results(file, run)
+        return None
+
+
+def resume(file: Path, run: dict[str, str]) -> Results:
+    """What the same run has found so far; an empty one when the file is of another run, or there is none."""
+    found = read(file)
+    return found if found is not None and found.run == run else Results(file, run)

@@ -40,6 +40,8 @@ class Result:
             self.figures[f"cpu_{kind}"] = seconds * 1000 / events
         self.figures["cpu"] = meter.total * 1000 / events
         self.figures["foreign"] = meter.foreign
+        if meter.wal_bytes is not None:
+            self.figures["wal_bytes"] = meter.wal_bytes / events
 
     def generator(self, seconds: float, *reports: Mapping[str, Any]) -> None:
         """Enter the share of one core that the load programs used: they must not be the limit."""
@@ -47,12 +49,13 @@ class Result:
 
 
 class Meter:
-    """CPU seconds of a contender's processes and of the engines while a block runs."""
+    """What a contender's processes and the engines use while a block runs: CPU seconds, write-ahead log."""
 
     def __init__(self, contender: Contender) -> None:
         self._contender = contender
         self.used: dict[str, float] = {}
         self.seconds = 0.0
+        self.wal_bytes: int | None = None
         self.foreign = 0.0  # the share of the machine that others took
 
     @property
@@ -61,6 +64,7 @@ class Meter:
         return sum(self.used.values())
 
     def __enter__(self) -> Meter:
+        self._wal = self._contender.written()
         self._before, self._others = cpu.snapshot(self._contender.kinds()), self._foreign_seconds()
         self._began = time.monotonic()
         return self
@@ -69,6 +73,8 @@ class Meter:
         self.seconds = time.monotonic() - self._began
         after = cpu.snapshot(self._contender.kinds())
         self.used = {kind: after[kind] - self._before.get(kind, 0.0) for kind in after}
+        written = self._contender.written()
+        self.wal_bytes = None if written is None or self._wal is None else written - self._wal
         room = max(self.seconds, 0.1) * (os.cpu_count() or 1)
         self.foreign = max(0.0, self._foreign_seconds() - self._others) / room
 

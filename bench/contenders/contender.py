@@ -52,6 +52,10 @@ class Contender:
         """The path of a delivery that exists."""
         raise NotImplementedError
 
+    def written(self) -> int | None:
+        """Bytes of write-ahead log that PostgreSQL has written so far; None where there is no PostgreSQL."""
+        return None
+
     def live_path(self, stream: str = "s@STREAM@") -> str:
         """Where a stream can be watched."""
         return f"/v1/streams/{requests_sent.KIND}/{stream}/live"

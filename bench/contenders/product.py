@@ -118,6 +118,10 @@ class Product(Contender):
         ):
             sql(self.database_url, statement)
 
+    def written(self) -> int | None:
+        """Of all databases: nobody else writes meanwhile."""
+        return int(sql(self.database_url, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")[0][0])
+
     @property
     def postgres_log(self) -> Path:
         """What PostgreSQL prints."""
