@@ -123,7 +123,9 @@ def websocket_path(server: RunningServer) -> str:
 
 
 def check(name: str, found: dict[str, Any], connections: int) -> None:
-    """Every connection was ended by the server, and told why."""
+    """Every connection was ended by the server, and told why. Of those that come back, some are under way at the end."""
+    if attacks("", "")[name].again:
+        connections = 1
     assert found["ended"] >= connections, (name, found)
     assert found["largest"] < LARGEST_ANSWER, (name, found)
     assert {what for what, count in found["seen"].items() if count} <= TOLD[name], (name, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+
 import pytest
 
 from app.web.http.turns import LARGE_BYTES, WORK_SECONDS, Turns
