@@ -7,12 +7,13 @@
 # make test-wheel  the wheel, installed into an empty virtual environment, runs the product
 # make test-pythons  a smoke run with each Python from 3.11 to 3.14 that this machine has
 # make chaos  a running product is killed, frozen and cut, and nothing may be lost (20 minutes; SHORT=1: 5, FULL=1: hours)
+# make bench what an event costs and how long it takes, beside others (15 minutes; SMOKE=1: one, FULL=1: hours, resumable)
 # make lint  style, types, import directions
 # make clean removes what was built here; data stay in var/
 #
 # Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
 
-.PHONY: run test test-load test-api test-browser test-wheel test-pythons demo chaos lint clean setup
+.PHONY: run test test-load test-api test-browser test-wheel test-pythons demo chaos bench lint clean setup
 .DEFAULT_GOAL := run
 
 VENV := .venv
@@ -70,6 +71,11 @@ demo: $(STAMP)
 chaos: $(STAMP)
 	@exec $(BIN)/python -m tests.chaos --form $(if $(FULL),full,$(if $(SHORT),short,normal)) \
 		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)")
+
+# ONLY=name: loads with this in their names. TREE=/path: a checkout whose product is measured. STRICT=1: a missed bar fails.
+bench: $(STAMP)
+	@exec $(BIN)/python -m bench --form $(if $(FULL),full,$(if $(SMOKE),smoke,short)) \
+		$(if $(TREE),--tree "$(TREE)") $(if $(ONLY),--only "$(ONLY)") $(if $(STRICT),--strict)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

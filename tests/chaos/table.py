@@ -23,10 +23,10 @@ UNNOTICED, TAKEN_OVER = 10.0, 20.0
 def _kills() -> list[Scenario]:
     return [
         Scenario("web child killed", "SIGKILL for one of gunicorn's workers", kills.kill_web_child, short=True),
-        Scenario("web killed", "SIGKILL for gunicorn and all its workers, started again", kills.kill_web, share=0.6),
+        Scenario("web killed", "SIGKILL for gunicorn and all its workers, started again", kills.kill_web, share=0.4),
         Scenario("pool child killed", "SIGKILL for one of Celery's processes", kills.kill_pool_child, short=True),
         Scenario(
-            "worker killed", "SIGKILL for Celery and its pool, started again", kills.kill_worker, share=0.6, short=True
+            "worker killed", "SIGKILL for Celery and its pool, started again", kills.kill_worker, share=0.4, short=True
         ),
         Scenario(
             "worker parent killed",
@@ -44,7 +44,7 @@ def _kills() -> list[Scenario]:
                 f"SIGSTOP beyond the lease {POINTS[point]}",
                 kills.frozen_at(point),
                 failpoint=True,
-                share=0.3,
+                share=0.2,
                 short=point == "drain.claimed",
             )
             for point in ("drain.claimed", "drain.answered")
@@ -55,7 +55,7 @@ def _kills() -> list[Scenario]:
             kills.frozen_at("drain.commit", kills.LONG_FROZEN_SECONDS),
             within_seconds=TAKEN_OVER,
             failpoint=True,
-            share=0.2,
+            share=0.1,
         ),
         Scenario(
             "pool child frozen",
@@ -64,19 +64,19 @@ def _kills() -> list[Scenario]:
             share=0.4,
         ),
         Scenario(
-            "pool frozen", "SIGSTOP for all of them, for 26 s", kills.freeze_pool, within_seconds=TAKEN_OVER, share=0.4
+            "pool frozen", "SIGSTOP for all of them, for 26 s", kills.freeze_pool, within_seconds=TAKEN_OVER, share=0.2
         ),
-        Scenario("rolling restart", "SIGHUP with viewers", kills.reload_web, share=0.6),
+        Scenario("rolling restart", "SIGHUP with viewers", kills.reload_web, share=0.4),
     ]
 
 
 def _redis() -> list[Scenario]:
     return [
-        Scenario("redis refused", "Redis away for 6 s, then empty", redis_faults.refuse, share=0.6, short=True),
+        Scenario("redis refused", "Redis away for 6 s, then empty", redis_faults.refuse, share=0.4, short=True),
         Scenario("redis restarted", "Redis restarted at once, empty", redis_faults.restart_empty, short=True),
-        Scenario("redis frozen", "SIGSTOP for 8 s", redis_faults.freeze, share=0.4),
-        Scenario("redis flushed", "FLUSHALL 15 times in 3 s", redis_faults.flush, share=0.6),
-        Scenario("redis full", "maxmemory reached, noeviction, for 5 s", redis_faults.fill, share=0.6, short=True),
+        Scenario("redis frozen", "SIGSTOP for 8 s", redis_faults.freeze, share=0.2),
+        Scenario("redis flushed", "FLUSHALL 15 times in 3 s", redis_faults.flush, share=0.4),
+        Scenario("redis full", "maxmemory reached, noeviction, for 5 s", redis_faults.fill, share=0.4, short=True),
     ]
 
 
@@ -87,7 +87,7 @@ def _rows() -> list[Scenario]:
             "one stream's row locked for 12 s; all others measured",
             rows.lock_stream,
             within_seconds=UNNOTICED,
-            share=0.4,
+            share=0.2,
             short=True,
         ),
         Scenario(
@@ -95,7 +95,7 @@ def _rows() -> list[Scenario]:
             "one endpoint's pending rows locked for 12 s; the other workspace measured",
             rows.lock_deliveries,
             within_seconds=UNNOTICED,
-            share=0.4,
+            share=0.2,
             short=True,
         ),
         Scenario(
@@ -103,7 +103,7 @@ def _rows() -> list[Scenario]:
             "an endpoint's row locked for 12 s; the other workspace measured",
             rows.lock_endpoint,
             within_seconds=UNNOTICED,
-            share=0.4,
+            share=0.2,
         ),
         Scenario("poison row", "a delivery that kills each process that sends it", rows.poison, share=0.2),
         Scenario(
@@ -111,9 +111,9 @@ def _rows() -> list[Scenario]:
             "an endpoint's sealed headers are a list",
             rows.damage_headers,
             within_seconds=UNNOTICED,
-            share=0.4,
+            share=0.2,
         ),
-        Scenario("damaged rates", "rate limits 0, −1 and NaN", rows.damage_rates, within_seconds=UNNOTICED, share=0.4),
+        Scenario("damaged rates", "rate limits 0, −1 and NaN", rows.damage_rates, within_seconds=UNNOTICED, share=0.2),
     ]
 
 
@@ -132,10 +132,10 @@ def _postgres() -> list[Scenario]:
             "postgres read-only",
             "default_transaction_read_only for 5 s",
             postgres_faults.read_only,
-            share=0.6,
+            share=0.4,
             short=True,
         ),
-        Scenario("out of connections", "all taken by others for 5 s", postgres_faults.crowd_out, share=0.6, short=True),
+        Scenario("out of connections", "all taken by others for 5 s", postgres_faults.crowd_out, share=0.4, short=True),
     ]
 
 
@@ -153,24 +153,24 @@ def _relayed() -> list[Scenario]:
             postgres_faults.cut_commits_of_outcomes,
             short=True,
         ),
-        Scenario("postgres black-holed", "nothing passes for 8 s", postgres_faults.black_hole, share=0.6, short=True),
+        Scenario("postgres black-holed", "nothing passes for 8 s", postgres_faults.black_hole, share=0.4, short=True),
         Scenario(
             "connections fall silent",
             "open connections to PostgreSQL carry nothing any more",
             postgres_faults.fall_silent,
-            share=0.4,
+            share=0.2,
         ),
         Scenario(
             "acknowledgements lost",
             "5 of Celery's acknowledgements lost, each with its connection to Redis",
             redis_faults.lose_acknowledgements,
-            share=0.6,
+            share=0.4,
             short=True,
         ),
-        Scenario("redis connections cut", "15 times in 3 s", redis_faults.cut, share=0.6, short=True),
-        Scenario("redis black-holed", "nothing passes for 8 s", redis_faults.black_hole, share=0.4),
-        Scenario("redis black-holed again and again", "for 6 s, 4 times", redis_faults.black_holes, share=0.2),
-        Scenario("everything at once", "all of this by chance for 20 s", everything.everything, share=0.6, short=True),
+        Scenario("redis connections cut", "15 times in 3 s", redis_faults.cut, share=0.4, short=True),
+        Scenario("redis black-holed", "nothing passes for 8 s", redis_faults.black_hole, share=0.2),
+        Scenario("redis black-holed again and again", "for 6 s, 4 times", redis_faults.black_holes, share=0.1),
+        Scenario("everything at once", "all of this by chance for 20 s", everything.everything, share=0.4, short=True),
     ]
     return [_with(scenario, RELAYED) for scenario in scenarios]
 
@@ -221,7 +221,7 @@ def _others() -> list[Scenario]:
             "PostgreSQL's disk full for 5 s",
             postgres_faults.fill_disk,
             build=Build(small_disk=True),
-            share=0.4,
+            share=0.2,
             impossible=NO_MOUNT,
         ),
     ]

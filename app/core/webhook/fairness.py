@@ -26,7 +26,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from app.core.webhook.retry import Outcome
-from app.core.webhook.shares import LANES, Asker, Lane, Shares, share
+from app.core.webhook.shares import FREE_FOR_EACH, KEPT_PLACES, LANES, PROBES_AT_ONCE, Asker, Lane, Shares, share
 
 # A transfer that hangs costs a socket and some memory, and no work. When a thousand endpoints begin to hang, each has
 # its place, and as many are left for the others.
@@ -234,10 +234,23 @@ class Slots:
         room, answers = self.room(endpoint_id, lane), self.answers(endpoint_id)
         return Asker(endpoint_id, lane, room, endpoint.in_flight, answers, endpoint.served)
 
-    def shares(self, lanes: Mapping[str, Lane]) -> Shares:
-        """Share the free places among endpoints that have something due. lanes: their lanes by their ids."""
+    def shares(self, lanes: Mapping[str, Lane], due: Mapping[str, int] | None = None) -> Shares:
+        """Share the free places among endpoints that have something due.
+
+        lanes: their lanes by their ids. due: how many rows they have due, where that is known; nobody gets more.
+        """
         askers = [self.asker(endpoint_id, its_lane) for endpoint_id, its_lane in lanes.items()]
+        if due:
+            askers = [asker._replace(room=min(asker.room, due.get(asker.endpoint_id, asker.room))) for asker in askers]
         return share(askers, {each: self.free(each) for each in LANES})
+
+    def ample(self, lane: Lane) -> int:
+        """How many rows may be taken in a lane without sharing: as long as the rooms of all who ask come to no more
+        than this together, `shares` gives each of them all of its room."""
+        places = self.free(lane)
+        if lane == "fast":
+            places -= KEPT_PLACES + FREE_FOR_EACH * self._max_in_flight
+        return max(0, min(places, PROBES_AT_ONCE[lane]))
 
     def _is_prompt(self, endpoint: _Endpoint) -> bool:
         """Whether the endpoint's last answer came so recently that others may be expected."""

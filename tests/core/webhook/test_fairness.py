@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.core.webhook.fairness import (
     FAST_PLACES,
@@ -17,7 +19,7 @@ from app.core.webhook.fairness import (
     lane,
     resized,
 )
-from app.core.webhook.shares import LANES, Lane
+from app.core.webhook.shares import FREE_FOR_EACH, KEPT_PLACES, LANES, PROBES_AT_ONCE, Lane, Shares
 
 
 @pytest.mark.parametrize(
@@ -248,3 +250,45 @@ def test_places_come_back_when_transfers_end_whatever_their_age() -> None:
     assert (slots.free("fast"), slots.free("slow")) == (FAST_PLACES, SLOW_PLACES)
     slots.advance(9.0)
     assert slots.room("b", "fast") == MIN_IN_FLIGHT
+
+
+@pytest.mark.parametrize(
+    ("taken", "lane", "ample"),
+    [
+        (0, "fast", PROBES_AT_ONCE["fast"]),
+        (FAST_PLACES - KEPT_PLACES - FREE_FOR_EACH * MAX_IN_FLIGHT - 5, "fast", 5),
+        (FAST_PLACES - KEPT_PLACES, "fast", 0),
+        (0, "new", PROBES_AT_ONCE["new"]),
+        (NEW_PLACES - 3, "new", 3),
+        (SLOW_PLACES, "slow", 0),
+    ],
+)
+def test_what_is_ample_need_not_be_shared(taken: int, lane: Lane, ample: int) -> None:
+    slots = Slots()
+    for number in range(taken):
+        fill(slots, f"other {number}", 1, 0.0, lane)
+    assert slots.ample(lane) == ample
+
+
+@given(
+    hanging=st.integers(0, FAST_PLACES),
+    rounds=st.lists(st.integers(0, 6), max_size=8),
+    unknown=st.integers(0, 40),
+    lane=st.sampled_from(LANES),
+)
+@settings(max_examples=40)
+def test_as_long_as_places_are_ample_everybody_gets_all_he_asks_for(
+    hanging: int, rounds: list[int], unknown: int, lane: Lane
+) -> None:
+    slots = Slots()
+    for number in range(hanging):
+        slots.start(number, f"hangs {number}", "fast", 0.0)
+    for number, times in enumerate(rounds):
+        earn(slots, f"ep{number}", times)
+    slots.advance(0.06)
+    lanes = {f"ep{number}": lane for number in range(len(rounds) + unknown)}
+    rooms = {endpoint_id: slots.room(endpoint_id, lane) for endpoint_id in lanes}
+    if sum(rooms.values()) <= slots.ample(lane):
+        assert slots.shares(lanes) == Shares(rooms)
+    due = {endpoint_id: number % 3 for number, endpoint_id in enumerate(lanes)}
+    assert all(got <= due[endpoint_id] for endpoint_id, got in slots.shares(lanes, due).rows.items())
