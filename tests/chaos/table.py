@@ -135,7 +135,7 @@ def _postgres() -> list[Scenario]:
             share=0.4,
             short=True,
         ),
-        Scenario("out of connections", "all taken by others for 5 s", postgres_faults.crowd_out, share=0.4, short=True),
+        Scenario("out of connections", "all taken by others for 5 s", postgres_faults.crowd_out, share=0.4),
     ]
 
 
@@ -167,7 +167,7 @@ def _relayed() -> list[Scenario]:
             share=0.4,
             short=True,
         ),
-        Scenario("redis connections cut", "15 times in 3 s", redis_faults.cut, share=0.4, short=True),
+        Scenario("redis connections cut", "15 times in 3 s", redis_faults.cut, share=0.4),
         Scenario("redis black-holed", "nothing passes for 8 s", redis_faults.black_hole, share=0.2),
         Scenario("redis black-holed again and again", "for 6 s, 4 times", redis_faults.black_holes, share=0.1),
         Scenario("everything at once", "all of this by chance for 20 s", everything.everything, share=0.4, short=True),
