@@ -39,6 +39,8 @@ def text_of(
         "### What an event costs", table.costs(rounds, loads),
         "### How long it takes (p50 / p95 / p99 in ms)", table.latencies(rounds, loads),
     ]  # fmt: skip
+    if median(rounds, "limits/c/fsync_us") is not None:
+        parts += ["### The life of one event, at 10 a second", table.life(rounds)]
     if rest := table.others(rounds, loads):
         parts += ["### Other figures", rest]
     if errors:
