@@ -135,13 +135,24 @@ def _percent(share: float | None) -> str:
     return DASH if share is None else f"{100 * share:.0f} %"
 
 
+# Shown by the tables above; and of statements only those of an event that is alone.
+SHOWN = re.compile(r"(cpu(_\w+)?|rate|generator|foreign|(post|webhook|frame)_p\d+|statements_\w+(?<!_at_5))$")
+SPREAD = re.compile(r"(\w+)_p(50|95|99)$")
+
+
 def others(rounds: Rounds, loads: Mapping[str, str]) -> str:
     """Everything that the tables above have not shown."""
-    shown = re.compile(r"(cpu(_\w+)?|rate|generator|foreign|(post|webhook|frame)_p\d+)$")
     names = sorted({name for figures in rounds.values() for name in figures})
-    rows = [
-        (loads[load], contender, figure.replace("_", " "), number(median(rounds, f"{load}/{contender}/{figure}")))
-        for load, contender, figure in (name.split("/") for name in names)
-        if load in loads and load != "bare" and (load == "idle" or not shown.match(figure))
-    ]
-    return table(("load", "", "figure", "here"), rows, words=3) if rows else ""
+    rows: dict[tuple[str, str, str], str] = {}
+    for name in names:
+        load, contender, figure = name.split("/")
+        if load not in loads or load == "bare" or (SHOWN.match(figure) and load != "idle"):
+            continue
+        if spread := SPREAD.match(figure):
+            rows[loads[load], contender, f"{spread[1]}, p50 / p95 / p99 ms"] = _spread(
+                rounds, f"{load}/{contender}/{spread[1]}"
+            )
+        else:
+            rows[loads[load], contender, figure] = number(median(rounds, name))
+    shown = ((*words[:2], words[2].replace("_", " "), value) for words, value in rows.items())
+    return table(("load", "", "figure", "here"), shown, words=3) if rows else ""

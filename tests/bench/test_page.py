@@ -58,6 +58,17 @@ def test_the_life_of_an_event_is_held_against_its_limits() -> None:
     ]
 
 
+def test_what_no_other_table_shows_is_not_lost() -> None:
+    figures = {
+        "read/twofold/stream_p50": 1.0, "read/twofold/stream_p95": 2.0, "read/twofold/stream_p99": 3.0,
+        "read/twofold/stream_cpu": 0.5, "read/twofold/cpu_web": 0.5, "read/twofold/statements_SELECT_an_event_at_50": 1,
+    }  # fmt: skip
+    assert table.others({0: figures}, {"read": "GET"}).splitlines()[2:] == [
+        "| GET | twofold | stream cpu | 0.50 |",
+        "| GET | twofold | stream, p50 / p95 / p99 ms | 1.00 / 2.00 / 3.00 |",
+    ]
+
+
 def test_the_part_between_the_marks_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "performance.md"
     file.write_text(f"# Performance\n\nBefore.\n\n{page.BEGIN}\nold\n{page.END}\n\nAfter.\n")
