@@ -54,7 +54,7 @@ def costs(rounds: Rounds, loads: Mapping[str, str]) -> str:
                 _percent(median(rounds, f"{place}/generator")),
             ))  # fmt: skip
     head = ("load", "", "events/s", "ms an event", "B an event", *KINDS, "load generator")
-    return table(head, rows)
+    return table(head, rows) if rows else ""
 
 
 def latencies(rounds: Rounds, loads: Mapping[str, str]) -> str:
@@ -65,7 +65,7 @@ def latencies(rounds: Rounds, loads: Mapping[str, str]) -> str:
             cells = [_spread(rounds, f"{load}/{contender}/{name}") for name in LATENCIES]
             if set(cells) != {DASH}:
                 rows.append((what, contender, *cells))
-    return table(("load", "", "POST → answer", "POST → webhook", "POST → frame"), rows)
+    return table(("load", "", "POST → answer", "POST → webhook", "POST → frame"), rows) if rows else ""
 
 
 # The way of one event: step, what it takes at least (figures of `limits`, in µs), what it takes (the difference of two
@@ -87,6 +87,8 @@ LIFE = (
 
 def life(rounds: Rounds) -> str:
     """The life of one event at 10/s in microseconds: each step's least, and what the product takes."""
+    if median(rounds, "limits/c/insert_us") is None:
+        return ""
     rows = []
     for step, least, until, since in LIFE:
         found = [_microseconds(rounds, name) for name in least]
