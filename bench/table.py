@@ -106,42 +106,6 @@ def _microseconds(rounds: Rounds, name: str) -> float | None:
     return value if value is None or name.endswith("_us") else 1000 * value
 
 
-# The way of one event: step, what it takes at least (figures of `limits`, in µs), what it takes (the difference of two
-# figures in ms; without the second: the first).
-LIFE = (
-    ("Flask answers a POST", ("bare/bare/bare_p50",), "", ""),
-    ("stored and flushed: one INSERT", ("limits/c/insert_us",), "", ""),
-    ("of it, fdatasync of 8 KiB", ("limits/c/fsync_us",), "", ""),
-    ("**POST → answer**", ("bare/bare/bare_p50", "limits/c/insert_us"), "post_p50", ""),
-    ("announced and rung: one Redis round trip", ("limits/c/redis_us",), "", ""),
-    ("claimed: one PostgreSQL round trip, flushed", ("limits/c/insert_us",), "", ""),
-    ("sent: libcurl, loopback and back", ("limits/c/libcurl_us",), "", ""),
-    ("**answer → webhook**", ("limits/c/redis_us", "limits/c/insert_us", "limits/c/libcurl_us"), "webhook_p50",
-     "post_p50"),
-    ("**POST → webhook**", ("bare/bare/bare_p50", "limits/c/insert_us", "limits/c/redis_us", "limits/c/insert_us",
-                            "limits/c/libcurl_us"), "webhook_p50", ""),
-)  # fmt: skip
-
-
-def life(rounds: Rounds) -> str:
-    """The life of one event at 10/s in microseconds: each step's least, and what the product takes."""
-    rows = []
-    for step, least, until, since in LIFE:
-        found = [_microseconds(rounds, name) for name in least]
-        floor = None if None in found else sum(value or 0.0 for value in found)
-        here = median(rounds, f"alone-10/twofold/{until}") if until else None
-        if here is not None:
-            here = 1000 * (here - ((median(rounds, f"alone-10/twofold/{since}") or 0.0) if since else 0.0))
-        times = f"{here / floor:.1f}" if here is not None and floor else DASH
-        rows.append((step, number(floor), number(here), times))
-    return table(("step", "at least, µs", "Twofold, µs", "times"), rows, words=1)
-
-
-def _microseconds(rounds: Rounds, name: str) -> float | None:
-    value = median(rounds, name)
-    return value if value is None or name.endswith("_us") else 1000 * value
-
-
 def foreign(rounds: Rounds) -> float | None:
     """The share of the machine that others took while costs were measured: the median of all loads."""
     found = [value for figures in rounds.values() for name, value in figures.items() if name.endswith("/foreign")]
