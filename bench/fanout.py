@@ -81,6 +81,8 @@ def connections(stage: Stage, name: str, sizes: Sizes) -> Result:
     contender = cast(Product, _with_streams(stage, name, count))
     bus = Bus(contender, count)
     web = contender.kinds()["web"]
+    with Meter(contender) as empty:  # what a process without viewers uses is not theirs
+        time.sleep(sizes["seconds"] / 2)
     resident, kernel = cpu.resident_kib(web), cpu.kernel_kib()
     try:
         with _viewers(contender, count, count) as viewers:
@@ -92,7 +94,8 @@ def connections(stage: Stage, name: str, sizes: Sizes) -> Result:
             time.sleep(min(3.0, sizes["seconds"]))
             with Meter(contender) as meter:
                 time.sleep(sizes["seconds"])
-            result.figures["idle_us_each_second"] = 1e6 * meter.used["web"] / meter.seconds / count
+            more = meter.used["web"] / meter.seconds - empty.used["web"] / empty.seconds
+            result.figures["idle_us_each_second"] = 1e6 * max(0.0, more) / count
             viewers.report()
             began = time.time()
             bus.put_one_each()
