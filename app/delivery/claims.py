@@ -1,7 +1,7 @@
 """Claims: which due deliveries a drain may send now, taken in one transaction.
 
-A claim moves `due_at` forward by the lease and writes a fresh `lease_token`, so nobody else takes the row meanwhile;
-if the worker dies, the row is due again when the lease ends. First it is settled how many rows each endpoint may have
+A claim writes a lease with a fresh token into the row of `due`, so nobody else takes it meanwhile; if the worker
+dies, the row is due again when the lease ends. First it is settled how many rows each endpoint may have
 (grants), then the oldest due rows of each are leased, then what is needed to send them is read. Times are the
 database's.
 
@@ -24,6 +24,7 @@ from app.core.webhook.fairness import Lane, Slots
 from app.database.partitions import partition_name, partitions_of, week_of
 from app.delivery import deliveries, grants
 from app.delivery.cancelling import EndedEndpoints
+from app.delivery.deliveries import IS_DUE
 
 # For every connection that runs these statements. They must use their indexes whatever the statistics say, which change
 # faster than anybody can analyse. Compiling them (jit) takes longer than running them. Rows that are locked are passed
@@ -142,9 +143,9 @@ class Claimer:
         return rows
 
     def _lease(self, connection: Connection, rows: Sequence[Row[Any]], token: str) -> None:
-        for partition, ids in partitions_of("deliveries", ((row.id, row.created_at) for row in rows)).items():
-            values = {"ids": ids, "lease": self._lease_span, "token": token}
-            connection.exec_driver_sql(_LEASE.format(partition=partition), values)
+        if rows:
+            values = {"ids": [row.id for row in rows], "lease": self._lease_span, "token": token}
+            connection.exec_driver_sql(_LEASE, values)
 
 
 def _complete(connection: Connection, leased: Sequence[Row[Any]], token: str, lanes: dict[str, Lane]) -> list[Claimed]:
@@ -206,37 +207,35 @@ def _fail(connection: Connection, hopeless: Sequence[tuple[Row[Any], str]]) -> N
             "reasons": [reason for _, reason in hopeless],
         }
         connection.exec_driver_sql(_FAIL, values)
+        connection.exec_driver_sql(_FORGET, {"ids": values["ids"]})
 
 
 # Lock the oldest due rows of each endpoint, at most as many as it was granted. What another drain holds is passed over,
 # and what has to travel alone.
-_PICK = """
+_PICK = f"""
 SELECT due.*, now() AS now
 FROM unnest(%(ids)s::text[], %(most)s::int[]) AS granted (endpoint_id, most) CROSS JOIN LATERAL (
-  SELECT id, created_at, workspace_id, endpoint_id, event_id, event_created_at, attempt_count, claims
-  FROM deliveries WHERE status = 'pending' AND due_at <= now() AND endpoint_id = granted.endpoint_id
-    AND claims - attempt_count < %(lost)s
+  SELECT delivery_id AS id, created_at, workspace_id, endpoint_id, event_id, event_created_at, attempt_count, claims
+  FROM due WHERE {IS_DUE} AND endpoint_id = granted.endpoint_id AND claims - attempt_count < %(lost)s
   ORDER BY due_at LIMIT granted.most FOR UPDATE SKIP LOCKED
 ) AS due
 """
 
 # Lock one row that has lost claims, among the oldest due ones of each endpoint.
-_PICK_SUSPICIOUS = """
-SELECT d.id, d.created_at, d.workspace_id, d.endpoint_id, d.event_id, d.event_created_at, d.attempt_count, d.claims,
-  now() AS now
+_PICK_SUSPICIOUS = f"""
+SELECT due.delivery_id AS id, due.created_at, due.workspace_id, due.endpoint_id, due.event_id, due.event_created_at,
+  due.attempt_count, due.claims, now() AS now
 FROM unnest(%(ids)s::text[]) AS asking (endpoint_id) CROSS JOIN LATERAL (
-  SELECT id, created_at, claims - attempt_count AS lost FROM deliveries
-  WHERE status = 'pending' AND due_at <= now() AND endpoint_id = asking.endpoint_id
-  ORDER BY due_at LIMIT %(rows)s
-) AS oldest JOIN deliveries d ON d.id = oldest.id AND d.created_at = oldest.created_at
-WHERE oldest.lost >= %(lost)s AND d.status = 'pending' AND d.due_at <= now()
-LIMIT 1 FOR UPDATE OF d SKIP LOCKED
+  SELECT delivery_id, claims - attempt_count AS lost FROM due
+  WHERE {IS_DUE} AND endpoint_id = asking.endpoint_id ORDER BY due_at LIMIT %(rows)s
+) AS oldest JOIN due ON due.delivery_id = oldest.delivery_id
+WHERE oldest.lost >= %(lost)s AND {IS_DUE} LIMIT 1 FOR UPDATE OF due SKIP LOCKED
 """
 
-# Make the picked rows of one partition this drain's until the lease ends.
+# Make the picked rows this drain's until the lease ends.
 _LEASE = """
-UPDATE {partition} SET due_at = now() + %(lease)s::interval, lease_token = %(token)s::uuid, claims = claims + 1
-WHERE id = ANY (%(ids)s::text[])
+UPDATE due SET leased_until = now() + %(lease)s::interval, lease_token = %(token)s::uuid, claims = claims + 1
+WHERE delivery_id = ANY (%(ids)s::text[])
 """
 
 # Whether a partition of events is still there.
@@ -254,9 +253,22 @@ SELECT e.id, e.url, e.sealed_headers, ARRAY(
 FROM endpoints e WHERE e.id = ANY (%(ids)s::text[])
 """
 
-# End rows that cannot be sent any more, each with its reason.
+# End rows that cannot be sent any more, each with its reason. One whose delivery somebody has locked stays until its
+# lease ends.
 _FAIL = """
-UPDATE deliveries AS d SET status = 'failed', reason = failed.reason, finished_at = now(), lease_token = NULL
-FROM unnest(%(ids)s::text[], %(created)s::timestamptz[], %(reasons)s::text[]) AS failed (id, created_at, reason)
-WHERE d.id = failed.id AND d.created_at = failed.created_at
+WITH failed AS MATERIALIZED (
+  SELECT d.id, d.created_at, given.reason
+  FROM unnest(%(ids)s::text[], %(created)s::timestamptz[], %(reasons)s::text[]) AS given (id, created_at, reason)
+  JOIN deliveries d ON d.id = given.id AND d.created_at = given.created_at FOR UPDATE OF d SKIP LOCKED
+), ended AS (
+  DELETE FROM due USING failed WHERE due.delivery_id = failed.id
+)
+UPDATE deliveries AS d SET status = 'failed', reason = failed.reason, finished_at = now()
+FROM failed WHERE d.id = failed.id AND d.created_at = failed.created_at
+"""
+
+# Forget rows whose deliveries are gone, with their partition.
+_FORGET = """
+DELETE FROM due WHERE delivery_id = ANY (%(ids)s::text[])
+  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.id = due.delivery_id AND d.created_at = due.created_at)
 """

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row
 
 from app.core.webhook import fairness
 from app.core.webhook.fairness import LANES, Lane, Slots
+from app.delivery.deliveries import IS_DUE
 
 # Endpoints that one claim looks at; the next goes on where it stopped. About 10 ms when all of them have rows due.
 MOST_ENDPOINTS = 256
@@ -142,15 +143,13 @@ def _lock_rates(connection: Connection, endpoint_ids: Sequence[str]) -> dict[str
 
 # The next endpoints in id order that have a row due, with what decides their lanes. One step of the recursion jumps to
 # the next endpoint, over all other rows of the last one.
-_DUE_ENDPOINTS = """
+_DUE_ENDPOINTS = f"""
 WITH RECURSIVE walk (endpoint_id, step) AS (
-  (SELECT endpoint_id, 1 FROM deliveries
-   WHERE status = 'pending' AND due_at <= now() AND endpoint_id > %(after)s::text
+  (SELECT endpoint_id, 1 FROM due WHERE {IS_DUE} AND endpoint_id > %(after)s::text
    ORDER BY endpoint_id, due_at LIMIT 1)
   UNION ALL
   SELECT later.endpoint_id, walk.step + 1 FROM walk CROSS JOIN LATERAL (
-    SELECT endpoint_id FROM deliveries
-    WHERE status = 'pending' AND due_at <= now() AND endpoint_id > walk.endpoint_id
+    SELECT endpoint_id FROM due WHERE {IS_DUE} AND endpoint_id > walk.endpoint_id
     ORDER BY endpoint_id, due_at LIMIT 1
   ) AS later WHERE walk.step < %(most)s::int
 )

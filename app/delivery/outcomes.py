@@ -50,18 +50,19 @@ class _LockedDelivery:
     created_at: datetime
     status: str
     reason: str | None
-    due_at: datetime
     trigger: str
     attempt_count: int
     window_attempts: int
     window_started_at: datetime
     deadline_at: datetime
-    lease_token: str | None
     finished_at: datetime | None
     endpoint_status: str | None
     disabled_reason: str | None
     healthy: bool
     now: datetime
+    due_at: datetime | None = None  # this and the two that follow: of its row in `due`
+    leased_until: datetime | None = None
+    lease_token: str | None = None
 
 
 class Recorder:
@@ -137,6 +138,15 @@ def _lock(connection: Connection, exchanges: Sequence[Exchange]) -> dict[str, _L
     for partition, ids_in_it in partitions_of("deliveries", keys).items():
         rows = connection.exec_driver_sql(_LOCK.format(partition=partition), {"ids": ids_in_it})
         locked.update((row.id, _LockedDelivery(**row._mapping)) for row in rows)
+    pending = [id for id, row in locked.items() if row.status == "pending"]
+    if pending:
+        due = {row.delivery_id: row for row in connection.exec_driver_sql(_LOCK_DUE, {"ids": pending})}
+        for id in pending:
+            if id in due:
+                row = locked[id]
+                row.due_at, row.leased_until, row.lease_token = due[id].due_at, due[id].leased_until, due[id].token
+            else:  # it is being claimed
+                del locked[id]
     return locked
 
 
@@ -151,7 +161,7 @@ def _locked(connection: Connection, exchanges: Sequence[Exchange]) -> list[Excha
 
 def _move(row: _LockedDelivery, decision: retry.Decision) -> None:
     """Write a decision into the row."""
-    row.lease_token = None
+    row.leased_until = row.lease_token = None
     row.status, row.reason = decision.status, decision.reason
     if decision.status == "pending":
         if row.trigger == "test":
@@ -192,18 +202,31 @@ def _write(connection: Connection, rows: dict[str, _LockedDelivery]) -> None:
     for partition, ids_in_it in partitions_of("deliveries", keys).items():
         columns = {name: [getattr(rows[id], name) for id in ids_in_it] for name in _WRITTEN}
         connection.exec_driver_sql(_WRITE.format(partition=partition), columns)
+    due = {id: row for id, row in rows.items() if row.due_at is not None}
+    waiting = [row for row in due.values() if row.status == "pending"]
+    if waiting:
+        columns = {name: [getattr(row, name) for row in waiting] for name in _WRITTEN_DUE}
+        connection.exec_driver_sql(_WRITE_DUE, columns)
+    if len(waiting) < len(due):
+        ended = [id for id, row in due.items() if row.status != "pending"]
+        connection.exec_driver_sql(_END_DUE, {"ids": ended})
 
 
 # Read and lock deliveries of one partition, with how their endpoints are. What somebody else has locked, perhaps for
 # minutes, is left for the next round: all other deliveries would wait for it.
 _LOCK = """
-SELECT d.id, d.created_at, d.status, d.reason, d.due_at, d.trigger, d.attempt_count, d.window_attempts,
-  d.window_started_at, d.deadline_at, d.lease_token::text AS lease_token, d.finished_at, e.status AS endpoint_status,
-  e.disabled_reason, coalesce(e.consecutive_failures = 0 AND e.last_outcome = 'success', false) AS healthy,
-  now() AS now
+SELECT d.id, d.created_at, d.status, d.reason, d.trigger, d.attempt_count, d.window_attempts,
+  d.window_started_at, d.deadline_at, d.finished_at, e.status AS endpoint_status, e.disabled_reason,
+  coalesce(e.consecutive_failures = 0 AND e.last_outcome = 'success', false) AS healthy, now() AS now
 FROM {partition} AS d LEFT JOIN endpoints e ON e.id = d.endpoint_id
 WHERE d.id = ANY (%(ids)s::text[])
 ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
+"""
+
+# Read and lock the rows of pending deliveries that are locked already; one that is missing is being claimed.
+_LOCK_DUE = """
+SELECT delivery_id, due_at, leased_until, lease_token::text AS token FROM due
+WHERE delivery_id = ANY (%(ids)s::text[]) FOR UPDATE SKIP LOCKED
 """
 
 # Which deliveries of one partition there are, locked or not.
@@ -213,22 +236,25 @@ _EXIST = "SELECT id FROM {partition} WHERE id = ANY (%(ids)s::text[])"
 # fifth of the textual one.
 _WRITE = """
 UPDATE {partition} AS d
-SET status = n.status, reason = n.reason, due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
-  window_attempts = n.window_attempts, lease_token = n.lease_token, finished_at = n.finished_at
-FROM unnest(%(id)b::text[], %(status)b::text[], %(reason)b::text[],
-  %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[], %(window_attempts)b::int[],
-  %(lease_token)b::uuid[], %(finished_at)b::timestamptz[])
-  AS n (id, status, reason, due_at, trigger, attempt_count, window_attempts, lease_token, finished_at)
+SET status = n.status, reason = n.reason, trigger = n.trigger, attempt_count = n.attempt_count,
+  window_attempts = n.window_attempts, finished_at = n.finished_at
+FROM unnest(%(id)b::text[], %(status)b::text[], %(reason)b::text[], %(trigger)b::text[], %(attempt_count)b::int[],
+  %(window_attempts)b::int[], %(finished_at)b::timestamptz[])
+  AS n (id, status, reason, trigger, attempt_count, window_attempts, finished_at)
 WHERE d.id = n.id AND d.id = ANY (%(id)b::text[])
 """
-_WRITTEN = (
-    "id",
-    "status",
-    "reason",
-    "due_at",
-    "trigger",
-    "attempt_count",
-    "window_attempts",
-    "lease_token",
-    "finished_at",
-)
+_WRITTEN = ("id", "status", "reason", "trigger", "attempt_count", "window_attempts", "finished_at")
+
+# The same of what stays pending.
+_WRITE_DUE = """
+UPDATE due SET due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
+  window_attempts = n.window_attempts, leased_until = n.leased_until, lease_token = n.lease_token
+FROM unnest(%(id)b::text[], %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[],
+  %(window_attempts)b::int[], %(leased_until)b::timestamptz[], %(lease_token)b::uuid[])
+  AS n (id, due_at, trigger, attempt_count, window_attempts, leased_until, lease_token)
+WHERE delivery_id = n.id
+"""
+_WRITTEN_DUE = ("id", "due_at", "trigger", "attempt_count", "window_attempts", "leased_until", "lease_token")
+
+# Forget what has ended.
+_END_DUE = "DELETE FROM due WHERE delivery_id = ANY (%(ids)s::text[])"

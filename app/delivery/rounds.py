@@ -13,6 +13,8 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from app.delivery.deliveries import IS_DUE
+
 Crew = Literal["pool", "standby"]
 
 # A drain makes hundreds of rounds a second; one write in that time is enough to be seen within seconds.
@@ -68,13 +70,15 @@ UPDATE drain_rounds SET stamped_at = now() FROM (
 """
 
 # How long the oldest due delivery has been due, and how long ago the pools' last round was, and anybody's.
-_LOOK = """
+_LOOK = f"""
 WITH ages AS (
   SELECT crew, CASE WHEN stamped_at <= now() + interval '10 seconds' THEN extract(epoch FROM now() - stamped_at) END
     AS seconds FROM drain_rounds
 )
 SELECT
-  greatest(extract(epoch FROM now() - (SELECT min(due_at) FROM deliveries WHERE status = 'pending')), 0) AS overdue,
+  coalesce((
+    SELECT extract(epoch FROM now() - greatest(due_at, leased_until)) FROM due WHERE {IS_DUE} ORDER BY due_at LIMIT 1
+  ), 0) AS overdue,
   coalesce((SELECT seconds FROM ages WHERE crew = 'pool'), 'infinity') AS pool_silent,
   coalesce((SELECT min(seconds) FROM ages), 'infinity') AS all_silent
 """

@@ -23,13 +23,15 @@ DAY = Build(settings=(("RETRY_DELAYS_SECONDS", "5,30,120,600,1800,3600,7200,1440
 STEP_SECONDS = 30.0  # for one attempt at all that is due
 
 _UNTIL_LAST_DUE = """
-SELECT max(due_at) - now(), bool_and(due_at > now() + interval '1 second' AND lease_token IS NULL)
-FROM deliveries WHERE status = 'pending'
+SELECT max(due_at) - now(), bool_and(due_at > now() + interval '1 second' AND lease_token IS NULL) FROM due
 """
 _MOVE = """
-UPDATE deliveries SET due_at = due_at - %(by)s, window_started_at = window_started_at - %(by)s,
+WITH moved AS (
+  UPDATE deliveries SET window_started_at = window_started_at - %(by)s, deadline_at = deadline_at - %(by)s
+  WHERE status = 'pending'
+)
+UPDATE due SET due_at = due_at - %(by)s, window_started_at = window_started_at - %(by)s,
   deadline_at = deadline_at - %(by)s
-WHERE status = 'pending'
 """
 
 

@@ -34,13 +34,14 @@ def test_a_claim_reads_no_table_from_end_to_end(world: World, filled: bool) -> N
         assert claims.Claimer(lease_seconds=60).claim(connection, Slots()).rows
     if not filled:
         world.sql("DELETE FROM deliveries")
+        world.sql("DELETE FROM due")
     plans = []
     with database.begin() as connection:
         for statement, values in list(asked):
             explained = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar_one()
             plans.append((json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"])
     database.close()
-    assert sum("FROM deliveries" in statement for statement, _ in asked) >= 2  # which endpoints, and which rows
+    assert sum("FROM due" in statement for statement, _ in asked) >= 2  # which endpoints, and which rows
     assert set.union(*map(scanned, plans)) <= BY_INDEX
 
 
@@ -49,13 +50,13 @@ def test_a_claim_takes_the_oldest_due_rows_first_and_none_that_is_not_due(world:
     world.publish(6)
     ids = [row.id for row in world.deliveries()]
     for age, id in enumerate(ids):
-        world.sql(f"UPDATE deliveries SET due_at = now() - interval '{age} s' WHERE id = %(id)s", id=id)
-    world.sql("UPDATE deliveries SET due_at = now() + interval '1 minute' WHERE id = %(id)s", id=ids[3])
+        world.sql(f"UPDATE due SET due_at = now() - interval '{age} s' WHERE delivery_id = %(id)s", id=id)
+    world.sql("UPDATE due SET due_at = now() + interval '1 minute' WHERE delivery_id = %(id)s", id=ids[3])
     with world.database.begin() as connection:
         claim = claims.Claimer(lease_seconds=60).claim(connection, Slots())
     assert {row.id for row in claim.rows} == {ids[5], ids[4], ids[2], ids[1]}
     assert claim.more
-    leased = world.one("SELECT max(due_at) - now() FROM deliveries")
+    leased = world.one("SELECT max(leased_until) - now() FROM due")
     assert timedelta(seconds=58) < leased <= timedelta(seconds=60)
 
 
@@ -73,7 +74,8 @@ def test_an_event_body_is_fetched_whatever_week_it_is_from(world: World) -> None
     world.publish(2)
     # One row refers to an event of a week whose partition is gone: retention has dropped it.
     victim = world.deliveries()[0].id
-    world.sql("UPDATE deliveries SET event_created_at = now() - interval '300 days' WHERE id = %(id)s", id=victim)
+    for table, id in (("deliveries", "id"), ("due", "delivery_id")):
+        world.sql(f"UPDATE {table} SET event_created_at = now() - interval '300 days' WHERE {id} = %(id)s", id=victim)
     with world.database.begin() as connection:
         claim = claims.Claimer(lease_seconds=60).claim(connection, Slots())
     assert len(claim.rows) == 1

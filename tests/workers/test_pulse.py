@@ -56,9 +56,9 @@ def test_it_rings_when_a_row_becomes_due_and_not_before(world: World, pulse: Pul
     world.endpoint("http://127.0.0.1:1/")
     world.publish()
     eventually(lambda: waiting(world) == 1)
-    world.sql("UPDATE deliveries SET due_at = now() + interval '1 hour'")
+    world.sql("UPDATE due SET due_at = now() + interval '1 hour'")
     assert pulse.beat() is False
-    world.sql("UPDATE deliveries SET status = 'failed', due_at = now()")
+    world.end("failed")
     assert pulse.beat() is False
 
 
