@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,8 @@ from app.delivery.claims import Claimed
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What came of one attempt. started_at: by the database's clock. by_us: it failed here, before anything was sent.
-    unanswered: the request was sent, and no answer came.
+    unanswered: the request was sent, and no answer came. resent: the same delivery was sent once more at once, and what
+    comes of that decides: this exchange is only logged.
 
     nonce: makes the attempt's id, which is settled here, when the result has come: however often this is written, it
     stays one attempt.
@@ -38,7 +39,13 @@ class Exchange:
     duration_seconds: float
     by_us: bool = False
     unanswered: bool = False
+    resent: bool = False
     nonce: bytes = field(default_factory=partial(os.urandom, ids.RANDOM_BYTES))
+
+    @property
+    def ended_at(self) -> datetime:
+        """When the result was there, by the database's clock."""
+        return self.started_at + timedelta(seconds=self.duration_seconds)
 
     @property
     def created_at(self) -> datetime:

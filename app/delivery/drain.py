@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Literal, Protocol, cast
@@ -31,7 +32,7 @@ from app.delivery.outcomes import RecordedAttempt, Recorder
 from app.delivery.rounds import Crew, RoundStamp
 from app.delivery.sending.sender import Request, Result, Sender
 from app.delivery.unrecorded import Unrecorded, is_rows_fault
-from app.settings import Settings
+from app.settings import MARGIN_SECONDS, Settings
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class Drain:
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock = stopping, clock
         self._closing_seconds = settings.send_total_seconds
+        self._attempt_seconds = settings.send_total_seconds + MARGIN_SECONDS
+        self._lease_seconds = settings.lease_seconds
         self._disable_after_seconds = settings.disable_after_seconds
         self._claimer = Claimer(lease_seconds=settings.lease_seconds)
         self._claimed_at = 0.0  # this process's clock at the database's time of the last claim
@@ -137,8 +140,12 @@ class Drain:
         poll_seconds: the longest wait for the first one."""
         for result in self._sender.poll(poll_seconds):
             claimed, started_at = cast("tuple[Claimed, datetime]", result.key)
-            self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
-            self._unrecorded.add(_exchange(claimed, started_at, result))
+            exchange = _exchange(claimed, started_at, result)
+            if result.again and self._may_resend(exchange):
+                exchange = self._resend(exchange)
+            else:
+                self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
+            self._unrecorded.add(exchange)
         self._slots.advance(self._clock())
 
     def _run(self, started_at: float, turn_seconds: float) -> None:
@@ -212,14 +219,15 @@ class Drain:
 
     def _after(self, recorded: Sequence[RecordedAttempt]) -> None:
         """What follows from recorded attempts: the log's watchers are told, the endpoints' health is brought up to
-        date. An attempt that failed on our side says nothing about its endpoint."""
+        date. An attempt that failed on our side says nothing about its endpoint, nor one that was repeated at once."""
         if recorded:
             self._tell(recorded)
         sent = [attempt for attempt in recorded if not attempt.by_us]
         self._attempts_made += len(sent)
-        if sent:
+        telling = [attempt for attempt in sent if not attempt.resent]
+        if telling:
             with self._database.begin() as connection:
-                disabled = update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
+                disabled = update_health(connection, telling, disable_after_seconds=self._disable_after_seconds)
             self._follow_up(disabled)
 
     def _disable_gone(self) -> None:
@@ -246,18 +254,34 @@ class Drain:
         except SQLAlchemyError:
             log.warning("%d outcomes are kept until the database is back", self.unrecorded)
 
+    def _may_resend(self, exchange: Exchange) -> bool:
+        """Whether another attempt will have been recorded before the lease ends. A worker that is to stop leaves it to
+        the schedule."""
+        spent_seconds = (exchange.ended_at - exchange.claimed.claimed_at).total_seconds()
+        return not self._stopping() and spent_seconds + self._attempt_seconds <= self._lease_seconds
+
+    def _resend(self, exchange: Exchange) -> Exchange:
+        """Its connection is to blame: send the delivery once more at once, over one of its own, in the same place. The
+        exchange to record."""
+        self._sender.add(self._request(exchange.claimed, exchange.ended_at, own_connection=True))
+        return replace(exchange, resent=True)
+
     def _send(self, claimed: Claimed) -> None:
         now = self._clock()
         started_at = claimed.claimed_at + timedelta(seconds=now - self._claimed_at)
         try:
-            url, owner = claimed.address.url, claimed.workspace_id
-            request = Request((claimed, started_at), url, self._headers(claimed), claimed.body, owner)
+            request = self._request(claimed, started_at)
         except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
             self._unrecorded.add(_exchange(claimed, started_at, error))
             return
         self._sender.add(request)
         self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
+
+    def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
+        """Raises what _headers raises."""
+        url, owner = claimed.address.url, claimed.workspace_id
+        return Request((claimed, started_at), url, self._headers(claimed), claimed.body, owner, own_connection)
 
     def _headers(self, claimed: Claimed) -> list[tuple[str, str]]:
         """The customer's headers, and the three of Standard Webhooks. Raises ValueError when headers or secrets cannot

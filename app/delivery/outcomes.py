@@ -27,7 +27,8 @@ class RecordedAttempt:
 
     ended_at: the database's time of recording. ended: the status in which this attempt ended the delivery, None if it
     did not. gone: it answered 410, and its endpoint is to be disabled. healthy: the endpoint's row already says that
-    its last attempt succeeded and no failure is counted.
+    its last attempt succeeded and no failure is counted. resent: another attempt was begun at once, and says more about
+    the endpoint.
     """
 
     workspace_id: str
@@ -40,6 +41,7 @@ class RecordedAttempt:
     gone: bool
     healthy: bool
     by_us: bool
+    resent: bool
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ class _LockedDelivery:
     disabled_reason: str | None
     healthy: bool
     now: datetime
-    due_at: datetime | None = None  # this and the two that follow: of its row in `due`
+    due_at: datetime | None = None  # this and what follows: of its row in `due`
+    claims: int = 0
     leased_until: datetime | None = None
     lease_token: str | None = None
 
@@ -110,6 +113,9 @@ class Recorder:
     def _apply(self, row: _LockedDelivery, exchange: Exchange, jitter: float) -> bool:
         """Change the row as the exchange says; returns whether the endpoint is to be disabled because it is gone."""
         row.attempt_count += 1
+        if exchange.resent:
+            row.claims += 1  # there is one for each attempt, so that a lost one is seen
+            return False
         holds_lease = row.lease_token == exchange.claimed.lease_token
         if row.status != "pending" or not (holds_lease or exchange.outcome == Outcome.SUCCESS):
             return False
@@ -145,6 +151,7 @@ def _lock(connection: Connection, exchanges: Sequence[Exchange]) -> dict[str, _L
             if id in due:
                 row = locked[id]
                 row.due_at, row.leased_until, row.lease_token = due[id].due_at, due[id].leased_until, due[id].token
+                row.claims = due[id].claims
             else:  # it is being claimed
                 del locked[id]
     return locked
@@ -179,7 +186,7 @@ def _move(row: _LockedDelivery, decision: retry.Decision) -> None:
 def _recorded_before(exchange: Exchange, row: _LockedDelivery) -> RecordedAttempt:
     """What an attempt did that an unanswered COMMIT has recorded, as far as the delivery still shows it."""
     gone = row.reason == retry.ENDPOINT_GONE and exchange.status_code == retry.GONE_STATUS
-    return _recorded(exchange, row, gone, ended=row.status != "pending")
+    return _recorded(exchange, row, gone, ended=row.status != "pending" and not exchange.resent)
 
 
 def _recorded(exchange: Exchange, row: _LockedDelivery, gone: bool, *, ended: bool) -> RecordedAttempt:
@@ -194,6 +201,7 @@ def _recorded(exchange: Exchange, row: _LockedDelivery, gone: bool, *, ended: bo
         gone=gone,
         healthy=row.healthy,
         by_us=exchange.by_us,
+        resent=exchange.resent,
     )
 
 
@@ -225,7 +233,7 @@ ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
 
 # Read and lock the rows of pending deliveries that are locked already; one that is missing is being claimed.
 _LOCK_DUE = """
-SELECT delivery_id, due_at, leased_until, lease_token::text AS token FROM due
+SELECT delivery_id, due_at, claims, leased_until, lease_token::text AS token FROM due
 WHERE delivery_id = ANY (%(ids)s::text[]) FOR UPDATE SKIP LOCKED
 """
 
@@ -247,14 +255,23 @@ _WRITTEN = ("id", "status", "reason", "trigger", "attempt_count", "window_attemp
 
 # The same of what stays pending.
 _WRITE_DUE = """
-UPDATE due SET due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count,
+UPDATE due SET due_at = n.due_at, trigger = n.trigger, attempt_count = n.attempt_count, claims = n.claims,
   window_attempts = n.window_attempts, leased_until = n.leased_until, lease_token = n.lease_token
 FROM unnest(%(id)b::text[], %(due_at)b::timestamptz[], %(trigger)b::text[], %(attempt_count)b::int[],
-  %(window_attempts)b::int[], %(leased_until)b::timestamptz[], %(lease_token)b::uuid[])
-  AS n (id, due_at, trigger, attempt_count, window_attempts, leased_until, lease_token)
+  %(claims)b::int[], %(window_attempts)b::int[], %(leased_until)b::timestamptz[], %(lease_token)b::uuid[])
+  AS n (id, due_at, trigger, attempt_count, claims, window_attempts, leased_until, lease_token)
 WHERE delivery_id = n.id
 """
-_WRITTEN_DUE = ("id", "due_at", "trigger", "attempt_count", "window_attempts", "leased_until", "lease_token")
+_WRITTEN_DUE = (
+    "id",
+    "due_at",
+    "trigger",
+    "attempt_count",
+    "claims",
+    "window_attempts",
+    "leased_until",
+    "lease_token",
+)
 
 # Forget what has ended.
 _END_DUE = "DELETE FROM due WHERE delivery_id = ANY (%(ids)s::text[])"
