@@ -27,10 +27,12 @@ from app.delivery.low_water import LowWater
 
 # For every connection that runs a drain's other statements. They must use their indexes whatever the statistics say,
 # which change faster than anybody can analyse. Compiling them (jit) takes longer than running them. Rows that are
-# locked are passed over; whoever locks a whole table is waited for no longer than a ring's time.
+# locked are passed over; whoever locks a whole table is waited for no longer than a ring's time. A process that freezes
+# in a transaction keeps its rows from the others until the server ends that; nothing here rests between two statements
+# for 10 s.
 DATABASE_OPTIONS = (
     "-c jit=off -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-    " -c lock_timeout=2000"
+    " -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000"
 )
 # The longest statement of a round takes some 100 ms. After this time the server cancels it, and two seconds later the
 # connection is given up: all deliveries of a process wait for it.

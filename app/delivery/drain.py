@@ -209,6 +209,7 @@ class Drain:
         if phase == "closed" and not exchanges:
             return Claim(), Recorded()
         asked = None if phase == "closed" else self._ask(phase)
+        failpoints.reach("drain.commit")
         try:
             recorded, note, rows = self._call(exchanges, asked)
         except DBAPIError as error:

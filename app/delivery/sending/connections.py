@@ -107,8 +107,10 @@ class Connection:
         return self._received() - self._received_before > self._allowance
 
     def shut_down(self) -> None:
-        """End it for all transfers on it and for good; libcurl closes it."""
+        """End it for all transfers on it and for good. libcurl closes it, by a reset: a receiver that goes on sending
+        would else wait for a minute."""
         with suppress(OSError):  # closed already
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _received(self) -> int:
@@ -154,6 +156,13 @@ class Connections:
                 return connection
         return self._by_address.get(address)
 
+    def shut_down_if_left(self, descriptor: int) -> None:
+        """Shut down a connection that no request needs any more and whose receiver goes on sending. libcurl would read
+        on for a while, to end TLS in good order."""
+        connection = self._by_descriptor.get(descriptor)
+        if connection is not None and not connection.transfers and connection.is_flooded():
+            connection.shut_down()
+
 
 class _BorrowedSocket(socket.socket):
     """Asks about a descriptor that belongs to somebody else, and so does not close it."""
@@ -162,6 +171,7 @@ class _BorrowedSocket(socket.socket):
         self.detach()
 
 
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 # Only Linux says that the other side has closed without being asked whether there is something to read.
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if hasattr(select, "epoll") else None

@@ -62,7 +62,7 @@ class Sender:
         resolver = resolver or Resolver()
         self._look_ups = LookUps(resolver, min(total_seconds, connect_seconds))
         self._connections, self._receivers = Connections(), Receivers()
-        self._waiter = Waiter(resolver.fileno())
+        self._waiter = Waiter(resolver.fileno(), self._connections.shut_down_if_left)
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, MAX_CONNECTIONS)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,13 +14,14 @@ import pycurl
 class Waiter:
     """Belongs to one CurlMulti, whose socket and timer callbacks are `watch` and `set_timer`."""
 
-    def __init__(self, wake_descriptor: int) -> None:
-        """wake_descriptor: ends a wait when it can be read; whoever owns it reads it."""
+    def __init__(self, wake_descriptor: int, before_action: Callable[[int], None] = lambda descriptor: None) -> None:
+        """wake_descriptor: ends a wait when it can be read; whoever owns it reads it. before_action: told of each
+        socket that libcurl is about to work on."""
         # macOS, where people develop, has no epoll; poll(2) has the same events and is only slower.
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._poller: Any = self._epoll or select.poll()
         self._watched: dict[int, int] = {}  # events by descriptor
-        self._wake_descriptor = wake_descriptor
+        self._wake_descriptor, self._before_action = wake_descriptor, before_action
         self._poller.register(wake_descriptor, select.POLLIN)
         self._timer_at: float | None = None
 
@@ -52,6 +54,7 @@ class Waiter:
         ready = self._epoll.poll(timeout_seconds) if self._epoll else self._poller.poll(timeout_seconds * 1000)
         for descriptor, events in ready:
             if descriptor in self._watched:
+                self._before_action(descriptor)
                 multi.socket_action(descriptor, _action(events))
             elif descriptor != self._wake_descriptor:
                 self._unregister(descriptor)

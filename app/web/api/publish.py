@@ -35,6 +35,7 @@ NDJSON = "application/x-ndjson"
     body_schema="EventsIn",
     transaction=False,
     answers={202: "Published", 200: "EventOut"},
+    refusals=("stream_ended", "schema_mismatch"),
     summary="Publish an event, an array of events, or one event per line (application/x-ndjson)",
 )
 def publish(call: Call) -> Answer | Response:

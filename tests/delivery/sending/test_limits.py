@@ -35,6 +35,7 @@ from tests.delivery.sending.http2_server import (
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering, then_stall
 from tests.delivery.sending.test_connections import LOOPBACK, post
 from tests.delivery.sending.test_guard import LOOPBACK_IP, certificate
+from tests.processes import eventually
 
 TOTAL_SECONDS = 4.0
 MOST_TAKEN_BYTES = 256 * 1024
@@ -186,6 +187,24 @@ def test_an_http2_flood_is_broken_off(
 ) -> None:
     flood = Flood(first, rest)
     judge(check(sender, Http2Server(flood, answering(OK), tls=trusted[1]), flood), status_code)
+
+
+@pytest.mark.parametrize("name", ["continuations", "settings"])
+def test_a_flood_that_goes_on_after_the_result_is_cut(
+    sender: Sender, trusted: tuple[str, ssl.SSLContext], name: str
+) -> None:
+    """libcurl would end TLS in good order, for which it reads on: 15 MB a second."""
+    first, rest, _ = HTTP2_FLOODS[name]
+    flood = Flood(first, rest)
+    with Http2Server(flood, answering(OK), tls=trusted[1]) as server, ScriptedServer(answering(OK)) as healthy:
+        post(sender, Request("flooded", server.url, (), b"{}"))
+
+        def is_over() -> bool:
+            [result] = post(sender, Request("healthy", healthy.url, (), b"{}"))
+            return result.outcome == "success" and server.closed == server.connections
+
+        eventually(is_over)
+    assert 0 < flood.taken_bytes < MOST_TAKEN_BYTES
 
 
 @pytest.mark.parametrize("records", TLS_FLOODS.values(), ids=TLS_FLOODS)
