@@ -109,7 +109,7 @@ class Drain:
         self._claimer = Claimer(lease_seconds=settings.lease_seconds)
         self._database_clock = DatabaseClock(clock)
         self._round_stamp = RoundStamp(crew)
-        self._slots = Slots()
+        self._slots = Slots(settings.max_in_flight)
         self._unrecorded = Unrecorded(settings.retry_delays_seconds)
         self._gone: dict[str, datetime] = {}  # they answered 410, and are to be disabled when their rows are unlocked
         self._attempts_made = 0

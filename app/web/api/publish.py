@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from flask import Blueprint, Response, request
 
@@ -21,10 +22,12 @@ from app.web.http.call import Answer, Call
 from app.web.http.problems import trace_id
 from app.web.http.reading import require_json
 from app.web.http.routes import route
+from app.web.http.turns import Turns
 
 api = Blueprint("publish", __name__)
 
 NDJSON = "application/x-ndjson"
+_turns = Turns()
 
 
 @route(
@@ -45,11 +48,11 @@ def publish(call: Call) -> Answer | Response:
         require_json(request)
     raw = read_bytes(request, settings.max_batch_bytes, call.caller.key_id)
     if lines:
-        answers = _accept(call, json_text.split_lines(raw), settings)
+        answers = _accept(call, raw, json_text.split_lines, settings)
         body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for answer in answers)
         return Response(body, 202, content_type=NDJSON)
     if raw.lstrip(b" \t\r\n").startswith(b"["):
-        answers = _accept(call, json_text.split_array(raw, settings.max_batch_events), settings)
+        answers = _accept(call, raw, partial(json_text.split_array, most=settings.max_batch_events), settings)
         return Answer({"data": [_shown(answer) for answer in answers]}, 202)
     draft = _with_key(drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key)
     only = call.engine.ledger.accept(Submission(call.workspace_id, [draft]))[0]
@@ -58,12 +61,18 @@ def publish(call: Call) -> Answer | Response:
     return Answer(only.body(), 200 if only.duplicate else 202)
 
 
-def _accept(call: Call, events: Sequence[bytes], settings: Settings) -> list[Accepted | Problem]:
+def _accept(
+    call: Call, raw: bytes, split: Callable[[bytes], Sequence[bytes]], settings: Settings
+) -> list[Accepted | Problem]:
     """Accept many: an event that cannot be read is refused in its place, and its neighbours are accepted."""
-    most = settings.max_batch_events
-    if len(events) > most:
-        raise Problem("too_large", f"The batch has more than {most} events, the most there may be; split it.")
-    read = [_read(raw, index, call, settings) for index, raw in enumerate(events)]
+    most, read = settings.max_batch_events, list[Draft | Problem]()
+    with _turns.one(len(raw)) as pause:
+        events = split(raw)
+        if len(events) > most:
+            raise Problem("too_large", f"The batch has more than {most} events, the most there may be; split it.")
+        for index, event in enumerate(events):
+            pause()
+            read.append(_read(event, index, call, settings))
     good = [draft for draft in read if isinstance(draft, Draft)]
     answers = iter(call.engine.ledger.accept(Submission(call.workspace_id, good)))
     return [next(answers) if isinstance(draft, Draft) else draft for draft in read]
