@@ -35,6 +35,9 @@ DELETE_ATTEMPTS = "DELETE FROM {partition} WHERE workspace_id = %(workspace)s"
 # Delete a workspace's deliveries. (Partitioned tables have no foreign keys; see app.database.tables.)
 DELETE_DELIVERIES = "DELETE FROM deliveries WHERE workspace_id = %(workspace)s"
 
+# Delete what a workspace has pending.
+DELETE_DUE = "DELETE FROM due WHERE workspace_id = %(workspace)s"
+
 # Delete a workspace's events.
 DELETE_EVENTS = "DELETE FROM events WHERE workspace_id = %(workspace)s"
 
@@ -104,7 +107,7 @@ def delete_workspace(session: Session, workspace_id: str) -> None:
         for statement in (ALLOW_LONG_STATEMENTS, ALLOW_LONG_WAITS):
             connection.exec_driver_sql(statement)
         attempts = [DELETE_ATTEMPTS.format(partition=name) for name in partitions_in(connection, "attempts")]
-        for statement in (DELETE_WORKSPACE, DELETE_DELIVERIES, *attempts, DELETE_EVENTS):
+        for statement in (DELETE_WORKSPACE, DELETE_DELIVERIES, DELETE_DUE, *attempts, DELETE_EVENTS):
             connection.exec_driver_sql(statement, {"workspace": workspace_id})
 
 

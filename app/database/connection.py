@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.orm import Session
 
 from app.database import patience
+from app.database.direct import Direct
 
 POOL_SIZE = 10  # per process; PostgreSQL's default of 100 connections then serves several processes
 MAX_OVERFLOW = 10
@@ -42,6 +43,7 @@ class Database:
         self._pool_size = pool_size
         self._options = options
         self._engine: Engine | None = None
+        self._directs: list[Direct] = []
         # Without the lock, 64 greenlets at once made 50 pools and used up the server's connections.
         self._lock = threading.Lock()
 
@@ -81,8 +83,18 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def keep(self, direct: Direct) -> None:
+        """Close this with the other connections."""
+        self._directs.append(direct)
+
+    def direct(self) -> Direct:
+        """A connection of its own for single statements, closed with the others."""
+        return Direct(self)
+
     def close(self) -> None:
         """Give all connections back to the server."""
+        for direct in self._directs:
+            direct.close()
         with self._lock:
             if self._engine is not None:
                 self._engine.dispose()

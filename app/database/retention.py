@@ -46,6 +46,9 @@ DELETE FROM {table} WHERE ctid = ANY (ARRAY(
 # Wait no longer than this for the locks that this transaction needs.
 LIMIT_WAIT = f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
 
+# Forget what is pending of deliveries that are about to be dropped.
+DROP_DUE = "DELETE FROM due WHERE created_at >= %(start)s AND created_at < %(end)s"
+
 # Drop a partition with its rows. Another worker may have dropped it.
 DROP_PARTITION = "DROP TABLE IF EXISTS {name}"
 
@@ -97,7 +100,7 @@ def drop_partitions(database: Database, before: datetime) -> list[str]:
         with database.begin() as connection:
             names = _partitions(connection, table)
         for name, start in names:
-            if start + timedelta(weeks=1) <= before and _drop(database, name):
+            if start + timedelta(weeks=1) <= before and _drop(database, table, name, start):
                 dropped.append(name)
     return dropped
 
@@ -120,10 +123,12 @@ def _partitions(connection: Connection, table: str) -> list[tuple[str, datetime]
     return [(name, week) for name in partitions_in(connection, table) if (week := week_of_partition(name)) is not None]
 
 
-def _drop(database: Database, name: str) -> bool:
+def _drop(database: Database, table: str, name: str, start: datetime) -> bool:
     try:
         with database.begin() as connection:
             connection.exec_driver_sql(LIMIT_WAIT)
+            if table == "deliveries":
+                connection.exec_driver_sql(DROP_DUE, {"start": start, "end": start + timedelta(weeks=1)})
             connection.exec_driver_sql(DROP_PARTITION.format(name=name))
     except OperationalError as error:
         log.warning("partition %s stays until the next time: %s", name, first_line(error))

@@ -207,12 +207,10 @@ class EndpointSecret(Base):
 
 
 class Delivery(Base):
-    """The intention to bring one event to one endpoint. There is no other queue than these rows and their `due_at`."""
+    """The intention to bring one event to one endpoint. While it is pending it has a row in `due`."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
-        Index("ix_deliveries_due_at", "due_at", postgresql_where=text("status = 'pending'")),
-        Index("ix_deliveries_endpoint_due_at", "endpoint_id", "due_at", postgresql_where=text("status = 'pending'")),
         Index("ix_deliveries_workspace_id_id", "workspace_id", "id"),
         Index(  # few rows among many: the list of what went wrong must not read through what went well
             "ix_deliveries_not_delivered",
@@ -234,14 +232,55 @@ class Delivery(Base):
     status: Mapped[str] = mapped_column(server_default=text("'pending'"))
     reason: Mapped[str | None]
     trigger: Mapped[str] = mapped_column(server_default=text("'schedule'"))  # of the attempts to come
-    due_at: Mapped[datetime]
     window_started_at: Mapped[datetime]  # the schedule counts from here: created_at, or the last retry or recover
     deadline_at: Mapped[datetime]
     attempt_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     window_attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # since window_started_at
-    claims: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    lease_token: Mapped[str | None] = mapped_column(UUID(as_uuid=False))
     finished_at: Mapped[datetime | None]
+
+
+class Due(Base):
+    """What is to be sent, and when: one row for each pending delivery, and none for any other. The queue.
+
+    Apart from the deliveries, which stay for months, so that a claim reads past nothing that has ended. A row holds all
+    that a claim and the decision after the attempt need; what `deliveries` has, too, is the same in both. Whoever makes
+    or ends a pending delivery does so in both tables in one transaction, and locks the delivery first.
+    """
+
+    __tablename__ = "due"
+    __table_args__ = (
+        Index("ix_due_due_at", "due_at"),
+        Index("ix_due_endpoint_due_at", "endpoint_id", "due_at"),
+        CheckConstraint("(leased_until IS NULL) = (lease_token IS NULL)", name="lease"),
+        CheckConstraint("due_at > '-infinity' AND due_at < 'infinity'", name="due_at"),
+        CheckConstraint("claims >= 0 AND attempt_count >= 0 AND window_attempts >= 0", name="counts"),
+        {
+            # Half of each page is left for the lease, which is then written without touching an index. Rows live for
+            # milliseconds, so dead ones are swept by their number and not by their share.
+            "postgresql_with": {
+                "fillfactor": 50,
+                "autovacuum_vacuum_scale_factor": 0,
+                "autovacuum_vacuum_threshold": 2000,
+                "autovacuum_vacuum_cost_delay": 0,
+                "vacuum_truncate": "off",  # it would lock the whole table, which is soon full again
+            }
+        },
+    )
+    delivery_id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]  # of the delivery: names its partition
+    workspace_id: Mapped[str]
+    endpoint_id: Mapped[str]
+    event_id: Mapped[str]
+    event_created_at: Mapped[datetime]
+    trigger: Mapped[str] = mapped_column(server_default=text("'schedule'"))
+    due_at: Mapped[datetime]
+    leased_until: Mapped[datetime | None]  # until then whoever has the token sends it, and nobody else
+    lease_token: Mapped[str | None] = mapped_column(UUID(as_uuid=False))
+    claims: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    attempt_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    window_started_at: Mapped[datetime]
+    window_attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    deadline_at: Mapped[datetime]
 
 
 class Attempt(Base):

@@ -80,11 +80,13 @@ ORDER BY wanted.place
 # Cancel a batch of what an endpoint has pending, but for rows that are being sent. SKIP LOCKED: a row that is locked
 # now is being claimed, recorded or retried; whoever does that looks at the endpoint's state.
 _CANCEL = """
-UPDATE deliveries SET status = 'cancelled', reason = %(reason)s, finished_at = now(), lease_token = NULL
-FROM (
-  SELECT id, created_at FROM deliveries
-  WHERE endpoint_id = %(endpoint)s AND status = 'pending' AND (lease_token IS NULL OR due_at <= now())
+WITH batch AS MATERIALIZED (
+  SELECT d.id, d.created_at FROM due JOIN deliveries d ON d.id = due.delivery_id AND d.created_at = due.created_at
+  WHERE due.endpoint_id = %(endpoint)s AND (due.leased_until IS NULL OR due.leased_until <= now())
   LIMIT %(most)s FOR UPDATE SKIP LOCKED
-) AS batch
-WHERE deliveries.id = batch.id AND deliveries.created_at = batch.created_at
+), ended AS (
+  DELETE FROM due USING batch WHERE due.delivery_id = batch.id
+)
+UPDATE deliveries SET status = 'cancelled', reason = %(reason)s, finished_at = now()
+FROM batch WHERE deliveries.id = batch.id AND deliveries.created_at = batch.created_at
 """

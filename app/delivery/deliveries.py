@@ -1,7 +1,8 @@
 """Deliveries: what a person does to them, and why they end. What an attempt does to one is in outcomes.
 
 A delivery is pending, or in one of the terminal states delivered, failed and cancelled. Only `retry_delivery` and
-`recover` lead out of those. A pending row with a lease in the future is being sent at the moment.
+`recover` lead out of those. A pending one has a row in `due`, made and deleted in the same transactions; while the
+lease that is written there lasts, the delivery is being sent.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ ENDPOINT_FAILING = "endpoint_disabled: every attempt has failed for too long"
 EVENT_EXPIRED = "event_expired: the event is older than the retention period"
 WORKER_CRASH = "worker_crash: it was claimed again and again without an outcome"
 TEST_FAILED = "test_failed"
+
+# Of a row of `due`: its time has come, and nobody is sending it.
+IS_DUE = "due_at <= now() AND (leased_until IS NULL OR leased_until <= now())"
 
 RECOVER_MOST = 10_000  # deliveries of one call: a person waits for the answer, and can ask again
 
@@ -68,7 +72,7 @@ def retry_delivery(session: Session, workspace_id: str, delivery_id: str, *, win
         raise Problem("conflict", f"The delivery's endpoint is {state}.")
     if row.status != "pending":
         _reopen(connection, [(delivery_id, created_at)], trigger="manual", window_seconds=window_seconds)
-    elif not row.sending:
+    else:
         connection.exec_driver_sql(_MAKE_DUE, key)
 
 
@@ -140,25 +144,35 @@ def _insert_missed(
 
 # Lock a delivery that is to be retried, and read what decides whether it can be.
 _LOCK_DELIVERY = """
-SELECT d.status, e.status AS endpoint_status, d.lease_token IS NOT NULL AND d.due_at > now() AS sending
-FROM deliveries d LEFT JOIN endpoints e ON e.id = d.endpoint_id
+SELECT d.status, e.status AS endpoint_status FROM deliveries d LEFT JOIN endpoints e ON e.id = d.endpoint_id
 WHERE d.id = %(id)s AND d.created_at = %(created_at)s AND d.workspace_id = %(workspace)s FOR UPDATE OF d
 """
 
-# Have a pending delivery attempted now. A test stays one: a single attempt, and no endpoint has missed it.
+# Have a pending delivery attempted now, unless it is being sent. A drain whose lease has ended takes nothing from that.
+# A test stays one: a single attempt, and no endpoint has missed it.
 _MAKE_DUE = """
-UPDATE deliveries SET due_at = now(), trigger = CASE WHEN trigger = 'test' THEN trigger ELSE 'manual' END
-WHERE id = %(id)s AND created_at = %(created_at)s
+WITH made AS (
+  UPDATE due SET due_at = now(), trigger = CASE WHEN trigger = 'test' THEN trigger ELSE 'manual' END,
+    leased_until = NULL, lease_token = NULL
+  WHERE delivery_id = %(id)s AND (leased_until IS NULL OR leased_until <= now()) RETURNING trigger
+)
+UPDATE deliveries SET trigger = made.trigger FROM made WHERE id = %(id)s AND created_at = %(created_at)s
 """
 
 # Make ended deliveries pending again, in a new window. A test stays one.
 _REOPEN = """
-UPDATE deliveries SET status = 'pending', reason = NULL, due_at = now(),
-  window_started_at = now(), deadline_at = now() + make_interval(secs => %(window)s), window_attempts = 0,
-  claims = attempt_count, lease_token = NULL, finished_at = NULL,
-  trigger = CASE WHEN trigger = 'test' THEN trigger ELSE %(trigger)s END
-FROM unnest(%(ids)s::text[], %(created)s::timestamptz[]) AS key (id, created_at)
-WHERE deliveries.id = key.id AND deliveries.created_at = key.created_at
+WITH reopened AS (
+  UPDATE deliveries SET status = 'pending', reason = NULL, window_started_at = now(),
+    deadline_at = now() + make_interval(secs => %(window)s), window_attempts = 0, finished_at = NULL,
+    trigger = CASE WHEN trigger = 'test' THEN trigger ELSE %(trigger)s END
+  FROM unnest(%(ids)s::text[], %(created)s::timestamptz[]) AS key (id, created_at)
+  WHERE deliveries.id = key.id AND deliveries.created_at = key.created_at
+  RETURNING deliveries.*
+)
+INSERT INTO due (delivery_id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, due_at,
+  claims, attempt_count, window_started_at, deadline_at)
+SELECT id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, now(),
+  attempt_count, attempt_count, window_started_at, deadline_at FROM reopened
 """
 
 # Read an endpoint that is to be recovered. The lock lets one recovery at a time create rows.
@@ -193,10 +207,17 @@ _NOW = "SELECT date_trunc('milliseconds', now())"
 
 # Give an endpoint deliveries of events that it missed.
 _INSERT_MISSED = """
-INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type, trigger,
-  due_at, window_started_at, deadline_at)
-SELECT id, %(now)s, %(workspace)s, %(endpoint)s, event, event_at, type, 'recover',
-  %(now)s, %(now)s, %(now)s::timestamptz + make_interval(secs => %(window)s)
-FROM unnest(%(ids)s::text[], %(events)s::text[], %(events_at)s::timestamptz[], %(types)s::text[])
-  AS missed (id, event, event_at, type)
+WITH made AS (
+  INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type, trigger,
+    window_started_at, deadline_at)
+  SELECT id, %(now)s, %(workspace)s, %(endpoint)s, event, event_at, type, 'recover',
+    %(now)s, %(now)s::timestamptz + make_interval(secs => %(window)s)
+  FROM unnest(%(ids)s::text[], %(events)s::text[], %(events_at)s::timestamptz[], %(types)s::text[])
+    AS missed (id, event, event_at, type)
+  RETURNING *
+)
+INSERT INTO due (delivery_id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, due_at,
+  window_started_at, deadline_at)
+SELECT id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, window_started_at,
+  window_started_at, deadline_at FROM made
 """

@@ -1,36 +1,38 @@
 """The drain: claims what is due, signs, sends and records, many deliveries at a time.
 
-One drain lives in each worker process. A run goes in rounds: collect the results that have come, in one transaction
-record them and claim as many due rows as there are free places, then send those. It ends when nothing is due and
-nothing is in flight, or when its turn is over.
+One drain lives in each worker process. A run goes in rounds: collect the results that have come, in one call of the
+database record them and claim as many due rows as there are free places, then send those. It ends when nothing is due
+and nothing is in flight, or when its turn is over.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from functools import lru_cache, partial
-from typing import Literal, Protocol, cast
+from datetime import datetime
+from typing import Any, Literal, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import failpoints
 from app.core.problem import first_line
-from app.core.sealing import unseal
 from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
-from app.core.webhook.signing import sign
 from app.database.connection import Database
+from app.delivery import claims
 from app.delivery.attempts import Exchange
 from app.delivery.claims import Claim, Claimed, Claimer
-from app.delivery.endpoint_health import Disabled, disable_gone, update_health
-from app.delivery.outcomes import RecordedAttempt, Recorder
+from app.delivery.database_clock import DatabaseClock
+from app.delivery.doorbell import Doorbell
+from app.delivery.endpoint_health import disable_failing, disable_gone
+from app.delivery.outcomes import Recorded, RecordedAttempt
+from app.delivery.round_calls import RoundCalls
 from app.delivery.rounds import Crew, RoundStamp
 from app.delivery.sending.sender import Request, Result, Sender
+from app.delivery.signer import Signer
 from app.delivery.unrecorded import Unrecorded, is_rows_fault
 from app.settings import MARGIN_SECONDS, Settings
 
@@ -41,10 +43,10 @@ log = logging.getLogger(__name__)
 TURN_SECONDS = 20.0
 # How often rows that have become due are looked for while transfers are in flight.
 LOOK_SECONDS = 0.05
-# Unsealed secrets and headers that are kept in memory. They are found by their sealed form, so a changed one is not
-# mistaken for the former one.
-UNSEALED_KEPT = 4096
-
+# How often a drain that waits at the doorbell looks without a ring: for what was not rung for, such as a retry.
+STAND_SECONDS = 1.0
+# How often another drain is called.
+CALL_SECONDS = 1.0
 # How long a drain that claims no more waits for deliveries that somebody else has locked, to record what came of them.
 LOCKED_SECONDS = 5.0
 
@@ -55,10 +57,11 @@ ALONE_SECONDS = 5.0
 Phase = Literal["open", "closing", "alone", "closed"]
 
 
-class Bell(Protocol):
+class Calls(Protocol):
     """What a drain needs of app.delivery.wake.Wake."""
 
-    def ring(self) -> bool: ...
+    def call(self) -> bool: ...
+    def call_another(self) -> bool: ...
     def answered(self) -> bool: ...
 
 
@@ -70,30 +73,41 @@ class Drain:
         database: Database,
         sender: Sender,
         settings: Settings,
-        wake: Bell,
+        wake: Calls,
         *,
         crew: Crew = "pool",
         stopping: Callable[[], bool] = lambda: False,
+        doorbell: Doorbell | None = None,
+        stand: Callable[[], bool] = lambda: False,
         tell: Callable[[Sequence[RecordedAttempt]], None] = lambda recorded: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """database: made with claims.DATABASE_OPTIONS. crew: as which its rounds are stamped. stopping: whether to
-        claim no more. tell: gets what has been
-        recorded, after the commit; must neither raise nor wait for long. clock: monotonic seconds."""
+        claim no more. doorbell: where to wait for what comes next when nothing is due, if this drain is the one that
+        does: `stand` tells, and keeps others from it. tell: gets what has been recorded, after the commit; must neither
+        raise nor wait for long. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock = stopping, clock
+        self._doorbell, self._stand = doorbell, stand
+        self._is_standing = False
+        self._called_at = -math.inf
         self._closing_seconds = settings.send_total_seconds
         self._attempt_seconds = settings.send_total_seconds + MARGIN_SECONDS
         self._lease_seconds = settings.lease_seconds
-        self._disable_after_seconds = settings.disable_after_seconds
         self._claimer = Claimer(lease_seconds=settings.lease_seconds)
-        self._claimed_at = 0.0  # this process's clock at the database's time of the last claim
+        self._database_clock = DatabaseClock(clock)
         self._round_stamp = RoundStamp(crew)
         self._slots = Slots(settings.max_in_flight)
-        self._unrecorded = Unrecorded(database, Recorder(settings.retry_delays_seconds))
+        self._unrecorded = Unrecorded(settings.retry_delays_seconds)
+        self._calls = RoundCalls(
+            database.direct(),
+            self._unrecorded,
+            self._database_clock,
+            disable_after_seconds=settings.disable_after_seconds,
+        )
         self._gone: dict[str, datetime] = {}  # they answered 410, and are to be disabled when their rows are unlocked
         self._attempts_made = 0
-        self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, settings.secret_keys))
+        self._signer = Signer(settings.secret_keys)
 
     @property
     def in_flight(self) -> int:
@@ -106,7 +120,8 @@ class Drain:
         return len(self._unrecorded)
 
     def run(self, turn_seconds: float = TURN_SECONDS) -> int:
-        """Deliver until nothing is due and nothing in flight, or the turn is over. Returns how many attempts were made.
+        """Deliver until nothing is due and nothing in flight, or the turn is over; the drain that waits at the doorbell
+        goes on until the latter. Returns how many attempts were made.
 
         A database that cannot be used ends the run with a line in the log: what was claimed is due again when its
         lease ends, and outcomes that could not be recorded are kept for the next run.
@@ -118,6 +133,10 @@ class Drain:
         except SQLAlchemyError as error:
             log.warning("deliveries pause, the database cannot be used: %s", first_line(error))
             self._give_up()
+        finally:
+            self._is_standing = False
+            if self._doorbell is not None:
+                self._doorbell.close()
         return self._attempts_made - before
 
     def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
@@ -131,6 +150,9 @@ class Drain:
             failpoints.reach("drain.claimed")
         for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
             self._send(claimed)
+        if claim.hopeless:
+            with self._database.begin() as connection:
+                claims.fail(connection, claim.hopeless)
         self._after(recorded)
         claim.more |= self._claimer.ended.are_left and phase in ("open", "closing")
         return claim
@@ -138,7 +160,8 @@ class Drain:
     def collect(self, poll_seconds: float) -> None:
         """Fetch the results that have come, and free their places; the next round records them.
         poll_seconds: the longest wait for the first one."""
-        for result in self._sender.poll(poll_seconds):
+        bell = self._doorbell.fileno() if self._doorbell is not None and self._is_standing else None
+        for result in self._sender.poll(poll_seconds, bell):
             claimed, started_at = cast("tuple[Claimed, datetime]", result.key)
             exchange = _exchange(claimed, started_at, result)
             if result.again and self._may_resend(exchange):
@@ -155,9 +178,15 @@ class Drain:
         while True:
             before, phase = phase, self._phase(self._clock() - started_at, turn_seconds)
             if before == "open" != phase and not self._stopping():
-                self._wake.ring()  # somebody else goes on, or this process after its other tasks
+                called = self._wake.call()  # somebody else goes on, or this process after its other tasks
+                if self._is_standing and not called:  # Redis is away: nobody would
+                    started_at, phase = self._clock(), "open"
+            if self._is_standing and self._doorbell is not None:
+                self._doorbell.open()
+                self._doorbell.take()  # before the look: a ring that comes later is another one
             claim = self.run_once(phase, wait_seconds)
-            wait_seconds = 0.0 if claim.rows and claim.more else LOOK_SECONDS
+            wait_seconds = 0.0 if claim.rows and claim.more else self._look_seconds(claim)
+            self._call_for_help(claim, phase)
             if self.in_flight:
                 continue
             if self.unrecorded:  # somebody has locked their deliveries
@@ -172,9 +201,38 @@ class Drain:
                 claim.wait_seconds = LOOK_SECONDS
             if phase != "open":
                 return self._send_alone()
-            if not (claim.more or claim.wait_seconds is not None):
+            is_over = not (claim.more or claim.wait_seconds is not None)
+            if is_over and not self._stands():
                 return
-            time.sleep(min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+            self._rest(STAND_SECONDS if is_over else min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+            wait_seconds = 0.0
+
+    def _stands(self) -> bool:
+        """Whether this drain waits at the doorbell when nothing is due."""
+        if not self._is_standing and self._doorbell is not None and self._stand():
+            self._is_standing = True
+            self._doorbell.open()
+        return self._is_standing
+
+    def _rest(self, seconds: float) -> None:
+        """With nothing in flight: until something may be due, at most so long."""
+        if self._is_standing and self._doorbell is not None:
+            self._doorbell.wait(seconds)
+        else:
+            time.sleep(seconds)
+
+    def _look_seconds(self, claim: Claim) -> float:
+        """How long to wait for a result before the next look. Who stands is told of what comes, and looks early only
+        when something was left for want of places, which may come back by themselves."""
+        if self._is_standing and not claim.left:
+            return min(STAND_SECONDS, claim.wait_seconds or STAND_SECONDS)
+        return LOOK_SECONDS
+
+    def _call_for_help(self, claim: Claim, phase: Phase) -> None:
+        """Call another drain, now and then, when there is more to do than this one can take."""
+        if claim.left and phase == "open" and self._clock() - self._called_at >= CALL_SECONDS:
+            self._called_at = self._clock()
+            self._wake.call_another()
 
     def _send_alone(self) -> None:
         """At the end of a turn, with nothing in flight: the rows that have to travel alone, of which a drain that is
@@ -193,56 +251,81 @@ class Drain:
             return "closed"
         return "closing" if elapsed_seconds >= turn_seconds else "open"
 
-    def _round(self, phase: Phase) -> tuple[Claim, list[RecordedAttempt]]:
-        """Record and claim in one transaction."""
-        if phase == "closed" and not self._unrecorded:
-            return Claim(), []
+    def _round(self, phase: Phase) -> tuple[Claim, Recorded]:
+        """Record and claim in one call, or in two when the places have to be shared."""
+        exchanges = self._unrecorded.next()
+        if phase == "closed" and not exchanges:
+            return Claim(), Recorded()
+        asked = None if phase == "closed" else self._ask(phase)
+        failpoints.reach("drain.commit")
         try:
-            with self._database.begin() as connection:
-                self._claimed_at = self._clock()
-                recorded, locked = self._unrecorded.record(connection)
-                claim = Claim()
-                if phase != "closed":
-                    self._round_stamp.stamp(connection, self._clock())
-                    claim = self._claimer.claim(
-                        connection, self._slots, fast_only=phase == "closing", suspicious_only=phase == "alone"
-                    )
-                failpoints.reach("drain.commit")
+            recorded, note, rows = self._calls.call(exchanges, asked)
         except DBAPIError as error:
-            if not self._unrecorded or not is_rows_fault(error):
+            if not exchanges or not is_rows_fault(error):
                 raise
-            log.error("%d outcomes are recorded one by one: %s", self.unrecorded, first_line(error))
-            for attempts in self._unrecorded.record_singly():
-                self._after(attempts)
-            return Claim(more=True), []
-        self._unrecorded.committed(locked)
+            log.error("%d outcomes are recorded one by one: %s", len(exchanges), first_line(error))
+            self._record_singly(exchanges)
+            return Claim(more=True), Recorded()
+        if asked is None:
+            return Claim(), recorded
+        claim, further = self._claimer.read(asked, note, rows, self._slots, self._clock())
+        if further is not None:
+            try:
+                _, note, rows = self._calls.call([], further)
+            except DBAPIError as error:  # what was recorded has its consequences, and the next round finds out
+                log.warning("a claim was broken off: %s", first_line(error))
+                return Claim(more=True), recorded
+            taken, _ = self._claimer.read(further, note, rows, self._slots, self._clock())
+            taken.more |= claim.more
+            taken.left = claim.left
+            claim = taken
         return claim, recorded
 
-    def _after(self, recorded: Sequence[RecordedAttempt]) -> None:
-        """What follows from recorded attempts: the log's watchers are told, the endpoints' health is brought up to
-        date. An attempt that failed on our side says nothing about its endpoint, nor one that was repeated at once."""
-        if recorded:
-            self._tell(recorded)
-        sent = [attempt for attempt in recorded if not attempt.by_us]
-        self._attempts_made += len(sent)
-        telling = [attempt for attempt in sent if not attempt.resent]
-        if telling:
+    def _ask(self, phase: Phase) -> dict[str, Any]:
+        now = self._clock()
+        asked = self._claimer.ask(self._slots, now, fast_only=phase == "closing", suspicious_only=phase == "alone")
+        return asked | self._round_stamp.due(now)
+
+    def _record_singly(self, exchanges: Sequence[Exchange]) -> None:
+        """Record each in a call of its own, and drop those that the database refuses. Raises what a database that
+        cannot be used raises; what is left is kept."""
+        for exchange in exchanges:
+            try:
+                recorded, _, _ = self._calls.call([exchange], None)
+            except DBAPIError as error:
+                if not is_rows_fault(error):
+                    raise
+                log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, first_line(error))
+                self._unrecorded.settle([exchange])
+            else:
+                self._after(recorded)
+
+    def _after(self, recorded: Recorded) -> None:
+        """What follows from recorded attempts: the log's watchers are told, and endpoints that are gone or have failed
+        for too long are disabled, with what they have pending."""
+        attempts = recorded.attempts
+        if attempts:
+            self._tell(attempts)
+        self._attempts_made += sum(not attempt.by_us for attempt in attempts)
+        gone = {attempt.endpoint_id: attempt.ended_at for attempt in attempts if attempt.gone}
+        if gone:
+            self._gone.update(gone)
+            self._disable_gone()
+        if recorded.failing:
             with self._database.begin() as connection:
-                disabled = update_health(connection, telling, disable_after_seconds=self._disable_after_seconds)
-            self._follow_up(disabled)
+                self._claimer.ended.add(disable_failing(connection, recorded.failing))
+        self._claimer.ended.add(recorded.unwanted)
+        if self._claimer.ended.are_left:
+            with self._database.begin() as connection:
+                self._claimer.ended.cancel_some(connection)
 
     def _disable_gone(self) -> None:
-        """Retry disabling endpoints whose rows were locked when they answered 410."""
+        """Disable endpoints that have answered 410; those whose rows are locked are remembered."""
         if self._gone:
             with self._database.begin() as connection:
                 disabled = disable_gone(connection, self._gone)
-            self._gone = {}
-            self._follow_up(disabled)
-
-    def _follow_up(self, disabled: Disabled) -> None:
-        """Remember what is still to be disabled, and cancel what the disabled endpoints have pending."""
-        self._gone.update(disabled.gone_but_locked)
-        self._claimer.ended.add(disabled.endpoint_ids)
+            self._gone = disabled.gone_but_locked
+            self._claimer.ended.add(disabled.endpoint_ids)
 
     def _give_up(self) -> None:
         """The database cannot be used: let what is in flight end, try once more to record it, keep it if that fails.
@@ -251,7 +334,11 @@ class Drain:
         while self.in_flight:
             self.collect(LOOK_SECONDS)
         try:
-            self._after(self._round("closed")[1])
+            while self._unrecorded:
+                recorded = self._round("closed")[1]
+                self._after(recorded)
+                if recorded.locked:
+                    break
         except SQLAlchemyError:
             log.warning("%d outcomes are kept until the database is back", self.unrecorded)
 
@@ -269,7 +356,7 @@ class Drain:
 
     def _send(self, claimed: Claimed) -> None:
         now = self._clock()
-        started_at = claimed.claimed_at + timedelta(seconds=now - self._claimed_at)
+        started_at = self._database_clock.now()
         try:
             request = self._request(claimed, started_at)
         except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
@@ -280,27 +367,9 @@ class Drain:
         self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
 
     def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
-        """Raises what _headers raises."""
+        """Raises ValueError: it cannot be signed."""
         url, owner = claimed.address.url, claimed.workspace_id
-        return Request((claimed, started_at), url, self._headers(claimed), claimed.body, owner, own_connection)
-
-    def _headers(self, claimed: Claimed) -> list[tuple[str, str]]:
-        """The customer's headers, and the three of Standard Webhooks. Raises ValueError when headers or secrets cannot
-        be unsealed, or there is no secret."""
-        address = claimed.address
-        own = {} if address.sealed_headers is None else json.loads(self._unseal(address.sealed_headers))
-        if not isinstance(own, dict):
-            raise ValueError("the endpoint's headers are damaged")
-        secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
-        if not secrets:
-            raise ValueError("the endpoint has no secret")
-        timestamp = int(claimed.claimed_at.timestamp())
-        return [
-            *own.items(),
-            ("webhook-id", claimed.event_id),
-            ("webhook-timestamp", str(timestamp)),
-            ("webhook-signature", sign(secrets, claimed.event_id, timestamp, claimed.body)),
-        ]
+        return Request((claimed, started_at), url, self._signer.headers(claimed), claimed.body, owner, own_connection)
 
 
 def _exchange(claimed: Claimed, started_at: datetime, result: Result | Exception) -> Exchange:

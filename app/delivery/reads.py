@@ -54,7 +54,8 @@ def list_deliveries(
     filters = [_FILTERS[name] for name in values]
     if status is not None:
         filters.append(f"d.status = '{status}'")  # as a literal, by which PostgreSQL finds the partial indexes
-    statement = _LIST.format(filters="".join(f" AND {condition}" for condition in filters))
+    only = "" if status == "pending" else "LEFT"  # what is pending is found from the few rows of `due`
+    statement = _LIST.format(only=only, filters="".join(f" AND {condition}" for condition in filters))
     rows = session.connection().exec_driver_sql(statement, {**values, "workspace": workspace_id, "limit": limit})
     return [_shown(row) for row in rows]
 
@@ -134,7 +135,7 @@ def _moment(field: str, id: str) -> datetime:
 
 def _shown(row: Row[Any]) -> dict[str, Any]:
     """A delivery. next_attempt_at: None when it has ended, and while an attempt is being made."""
-    waits = row.status == "pending" and not row.sending
+    waits = row.status == "pending" and not row.sending and row.due_at is not None
     return {
         "id": row.id,
         "event_id": row.event_id,
@@ -181,14 +182,17 @@ def _time(moment: datetime | None) -> str | None:
 
 # What the log shows of a delivery d.
 _COLUMNS = """
-  d.id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at, d.due_at,
-  d.deadline_at, d.finished_at, d.lease_token IS NOT NULL AND d.due_at > now() AS sending
+  d.id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at, d.deadline_at,
+  d.finished_at, greatest(due.due_at, due.leased_until) AS due_at, coalesce(due.leased_until > now(), false) AS sending
 """
+
+# Of a pending delivery, when it is due.
+_DUE = "JOIN due ON due.delivery_id = d.id AND due.created_at = d.created_at"
 
 # A page of the log, newest first.
 _LIST = f"""
 SELECT {_COLUMNS}
-FROM deliveries d WHERE d.workspace_id = %(workspace)s {{filters}} ORDER BY d.id DESC LIMIT %(limit)s
+FROM deliveries d {{only}} {_DUE} WHERE d.workspace_id = %(workspace)s {{filters}} ORDER BY d.id DESC LIMIT %(limit)s
 """
 
 # What a page may be narrowed by. From `event_at` and `newest` PostgreSQL knows which partitions it can leave out: no
@@ -207,7 +211,8 @@ _FILTERS = {
 # One delivery. Its time, which its id holds, names the partition.
 _ONE = f"""
 SELECT {_COLUMNS}
-FROM deliveries d WHERE d.id = %(id)s AND d.created_at = %(created_at)s AND d.workspace_id = %(workspace)s
+FROM deliveries d LEFT {_DUE}
+WHERE d.id = %(id)s AND d.created_at = %(created_at)s AND d.workspace_id = %(workspace)s
 """
 
 # The latest attempts of a delivery. None was made before the delivery, but clocks may differ a little.
@@ -220,7 +225,7 @@ ORDER BY number DESC, id DESC LIMIT %(most)s
 _SOME_ATTEMPTS = f"""
 SELECT {_COLUMNS}, a.id AS attempt_id, a.number, a.started_at, a.duration_ms, a.outcome, a.error, a.status_code,
   a.remote_address, a.trigger
-FROM attempts a JOIN deliveries d ON d.id = a.delivery_id
+FROM attempts a JOIN deliveries d ON d.id = a.delivery_id LEFT {_DUE}
 WHERE a.id = ANY (%(attempts)s) AND a.created_at = ANY (%(attempt_times)s) AND a.workspace_id = %(workspace)s
   AND d.id = ANY (%(deliveries)s) AND d.created_at = ANY (%(delivery_times)s) AND d.workspace_id = %(workspace)s
 """
@@ -236,8 +241,7 @@ WHERE endpoint_id = %(endpoint)s AND created_at >= now() - make_interval(hours =
 
 # What waits for an endpoint, however old it is.
 _WAITING = """
-SELECT count(*) AS count, min(created_at) AS oldest FROM deliveries
-WHERE endpoint_id = %(endpoint)s AND status = 'pending'
+SELECT count(*) AS count, min(created_at) AS oldest FROM due WHERE endpoint_id = %(endpoint)s
 """
 
 # How many attempts an endpoint has had in the last hours, and how long they took.

@@ -8,10 +8,15 @@ processes together and one for their standbys; the pulse compares them with what
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import Connection
+
+from app.delivery.deliveries import IS_DUE
+from app.delivery.low_water import LowWater
 
 Crew = Literal["pool", "standby"]
 
@@ -26,11 +31,12 @@ class RoundStamp:
         self._crew = crew
         self._stamped_at = -math.inf
 
-    def stamp(self, connection: Connection, now: float) -> None:
-        """A round is being made in this transaction. now: monotonic seconds."""
-        if now - self._stamped_at >= STAMP_SECONDS:
-            self._stamped_at = now
-            connection.exec_driver_sql(_STAMP, {"crew": self._crew})
+    def due(self, now: float) -> dict[str, str]:
+        """What drain_round is to be asked, so that it stamps this round if it is time. now: monotonic seconds."""
+        if now - self._stamped_at < STAMP_SECONDS:
+            return {}
+        self._stamped_at = now
+        return {"crew": self._crew}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +57,37 @@ class Waiting:
         return self.overdue_seconds > 0
 
 
-def look(connection: Connection) -> Waiting:
-    """Read how things stand."""
-    row = connection.exec_driver_sql(_LOOK).one()
-    return Waiting(float(row.overdue), float(row.pool_silent), float(row.all_silent))
+class Watcher:
+    """Looks how things stand, again and again. clock: monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._low_water = LowWater()
+
+    def look(self, connection: Connection) -> Waiting:
+        """Read how things stand."""
+        started_at = self._clock()
+        row = connection.exec_driver_sql(_LOOK, {"low": self._low_water.start(started_at)}).one()
+        self._low_water.end(row.low, self._clock(), self._clock() - started_at)
+        return Waiting(float(row.overdue), float(row.pool_silent), float(row.all_silent))
 
 
-# Note the time of a round, at most once a second for all drains of a crew. One that is locked is being stamped. A time
-# in the future is from before the server's clock was set back.
-_STAMP = """
-UPDATE drain_rounds SET stamped_at = now() FROM (
-  SELECT crew FROM drain_rounds
-  WHERE crew = %(crew)s AND stamped_at NOT BETWEEN now() - interval '1 second' AND now() + interval '10 seconds'
-  FOR UPDATE SKIP LOCKED
-) AS free WHERE drain_rounds.crew = free.crew
-"""
-
-# How long the oldest due delivery has been due, and how long ago the pools' last round was, and anybody's.
-_LOOK = """
+# The time of the first row whose time has come, sent or not; how long the oldest due delivery has been due; how long
+# ago the pools' last round was, and anybody's. low: below this time nothing is looked for; NULL: everything is.
+_LOOK = f"""
 WITH ages AS (
   SELECT crew, CASE WHEN stamped_at <= now() + interval '10 seconds' THEN extract(epoch FROM now() - stamped_at) END
     AS seconds FROM drain_rounds
 )
 SELECT
-  greatest(extract(epoch FROM now() - (SELECT min(due_at) FROM deliveries WHERE status = 'pending')), 0) AS overdue,
+  coalesce((
+    SELECT due_at FROM due WHERE due_at >= coalesce(%(low)s, '-infinity'::timestamptz) AND due_at <= now()
+    ORDER BY due_at LIMIT 1
+  ), now()) AS low,
+  coalesce((
+    SELECT extract(epoch FROM now() - greatest(due_at, leased_until)) FROM due
+    WHERE {IS_DUE} AND due_at >= coalesce(%(low)s, '-infinity'::timestamptz) ORDER BY due_at LIMIT 1
+  ), 0) AS overdue,
   coalesce((SELECT seconds FROM ages WHERE crew = 'pool'), 'infinity') AS pool_silent,
   coalesce((SELECT min(seconds) FROM ages), 'infinity') AS all_silent
 """

@@ -104,13 +104,20 @@ WHERE streams.id = u.id
 
 # Add a delivery, due at once, for each pair of an event and an endpoint.
 INSERT_DELIVERIES = """
-INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,
-  trigger, due_at, window_started_at, deadline_at)
-SELECT id, %(now)s, workspace_id, endpoint_id, event_id, %(now)s, event_type, trigger, %(now)s, %(now)s, %(deadline)s
-FROM unnest(
-  %(ids)s::text[], %(workspaces)s::text[], %(endpoints)s::text[], %(events)s::text[], %(types)s::text[],
-  %(triggers)s::text[]
-) AS u (id, workspace_id, endpoint_id, event_id, event_type, trigger)
+WITH made AS (
+  INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,
+    trigger, window_started_at, deadline_at)
+  SELECT id, %(now)s, workspace_id, endpoint_id, event_id, %(now)s, event_type, trigger, %(now)s, %(deadline)s
+  FROM unnest(
+    %(ids)s::text[], %(workspaces)s::text[], %(endpoints)s::text[], %(events)s::text[], %(types)s::text[],
+    %(triggers)s::text[]
+  ) AS u (id, workspace_id, endpoint_id, event_id, event_type, trigger)
+  RETURNING *
+)
+INSERT INTO due (delivery_id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, due_at,
+  window_started_at, deadline_at)
+SELECT id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, window_started_at,
+  window_started_at, deadline_at FROM made
 """
 
 # Lock one stream, to end it.

@@ -14,15 +14,17 @@ ENDED = "SELECT status, reason FROM deliveries WHERE endpoint_id = %s AND status
 
 # The time until the last pending delivery is due, and whether all of them wait for that and none is being sent.
 UNTIL_LAST_DUE = """
-SELECT max(due_at) - now(), bool_and(due_at > now() + interval '1 second' AND lease_token IS NULL)
-FROM deliveries WHERE status = 'pending'
+SELECT max(due_at) - now(), bool_and(due_at > now() + interval '1 second' AND lease_token IS NULL) FROM due
 """
 
 # Let time pass for pending deliveries.
 LET_PASS = """
-UPDATE deliveries SET due_at = due_at - %(span)s, window_started_at = window_started_at - %(span)s,
+WITH moved AS (
+  UPDATE deliveries SET window_started_at = window_started_at - %(span)s, deadline_at = deadline_at - %(span)s
+  WHERE status = 'pending'
+)
+UPDATE due SET due_at = due_at - %(span)s, window_started_at = window_started_at - %(span)s,
   deadline_at = deadline_at - %(span)s
-WHERE status = 'pending'
 """
 
 # How many deliveries have not ended.

@@ -51,7 +51,7 @@ def _kills() -> list[Scenario]:
         ),
         Scenario(
             "frozen at drain.commit",
-            f"SIGSTOP for 26 s {POINTS['drain.commit']}, with its rows locked",
+            f"SIGSTOP for 26 s {POINTS['drain.commit']}",
             kills.frozen_at("drain.commit", kills.LONG_FROZEN_SECONDS),
             within_seconds=TAKEN_OVER,
             failpoint=True,

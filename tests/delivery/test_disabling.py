@@ -146,7 +146,7 @@ def test_a_long_queue_is_cancelled_in_parts_and_delays_no_other(world: World, mo
         world.publish()
         world.sql("UPDATE endpoints SET status = 'disabled' WHERE id = %(id)s", id=later)
         world.sql(
-            "UPDATE deliveries SET due_at = due_at + interval '1 hour' WHERE id = ANY (%(ids)s)",
+            "UPDATE due SET due_at = due_at + interval '1 hour' WHERE delivery_id = ANY (%(ids)s)",
             ids=[row.id for row in world.deliveries(later)[10:]],
         )
         drain = world.drain()
@@ -199,7 +199,7 @@ def test_a_410_counts_though_somebody_holds_the_endpoint_at_that_moment(world: W
         if changed:
             world.change(endpoint_id, url="http://127.0.0.1:1/")
         world.publish(5)
-        world.sql("UPDATE deliveries SET due_at = now() + interval '1 hour' WHERE status = 'pending'")
+        world.sql("UPDATE due SET due_at = now() + interval '1 hour'")
         drain.run()
         assert len(receiver.seen) == 1
     assert world.endpoint_row(endpoint_id).status == ("enabled" if changed else "disabled")

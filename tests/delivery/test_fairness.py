@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from app.core.webhook.fairness import MAX_IN_FLIGHT, NEW_PLACES, SLOW_PLACES
-from app.delivery import grants
+from app.delivery import claims
 from app.delivery.drain import Drain
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
@@ -121,7 +121,8 @@ def test_endpoints_that_begin_to_hang_leave_places_to_others_from_the_first_mome
 
 
 def test_an_endpoint_that_answers_is_looked_at_in_each_claim(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grants, "MOST_ENDPOINTS", 7)
+    monkeypatch.setattr(claims, "MOST_ENDPOINTS", 7)
+    monkeypatch.setattr(claims, "MOST_ROWS", 20)
     with ScriptedServer(answering(OK)) as receiver:
         for _ in range(40):
             world.endpoint("http://127.0.0.1:1/", event_types=["call.*"])
@@ -259,7 +260,8 @@ def test_a_rate_limit_is_kept_however_many_drains_there_are(world: World, drains
 def test_every_endpoint_has_its_turn_when_there_are_more_than_one_claim_looks_at(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grants, "MOST_ENDPOINTS", 7)
+    monkeypatch.setattr(claims, "MOST_ENDPOINTS", 7)
+    monkeypatch.setattr(claims, "MOST_ROWS", 20)
     with ScriptedServer(answering(OK)) as receiver:
         blocked = [world.endpoint("http://127.0.0.1:1/") for _ in range(20)]
         # Never their turn:

@@ -89,10 +89,10 @@ def test_no_outcome_leads_out_of_a_terminal_state(world: World) -> None:
         world.publish()
         drain = world.drain()
         drain.run_once()
-        world.sql("UPDATE deliveries SET status = 'cancelled', reason = 'by hand', finished_at = now()")
+        world.end("cancelled")
         finish(drain)
     row = world.delivery()
-    assert (row.status, row.reason, row.attempt_count) == ("cancelled", "by hand", 1)
+    assert (row.status, row.reason, row.attempt_count) == ("cancelled", "x", 1)
 
 
 def test_a_row_that_kills_its_worker_is_parked_after_five_lost_claims(world: World) -> None:

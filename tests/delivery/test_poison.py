@@ -35,8 +35,12 @@ def test_a_row_that_kills_its_worker_takes_no_other_into_failure(world: World) -
         world.sql("UPDATE endpoints SET last_outcome = 'success'")
         world.publish()
         poison = world.deliveries()[0].id
+        lost: dict[str, int] = {}
         for _ in range(20):
             world.make_due()
+            lost.update(
+                (row.id, row.claims - row.attempt_count) for row in world.deliveries() if row.status == "pending"
+            )
             drain = world.drain()
             claimed = [row.id for row in drain.run_once().rows]
             if poison not in claimed:
@@ -46,9 +50,7 @@ def test_a_row_that_kills_its_worker_takes_no_other_into_failure(world: World) -
     assert world.statuses() == {"delivered": 3, "failed": 1}
     rows = {row.id: row for row in world.deliveries()}
     assert rows[poison].reason.startswith("worker_crash")
-    assert {row.claims - row.attempt_count for id, row in rows.items() if id != poison} == {
-        claims.SUSPICIOUS_LOST_CLAIMS
-    }
+    assert {count for id, count in lost.items() if id != poison} == {claims.SUSPICIOUS_LOST_CLAIMS}
 
 
 def test_a_suspicious_row_travels_alone_and_the_others_wait_for_a_second_at_most(world: World) -> None:
@@ -57,7 +59,7 @@ def test_a_suspicious_row_travels_alone_and_the_others_wait_for_a_second_at_most
         world.endpoint(hanging.url, event_types=["call.*"])
         healthy = world.endpoint(receiver.url, event_types=["only.this"])
         world.publish(2)
-        world.sql("UPDATE deliveries SET claims = 2")
+        world.sql("UPDATE due SET claims = 2")
         drain = world.drain(clock=lambda: now)
         assert [row.alone for row in drain.run_once().rows] == [True]
         world.publish(type="only.this")
@@ -76,7 +78,7 @@ def test_a_drain_that_is_always_busy_sends_suspicious_rows_at_the_end_of_its_tur
     with ScriptedServer(answering(OK)) as receiver:
         endpoint_id = world.endpoint(receiver.url)
         world.publish(3)
-        world.sql("UPDATE deliveries SET claims = 2")
+        world.sql("UPDATE due SET claims = 2")
         suspicious = {row.id for row in world.deliveries()}
         world.publish(3000)
         drain = world.drain(send_total_seconds=1, clock=lambda: next(ticks) * 0.01)

@@ -83,7 +83,9 @@ def test_the_list_is_newest_first_in_pages_and_by_every_filter(world: World) -> 
     events = world.publish(3)
     middle = world.divide()
     world.publish(2, type="other")
-    world.sql("UPDATE deliveries SET status = 'failed' WHERE endpoint_id = %(id)s AND event_type = 'other'", id=two)
+    for row in world.deliveries(two):
+        if row.event_type == "other":
+            world.end("failed", row.id)
     every = listed(world)
     assert [delivery["id"] for delivery in every] == sorted((delivery["id"] for delivery in every), reverse=True)
     assert len(every) == 8
@@ -134,7 +136,7 @@ def test_statistics_of_an_endpoint(world: World) -> None:
         endpoint_id = world.endpoint(receiver.url)
         world.publish(9)
         world.drain().run()
-    world.sql("UPDATE deliveries SET status = 'failed' WHERE id = %(id)s", id=world.deliveries()[0].id)
+    world.end("failed", world.deliveries()[0].id)
     world.publish(2)
     oldest = min(row.created_at for row in world.deliveries() if row.status == "pending")
     with world.database.session() as session:

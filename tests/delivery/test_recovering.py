@@ -32,15 +32,11 @@ def retry(world: World, delivery_id: str, workspace_id: str | None = None) -> No
         deliveries.retry_delivery(session, workspace_id or world.workspace_id, delivery_id, window_seconds=3600)
 
 
-def end(world: World, status: str) -> None:
-    world.sql("UPDATE deliveries SET status = %(s)s, reason = 'x', finished_at = now(), attempt_count = 4", s=status)
-
-
 @pytest.mark.parametrize("status", ["delivered", "failed", "cancelled"])
 def test_a_retry_leads_out_of_every_terminal_state(world: World, status: str) -> None:
     world.endpoint(URL)
     world.publish()
-    end(world, status)
+    world.end(status, attempts=4)
     retry(world, world.delivery().id)
     row = world.delivery()
     assert (row.status, row.reason, row.finished_at, row.trigger) == ("pending", None, None, "manual")
@@ -79,7 +75,7 @@ def test_another_workspaces_delivery_and_endpoint_are_not_there(world: World) ->
 def test_a_retry_says_when_the_endpoint_cannot_take_it(world: World) -> None:
     endpoint_id = world.endpoint(URL)
     world.publish()
-    end(world, "failed")
+    world.end("failed", attempts=4)
     world.sql("UPDATE endpoints SET status = 'disabled'")
     with pytest.raises(Problem, match="disabled; enable it first"):
         retry(world, world.delivery().id)
@@ -93,7 +89,8 @@ def test_recovery_takes_what_failed_and_leaves_what_was_delivered_or_waits(world
     since = world.divide()
     world.publish(4)
     for row, status in zip(world.deliveries(), ["failed", "cancelled", "delivered", "pending"], strict=True):
-        world.sql("UPDATE deliveries SET status = %(s)s WHERE id = %(id)s", s=status, id=row.id)
+        if status != "pending":
+            world.end(status, row.id)
     recovered = recover(world, endpoint_id, since)
     assert (recovered.retried, recovered.missed, recovered.complete) == (2, 0, True)
     assert [row.trigger for row in world.deliveries()] == ["recover", "recover", "schedule", "schedule"]
@@ -131,7 +128,7 @@ def test_a_large_recovery_comes_in_parts_oldest_first(world: World) -> None:
     world.publish(10)
     endpoint_id = world.endpoint(URL)
     world.publish(5)
-    end(world, "failed")
+    world.end("failed", attempts=4)
     calls = [recover(world, endpoint_id, since, most=6) for _ in range(3)]
     assert [(call.retried, call.missed, call.complete) for call in calls] == [
         (5, 1, False),
@@ -145,7 +142,7 @@ def test_tests_are_neither_recovered_nor_missed(world: World) -> None:
     tested, other = world.endpoint(URL), world.endpoint(URL)
     since = world.divide()
     world.publish(only=tested)
-    end(world, "failed")
+    world.end("failed", attempts=4)
     assert recover(world, tested, since).count == 0
     assert recover(world, other, since).count == 0
     retry(world, world.delivery().id)

@@ -172,7 +172,7 @@ def test_schedule_and_window_are_settings(world: World) -> None:
     with ScriptedServer(answering(NO)) as receiver:
         world.endpoint(receiver.url)
         world.publish()
-        world.sql("UPDATE deliveries SET deadline_at = created_at + interval '60 seconds'")
+        world.set_deadline("created_at + interval '60 seconds'")
         for _ in range(4):
             attempt_when_due(world, retry_delays_seconds=(10, 20))
     row = world.delivery()
@@ -204,7 +204,7 @@ def test_a_last_attempt_that_was_read_and_not_answered_has_an_unknown_outcome(
     with ScriptedServer(script) as receiver:
         world.endpoint(receiver.url)
         world.publish()
-        world.sql("UPDATE deliveries SET deadline_at = now()")
+        world.set_deadline("now()")
         world.drain(send_total_seconds=1).run()
         assert len(receiver.seen) == 1
         row = world.delivery()
@@ -219,7 +219,7 @@ def test_a_last_attempt_that_never_reached_the_receiver_has_none(world: World, s
         port = free_port() if scheme == "http" else silent.getsockname()[1]
         world.endpoint(f"{scheme}://127.0.0.1:{port}/")
         world.publish()
-        world.sql("UPDATE deliveries SET deadline_at = now()")
+        world.set_deadline("now()")
         world.drain(send_total_seconds=1, send_connect_seconds=1).run()
     assert world.delivery().reason.startswith("window_exhausted: ")
 

@@ -12,7 +12,7 @@ from tests.delivery.world import World
 
 def look(world: World) -> Waiting:
     with world.database.begin() as connection:
-        return rounds.look(connection)
+        return rounds.Watcher().look(connection)
 
 
 def age(world: World, seconds: float) -> None:
@@ -53,11 +53,11 @@ def test_how_long_the_oldest_delivery_has_been_due(world: World) -> None:
     assert not look(world).is_due
     world.endpoint("http://127.0.0.1:1/")
     world.publish(2)
-    world.sql("UPDATE deliveries SET due_at = now() + interval '1 hour'")
+    world.sql("UPDATE due SET due_at = now() + interval '1 hour'")
     assert not look(world).is_due
-    world.sql("UPDATE deliveries SET due_at = now() - interval '9 s' WHERE id = (SELECT min(id) FROM deliveries)")
+    world.sql("UPDATE due SET due_at = now() - interval '9 s' WHERE delivery_id = (SELECT min(id) FROM deliveries)")
     assert 9 <= look(world).overdue_seconds < 30
-    world.sql("UPDATE deliveries SET status = 'failed'")
+    world.end("failed")
     assert not look(world).is_due
 
 

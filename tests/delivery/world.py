@@ -24,14 +24,34 @@ from app.settings import Settings
 from tests.processes import eventually
 
 LET_PASS = (
-    "UPDATE deliveries SET due_at = due_at - %(span)s::interval, deadline_at = deadline_at - %(span)s::interval,"
+    "UPDATE deliveries SET deadline_at = deadline_at - %(span)s::interval,"
     " window_started_at = window_started_at - %(span)s::interval, finished_at = finished_at - %(span)s::interval",
+    "UPDATE due SET due_at = due_at - %(span)s::interval, leased_until = leased_until - %(span)s::interval,"
+    " deadline_at = deadline_at - %(span)s::interval, window_started_at = window_started_at - %(span)s::interval",
     "UPDATE attempts SET started_at = started_at - %(span)s::interval",
     "UPDATE endpoints SET failing_since = failing_since - %(span)s::interval,"
     " disabled_at = disabled_at - %(span)s::interval, updated_at = updated_at - %(span)s::interval,"
     " rate_tat = rate_tat - extract(epoch FROM %(span)s::interval)",
     "UPDATE endpoint_secrets SET expires_at = expires_at - %(span)s::interval",
 )
+
+# Deliveries with what `due` says of the pending ones. due_at: when it can be claimed, so after a lease that lasts.
+DELIVERIES = """
+SELECT d.*, greatest(due.due_at, due.leased_until) AS due_at, due.lease_token, due.claims
+FROM deliveries d LEFT JOIN due ON due.delivery_id = d.id
+WHERE %(e)s::text IS NULL OR d.endpoint_id = %(e)s ORDER BY d.id
+"""
+
+# Where `deliveries` and `due` contradict each other: a pending delivery without a row, a row without a pending
+# delivery, or columns that both have and that differ.
+CONTRADICTIONS = """
+SELECT coalesce(d.id, due.delivery_id) AS id, d.status FROM (SELECT * FROM deliveries WHERE status = 'pending') AS d
+FULL JOIN due ON due.delivery_id = d.id
+WHERE (d.created_at, d.workspace_id, d.endpoint_id, d.event_id, d.event_created_at, d.trigger, d.attempt_count,
+  d.window_started_at, d.window_attempts, d.deadline_at)
+  IS DISTINCT FROM (due.created_at, due.workspace_id, due.endpoint_id, due.event_id, due.event_created_at, due.trigger,
+  due.attempt_count, due.window_started_at, due.window_attempts, due.deadline_at)
+"""
 
 
 class World:
@@ -85,7 +105,11 @@ class World:
 
     def drain(self, **changed: Any) -> Drain:
         """A drain as a worker process has it. changed: settings."""
-        options = {name: changed.pop(name) for name in ("stopping", "clock", "tell", "crew") if name in changed}
+        options = {
+            name: changed.pop(name)
+            for name in ("stopping", "clock", "tell", "crew", "doorbell", "stand")
+            if name in changed
+        }
         settings = replace(self.settings, **changed)
         database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
         sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
@@ -106,9 +130,7 @@ class World:
         return value
 
     def deliveries(self, endpoint_id: str | None = None) -> Sequence[Row[Any]]:
-        return self.sql(
-            "SELECT * FROM deliveries WHERE %(e)s::text IS NULL OR endpoint_id = %(e)s ORDER BY id", e=endpoint_id
-        )
+        return self.sql(DELIVERIES, e=endpoint_id)
 
     def delivery(self) -> Row[Any]:
         """The only delivery there is."""
@@ -149,7 +171,28 @@ class World:
 
     def make_due(self) -> None:
         """Let the time pass that pending rows wait for, leases included."""
-        self.sql("UPDATE deliveries SET due_at = now() WHERE status = 'pending'")
+        self.sql(
+            "UPDATE due SET due_at = least(due_at, now()), "
+            " leased_until = CASE WHEN leased_until > now() THEN now() ELSE leased_until END"
+        )
+
+    def end(self, status: str, delivery_id: str | None = None, *, attempts: int = 0) -> None:
+        """End deliveries (all of them unless one is named), as nothing in the product would."""
+        change = (
+            "UPDATE deliveries SET status = %(s)s, reason = 'x', finished_at = now(), attempt_count = %(n)s"
+            " WHERE id = coalesce(%(id)s, id)"
+        )
+        self.sql(change, s=status, n=attempts, id=delivery_id)
+        self.sql("DELETE FROM due WHERE delivery_id = coalesce(%(id)s, delivery_id)", id=delivery_id)
+
+    def set_deadline(self, expression: str) -> None:
+        """Have every delivery's window end at another time (SQL, of its columns)."""
+        for table in ("deliveries", "due"):
+            self.sql(f"UPDATE {table} SET deadline_at = {expression}")
+
+    def contradictions(self) -> Sequence[Row[Any]]:
+        """The deliveries of which `deliveries` and `due` say different things."""
+        return self.sql(CONTRADICTIONS)
 
 
 @pytest.fixture
@@ -158,3 +201,4 @@ def world(database: Database, settings: Settings) -> Iterator[World]:
     made = World(database, settings)
     yield made
     made.close()
+    assert made.contradictions() == [], "what is pending and what is due are not the same"

@@ -86,7 +86,8 @@ def test_deliveries_are_for_matching_enabled_endpoints_and_made_with_the_event(
     books.accept(draft(type="note"), draft(type="other"), draft(type="bad"))
     books.accept(draft(type="noted"), only=bots)
     rows = books.sql(
-        "SELECT d.*, e.seq, e.created_at AS event_at FROM deliveries d JOIN events e ON e.id = d.event_id"
+        "SELECT d.*, e.seq, e.created_at AS event_at, due.due_at FROM deliveries d JOIN events e ON e.id = d.event_id"
+        " JOIN due ON due.delivery_id = d.id"
         " ORDER BY e.seq, d.endpoint_id"
     )
     assert [(row.seq, row.endpoint_id, row.trigger) for row in rows] == [

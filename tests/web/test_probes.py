@@ -98,7 +98,7 @@ def test_metrics_count_requests_by_route_and_tell_how_late_deliveries_are(acme: 
     acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/"})
     acme.publish("call", "c1", "call.started")
     with database.begin() as connection:
-        connection.execute(text("UPDATE deliveries SET due_at = now() - interval '1 hour'"))
+        connection.execute(text("UPDATE due SET due_at = now() - interval '1 hour'"))
     acme.get("/v1/streams/call/c1")
     metrics = acme.client.get("/metrics").get_data(as_text=True)
     assert 'twofold_http_requests_total{method="GET",route="/v1/streams/<kind>/<stream_id>",status="200"}' in metrics

