@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.database import patience
+from app.database import calls, patience
+from app.database.calls import Prepared, Unanswered
 
 POOL_SIZE = 10  # per process; PostgreSQL's default of 100 connections then serves several processes
 MAX_OVERFLOW = 10
@@ -32,13 +37,16 @@ class Database:
         pool_size: int = POOL_SIZE,
         options: str = "",
         statement_seconds: float = STATEMENT_SECONDS,
+        trust_seconds: float = patience.TRUST_SECONDS,
     ) -> None:
         """options: further server settings of its connections, as "-c name=value …".
 
         statement_seconds: after which the server cancels a statement. A little later the connection is given up.
+        trust_seconds: for how long after an answer a connection is used again without a ping.
         """
         self.url = database_url
         self._statement_seconds = statement_seconds
+        self._trust = patience.Trust(trust_seconds)
         self._pool_size = pool_size
         self._options = options
         self._engine: Engine | None = None
@@ -56,9 +64,11 @@ class Database:
                     max_overflow=MAX_OVERFLOW,
                     pool_timeout=10,  # seconds: while the pool is used up, requests are answered 503 rather than hang
                     hide_parameters=True,  # errors are logged, and parameters may be secret
-                    pool_pre_ping=True,  # a restarted server costs a reconnect, not an error
+                    pool_pre_ping=True,  # a restarted server costs a reconnect, not an error (patience.py says how)
+                    pool_use_lifo=True,  # the connection that was heard from last
                     connect_args={
                         "limit_seconds": self._statement_seconds + ANSWER_SECONDS,
+                        "trust": self._trust,
                         "application_name": "twofold",
                         "tcp_user_timeout": patience.USER_TIMEOUT_MILLISECONDS,
                         **patience.TCP,
@@ -80,6 +90,33 @@ class Database:
         """One transaction on an ORM session; commits at the end, rolls back on an exception."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def read(self, prepared: Prepared, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a prepared statement that only reads, in one round trip. One that is not answered because the
+        connection turns out dead is sent once more. Raises DBAPIError, TimeoutError, Unanswered."""
+        try:
+            return self.write(prepared, *values)
+        except Unanswered:
+            return self.write(prepared, *values)
+
+    def write(self, prepared: Prepared, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a prepared statement, which is a transaction of its own, in one round trip.
+
+        Raises DBAPIError and TimeoutError: nothing has been done. Raises Unanswered: that is not known.
+        """
+        try:
+            lent = self.engine.raw_connection()
+        except psycopg.Error as error:
+            raise calls.as_sqlalchemy(prepared, error, False) from error
+        try:
+            return calls.call(lent, prepared, values)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                self._trust.since = time.monotonic()  # the others lead where this one has led
+            raise
+        except Unanswered:
+            self._trust.since = time.monotonic()  # the others lead where this one has led
+            raise
 
     def close(self) -> None:
         """Give all connections back to the server."""

@@ -25,13 +25,15 @@ from app.core.problem import Complaint, Problem, first_line, not_found
 from app.core.wire.envelope import Announcement
 from app.database import faults
 from app.database.batching import Abandoned, Batcher
+from app.database.calls import Unanswered
 from app.database.connection import Database
 from app.database.partitions import make_partitions
 from app.ledger import rows
-from app.ledger.group import Answers, Committed, Committer, CommitUnknown, Submission
+from app.ledger.group import Committed, Committer
 from app.ledger.quarantine import Quarantine
+from app.ledger.submission import Answers, Presented, Submission, WorkspaceMoved
 
-__all__ = ["Answers", "Ledger", "Submission"]
+__all__ = ["Answers", "Ledger", "Presented", "Submission", "WorkspaceMoved"]
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ class Ledger:
             return []
         try:
             return self._batcher.submit(self._checked(submission))
-        except (DBAPIError, TimeoutError, Abandoned, CommitUnknown) as error:
+        except (DBAPIError, TimeoutError, Abandoned, Unanswered) as error:
             if isinstance(error, DBAPIError) and faults.is_requests_fault(error):
                 raise
             log.warning("events not accepted: %s", first_line(error))
@@ -141,7 +143,7 @@ class Ledger:
         quarantined = [one for one, away in zip(submissions, apart, strict=True) if away]
         try:
             others = iter(self._commit(quarantined, skip=True))
-        except (DBAPIError, TimeoutError, CommitUnknown) as error:
+        except (DBAPIError, TimeoutError, Unanswered) as error:
             others = iter([error] * len(quarantined))
         return [next(others if away else outcomes) for away in apart]
 
@@ -149,7 +151,7 @@ class Ledger:
         """Commit a group; once more where that may help. skip: wait for no stream's lock."""
         for attempt in range(1, TRIES + 1):
             try:
-                return [*self._commit_once(submissions, skip=skip)]
+                return self._commit_once(submissions, skip=skip)
             except DBAPIError as error:
                 if faults.is_lock_timeout(error) and not skip:
                     skip = True
@@ -177,7 +179,7 @@ class Ledger:
                 if faults.is_lock_timeout(error):
                     stuck.update(submission.subjects)
                 outcomes.append(self._refused(submission, error))
-            except (TimeoutError, CommitUnknown) as error:
+            except (TimeoutError, Unanswered) as error:
                 outcomes.append(error)
         return outcomes
 
@@ -196,15 +198,15 @@ class Ledger:
             return True
         return faults.may_pass(error)
 
-    def _commit_once(self, submissions: Sequence[Submission], *, skip: bool) -> list[Answers]:
+    def _commit_once(self, submissions: Sequence[Submission], *, skip: bool) -> list[Answers | Exception]:
         done = self._committer.commit(submissions, lock_seconds=self.lock_seconds, skip=skip)
         if done.busy:
             self._quarantine.add(done.busy, time.monotonic())
-        if done.events:
+        if done.announcements:
             self._tell(done, len(submissions))
         failpoints.reach("ledger.announced")
         return done.answers
 
     def _tell(self, done: Committed, requests: int) -> None:
-        self._on_commit(requests, len(done.events))
-        self._announce([Announcement(new.stream, new.event.seq, new.event, new.ends) for new in done.events], done.due)
+        self._on_commit(requests, len(done.announcements))
+        self._announce(done.announcements, done.due)
