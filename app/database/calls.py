@@ -136,20 +136,15 @@ def call(lent: PoolProxiedConnection, prepared: Prepared, values: Sequence[Any])
 
 def _run(connection: PatientConnection, prepared: Prepared, values: Sequence[Any]) -> list[tuple[Any, ...]]:
     """Raises psycopg.Error, without an sqlstate where the connection broke."""
-    pgconn = connection.pgconn
     connection.sent = False
-    if pgconn.status != ConnStatus.OK:
-        raise psycopg.OperationalError("the connection is closed")
-    if prepared.name not in connection.prepared:
-        pgconn.send_prepare(prepared.name, prepared.text.encode(), [type.oid for type in prepared.takes])
-        _result(connection)
-        connection.prepared.add(prepared.name)
     parameters = [
         None if value is None else type.encode(value) for type, value in zip(prepared.takes, values, strict=True)
     ]
-    connection.sent = True
-    pgconn.send_query_prepared(prepared.name, parameters, [BINARY] * len(parameters), result_format=BINARY)
-    result = _result(connection)
+    try:
+        result = _execute(connection, prepared, parameters)
+    except psycopg.errors.InvalidSqlStatementName:  # psycopg forgets all statements of a connection when it rolls back
+        connection.prepared.clear()
+        result = _execute(connection, prepared, parameters)
     decoders = [type.decode for type in prepared.gives]
     return [
         tuple(
@@ -158,6 +153,20 @@ def _run(connection: PatientConnection, prepared: Prepared, values: Sequence[Any
         )
         for row in range(result.ntuples)
     ]
+
+
+def _execute(connection: PatientConnection, prepared: Prepared, parameters: list[Value]) -> Any:
+    """Raises psycopg.Error."""
+    pgconn = connection.pgconn
+    if pgconn.status != ConnStatus.OK:
+        raise psycopg.OperationalError("the connection is closed")
+    if prepared.name not in connection.prepared:
+        pgconn.send_prepare(prepared.name, prepared.text.encode(), [type.oid for type in prepared.takes])
+        _result(connection)
+        connection.prepared.add(prepared.name)
+    connection.sent = True
+    pgconn.send_query_prepared(prepared.name, parameters, [BINARY] * len(parameters), result_format=BINARY)
+    return _result(connection)
 
 
 def _result(connection: PatientConnection) -> Any:
