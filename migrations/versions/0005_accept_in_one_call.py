@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 JUDGE_CALLER = """
 -- Whether a key may do something for a workspace at this moment: '' when it may, else the code of the refusal.
@@ -330,21 +330,29 @@ BEGIN
   WHERE streams.id = u.id AND u.has_changed;
 
   IF cardinality(pair_events) > 0 THEN
-    INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,
-      trigger, due_at, window_started_at, deadline_at)
-    SELECT 'dlv_' || time_letters || p.letters, moment, workspaces[stream_workspaces[event_streams[p.event]]],
-      p.endpoint_id, ids[p.event], moment, event_types[p.event], CASE WHEN p.is_test THEN 'test' ELSE 'schedule' END,
-      moment, moment, moment + make_interval(secs => window_seconds)
-    FROM unnest(pair_events, pair_endpoints, pair_tests, pair_letters) AS p (event, endpoint_id, is_test, letters)
-    WHERE ids[p.event] IS NOT NULL;
+    WITH made AS (
+      INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,
+        trigger, window_started_at, deadline_at)
+      SELECT 'dlv_' || time_letters || p.letters, moment, workspaces[stream_workspaces[event_streams[p.event]]],
+        p.endpoint_id, ids[p.event], moment, event_types[p.event], CASE WHEN p.is_test THEN 'test' ELSE 'schedule' END,
+        moment, moment + make_interval(secs => window_seconds)
+      FROM unnest(pair_events, pair_endpoints, pair_tests, pair_letters) AS p (event, endpoint_id, is_test, letters)
+      WHERE ids[p.event] IS NOT NULL
+      RETURNING *
+    )
+    INSERT INTO due (delivery_id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, due_at,
+      window_started_at, deadline_at)
+    SELECT m.id, m.created_at, m.workspace_id, m.endpoint_id, m.event_id, m.event_created_at, m.trigger,
+      m.window_started_at, m.window_started_at, m.deadline_at
+    FROM made m;
     GET DIAGNOSTICS due = ROW_COUNT;
   END IF;
 END
 $$;
 """
 
-# At the commit: a change of endpoints of several workspaces then holds the workspaces' rows for a moment only, and two of
-# them hardly ever wait for each other in a circle.
+# At the commit: a change of endpoints of several workspaces then holds the workspaces' rows for a moment only, and two
+# of them hardly ever wait for each other in a circle.
 TRIGGERS = (
     """
     CREATE CONSTRAINT TRIGGER endpoints_version_of_new_and_gone AFTER INSERT OR DELETE ON endpoints

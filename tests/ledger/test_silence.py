@@ -95,7 +95,9 @@ def test_those_who_wait_behind_a_call_that_is_not_answered_are_stored(hole: Blac
 
 
 def test_forgotten_connections_cost_seconds_and_no_event(hole: BlackHole, behind: Books) -> None:
-    through = Database(hole.url, trust_seconds=0)  # as if the connections had been idle for longer than they are trusted
+    through = Database(
+        hole.url, trust_seconds=0
+    )  # as if the connections had been idle for longer than they are trusted
     behind.ledger = behind.another_ledger(through=through)
     assert behind.outcomes(draft()) == [2]
     hole.forget_connections()

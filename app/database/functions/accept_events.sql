@@ -250,13 +250,21 @@ BEGIN
   WHERE streams.id = u.id AND u.has_changed;
 
   IF cardinality(pair_events) > 0 THEN
-    INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,
-      trigger, due_at, window_started_at, deadline_at)
-    SELECT 'dlv_' || time_letters || p.letters, moment, workspaces[stream_workspaces[event_streams[p.event]]],
-      p.endpoint_id, ids[p.event], moment, event_types[p.event], CASE WHEN p.is_test THEN 'test' ELSE 'schedule' END,
-      moment, moment, moment + make_interval(secs => window_seconds)
-    FROM unnest(pair_events, pair_endpoints, pair_tests, pair_letters) AS p (event, endpoint_id, is_test, letters)
-    WHERE ids[p.event] IS NOT NULL;
+    WITH made AS (
+      INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,
+        trigger, window_started_at, deadline_at)
+      SELECT 'dlv_' || time_letters || p.letters, moment, workspaces[stream_workspaces[event_streams[p.event]]],
+        p.endpoint_id, ids[p.event], moment, event_types[p.event], CASE WHEN p.is_test THEN 'test' ELSE 'schedule' END,
+        moment, moment + make_interval(secs => window_seconds)
+      FROM unnest(pair_events, pair_endpoints, pair_tests, pair_letters) AS p (event, endpoint_id, is_test, letters)
+      WHERE ids[p.event] IS NOT NULL
+      RETURNING *
+    )
+    INSERT INTO due (delivery_id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, due_at,
+      window_started_at, deadline_at)
+    SELECT m.id, m.created_at, m.workspace_id, m.endpoint_id, m.event_id, m.event_created_at, m.trigger,
+      m.window_started_at, m.window_started_at, m.deadline_at
+    FROM made m;
     GET DIAGNOSTICS due = ROW_COUNT;
   END IF;
 END
