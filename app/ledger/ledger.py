@@ -31,9 +31,9 @@ from app.database.partitions import make_partitions
 from app.ledger import rows
 from app.ledger.group import Committed, Committer
 from app.ledger.quarantine import Quarantine
-from app.ledger.submission import Answers, Presented, Submission, WorkspaceMoved
+from app.ledger.submission import Answers, Submission
 
-__all__ = ["Answers", "Ledger", "Presented", "Submission", "WorkspaceMoved"]
+__all__ = ["Answers", "Ledger", "Submission"]
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from app.accounts.callers import Presented, refusal_of
 from app.accounts.workspaces import absent, being_changed
 from app.core import ids
 from app.core.event.acceptance import (
@@ -27,7 +28,7 @@ from app.core.problem import Problem
 from app.core.wire import envelope
 from app.core.wire.envelope import Announcement, Event, Pieces
 from app.ledger.matching import Wants
-from app.ledger.submission import Answers, Presented, Submission, WorkspaceMoved
+from app.ledger.submission import Answers, Submission
 
 DIGEST_BYTES = 16  # of a payload: to tell two apart that one producer has posted, not to withstand a forger
 
@@ -158,7 +159,7 @@ class Parcel:
             events = self._events[at : at + len(submission.drafts)]
             verdict = answered.verdicts[events[0].caller - 1] if events and events[0].caller else ""
             if verdict:
-                found.append(_refusal_of_caller(verdict))
+                found.append(refusal_of(verdict, "publish"))
             else:
                 found.append(
                     [
@@ -243,16 +244,6 @@ class Parcel:
                 wanting = of_stream[event.stream - 1].wanting(event.draft.kind, event.draft.type)
                 pairs += [(number, endpoint_id, False) for endpoint_id in wanting]
         return pairs
-
-
-def _refusal_of_caller(verdict: str) -> Exception:
-    if verdict == "moved":
-        return WorkspaceMoved()
-    if verdict == "not_found":
-        return absent()
-    if verdict == "forbidden":
-        return Problem("forbidden", "This request needs the scope publish; this key does not have it.")
-    return Problem("unauthorized", "This key is unknown or has been revoked; ask for a new one.")
 
 
 def _letters(random: Callable[[int], bytes], count: int) -> list[str]:

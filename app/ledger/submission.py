@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.accounts.callers import Presented
 from app.core.event.acceptance import Accepted, Subject, subject_of
 from app.core.event.drafts import Draft
 from app.core.problem import Complaint, Problem
 
 Answers = list[Accepted | Problem]
-
-
-@dataclass(frozen=True, slots=True)
-class Presented:
-    """With what a caller has come: the digest of a key, and what X-Workspace called the workspace ("" for nothing)."""
-
-    digest: bytes
-    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +31,3 @@ class Submission:
     def subjects(self) -> list[Subject]:
         """The stream of each draft, in order."""
         return [subject_of(self.workspace_id, draft) for draft in self.drafts]
-
-
-class WorkspaceMoved(Exception):
-    """What the caller called the workspace means another one by now, or none: it has to be looked up again."""

@@ -34,6 +34,7 @@ NDJSON = "application/x-ndjson"
     scope="publish",
     body_schema="EventsIn",
     transaction=False,
+    judges=True,
     answers={202: "Published", 200: "EventOut"},
     summary="Publish an event, an array of events, or one event per line (application/x-ndjson)",
 )
@@ -51,7 +52,7 @@ def publish(call: Call) -> Answer | Response:
         answers = _accept(call, json_text.split_array(raw, settings.max_batch_events), settings)
         return Answer({"data": [_shown(answer) for answer in answers]}, 202)
     draft = _with_key(drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key)
-    only = call.engine.ledger.accept(Submission(call.workspace_id, [draft]))[0]
+    only = call.engine.ledger.accept(Submission(call.workspace_id, [draft], presented=call.presented))[0]
     if isinstance(only, Problem):
         raise only
     return Answer(only.body(), 200 if only.duplicate else 202)
@@ -64,7 +65,9 @@ def _accept(call: Call, events: Sequence[bytes], settings: Settings) -> list[Acc
         raise Problem("too_large", f"The batch has more than {most} events, the most there may be; split it.")
     read = [_read(raw, index, call, settings) for index, raw in enumerate(events)]
     good = [draft for draft in read if isinstance(draft, Draft)]
-    answers = iter(call.engine.ledger.accept(Submission(call.workspace_id, good)))
+    if not good:
+        call.confirm()
+    answers = iter(call.engine.ledger.accept(Submission(call.workspace_id, good, presented=call.presented)))
     return [next(answers) if isinstance(draft, Draft) else draft for draft in read]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
-from app.accounts.callers import Caller
+from app.accounts.callers import Caller, Presented
 from app.web.engine import Engine
 from app.web.http.fields import Field
 from app.web.http.reading import JSON
@@ -20,10 +20,12 @@ WORKSPACE, OPTIONAL_WORKSPACE, PLATFORM = "workspace", "optional", "platform"
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who was let in, and for which workspace ('' when the route has none)."""
+    """Who was let in, and for which workspace ('' when the route has none). presented: what is to be judged again,
+    because it may have been remembered."""
 
     caller: Caller
     workspace_id: str
+    presented: Presented | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,11 @@ class ApiRoute:
 
 @dataclass(slots=True)
 class Call:
-    """One admitted request, read and checked. due: set by a handler whose transaction makes a delivery due."""
+    """One admitted request, read and checked. due: set by a handler whose transaction makes a delivery due.
+
+    presented: for a route that judges, with what the caller has come. confirm: for one that does not get so far; judges
+    the caller by himself, and raises Problem.
+    """
 
     engine: Engine
     caller: Caller
@@ -58,6 +64,8 @@ class Call:
     body: dict[str, Any]
     idempotency_key: str | None = None
     due: bool = False
+    presented: Presented | None = None
+    confirm: Callable[[], object] = lambda: None
     _session: Session | None = None
 
     @property

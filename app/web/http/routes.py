@@ -17,6 +17,8 @@ from typing import cast
 
 from flask import Blueprint, Flask, Response, request
 
+from app.accounts.callers import Presented
+from app.accounts.keys import digest
 from app.core import ids
 from app.core.event import names
 from app.core.problem import Problem, invalid, not_found
@@ -61,13 +63,16 @@ def route(
     body_schema: str = "",
     query: Sequence[Field] = (),
     transaction: bool = True,
+    judges: bool = False,
     admit: Admit | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare a route with a key behind it.
 
     acts_for: WORKSPACE (a platform key must name one), OPTIONAL_WORKSPACE (a platform key may) or PLATFORM (no
     workspace; the handler decides what a workspace key may). body None: the handler reads the body itself, which
-    `body_schema` names; (): no body. transaction False: the handler opens its own. admit: another way in than a key.
+    `body_schema` names; (): no body. transaction False: the handler opens its own. judges: the handler has
+    the database judge call.presented along with what it does, so a key that was good lately is not looked up before.
+    admit: another way in than a key.
     """
     fields = None if body is None else tuple(body)
     declared = ApiRoute(method, path, scope, summary, "", acts_for, fields, body_schema, tuple(query), dict(answers))
@@ -75,10 +80,18 @@ def route(
     def declare(handler: Handler) -> Handler:
         @functools.wraps(handler)
         def view(**path_values: str) -> Response:
-            admission = (admit or by_key)(declared)
-            _check_path(path_values)
-            call = Call(engine(), admission.caller, admission.workspace_id, read_query(request, declared.query), {})
-            return _perform(declared, handler, call, path_values, transaction)
+            admission = (admit or (by_known_key if judges else by_key))(declared)
+            try:
+                _check_path(path_values)
+                args = read_query(request, declared.query)
+                call = Call(engine(), admission.caller, admission.workspace_id, args, {})
+                if admission.presented is not None:
+                    call.presented, call.confirm = admission.presented, functools.partial(by_key, declared)
+                return _perform(declared, handler, call, path_values, transaction)
+            except Problem:
+                if admission.presented is not None:
+                    by_key(declared)  # whoever may not call any more is told that first
+                raise
 
         declare_view(blueprint, declared, view)
         return handler
@@ -119,6 +132,21 @@ def by_key(declared: ApiRoute) -> Admission:
     if declared.acts_for == PLATFORM or (declared.acts_for == OPTIONAL_WORKSPACE and caller.is_platform and not named):
         return Admission(caller, "")
     return Admission(caller, callers.workspace_for(caller, named))
+
+
+def by_known_key(declared: ApiRoute) -> Admission:
+    """Admit whoever has a key that was good some seconds ago, to be judged again; others as by_key. Raises Problem."""
+    callers = engine().callers
+    secret, named = credential(request), request.headers.get("X-Workspace")
+    caller = callers.remembered(secret)
+    if caller is None:
+        admission = by_key(declared)
+        caller, workspace_id = admission.caller, admission.workspace_id
+    else:
+        caller.require(declared.scope)
+        workspace_id = callers.workspace_for(caller, named, remembered=True)
+    reference = named if named and named != caller.workspace_id else ""
+    return Admission(caller, workspace_id, Presented(digest(secret), reference))
 
 
 def declare_view(
