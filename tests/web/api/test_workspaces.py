@@ -104,16 +104,19 @@ def test_a_request_that_was_let_in_before_its_workspace_was_deleted_finds_none(
     event = {"stream": {"kind": "call", "id": "c1"}, "type": "late", "data": {}}
     ledger = engine_of(platform.app).ledger
     ledger.lock_seconds = 30
-    with ThreadPoolExecutor(2) as pool:
+    named = {"X-Workspace": acme.workspace_id}
+    with ThreadPoolExecutor(3) as pool:
         with database.begin() as connection:
             connection.execute(text("SELECT 1 FROM streams WHERE external_id = 'gate' FOR UPDATE"))
             leading = pool.submit(globex.publish, "call", "gate", "second")  # waits for the lock, and the next for it
             eventually(lambda: ledger.committing)
-            late = pool.submit(acme.ask, "POST", "/v1/events", event)
-            eventually(lambda: ledger.waiting == 1)
+            late = pool.submit(platform.ask, "POST", "/v1/events", event, headers=named)
+            own = pool.submit(acme.ask, "POST", "/v1/events", event)
+            eventually(lambda: ledger.waiting == 2)
             platform.delete("/v1/workspaces/acme")
         assert leading.result(10)
         assert (late.result(10).status_code, late.result().get_json()["code"]) == (404, "not_found")
-    assert acme.ask("POST", "/v1/events", event).status_code == 401  # its keys went with it
-    named = platform.ask("POST", "/v1/events", event, headers={"X-Workspace": acme.workspace_id})
-    assert (named.status_code, named.get_json()["code"]) == (404, "not_found")
+        assert own.result(10).status_code == 401  # its keys went with it
+    assert acme.ask("POST", "/v1/events", event).status_code == 401
+    again = platform.ask("POST", "/v1/events", event, headers=named)
+    assert (again.status_code, again.get_json()["code"]) == (404, "not_found")
