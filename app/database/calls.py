@@ -7,8 +7,9 @@ Python's. Errors are those that SQLAlchemy would raise, so that nobody has to kn
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -46,12 +47,19 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement with $1, $2, …. name: unique in the product; connections keep the statement under it."""
+    """A statement with $1, $2, …. name: unique in the product; connections keep the statement under it.
+
+    takes: the types of the parameters. gives: the columns of the rows, by which each row names its values.
+    """
 
     name: bytes
     text: str
     takes: tuple[Type, ...]
-    gives: tuple[Type, ...]
+    gives: Mapping[str, Type]
+    row: Callable[..., Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "row", namedtuple("Row", self.gives))
 
 
 def _number(oid: int, format: str) -> Type:
@@ -110,7 +118,7 @@ def _decoded(element: Type, raw: bytes) -> list[Any]:
     return values
 
 
-def call(lent: PoolProxiedConnection, prepared: Prepared, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+def call(lent: PoolProxiedConnection, prepared: Prepared, values: Sequence[Any]) -> list[Any]:
     """Run a statement on a connection that the pool has lent, and give it back; the rows.
 
     Raises DBAPIError for what the server refuses, and Unanswered. A connection that is of no more use is closed.
@@ -134,7 +142,7 @@ def call(lent: PoolProxiedConnection, prepared: Prepared, values: Sequence[Any])
     return rows
 
 
-def _run(connection: PatientConnection, prepared: Prepared, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _run(connection: PatientConnection, prepared: Prepared, values: Sequence[Any]) -> list[Any]:
     """Raises psycopg.Error, without an sqlstate where the connection broke."""
     connection.sent = False
     parameters = [
@@ -145,11 +153,13 @@ def _run(connection: PatientConnection, prepared: Prepared, values: Sequence[Any
     except psycopg.errors.InvalidSqlStatementName:  # psycopg forgets all statements of a connection when it rolls back
         connection.prepared.clear()
         result = _execute(connection, prepared, parameters)
-    decoders = [type.decode for type in prepared.gives]
+    decoders = [type.decode for type in prepared.gives.values()]
     return [
-        tuple(
-            None if (raw := result.get_value(row, column)) is None else decode(raw)
-            for column, decode in enumerate(decoders)
+        prepared.row(
+            *[
+                None if (raw := result.get_value(row, column)) is None else decode(raw)
+                for column, decode in enumerate(decoders)
+            ]
         )
         for row in range(result.ntuples)
     ]

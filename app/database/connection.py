@@ -91,7 +91,7 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def read(self, prepared: Prepared, *values: Any) -> list[tuple[Any, ...]]:
+    def read(self, prepared: Prepared, *values: Any) -> list[Any]:
         """The rows of a prepared statement that only reads, in one round trip. One that is not answered because the
         connection turns out dead is sent once more. Raises DBAPIError, TimeoutError, Unanswered."""
         try:
@@ -99,7 +99,7 @@ class Database:
         except Unanswered:
             return self.write(prepared, *values)
 
-    def write(self, prepared: Prepared, *values: Any) -> list[tuple[Any, ...]]:
+    def write(self, prepared: Prepared, *values: Any) -> list[Any]:
         """The rows of a prepared statement, which is a transaction of its own, in one round trip.
 
         Raises DBAPIError and TimeoutError: nothing has been done. Raises Unanswered: that is not known.

@@ -72,7 +72,7 @@ class Committer:
         for _ in range(MATCHINGS):
             wants = [self._endpoints.of(workspace_id) for workspace_id in parcel.workspace_ids]
             with within(CALL_SECONDS):
-                ((*row,),) = self._database.write(ACCEPT_EVENTS, *limits, *parcel.values(wants, os.urandom))
+                (row,) = self._database.write(ACCEPT_EVENTS, *limits, *parcel.values(wants, os.urandom))
             answered = Answered(*row)
             if answered.stale is None:
                 failpoints.reach("ledger.committed")

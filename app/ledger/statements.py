@@ -5,9 +5,11 @@ from __future__ import annotations
 from app.database.calls import (
     BOOL,
     BOOLS,
+    BYTEA,
     BYTEAS,
     INT4,
     INT4S,
+    INT8,
     INT8S,
     MOMENT,
     MOMENTS,
@@ -34,7 +36,41 @@ ACCEPT_EVENTS = Prepared(
         *(INT4S, INT4S, INT4S, TEXTS, MOMENTS, BOOLS, BOOLS, TEXTS, BYTEAS, BYTEAS, BYTEAS, BYTEAS),  # events
         *(INT4S, TEXTS, BOOLS, TEXTS),  # pairs
     ),
-    gives=(TEXTS, TEXT, MOMENT, INT4, TEXTS, TEXTS, INT8S, INT8S, TEXTS, INT8S, TEXTS, MOMENTS, MOMENTS),
+    gives={
+        "verdicts": TEXTS,
+        "stale": TEXT,
+        "moment": MOMENT,
+        "due": INT4,
+        "outcomes": TEXTS,
+        "ids": TEXTS,
+        "seqs": INT8S,
+        "stream_ids": INT8S,
+        "known_ids": TEXTS,
+        "known_seqs": INT8S,
+        "known_types": TEXTS,
+        "known_times": MOMENTS,
+        "known_created": MOMENTS,
+    },
+)
+
+# One stream, if the caller may see it.
+READ_STREAM = Prepared(
+    b"read_stream_1",
+    """
+    SELECT j.verdict, s.kind, s.external_id, s.ended_at, s.attributes::text, s.last_seq, s.created_at
+    FROM judge_caller($1, 'subscribe', $2, $3) AS j (verdict)
+    LEFT JOIN streams s ON j.verdict = '' AND s.workspace_id = $2 AND s.kind = $4 AND s.external_id = $5
+    """,
+    takes=(BYTEA, TEXT, TEXT, TEXT, TEXT),
+    gives={
+        "verdict": TEXT,
+        "kind": TEXT,
+        "external_id": TEXT,
+        "ended_at": MOMENT,
+        "attributes": TEXT,
+        "last_seq": INT8,
+        "created_at": MOMENT,
+    },
 )
 
 # Wait no longer than this for each of the locks that this transaction needs; and let go of those that it holds when

@@ -69,6 +69,13 @@ class Call:
     _session: Session | None = None
 
     @property
+    def judged_along(self) -> Presented:
+        """What the handler has the database judge."""
+        if self.presented is None:
+            raise RuntimeError("this route was declared without judges=True")
+        return self.presented
+
+    @property
     def session(self) -> Session:
         """The transaction around the handler."""
         if self._session is None:

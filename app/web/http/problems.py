@@ -16,6 +16,7 @@ from app.core.masking import mask
 from app.core.problem import Problem, first_line
 from app.database import faults
 from app.database.batching import Abandoned
+from app.database.calls import Unanswered
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def problem_of(error: Exception) -> Problem:
     what = f"{request.method} {mask(repr(request.path))} trace_id={trace_id()}"
     if isinstance(error, DBAPIError) and faults.is_requests_fault(error):
         return _from_refusal(error, what)
-    if isinstance(error, DBAPIError | PoolTimeout | Abandoned):
+    if isinstance(error, DBAPIError | PoolTimeout | Abandoned | Unanswered):
         # A statement that this database cannot run at all is a mistake of ours, or of a release that is half done.
         mistaken = isinstance(error, ProgrammingError)
         log.log(logging.ERROR if mistaken else logging.WARNING, "unavailable: %s: %s", what, first_line(error))

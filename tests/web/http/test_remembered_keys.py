@@ -17,12 +17,15 @@ def with_new_key(acme: Door, *scopes: str) -> tuple[Door, str]:
 
 
 def test_a_key_is_refused_from_the_moment_its_revocation_is_answered(acme: Door) -> None:
-    door, key_id = with_new_key(acme, "publish")
+    door, key_id = with_new_key(acme, "publish", "subscribe", "operate")
     door.post("/v1/events", EVENT, 202)
+    door.get("/v1/streams/call/c1")
     acme.delete(f"/v1/keys/{key_id}")
     for sent in (EVENT, [EVENT, EVENT], [], [{"no": "event"}], {"no": "event"}):
         refused = door.ask("POST", "/v1/events", sent)
         assert (refused.status_code, refused.get_json()["code"]) == (401, "unauthorized"), sent
+    for path in ("/v1/streams/call/c1", "/v1/streams/call/none", "/v1/deliveries/dlv_06f0000000000000000000000a"):
+        assert door.ask("GET", path).status_code == 401, path
     refused = door.ask("POST", "/v1/events?unknown=1", data=b"{", content_type="text/plain")
     assert refused.status_code == 401
     assert [one["seq"] for one in acme.get("/v1/events")["data"]] == [1]

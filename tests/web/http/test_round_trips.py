@@ -54,3 +54,12 @@ def test_a_platform_key_that_names_its_workspace_costs_no_more(counted: Door, pl
     door = Door(counted.app, platform.key, counted.workspace_id, {"X-Workspace": "acme"})
     door.post("/v1/events", event(), 202)
     assert trips(turns, lambda: door.post("/v1/events", event(), 202)) == 1
+
+
+def test_a_stream_and_a_delivery_are_read_in_one_round_trip(counted: Door, acme: Door, turns: Turns) -> None:
+    acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/"})
+    acme.post("/v1/events", event(), 202)
+    (delivery,) = acme.get("/v1/deliveries")["data"]
+    for path in ("/v1/streams/call/c1", f"/v1/deliveries/{delivery['id']}"):
+        counted.get(path)
+        assert trips(turns, lambda path=path: counted.get(path)) == 1, path  # type: ignore[misc]
