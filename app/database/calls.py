@@ -119,9 +119,10 @@ def _decoded(element: Type, raw: bytes) -> list[Any]:
 
 
 def call(lent: PoolProxiedConnection, prepared: Prepared, values: Sequence[Any]) -> list[Any]:
-    """Run a statement on a connection that the pool has lent, and give it back; the rows.
+    """Run a statement on a connection that the pool has lent; the rows.
 
-    Raises DBAPIError for what the server refuses, and Unanswered. A connection that is of no more use is closed.
+    Raises DBAPIError for what the server refuses, and Unanswered. A connection that is of no more use is closed then,
+    which lent.is_valid says.
     """
     connection = cast(PatientConnection, lent.dbapi_connection)
     try:
@@ -130,15 +131,12 @@ def call(lent: PoolProxiedConnection, prepared: Prepared, values: Sequence[Any])
         useless = is_useless(error, connection)
         if useless:
             lent.invalidate(error)
-        else:
-            lent.close()
         if connection.sent and error.sqlstate is None:
             raise Unanswered(str(error)) from error
         raise as_sqlalchemy(prepared, error, useless) from error
     except BaseException:  # killed in the middle: what comes on this connection belongs to nobody
         lent.invalidate()
         raise
-    lent.close()
     return rows
 
 

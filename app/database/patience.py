@@ -108,7 +108,12 @@ class PatientConnection(psycopg.Connection[Any]):
     @property
     def needs_no_ping(self) -> bool:
         """Whether the server was heard from lately, and has said nothing unasked since."""
-        return not self.closed and time.monotonic() - self.heard_at < self.trust.seconds and self.is_quiet()
+        return (
+            not self.closed
+            and self.made_at >= self.trust.since
+            and time.monotonic() - self.heard_at < self.trust.seconds
+            and self._is_quiet()
+        )
 
     def wait(self, gen: PQGen[T], interval: float = 0.0, timeout: float | None = None) -> T:
         """Run psycopg's exchange with the server. Closes the connection and raises TimeIsUp when it takes too long."""
@@ -122,12 +127,15 @@ class PatientConnection(psycopg.Connection[Any]):
         self.heard_at = time.monotonic()
         return result
 
-    def is_quiet(self) -> bool:
+    def _is_quiet(self) -> bool:
         """Whether nothing has come since the last answer. What comes unasked is mostly a farewell: the server ends."""
         waiting = fcntl.ioctl(self.pgconn.socket, termios.FIONREAD, _NUMBER.pack(0))
         if _NUMBER.unpack(waiting)[0]:
             return False
-        self.pgconn.consume_input()  # raises OperationalError where the other side has closed
+        try:
+            self.pgconn.consume_input()
+        except psycopg.OperationalError:  # the other side has closed
+            return False
         return self.pgconn.status == ConnStatus.OK
 
 
