@@ -25,6 +25,7 @@ POINTS = {
     "ledger.commit": "before the COMMIT of events",
     "ledger.committed": "after it, before anything is announced or woken",
     "ledger.announced": "after that, before the producers are answered",
+    "drain.commit": "before outcomes are recorded and rows claimed",
     "drain.claimed": "after a claim, before anything of it is sent",
     "drain.answered": "after endpoints have answered, before it is recorded",
 }

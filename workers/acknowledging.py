@@ -1,4 +1,5 @@
-"""kombu's account of messages that are being worked on, changed so that a lost acknowledgement costs no place.
+"""kombu's account of messages that are being worked on, changed so that a lost connection costs neither a place nor the
+worker.
 
 A consumer takes no more messages than its prefetch count (here: the size of the pool) at a time, and an acknowledgement
 makes room for the next. kombu tells Redis first, and when that raises it never frees the place: after as many such
@@ -8,7 +9,12 @@ needs Redis to know: a message that is still noted there comes again after the v
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from kombu.transport import redis
+
+log = logging.getLogger(__name__)
 
 
 class FreeingQoS(redis.QoS):  # type: ignore[misc]  # kombu has no types
@@ -27,6 +33,18 @@ class FreeingQoS(redis.QoS):  # type: ignore[misc]  # kombu has no types
             super().reject(delivery_tag, requeue=requeue)
         finally:
             super(redis.QoS, self).ack(delivery_tag)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Give back what is not acknowledged, at the end of a connection; drop it where Redis cannot be reached.
+
+        kombu raises whatever it meets there, an AttributeError when the connection has already been taken apart, and
+        Celery ends its worker for that.
+        """
+        try:
+            super().restore_unacked(client)
+        except Exception as error:
+            log.warning("%d wake-ups are dropped with their connection to Redis: %r", len(self._delivered), error)
+            self._delivered.clear()
 
 
 def install() -> None:

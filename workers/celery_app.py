@@ -35,6 +35,7 @@ acknowledging.install()
 app = Celery("twofold", broker=broker_url(settings.redis_url), include=["workers.tasks"])
 app.conf.update(
     accept_content=["json"],
+    broker_channel_error_retry=True,  # a Redis that is full refuses commands; by default that ends the worker
     broker_connection_max_retries=None,  # Celery's default gives up after a hundred tries
     broker_connection_retry_on_startup=True,
     broker_transport_options=broker_options(),

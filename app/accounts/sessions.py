@@ -31,7 +31,8 @@ RETURNING id, expires_at
 
 # A session that goes on, with its key as it is now.
 READ = """
-SELECT s.workspace_id, s.expires_at, k.id, k.workspace_id AS key_workspace_id, k.scopes
+SELECT s.workspace_id, extract(epoch FROM s.expires_at - now())::float8 AS life_seconds,
+  k.id, k.workspace_id AS key_workspace_id, k.scopes
 FROM sessions s JOIN api_keys k ON k.id = s.key_id
 WHERE s.id = %(id)s AND s.revoked_at IS NULL AND s.expires_at > now() AND k.revoked_at IS NULL
 """
@@ -42,12 +43,12 @@ END = "UPDATE sessions SET revoked_at = coalesce(revoked_at, now()) WHERE id = %
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A session that goes on. workspace_id: "" if it signed in for none."""
+    """A session that goes on. workspace_id: "" if it signed in for none. life_seconds: what is left of its time."""
 
     id: str
     caller: Caller
     workspace_id: str
-    expires_at: datetime
+    life_seconds: float
 
 
 def signing_keys(settings: Settings) -> list[bytes]:
@@ -70,7 +71,7 @@ def read(connection: Connection, session_id: str) -> SignedIn | None:
     if row is None:
         return None
     caller = Caller(row.id, row.key_workspace_id, frozenset(row.scopes))
-    return SignedIn(session_id, caller, row.workspace_id or "", row.expires_at)
+    return SignedIn(session_id, caller, row.workspace_id or "", row.life_seconds)
 
 
 def end(connection: Connection, session_id: str) -> None:

@@ -49,6 +49,11 @@ def make(prefix: str, moment: datetime, random: bytes) -> str:
     return f"{prefix}_{''.join(letters)}"
 
 
+def pattern(prefix: str) -> str:
+    """A regular expression for the form that `is_id` tells, to be matched as a whole."""
+    return f"{prefix}_[0-7][{ALPHABET}]{{{LENGTH - 1}}}"
+
+
 def is_id(prefix: str, text: str) -> bool:
     """Whether `text` has the form of an id with this prefix (says nothing of whether it exists)."""
     head, _, tail = text.partition("_")

@@ -15,6 +15,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from app.database import calls, patience
 from app.database.calls import Prepared, Unanswered
+from app.database.direct import Direct
 from app.database.patience import PatientConnection
 
 POOL_SIZE = 10  # per process; PostgreSQL's default of 100 connections then serves several processes
@@ -53,6 +54,7 @@ class Database:
         self._pool_size = pool_size
         self._options = options
         self._engine: Engine | None = None
+        self._directs: list[Direct] = []
         # Without the lock, 64 greenlets at once made 50 pools and used up the server's connections.
         self._lock = threading.Lock()
 
@@ -133,8 +135,18 @@ class Database:
         except psycopg.Error as error:
             raise calls.as_sqlalchemy(prepared, error, False) from error
 
+    def keep(self, direct: Direct) -> None:
+        """Close this with the other connections."""
+        self._directs.append(direct)
+
+    def direct(self) -> Direct:
+        """A connection of its own for single statements, closed with the others."""
+        return Direct(self)
+
     def close(self) -> None:
         """Give all connections back to the server."""
+        for direct in self._directs:
+            direct.close()
         while self._kept:
             self._kept.pop().close()
         with self._lock:

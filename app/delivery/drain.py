@@ -1,8 +1,8 @@
 """The drain: claims what is due, signs, sends and records, many deliveries at a time.
 
-One drain lives in each worker process. A run goes in rounds: collect the results that have come, in one transaction
-record them and claim as many due rows as there are free places, then send those. It ends when nothing is due and
-nothing is in flight, or when its turn is over.
+One drain lives in each worker process. A run goes in rounds: collect the results that have come, in one call of the
+database record them and claim as many due rows as there are free places, then send those. It ends when nothing is due
+and nothing is in flight, or when its turn is over.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -24,14 +25,16 @@ from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
 from app.core.webhook.signing import sign
 from app.database.connection import Database
+from app.database.patience import TimeIsUp
+from app.delivery import claims
 from app.delivery.attempts import Exchange
 from app.delivery.claims import Claim, Claimed, Claimer
-from app.delivery.endpoint_health import Disabled, disable_gone, update_health
-from app.delivery.outcomes import RecordedAttempt, Recorder
+from app.delivery.endpoint_health import disable_failing, disable_gone
+from app.delivery.outcomes import Batch, Recorded, RecordedAttempt
 from app.delivery.rounds import Crew, RoundStamp
 from app.delivery.sending.sender import Request, Result, Sender
 from app.delivery.unrecorded import Unrecorded, is_rows_fault
-from app.settings import Settings
+from app.settings import MARGIN_SECONDS, Settings
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,9 @@ LOCKED_SECONDS = 5.0
 
 # At the end of a turn, for how long rows that have to travel alone are begun, one after the other.
 ALONE_SECONDS = 5.0
+
+# Record what came of these attempts, and claim what is due (database/functions/drain_round.sql).
+ROUND = b"SELECT * FROM drain_round(%s::json, %s::int, %s::jsonb)"
 
 # Whom a round claims for: all endpoints, all but those that fail, only a row that has to travel alone, or none.
 Phase = Literal["open", "closing", "alone", "closed"]
@@ -80,14 +86,18 @@ class Drain:
         claim no more. tell: gets what has been
         recorded, after the commit; must neither raise nor wait for long. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
+        self._direct = database.direct()
         self._stopping, self._clock = stopping, clock
         self._closing_seconds = settings.send_total_seconds
+        self._attempt_seconds = settings.send_total_seconds + MARGIN_SECONDS
+        self._lease_seconds = settings.lease_seconds
         self._disable_after_seconds = settings.disable_after_seconds
         self._claimer = Claimer(lease_seconds=settings.lease_seconds)
-        self._claimed_at = 0.0  # this process's clock at the database's time of the last claim
+        # The database's time in the last round, and this process's clock then.
+        self._moment, self._moment_at = datetime.min.replace(tzinfo=UTC), 0.0
         self._round_stamp = RoundStamp(crew)
         self._slots = Slots()
-        self._unrecorded = Unrecorded(database, Recorder(settings.retry_delays_seconds))
+        self._unrecorded = Unrecorded(settings.retry_delays_seconds)
         self._gone: dict[str, datetime] = {}  # they answered 410, and are to be disabled when their rows are unlocked
         self._attempts_made = 0
         self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, settings.secret_keys))
@@ -128,6 +138,9 @@ class Drain:
             failpoints.reach("drain.claimed")
         for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
             self._send(claimed)
+        if claim.hopeless:
+            with self._database.begin() as connection:
+                claims.fail(connection, claim.hopeless)
         self._after(recorded)
         claim.more |= self._claimer.ended.are_left and phase in ("open", "closing")
         return claim
@@ -137,8 +150,12 @@ class Drain:
         poll_seconds: the longest wait for the first one."""
         for result in self._sender.poll(poll_seconds):
             claimed, started_at = cast("tuple[Claimed, datetime]", result.key)
-            self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
-            self._unrecorded.add(_exchange(claimed, started_at, result))
+            exchange = _exchange(claimed, started_at, result)
+            if result.again and self._may_resend(exchange):
+                exchange = self._resend(exchange)
+            else:
+                self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
+            self._unrecorded.add(exchange)
         self._slots.advance(self._clock())
 
     def _run(self, started_at: float, turn_seconds: float) -> None:
@@ -186,54 +203,113 @@ class Drain:
             return "closed"
         return "closing" if elapsed_seconds >= turn_seconds else "open"
 
-    def _round(self, phase: Phase) -> tuple[Claim, list[RecordedAttempt]]:
-        """Record and claim in one transaction."""
-        if phase == "closed" and not self._unrecorded:
-            return Claim(), []
+    def _round(self, phase: Phase) -> tuple[Claim, Recorded]:
+        """Record and claim in one call, or in two when the places have to be shared."""
+        exchanges = self._unrecorded.next()
+        if phase == "closed" and not exchanges:
+            return Claim(), Recorded()
+        asked = None if phase == "closed" else self._ask(phase)
+        failpoints.reach("drain.commit")
         try:
-            with self._database.begin() as connection:
-                self._claimed_at = self._clock()
-                recorded, locked = self._unrecorded.record(connection)
-                claim = Claim()
-                if phase != "closed":
-                    self._round_stamp.stamp(connection, self._clock())
-                    claim = self._claimer.claim(
-                        connection, self._slots, fast_only=phase == "closing", suspicious_only=phase == "alone"
-                    )
+            recorded, note, rows = self._call(exchanges, asked)
         except DBAPIError as error:
-            if not self._unrecorded or not is_rows_fault(error):
+            if not exchanges or not is_rows_fault(error):
                 raise
-            log.error("%d outcomes are recorded one by one: %s", self.unrecorded, first_line(error))
-            for attempts in self._unrecorded.record_singly():
-                self._after(attempts)
-            return Claim(more=True), []
-        self._unrecorded.committed(locked)
+            log.error("%d outcomes are recorded one by one: %s", len(exchanges), first_line(error))
+            self._record_singly(exchanges)
+            return Claim(more=True), Recorded()
+        if asked is None:
+            return Claim(), recorded
+        claim, further = self._claimer.read(asked, note, rows, self._slots, self._clock())
+        if further is not None:
+            _, note, rows = self._call([], further)
+            taken, _ = self._claimer.read(further, note, rows, self._slots, self._clock())
+            taken.more |= claim.more
+            claim = taken
         return claim, recorded
 
-    def _after(self, recorded: Sequence[RecordedAttempt]) -> None:
-        """What follows from recorded attempts: the log's watchers are told, the endpoints' health is brought up to
-        date. An attempt that failed on our side says nothing about its endpoint."""
-        if recorded:
-            self._tell(recorded)
-        sent = [attempt for attempt in recorded if not attempt.by_us]
-        self._attempts_made += len(sent)
-        if sent:
+    def _ask(self, phase: Phase) -> dict[str, Any]:
+        now = self._clock()
+        asked = self._claimer.ask(self._slots, now, fast_only=phase == "closing", suspicious_only=phase == "alone")
+        return asked | self._round_stamp.due(now)
+
+    def _call(
+        self, exchanges: Sequence[Exchange], asked: dict[str, Any] | None
+    ) -> tuple[Recorded, dict[str, Any], list[tuple[Any, ...]]]:
+        """Record these and claim; what was recorded, and what drain_round answered: its note, and its other rows. The
+        exchanges are settled then."""
+        batch = self._unrecorded.batch(exchanges, self._now()) if exchanges else None
+        question = None if asked is None else json.dumps(asked)
+        before = self._clock()
+        note, rows = self._ask_database(batch, question)
+        self._moment, self._moment_at = datetime.fromisoformat(note["now"]), before
+        if batch is None:
+            return Recorded(), note, rows
+        recorded = batch.recorded(note["recorded"], self._moment)
+        self._unrecorded.settle(exchanges, recorded.locked)
+        return recorded, note, rows
+
+    def _ask_database(self, batch: Batch | None, question: str | None) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+        """Over a new connection when the old one turns out cut: then the outcomes are in doubt, and what the first call
+        may have claimed is due again when its lease ends."""
+        was_connected = self._direct.is_connected
+        try:
+            first, *rows = self._direct.call(ROUND, self._values(batch, question))
+        except DBAPIError as error:
+            if not was_connected or self._direct.is_connected or isinstance(error.orig, TimeIsUp):
+                raise
+            if batch is not None:
+                batch.doubt()
+            first, *rows = self._direct.call(ROUND, self._values(batch, question))
+        return first[0], rows
+
+    def _values(self, batch: Batch | None, question: str | None) -> tuple[str | None, int, str | None]:
+        return None if batch is None else batch.as_json(), self._disable_after_seconds, question
+
+    def _record_singly(self, exchanges: Sequence[Exchange]) -> None:
+        """Record each in a call of its own, and drop those that the database refuses. Raises what a database that
+        cannot be used raises; what is left is kept."""
+        for exchange in exchanges:
+            try:
+                recorded, _, _ = self._call([exchange], None)
+            except DBAPIError as error:
+                if not is_rows_fault(error):
+                    raise
+                log.error("an outcome of delivery %s cannot be recorded: %s", exchange.claimed.id, first_line(error))
+                self._unrecorded.settle([exchange])
+            else:
+                self._after(recorded)
+
+    def _now(self) -> datetime:
+        """The database's time, by this process's clock since the last round."""
+        return self._moment + timedelta(seconds=self._clock() - self._moment_at)
+
+    def _after(self, recorded: Recorded) -> None:
+        """What follows from recorded attempts: the log's watchers are told, and endpoints that are gone or have failed
+        for too long are disabled, with what they have pending."""
+        attempts = recorded.attempts
+        if attempts:
+            self._tell(attempts)
+        self._attempts_made += sum(not attempt.by_us for attempt in attempts)
+        gone = {attempt.endpoint_id: attempt.ended_at for attempt in attempts if attempt.gone}
+        if gone:
+            self._gone.update(gone)
+            self._disable_gone()
+        if recorded.failing:
             with self._database.begin() as connection:
-                disabled = update_health(connection, sent, disable_after_seconds=self._disable_after_seconds)
-            self._follow_up(disabled)
+                self._claimer.ended.add(disable_failing(connection, recorded.failing))
+        self._claimer.ended.add(recorded.unwanted)
+        if self._claimer.ended.are_left:
+            with self._database.begin() as connection:
+                self._claimer.ended.cancel_some(connection)
 
     def _disable_gone(self) -> None:
-        """Retry disabling endpoints whose rows were locked when they answered 410."""
+        """Disable endpoints that have answered 410; those whose rows are locked are remembered."""
         if self._gone:
             with self._database.begin() as connection:
                 disabled = disable_gone(connection, self._gone)
-            self._gone = {}
-            self._follow_up(disabled)
-
-    def _follow_up(self, disabled: Disabled) -> None:
-        """Remember what is still to be disabled, and cancel what the disabled endpoints have pending."""
-        self._gone.update(disabled.gone_but_locked)
-        self._claimer.ended.add(disabled.endpoint_ids)
+            self._gone = disabled.gone_but_locked
+            self._claimer.ended.add(disabled.endpoint_ids)
 
     def _give_up(self) -> None:
         """The database cannot be used: let what is in flight end, try once more to record it, keep it if that fails.
@@ -242,22 +318,42 @@ class Drain:
         while self.in_flight:
             self.collect(LOOK_SECONDS)
         try:
-            self._after(self._round("closed")[1])
+            while self._unrecorded:
+                recorded = self._round("closed")[1]
+                self._after(recorded)
+                if recorded.locked:
+                    break
         except SQLAlchemyError:
             log.warning("%d outcomes are kept until the database is back", self.unrecorded)
 
+    def _may_resend(self, exchange: Exchange) -> bool:
+        """Whether another attempt will have been recorded before the lease ends. A worker that is to stop leaves it to
+        the schedule."""
+        spent_seconds = (exchange.ended_at - exchange.claimed.claimed_at).total_seconds()
+        return not self._stopping() and spent_seconds + self._attempt_seconds <= self._lease_seconds
+
+    def _resend(self, exchange: Exchange) -> Exchange:
+        """Its connection is to blame: send the delivery once more at once, over one of its own, in the same place. The
+        exchange to record."""
+        self._sender.add(self._request(exchange.claimed, exchange.ended_at, own_connection=True))
+        return replace(exchange, resent=True)
+
     def _send(self, claimed: Claimed) -> None:
         now = self._clock()
-        started_at = claimed.claimed_at + timedelta(seconds=now - self._claimed_at)
+        started_at = self._now()
         try:
-            url, owner = claimed.address.url, claimed.workspace_id
-            request = Request((claimed, started_at), url, self._headers(claimed), claimed.body, owner)
+            request = self._request(claimed, started_at)
         except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
             self._unrecorded.add(_exchange(claimed, started_at, error))
             return
         self._sender.add(request)
         self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
+
+    def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
+        """Raises what _headers raises."""
+        url, owner = claimed.address.url, claimed.workspace_id
+        return Request((claimed, started_at), url, self._headers(claimed), claimed.body, owner, own_connection)
 
     def _headers(self, claimed: Claimed) -> list[tuple[str, str]]:
         """The customer's headers, and the three of Standard Webhooks. Raises ValueError when headers or secrets cannot

@@ -28,11 +28,12 @@ class RoundStamp:
         self._crew = crew
         self._stamped_at = -math.inf
 
-    def stamp(self, connection: Connection, now: float) -> None:
-        """A round is being made in this transaction. now: monotonic seconds."""
-        if now - self._stamped_at >= STAMP_SECONDS:
-            self._stamped_at = now
-            connection.exec_driver_sql(_STAMP, {"crew": self._crew})
+    def due(self, now: float) -> dict[str, str]:
+        """What drain_round is to be asked, so that it stamps this round if it is time. now: monotonic seconds."""
+        if now - self._stamped_at < STAMP_SECONDS:
+            return {}
+        self._stamped_at = now
+        return {"crew": self._crew}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,6 @@ def look(connection: Connection) -> Waiting:
     row = connection.exec_driver_sql(_LOOK).one()
     return Waiting(float(row.overdue), float(row.pool_silent), float(row.all_silent))
 
-
-# Note the time of a round, at most once a second for all drains of a crew. One that is locked is being stamped. A time
-# in the future is from before the server's clock was set back.
-_STAMP = """
-UPDATE drain_rounds SET stamped_at = now() FROM (
-  SELECT crew FROM drain_rounds
-  WHERE crew = %(crew)s AND stamped_at NOT BETWEEN now() - interval '1 second' AND now() + interval '10 seconds'
-  FOR UPDATE SKIP LOCKED
-) AS free WHERE drain_rounds.crew = free.crew
-"""
 
 # How long the oldest due delivery has been due, and how long ago the pools' last round was, and anybody's.
 _LOOK = f"""

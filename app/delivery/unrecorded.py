@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from app.core.problem import first_line
 from app.database import faults
-from app.database.connection import Database
 from app.delivery.attempts import Exchange
-from app.delivery.outcomes import RecordedAttempt, Recorder
+from app.delivery.outcomes import Batch
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +24,17 @@ UNDEFINED_TABLE = "42P01"  # SQLSTATE: the partition of a row that is past reten
 # More are held by nobody's lock in real life; a receiver may make each of them 80 KiB large. Beyond, the oldest are
 # let go: their deliveries are made again when their leases have ended.
 MOST_KEPT = 4096
+# In one call: some 10 ms, for which everybody else's results wait.
+MOST_AT_ONCE = 256
 
 
 class Unrecorded:
-    """One drain's outcomes, in the order in which they came."""
+    """One drain's outcomes, in the order in which they came. delays: the retry schedule, seconds."""
 
-    def __init__(self, database: Database, recorder: Recorder) -> None:
-        self._database, self._recorder = database, recorder
+    def __init__(self, delays: Sequence[float]) -> None:
+        self._delays = delays
         self._exchanges: list[Exchange] = []
-        # Attempts that a transaction has written whose COMMIT was not answered: it may have taken effect.
+        # Attempts that a call has written whose answer was lost: it may have taken effect.
         self._doubtful: set[str] = set()
 
     def __len__(self) -> int:
@@ -48,42 +48,34 @@ class Unrecorded:
             log.error("an outcome of delivery %s is given up: too many wait for the database", first.claimed.id)
         self._exchanges.append(exchange)
 
-    def record(self, connection: Connection) -> tuple[list[RecordedAttempt], list[Exchange]]:
-        """Record all of them in the caller's transaction. Returns what was recorded, and whose deliveries somebody
-        else has locked: give these to `committed` when the transaction is over."""
-        return self._record(connection, self._exchanges)
+    def next(self) -> list[Exchange]:
+        """The first ones, as many as one call takes: of each delivery at most one that decides."""
+        if len(self._exchanges) == 1:
+            return list(self._exchanges)
+        taken: list[Exchange] = []
+        decided: set[str] = set()
+        for exchange in self._exchanges:
+            if len(taken) == MOST_AT_ONCE:
+                break
+            if exchange.claimed.id not in decided:
+                taken.append(exchange)
+                if not exchange.resent:
+                    decided.add(exchange.claimed.id)
+        return taken
 
-    def committed(self, locked: Sequence[Exchange]) -> None:
-        """The transaction of `record` has taken effect: only these are still to be recorded."""
-        self._exchanges = list(locked)
-        self._doubtful = {exchange.attempt_id for exchange in locked}
-
-    def record_singly(self) -> Iterator[list[RecordedAttempt]]:
-        """Record each in a transaction of its own, and drop those that the database refuses. Yields what each
-        transaction has recorded. Raises what a database that cannot be used raises; what is left is kept."""
-        kept: list[Exchange] = []
-        left = list(self._exchanges)
-        while left:
-            try:
-                with self._database.begin() as connection:
-                    attempts, locked = self._record(connection, left[:1])
-            except DBAPIError as error:
-                if not is_rows_fault(error):
-                    raise
-                log.error("an outcome of delivery %s cannot be recorded: %s", left[0].claimed.id, first_line(error))
-                attempts, locked = [], []
-            kept += locked
-            del left[0]
-            self.committed([*kept, *left])
-            yield attempts
-
-    def _record(
-        self, connection: Connection, exchanges: Sequence[Exchange]
-    ) -> tuple[list[RecordedAttempt], list[Exchange]]:
+    def batch(self, exchanges: Sequence[Exchange], now: datetime) -> Batch:
+        """Decide about these, and give them to a call. From now on it is in doubt whether they are recorded. now: the
+        database's time."""
         before = frozenset(self._doubtful)
         self._doubtful.update(exchange.attempt_id for exchange in exchanges)
         jitters = [random.random() for _ in exchanges]
-        return self._recorder.record(connection, exchanges, jitters=jitters, doubtful=before)
+        return Batch(exchanges, now, jitters=jitters, delays=self._delays, doubtful=before)
+
+    def settle(self, exchanges: Sequence[Exchange], locked: Sequence[Exchange] = ()) -> None:
+        """The call has answered: of these, only `locked` are still to be recorded."""
+        done = {exchange.attempt_id for exchange in exchanges} - {exchange.attempt_id for exchange in locked}
+        self._exchanges = [exchange for exchange in self._exchanges if exchange.attempt_id not in done]
+        self._doubtful -= done
 
 
 def is_rows_fault(error: DBAPIError) -> bool:

@@ -19,9 +19,10 @@ from app.settings import Settings
 
 _PURPOSE = "signing stream tokens"
 
-# A token with the key that made it, if both may still be used.
+# A token with the key that made it, if both may still be used, and the time by which that is judged.
 USABLE_TOKEN = """
-SELECT stream_tokens.stream_id, stream_tokens.workspace_id, stream_tokens.key_id, api_keys.scopes
+SELECT stream_tokens.stream_id, stream_tokens.workspace_id, stream_tokens.key_id, api_keys.scopes,
+       extract(epoch FROM now())::float8 AS now
   FROM stream_tokens
   JOIN api_keys ON api_keys.id = stream_tokens.key_id
  WHERE stream_tokens.id = %(id)s
@@ -109,18 +110,20 @@ def revoke_token(session: Session, workspace_id: str, kind: str, external_id: st
 
 @dataclass(frozen=True, slots=True)
 class UsableToken:
-    """A token's stream and workspace, and the key that made it with its scopes."""
+    """A token's stream and workspace, and the key that made it with its scopes. now: the database's time, in Unix
+    seconds."""
 
     stream_id: int
     workspace_id: str
     key_id: str
     scopes: Sequence[str]
+    now: float
 
 
 def usable_token(connection: Connection, token_id: str) -> UsableToken | None:
     """The token, if it is neither revoked nor expired and was made by a living key."""
     row = connection.exec_driver_sql(USABLE_TOKEN, {"id": token_id}).one_or_none()
-    return None if row is None else UsableToken(row.stream_id, row.workspace_id, row.key_id, row.scopes)
+    return None if row is None else UsableToken(row.stream_id, row.workspace_id, row.key_id, row.scopes, row.now)
 
 
 def may_publish(connection: Connection, key_id: str, token_id: str | None) -> bool:

@@ -40,6 +40,7 @@ def healthz() -> Answer:
     "/readyz",
     why=_PROBE,
     answers={200: "Ready"},
+    refusals=("unavailable",),
     summary="Whether requests can be served. Redis is not needed: without it, streams and webhooks are slower",
 )
 def readyz() -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -29,6 +31,21 @@ FROM due WHERE d.id = due.delivery_id AND d.created_at = due.created_at
 FILL_BACK_ENDED = """
 UPDATE deliveries SET due_at = coalesce(finished_at, created_at), claims = attempt_count WHERE status <> 'pending'
 """
+
+
+# What drains call, the ones that others use first.
+FUNCTIONS = (
+    "gcra",
+    "endpoint_lane",
+    "walk_due",
+    "look_for_due",
+    "share_places",
+    "take_due",
+    "take_suspicious",
+    "endpoint_tallies",
+    "record_outcomes",
+    "drain_round",
+)
 
 
 def upgrade() -> None:
@@ -70,9 +87,14 @@ def upgrade() -> None:
     op.drop_index("ix_deliveries_due_at", table_name="deliveries")
     for column in ("due_at", "lease_token", "claims"):
         op.drop_column("deliveries", column)
+    for name in FUNCTIONS:
+        text = (files("app.database") / "functions" / f"{name}.sql").read_text(encoding="utf-8")
+        op.get_bind().exec_driver_sql(text)
 
 
 def downgrade() -> None:
+    for name in reversed(FUNCTIONS):
+        op.execute(f"DROP FUNCTION {name}")
     op.add_column("deliveries", sa.Column("due_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("deliveries", sa.Column("claims", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("deliveries", sa.Column("lease_token", sa.UUID(as_uuid=False), nullable=True))

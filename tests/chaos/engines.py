@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -89,8 +89,7 @@ class Engines:
     def mend(self) -> None:
         """Whatever state a scenario left the engines in, they run and answer again."""
         for engine in (self.postgres, self.redis):
-            for process in processes_of(engine):
-                process.send_signal(signal.SIGCONT)
+            thaw(engine)
             restart(engine)
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM RESET ALL")
@@ -99,8 +98,7 @@ class Engines:
     def stop(self) -> None:
         """End both."""
         for engine in (self.postgres, self.redis):
-            for process in processes_of(engine):
-                process.send_signal(signal.SIGCONT)
+            thaw(engine)
             engine.stop()
 
 
@@ -109,6 +107,20 @@ def restart(engine: EmbeddedServer) -> None:
     if engine.process is None or engine.process.poll() is not None:
         engine.spawn()
     engine.wait_ready(READY_SECONDS)
+
+
+def freeze(engine: EmbeddedServer) -> None:
+    """SIGSTOP for an engine's processes; some of them may end at this moment."""
+    for process in processes_of(engine):
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+
+
+def thaw(engine: EmbeddedServer) -> None:
+    """SIGCONT for an engine's processes."""
+    for process in processes_of(engine):
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 def processes_of(engine: EmbeddedServer) -> list[psutil.Process]:

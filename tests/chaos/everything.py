@@ -25,8 +25,7 @@ def everything(stage: Stage) -> Effect:
         TROUBLES[name](stage)
         stage.pass_time(stage.chance.uniform(*PAUSE_SECONDS))
     postgres_faults.mend(stage)
-    for child in stage.product.pool():
-        child.resume()
+    kills.thaw(stage.product.pool())
     return now()
 
 

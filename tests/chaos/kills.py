@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 
 import psutil
 
@@ -12,7 +13,7 @@ from tests.processes import eventually
 
 REACH_SECONDS = 20.0  # for a process to get to a failpoint, under traffic
 FROZEN_SECONDS = LEASE_SECONDS + 3.0  # beyond the lease of what a frozen process holds
-ALL_FROZEN_SECONDS = 26.0  # beyond what a delivery may wait
+LONG_FROZEN_SECONDS = 26.0  # beyond what a delivery may wait
 RELOAD_SECONDS = 40.0
 
 
@@ -56,7 +57,7 @@ def killed_at(point: str) -> Deed:
     return deed
 
 
-def frozen_at(point: str) -> Deed:
+def frozen_at(point: str, seconds: float = FROZEN_SECONDS) -> Deed:
     """SIGSTOP for the next process of the pool that gets to a failpoint, until its leases have ended."""
 
     def deed(stage: Stage) -> Effect:
@@ -65,8 +66,8 @@ def frozen_at(point: str) -> Deed:
         eventually(lambda: not file.exists(), REACH_SECONDS, about=f"a process gets to {point}", poll_seconds=0.005)
         effect = now()
         frozen = eventually(lambda: _stopped(stage), 5, about="a process of the pool is frozen")
-        stage.pass_time(FROZEN_SECONDS)
-        _thaw(frozen)
+        stage.pass_time(seconds)
+        thaw(frozen)
         return effect
 
     return deed
@@ -77,7 +78,7 @@ def freeze_pool_child(stage: Stage) -> Effect:
     child.suspend()
     effect = now()
     stage.pass_time(FROZEN_SECONDS)
-    _thaw([child])
+    thaw([child])
     return effect
 
 
@@ -86,8 +87,8 @@ def freeze_pool(stage: Stage) -> Effect:
     for child in children:
         child.suspend()
     effect = now()
-    stage.pass_time(ALL_FROZEN_SECONDS)
-    _thaw(children)
+    stage.pass_time(LONG_FROZEN_SECONDS)
+    thaw(children)
     return effect
 
 
@@ -104,7 +105,8 @@ def _stopped(stage: Stage) -> list[psutil.Process]:
     return [child for child in stage.product.pool() if child.status() == psutil.STATUS_STOPPED]
 
 
-def _thaw(children: list[psutil.Process]) -> None:
+def thaw(children: list[psutil.Process]) -> None:
+    """SIGCONT for processes of which some may have ended."""
     for child in children:
-        if child.is_running():
+        with suppress(psutil.NoSuchProcess):
             child.resume()

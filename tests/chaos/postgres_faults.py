@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -69,13 +68,9 @@ def fall_silent(stage: Stage) -> Effect:
 
 
 def freeze(stage: Stage) -> Effect:
-    frozen = engines.processes_of(stage.product.engines.postgres)
-    for process in frozen:
-        process.suspend()
+    engines.freeze(stage.product.engines.postgres)
     stage.pass_time(FROZEN_SECONDS)
-    for process in frozen:
-        with suppress(Exception):
-            process.resume()
+    engines.thaw(stage.product.engines.postgres)
     return now()
 
 
@@ -129,6 +124,5 @@ def mend(stage: Stage) -> None:
     for relays in stage.product.relays.values():
         relays.mend()
     for engine in (stage.product.engines.postgres, stage.product.engines.redis):
-        for process in engines.processes_of(engine):
-            process.send_signal(signal.SIGCONT)
+        engines.thaw(engine)
         engines.restart(engine)

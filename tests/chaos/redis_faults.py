@@ -64,11 +64,9 @@ def cut(stage: Stage) -> Effect:
 
 def freeze(stage: Stage) -> Effect:
     effect = now()
-    for process in engines.processes_of(stage.product.engines.redis):
-        process.suspend()
+    engines.freeze(stage.product.engines.redis)
     stage.pass_time(FROZEN_SECONDS)
-    for process in engines.processes_of(stage.product.engines.redis):
-        process.resume()
+    engines.thaw(stage.product.engines.redis)
     return effect
 
 

@@ -16,6 +16,7 @@ import psycopg
 
 from app.client.books.records import Posted
 from app.core.sealing import NONCE_BYTES, seal
+from tests.chaos import delivery_rows
 from tests.chaos.product import SETTINGS, children_of
 from tests.chaos.stage import Effect, Spared, Stage
 from tests.chaos.traffic import KIND, Tenant, killing_sender
@@ -50,8 +51,7 @@ def lock_deliveries(stage: Stage) -> Effect:
     with _answering(tenant, later):
         # More than one connection: more than one process has outcomes to record.
         eventually(lambda: len(set(waiting)) >= IN_FLIGHT, 10, about="deliveries are in flight")
-        query = "SELECT FROM deliveries WHERE endpoint_id = %s AND status = 'pending' FOR UPDATE"
-        return _lock(stage, query, [tenant.endpoint_id], _not_of(tenant), gate.set)
+        return _lock(stage, delivery_rows.LOCK_PENDING, [tenant.endpoint_id], _not_of(tenant), gate.set)
 
 
 def lock_endpoint(stage: Stage) -> Effect:
@@ -72,8 +72,7 @@ def poison(stage: Stage) -> Effect:
         stage.traffic.post_together(tenant, NEIGHBOURS, [event])
 
         def status() -> Any:
-            query = "SELECT status, reason FROM deliveries WHERE endpoint_id = %s AND status <> 'pending'"
-            return stage.product.sql(query, [endpoint_id])
+            return stage.product.sql(delivery_rows.ENDED, [endpoint_id])
 
         ended = eventually(status, POISON_SECONDS, about="the poison is given up", poll_seconds=0.2)
         if ended[0][0] != "failed" or not ended[0][1].startswith(WORKER_CRASH):

@@ -65,6 +65,14 @@ def _kills() -> list[Scenario]:
             for point in ("drain.claimed", "drain.answered")
         ),
         Scenario(
+            "frozen at drain.commit",
+            f"SIGSTOP for 26 s {POINTS['drain.commit']}",
+            kills.frozen_at("drain.commit", kills.LONG_FROZEN_SECONDS),
+            ALONE,
+            failpoint=True,
+            share=0.2,
+        ),
+        Scenario(
             "pool child frozen",
             "SIGSTOP for one of Celery's processes beyond the lease",
             kills.freeze_pool_child,

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import requests
 
+from tests.chaos import delivery_rows
 from tests.chaos.product import Build
 from tests.chaos.stage import Effect, Stage, now
 from tests.chaos.traffic import Tenant
@@ -21,18 +22,6 @@ POSTING_SECONDS = 1.0
 ATTEMPTS = 11  # the schedule's, in 24 hours
 DAY = Build(settings=(("RETRY_DELAYS_SECONDS", "5,30,120,600,1800,3600,7200,14400,28800,29845"),))
 STEP_SECONDS = 30.0  # for one attempt at all that is due
-
-_UNTIL_LAST_DUE = """
-SELECT max(due_at) - now(), bool_and(due_at > now() + interval '1 second' AND lease_token IS NULL) FROM due
-"""
-_MOVE = """
-WITH moved AS (
-  UPDATE deliveries SET window_started_at = window_started_at - %(by)s, deadline_at = deadline_at - %(by)s
-  WHERE status = 'pending'
-)
-UPDATE due SET due_at = due_at - %(by)s, window_started_at = window_started_at - %(by)s,
-  deadline_at = deadline_at - %(by)s
-"""
 
 
 def go_on(stage: Stage) -> Effect:
@@ -77,7 +66,7 @@ def day_of_failure(stage: Stage) -> Effect:
         _settle(stage)
         if attempt == ATTEMPTS - 1:
             stage.traffic.tenants[0].customer.answer = lambda port: 204
-        stage.product.sql(_MOVE, {"by": _until_last_due(stage)})
+        stage.product.sql(delivery_rows.LET_PASS, {"span": _until_last_due(stage)})
     began = time.monotonic()
     eventually(lambda: not _pending(stage), STEP_SECONDS, about="everything has ended after 24 hours")
     for tenant in stage.traffic.tenants:
@@ -90,24 +79,21 @@ def _settle(stage: Stage) -> None:
     """Wait until everything that was due has been attempted."""
 
     def all_later() -> bool:
-        return bool(stage.product.sql(_UNTIL_LAST_DUE)[0][1])
+        return bool(stage.product.sql(delivery_rows.UNTIL_LAST_DUE)[0][1])
 
     eventually(all_later, STEP_SECONDS, about="all that is due is attempted", poll_seconds=0.1)
 
 
 def _until_last_due(stage: Stage) -> timedelta:
-    found: timedelta = stage.product.sql(_UNTIL_LAST_DUE)[0][0]
+    found: timedelta = stage.product.sql(delivery_rows.UNTIL_LAST_DUE)[0][0]
     return found
 
 
 def _pending(stage: Stage) -> int:
-    return int(stage.product.sql("SELECT count(*) FROM deliveries WHERE status = 'pending'")[0][0])
+    return int(stage.product.sql(delivery_rows.COUNT_PENDING)[0][0])
 
 
 def _check_attempts(stage: Stage, tenant: Tenant) -> None:
-    wrong = stage.product.sql(
-        "SELECT id, attempt_count, status FROM deliveries WHERE endpoint_id = %s AND attempt_count <> %s"
-        " AND created_at >= to_timestamp(%s) LIMIT 5",
-        [tenant.endpoint_id, ATTEMPTS, stage.traffic.round_began],
-    )
+    values = [tenant.endpoint_id, ATTEMPTS, stage.traffic.round_began]
+    wrong = stage.product.sql(delivery_rows.OTHER_ATTEMPTS, values)
     stage.faults += [f"{id} is {status} after {count} attempts" for id, count, status in wrong]

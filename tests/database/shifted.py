@@ -19,3 +19,13 @@ def shifted(database: Database, by: str) -> Database:
     with database.begin() as connection:
         connection.exec_driver_sql(SHIFT.format(by=by))
     return Database(database.url, options="-c search_path=shifted,public,pg_catalog")
+
+
+def shift_for_all(url: str, by: str) -> None:
+    """Shift the clock for whoever connects to this database from now on. by: an interval, such as "1 hour"."""
+    database = Database(url)
+    with database.begin() as connection:
+        connection.exec_driver_sql(SHIFT.format(by=by))
+        name = connection.exec_driver_sql("SELECT current_database()").scalar_one()
+        connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET search_path = shifted, public, pg_catalog')
+    database.close()

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from app.core.webhook.fairness import FAST_PLACES, MAX_IN_FLIGHT, NEW_PLACES, SLOW_PLACES
-from app.delivery import grants
+from app.delivery import claims
 from app.delivery.drain import Drain
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
@@ -269,7 +269,8 @@ def test_a_rate_limit_is_kept_however_many_drains_there_are(world: World, drains
 def test_every_endpoint_has_its_turn_when_there_are_more_than_one_claim_looks_at(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grants, "MOST_ENDPOINTS", 7)
+    monkeypatch.setattr(claims, "MOST_ENDPOINTS", 7)
+    monkeypatch.setattr(claims, "MOST_ROWS", 20)
     with ScriptedServer(answering(OK)) as receiver:
         blocked = [world.endpoint("http://127.0.0.1:1/") for _ in range(20)]
         # Never their turn:

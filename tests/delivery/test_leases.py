@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
 
 from app.accounts.workspaces import delete_workspace
 from app.delivery import claims
@@ -13,6 +14,7 @@ from tests.delivery.outages import no_connections
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.delivery.world import World
 from tests.processes import eventually
+from workers.drains import delivery_database
 
 NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 
@@ -180,3 +182,11 @@ def test_a_lease_shorter_than_an_attempt_is_refused(environ: dict[str, str]) -> 
     with pytest.raises(SettingsError, match="LEASE_SECONDS is 16, but an attempt may take SEND_TOTAL_SECONDS"):
         Settings.from_env({**environ, "LEASE_SECONDS": "16"})
     assert Settings.from_env({**environ, "LEASE_SECONDS": "17"}).lease_seconds == 17
+
+
+def test_what_freezes_in_a_transaction_keeps_its_rows_for_ten_seconds_at_most(world: World) -> None:
+    """The server ends it. (A trial, `frozen at drain.commit`, freezes a process for longer than that.)"""
+    database = delivery_database(world.settings.database_url)
+    with database.begin() as connection:
+        assert connection.scalar(text("SHOW idle_in_transaction_session_timeout")) == "10s"
+    database.close()

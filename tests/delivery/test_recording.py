@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from app.database.connection import Database
+from app.database.direct import Direct
 from app.delivery import claims
 from app.delivery.drain import Drain
 from app.delivery.sending.sender import Sender
@@ -26,18 +26,28 @@ NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 GONE = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
 
 
+class ForgetfulDirect(Direct):
+    """Commits, and loses the answer, as often as its database is told to."""
+
+    def __init__(self, database: ForgetfulDatabase) -> None:
+        super().__init__(database)
+        self._forgetful = database
+
+    def call(self, statement: bytes, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        rows = super().call(statement, values)
+        if self._forgetful.answers_lost:
+            self._forgetful.answers_lost -= 1
+            raise OperationalError("SELECT", None, ConnectionError("server closed the connection unexpectedly"))
+        return rows
+
+
 class ForgetfulDatabase(Database):
-    """Commits, and loses the answer, as often as it is told to."""
+    """Loses answers."""
 
     answers_lost = 0
 
-    @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        with super().begin() as connection:
-            yield connection
-        if self.answers_lost:
-            self.answers_lost -= 1
-            raise OperationalError("COMMIT", None, ConnectionError("server closed the connection unexpectedly"))
+    def direct(self) -> Direct:
+        return ForgetfulDirect(self)
 
 
 @pytest.fixture

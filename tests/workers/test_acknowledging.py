@@ -48,6 +48,18 @@ def test_places_are_free_again_after_every_acknowledgement_was_lost(engine: Embe
         assert eventually(take, about="one more message")
 
 
+def test_a_channel_that_holds_messages_can_be_closed_when_its_connection_is_gone(engine: EmbeddedRedis) -> None:
+    """Celery drops a lost connection and closes its channel after that. kombu wants to give the messages back first,
+    and its AttributeError is the end of the worker."""
+    acknowledging.install()
+    with Connection(broker_url(engine.url), transport_options=broker_options()) as connection:
+        channel: Any = connection.channel()
+        ring(engine)
+        assert eventually(partial(channel.basic_get, QUEUE))
+        connection.transport.client = None  # as `collect` leaves it when closing the channel has failed
+        channel.close()
+
+
 def ring(engine: EmbeddedRedis) -> None:
     wake = Wake(engine.url)
     assert wake.answered()  # or else the last ring's key suppresses this one

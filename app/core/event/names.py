@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
+LONGEST_TYPE = 128
+TYPE = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.:-]{{0,{LONGEST_TYPE - 1}}}")
 TYPE_HINT = "must be 1 to 128 letters, digits and _ . : - that begin with a letter, a digit or _, such as call.barge_in"
 
 # EventSource dispatches the first three itself, and `reset` is a stream's own word for a cursor that is ahead of it: an
@@ -21,6 +22,10 @@ KIND_HINT = "must be a lowercase letter, then lowercase letters, digits and _ . 
 # Not "." and "..": clients collapse them in a URL's path before they send it (RFC 3986, 5.2.4).
 EXTERNAL_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~:@+=-]{1,200}")
 EXTERNAL_ID_HINT = "must be 1 to 200 letters, digits and _ . ~ : @ + = -, other than . and .."
+
+# A workspace's uid: it stands in paths, too. (That it does not begin like our own ids is checked where it is set.)
+UID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~:@-]{1,128}")
+UID_HINT = "must be 1 to 128 letters, digits and _ . ~ : @ -, other than . and .."
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEY_HINT = "must be 1 to 255 printable ASCII characters without spaces"

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -180,6 +180,11 @@ class Slots:
     def in_flight(self) -> int:
         """Transfers that have started and not ended."""
         return len(self._transfers)
+
+    @property
+    def known(self) -> Collection[str]:
+        """The endpoints of which something is known: they have transfers in flight, or had one a moment ago."""
+        return self._endpoints.keys()
 
     @property
     def is_closed(self) -> bool:

@@ -10,8 +10,9 @@ MAX_HEADERS = 20
 MAX_BYTES = 4096
 _SEPARATOR_BYTES = 4  # ": " and CR LF
 
-# RFC 9110, 5.6.2.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+# A value, for the description: printable latin-1 that neither begins nor ends with a space.
+VALUE = r"[\x21-\x7e\xa1-\xff](?:[\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa1-\xff])?"
 # Printable latin-1: anything else could end the line, or is not the same text for sender and receiver.
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\xff]")
 
@@ -38,6 +39,14 @@ REFUSED_PREFIXES = {
 }
 
 
+def name_pattern() -> str:
+    """A regular expression for the names that `check_headers` takes, to be matched as a whole. It is written without
+    flags, as JSON Schema needs it, so it spells out capitals."""
+    refused = "|".join(map(_any_spelling, REFUSED))
+    prefixes = "|".join(map(_any_spelling, REFUSED_PREFIXES))
+    return f"(?!(?:{refused})$)(?!{prefixes}){_TOKEN.pattern}"
+
+
 def check_headers(headers: Mapping[str, object]) -> list[tuple[str, str]]:
     """What is wrong with an endpoint's extra headers, as (name, reason); empty when they may be sent.
 
@@ -55,6 +64,13 @@ def check_headers(headers: Mapping[str, object]) -> list[tuple[str, str]]:
             problems.append((name, reason))
         seen.add(name.lower().replace("_", "-"))
     return problems
+
+
+def _any_spelling(name: str) -> str:
+    """A pattern for a header's name in capitals or not, with hyphens or underscores."""
+    return "".join(
+        "[-_]" if letter == "-" else f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in name
+    )
 
 
 def _name_problem(name: str, seen: set[str]) -> str | None:

@@ -14,14 +14,14 @@ from app.delivery import deliveries, reads
 from app.ledger import events
 from app.web.http import paging
 from app.web.http.call import Answer, Call
-from app.web.http.fields import Field, id_field
+from app.web.http.fields import Field, id_field, type_filter
 from app.web.http.routes import route
 
 api = Blueprint("deliveries", __name__)
 
 STATUS = Field("status", "text", "only deliveries in this state", choices=reads.STATUSES)
 ENDPOINT = id_field("endpoint_id", ids.ENDPOINT, "only deliveries to this endpoint")
-TYPE = Field("event_type", "text", "only of this type; call.* means every type that begins with call.", shortest=1)
+TYPE = type_filter("event_type", "only of this type")
 SINCE = Field("since", "time", "only deliveries made at this time or later")
 UNTIL = Field("until", "time", "only deliveries made before this time")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,8 @@ from app.core.event.acceptance import Accepted
 from app.core.problem import Problem
 from app.core.times import read_time
 from app.core.webhook.addresses import MAX_URL_LENGTH
+from app.core.webhook.headers import MAX_BYTES as MAX_HEADER_BYTES
+from app.core.webhook.headers import MAX_HEADERS, VALUE, name_pattern
 from app.database.tables import Endpoint
 from app.delivery import deliveries, endpoints, reads
 from app.ledger.ledger import Submission
@@ -30,9 +33,17 @@ api = Blueprint("endpoints", __name__)
 TEST_KIND, TEST_STREAM, TEST_TYPE = "twofold", "tests", "twofold.test"
 _MOST_FILTERS = 100  # entries of one filter: matching is linear in them, for every event
 
-URL = Field(
-    "url", "text", "where to send", required=True, shortest=1, longest=MAX_URL_LENGTH, example="https://example.com/in"
+# What a URL may be is told by addresses.check_url.
+_URL_SHAPE = {"format": "uri", "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[\x21-\x22\x24-\x5b\x5d-\x7e]+$"}
+_URL = Field(
+    "url",
+    "text",
+    "where to send: http or https, a host, no fragment; an address in it must be public, or in ALLOW_SUBNETS",
+    shortest=1,
+    longest=MAX_URL_LENGTH,
+    shape=_URL_SHAPE,
 )
+URL = replace(_URL, required=True, example="https://example.com/in")
 OPTIONS = (
     Field("description", "text", "a note for people"),
     Field(
@@ -57,7 +68,17 @@ OPTIONS = (
         most=_MOST_FILTERS,
         example=["call"],
     ),
-    Field("headers", "text_map", "headers to add to each webhook; never shown again", nullable=True),
+    Field(
+        "headers",
+        "text_map",
+        f"headers to add to each webhook, {MAX_HEADERS} and {MAX_HEADER_BYTES} bytes at most; never shown again",
+        nullable=True,
+        shape={
+            "propertyNames": {"pattern": f"^(?:{name_pattern()})$"},
+            "additionalProperties": {"type": "string", "pattern": f"^(?:{VALUE})$"},
+            "maxProperties": MAX_HEADERS,
+        },
+    ),
     Field("rate_limit", "integer", "attempts per second at most; null: no limit", nullable=True, least=1, most=10_000),
 )
 SIGNING = Field(
@@ -69,7 +90,6 @@ SIGNING = Field(
 STATUS = Field("status", "text", "enable or disable it", choices=(endpoints.ENABLED, endpoints.DISABLED))
 SINCE = Field("since", "time", "events from this time on", required=True, example="2026-11-20T10:00:00Z")
 UNTIL = Field("until", "time", "events before this time")
-CHANGED_URL = Field("url", "text", "where to send", shortest=1, longest=MAX_URL_LENGTH)
 
 
 @route(
@@ -117,7 +137,7 @@ def get_endpoint(call: Call, endpoint_id: str) -> Answer:
     "PATCH",
     "/v1/endpoints/{endpoint_id}",
     scope="manage",
-    body=(CHANGED_URL, *OPTIONS, STATUS),
+    body=(_URL, *OPTIONS, STATUS),
     answers={200: "Endpoint"},
     summary="Change an endpoint, disable it (what is pending is cancelled) or enable it",
 )
@@ -174,6 +194,7 @@ def rotate_secret(call: Call, endpoint_id: str) -> Answer:
     body=(),
     transaction=False,
     answers={202: "EventOut", 200: "EventOut"},
+    refusals=("conflict", "stream_ended"),
     summary="Send a test event to this endpoint alone, whatever its filters say",
 )
 def test_endpoint(call: Call, endpoint_id: str) -> Answer:

@@ -9,11 +9,11 @@ from flask import Blueprint
 
 from app.core import ids
 from app.core.event import names
-from app.core.problem import Problem, invalid
+from app.core.problem import Problem
 from app.ledger import events
 from app.web.http import paging
 from app.web.http.call import Answer, Call
-from app.web.http.fields import Field
+from app.web.http.fields import LAST_SEQ, Field, type_filter
 from app.web.http.routes import route
 from app.web.metrics import streams as stream_metrics
 
@@ -26,13 +26,16 @@ STREAM = Field(
     "only events of this stream, in the order of seq; needs stream_kind",
     pattern=names.EXTERNAL_ID,
     hint=names.EXTERNAL_ID_HINT,
+    needs="stream_kind",
 )
 AFTER = Field(
     "after_seq",
     "integer",
     "only events after this seq; needs stream_id. Ahead of the stream it is answered with 409 cursor_ahead",
+    most=LAST_SEQ,
+    needs="stream_id",
 )
-TYPE = Field("type", "text", "only events of this type; call.* means every type that begins with call.", shortest=1)
+TYPE = type_filter("type", "only events of this type")
 
 
 @route(
@@ -42,6 +45,7 @@ TYPE = Field("type", "text", "only events of this type; call.* means every type 
     scope="subscribe",
     query=(KIND, STREAM, AFTER, TYPE, *paging.PAGE),
     answers={200: "EventList"},
+    refusals=("cursor_ahead",),
     summary="Read events back: of one stream in order, after a seq, or of the workspace, newest first",
 )
 def list_events(call: Call) -> Answer:
@@ -64,8 +68,6 @@ def get_event(call: Call, event_id: str) -> Answer:
 
 
 def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], str | None]:
-    if "stream_kind" not in call.args:
-        raise invalid("stream_id", "needs stream_kind as well")
     mark = paging.after_cursor(call.args, paging.is_number)
     try:
         page = events.events_of_stream(
@@ -85,8 +87,6 @@ def _of_stream(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], st
 
 
 def _of_workspace(call: Call, limit: int) -> tuple[Sequence[events.StoredEvent], str | None]:
-    if "after_seq" in call.args:
-        raise invalid("after_seq", "needs stream_id as well")
     page = events.events_of_workspace(
         call.session,
         call.workspace_id,

@@ -36,6 +36,7 @@ NDJSON = "application/x-ndjson"
     transaction=False,
     judges=True,
     answers={202: "Published", 200: "EventOut"},
+    refusals=("stream_ended", "schema_mismatch"),
     summary="Publish an event, an array of events, or one event per line (application/x-ndjson)",
 )
 def publish(call: Call) -> Answer | Response:

@@ -50,6 +50,7 @@ def sign_in(call: Call) -> Response:
     "/v1/session",
     why="the session cookie itself says whose session ends",
     answers={204: ""},
+    refusals=("forbidden", "unavailable"),
     summary="Sign out: end the session of the cookie that comes with the request",
 )
 def sign_out() -> Response:

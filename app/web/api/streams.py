@@ -32,6 +32,7 @@ STATUS = Field("status", "text", "only open or only ended streams", choices=("op
     scope="publish",
     body=(ATTRIBUTES,),
     answers={200: "Stream", 201: "Stream"},
+    refusals=("stream_ended",),
     summary="Open a stream, or set its attributes. A first event opens its stream too",
 )
 def open_stream(call: Call, kind: str, stream_id: str) -> Answer:
@@ -86,6 +87,7 @@ def list_streams(call: Call) -> Answer:
     body=(),
     transaction=False,
     answers={200: "Stream"},
+    refusals=("not_found",),
     summary="End a stream; it takes no more events. Ending it again changes nothing",
 )
 def end_stream(call: Call, kind: str, stream_id: str) -> Answer:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 
 from flask import Blueprint
 
 from app.accounts import workspaces
 from app.core import ids
+from app.core.event import names
 from app.database.tables import Workspace
 from app.web.http import paging
 from app.web.http.call import PLATFORM, Answer, Call
@@ -22,8 +22,10 @@ UID = Field(
     "uid",
     "text",
     "your own name for it, unique; its id serves when left out",
-    pattern=re.compile(r"[A-Za-z0-9_.~:@-]{1,128}"),
-    hint="must be 1 to 128 letters, digits and _ . ~ : @ -",
+    pattern=names.UID,
+    hint=names.UID_HINT,
+    longest=128,
+    shape={"not": {"pattern": f"^{ids.WORKSPACE}_"}},
     example="acme",
 )
 CHANGED_NAME = Field("name", "text", "what people call it", shortest=1, longest=200)

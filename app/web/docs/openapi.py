@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.core.problem import CODES
+from app.web.docs import refusals
 from app.web.docs.schemas import SCHEMAS
+from app.web.http import shapes
 from app.web.http.call import OPTIONAL_WORKSPACE, PLATFORM, ApiRoute
 from app.web.http.cookie import COOKIE
-from app.web.http.fields import Field, schema
 from app.web.http.reading import JSON
 from app.web.http.routes import IDS
 
@@ -35,8 +35,10 @@ TAGS = {
     "pages": ("viewer", "files"),
 }
 _TAG_OF = {blueprint: tag for tag, blueprints in TAGS.items() for blueprint in blueprints}
-# Bodies that may also come in another form than JSON.
-OTHER_BODIES = {"EventsIn": {"application/x-ndjson": {"schema": {"type": "string"}}}}
+_NDJSON = {"application/x-ndjson": {"schema": {"type": "string"}}}
+# Bodies and answers that may also come in another form than JSON.
+OTHER_FORMS = {"EventsIn": _NDJSON, "Published": _NDJSON}
+_NOTHING = "Nothing"  # the body of a request that takes none
 _DESCRIPTION = """\
 One event, two deliveries: live to whoever is watching, and reliably to everyone who registered.
 
@@ -58,7 +60,7 @@ def document(routes: Mapping[str, ApiRoute], server_url: str) -> dict[str, Any]:
         "tags": [{"name": tag} for tag in dict.fromkeys([*TAGS, *map(_tag, sorted(routes))])],
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": SCHEMAS | {"Problem": _problem(routes)} | _bodies(routes),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -69,15 +71,23 @@ def document(routes: Mapping[str, ApiRoute], server_url: str) -> dict[str, Any]:
     }
 
 
-def body_schema(fields: tuple[Field, ...]) -> dict[str, Any]:
-    """A request body as JSON Schema."""
-    made: dict[str, Any] = {
-        "type": "object",
-        "properties": {item.name: schema(item) for item in fields},
-        "additionalProperties": False,
-    }
-    required = [item.name for item in fields if item.required]
-    return made | ({"required": required} if required else {})
+def _problem(routes: Mapping[str, ApiRoute]) -> dict[str, Any]:
+    """The schema of a refusal, with the codes that contracts have besides ours."""
+    problem = SCHEMAS["Problem"]
+    code = problem["properties"]["code"]
+    own = sorted({one for route in routes.values() for one in route.refusals}.difference(code["enum"]))
+    return problem | {"properties": problem["properties"] | {"code": code | {"enum": [*code["enum"], *own]}}}
+
+
+def _bodies(routes: Mapping[str, ApiRoute]) -> dict[str, Any]:
+    """The schemas of the requests' bodies, by name."""
+    declared = {_body_name(name, route): route.body for name, route in sorted(routes.items()) if route.body is not None}
+    return {name: shapes.body_schema(fields) for name, fields in declared.items()}
+
+
+def _body_name(name: str, declared: ApiRoute) -> str:
+    """What the schema of a route's body is called: create_endpoint takes a CreateEndpoint."""
+    return name.rpartition(".")[2].title().replace("_", "") if declared.body else _NOTHING
 
 
 def _operation(name: str, declared: ApiRoute) -> dict[str, Any]:
@@ -86,7 +96,7 @@ def _operation(name: str, declared: ApiRoute) -> dict[str, Any]:
         "summary": declared.summary,
         "tags": [_tag(name)],
     }
-    return made | dict(declared.operation or _described(declared))
+    return made | dict(declared.operation or _described(name, declared))
 
 
 def _tag(name: str) -> str:
@@ -94,37 +104,29 @@ def _tag(name: str) -> str:
     return _TAG_OF.get(blueprint, blueprint)
 
 
-def _described(declared: ApiRoute) -> dict[str, Any]:
+def _described(name: str, declared: ApiRoute) -> dict[str, Any]:
+    answers = {str(status): _response(answer) for status, answer in declared.answers.items()}
     made: dict[str, Any] = {
         "parameters": _parameters(declared),
-        "responses": {str(status): _response(answer) for status, answer in declared.answers.items()},
+        "responses": answers | refusals.responses(declared),
     }
-    made["responses"]["default"] = {
-        "description": "A problem. Codes: " + ", ".join(CODES),
-        "content": {"application/problem+json": {"schema": _ref("Problem")}},
-    }
+    if needs := {item.name: [item.needs] for item in declared.query if item.needs}:
+        made["x-dependent-required"] = needs  # OpenAPI 3.1 has no way to say it of parameters
     if declared.public:
         made["security"] = []
     else:
         made["description"] = f"Needs the scope `{declared.scope}`."
-    content = _body(declared)
-    if content:
+    if declared.body is not None or declared.body_schema:
         required = declared.body is None or any(item.required for item in declared.body)
+        schema = declared.body_schema or _body_name(name, declared)
+        content = {JSON: {"schema": _ref(schema)}, **OTHER_FORMS.get(schema, {})}
         made["requestBody"] = {"required": required, "content": content}
     return made
 
 
-def _body(declared: ApiRoute) -> dict[str, Any]:
-    if declared.body:
-        return {JSON: {"schema": body_schema(declared.body)}}
-    if declared.body_schema:
-        return {JSON: {"schema": _ref(declared.body_schema)}, **OTHER_BODIES.get(declared.body_schema, {})}
-    return {}
-
-
 def _parameters(declared: ApiRoute) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": _about(name)}
+        {"name": name, "in": "path", "required": True, "schema": _shape(name), "description": _about(name)}
         for name in re.findall(r"\{(\w+)\}", declared.path)
     ]
     for item in declared.query:
@@ -133,15 +135,18 @@ def _parameters(declared: ApiRoute) -> list[dict[str, Any]]:
                 "name": item.name,
                 "in": "query",
                 "required": item.required,
-                "schema": schema(item),
+                "schema": shapes.schema(item),
                 "description": item.about,
             }
         )
     if not declared.public and declared.acts_for != PLATFORM:
         needed = "a platform key may name" if declared.acts_for == OPTIONAL_WORKSPACE else "a platform key must name"
-        made.append(_header("X-Workspace", f"the workspace that {needed}, by id or uid"))
+        made.append(_header("X-Workspace", f"the workspace that {needed}, by id or uid", shapes.WORKSPACE))
     if declared.method == "POST":
-        made.append(_header("Idempotency-Key", "repeats with the same key have one effect and get the same answer"))
+        about = "repeats with the same key have one effect and get the same answer"
+        made.append(_header("Idempotency-Key", about, shapes.KEY))
+    for name, pattern, about in declared.headers:
+        made.append(_header(name, about, shapes.matching(pattern)))
     return made
 
 
@@ -161,8 +166,18 @@ def _about(name: str) -> str:
     return _ABOUT_PATH.get(name, name)
 
 
-def _header(name: str, about: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": about}
+_PATH_SHAPES = {"workspace": shapes.WORKSPACE, "kind": shapes.KIND, "stream_id": shapes.STREAM_ID}
+
+
+def _shape(name: str) -> dict[str, Any]:
+    """The form of a path parameter, by its name."""
+    if name in IDS:
+        return shapes.id_of(IDS[name][0])
+    return _PATH_SHAPES.get(name, shapes.matching(r"[A-Za-z0-9_.-]+", maxLength=100))
+
+
+def _header(name: str, about: str, shape: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "schema": shape, "description": about}
 
 
 def _response(answer: str) -> dict[str, Any]:
@@ -172,7 +187,7 @@ def _response(answer: str) -> dict[str, Any]:
         content_type, about = OTHER_ANSWERS[answer]
         return {"description": about, "content": {content_type: {"schema": {"type": "string"}}}}
     about = SCHEMAS[answer].get("description", "An answer")
-    return {"description": about, "content": {JSON: {"schema": _ref(answer)}}}
+    return {"description": about, "content": {JSON: {"schema": _ref(answer)}, **OTHER_FORMS.get(answer, {})}}
 
 
 def _ref(name: str) -> dict[str, str]:

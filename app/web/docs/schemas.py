@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from app.accounts.keys import SCOPES
+from app.core import ids, times
 from app.core.contract.model import ERROR_STATUS
 from app.core.problem import CODES
 from app.core.webhook.retry import Outcome
 from app.delivery.reads import STATUSES
+from app.web.http import shapes
 
 Schema = dict[str, Any]
 
@@ -25,6 +27,11 @@ def _object(about: str, required: Schema, optional: Schema | None = None) -> Sch
     }
 
 
+def _closed(schema: Schema) -> Schema:
+    """What we read, rather than answer: members that it does not name are refused."""
+    return schema | {"additionalProperties": False}
+
+
 def _or_null(schema: Schema) -> Schema:
     return schema | {"type": [schema["type"], "null"]}
 
@@ -32,7 +39,7 @@ def _or_null(schema: Schema) -> Schema:
 def _list_of(name: str) -> Schema:
     return _object(
         "One page of a list. next_cursor is null on the last page.",
-        {"data": {"type": "array", "items": _ref(name)}, "next_cursor": _or_null(_TEXT)},
+        {"data": {"type": "array", "items": _ref(name)}, "next_cursor": _or_null(_CURSOR)},
     )
 
 
@@ -47,18 +54,23 @@ def _one_of(*texts: str) -> Schema:
 _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "array", "items": _TEXT}
 _NUMBER: Schema = {"type": "integer"}
-_TIME: Schema = {"type": "string", "format": "date-time"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_TIME = shapes.TIME
+_CURSOR: Schema = {"type": "string", "format": "cursor"}
 _ANY_OBJECT: Schema = {"type": "object"}
-_STREAM_NAME = _object("A stream's name.", {"kind": _TEXT, "id": _TEXT})
+_STREAM_NAME = _object("A stream's name.", {"kind": shapes.KIND, "id": shapes.STREAM_ID})
+_EVENT_ID, _ENDPOINT_ID = shapes.id_of(ids.EVENT), shapes.id_of(ids.ENDPOINT)
+_SECRET_TEXT = shapes.matching("whsec_[A-Za-z0-9+/]+=*", description="verifies the v1 signatures")
+_PUBLIC_KEY_TEXT = shapes.matching("whpk_[A-Za-z0-9+/]+=*", description="verifies the v1a signatures")
 _KEY: Schema = {
-    "id": _TEXT,
+    "id": shapes.id_of(ids.KEY),
     "name": _TEXT,
     "prefix": _TEXT | {"description": "the first letters of the key, to recognise it by"},
     "scopes": {"type": "array", "items": _one_of(*SCOPES)},
     "created_at": _TIME,
 }
 _ENDPOINT: Schema = {
-    "id": _TEXT,
+    "id": _ENDPOINT_ID,
     "url": _TEXT,
     "description": _TEXT,
     "status": _one_of("enabled", "disabled"),
@@ -69,22 +81,24 @@ _ENDPOINT: Schema = {
     "header_names": _TEXTS,
     "rate_limit": _or_null(_NUMBER),
     "signing": _one_of("hmac", "ed25519"),
-    "consecutive_failures": _NUMBER,
+    "consecutive_failures": _COUNT,
     "failing_since": _or_null(_TIME),
     "created_at": _TIME,
     "updated_at": _TIME,
 }
 _SECRET: Schema = {
-    "secret": _TEXT | {"description": "whsec_…: verifies the v1 signatures"},
+    "secret": _SECRET_TEXT,
     "former": {
         "type": "array",
         "description": "rotated secrets, which also sign until expires_at",
-        "items": _object("A former secret.", {"expires_at": _TIME}, {"secret": _TEXT, "public_key": _TEXT}),
+        "items": _object(
+            "A former secret.", {"expires_at": _TIME}, {"secret": _SECRET_TEXT, "public_key": _PUBLIC_KEY_TEXT}
+        ),
     },
 }
-_PUBLIC_KEY: Schema = {"public_key": _TEXT | {"description": "whpk_…: verifies the v1a signatures"}}
+_PUBLIC_KEY: Schema = {"public_key": _PUBLIC_KEY_TEXT}
 _TRIED: Schema = {
-    "id": _TEXT,
+    "id": shapes.id_of(ids.ATTEMPT),
     "number": _NUMBER,
     "started_at": _TIME,
     "duration_ms": _NUMBER,
@@ -100,10 +114,10 @@ _ATTEMPT: Schema = _TRIED | {
     "response_body_truncated": {"type": "boolean"},
 }
 _DELIVERY: Schema = {
-    "id": _TEXT,
-    "event_id": _TEXT,
-    "endpoint_id": _TEXT,
-    "event_type": _TEXT,
+    "id": shapes.id_of(ids.DELIVERY),
+    "event_id": _EVENT_ID,
+    "endpoint_id": _ENDPOINT_ID,
+    "event_type": shapes.TYPE,
     "status": _one_of(*STATUSES),
     "reason": _or_null(_TEXT)
     | {
@@ -111,7 +125,7 @@ _DELIVERY: Schema = {
         " endpoint_gone, worker_crash, and unknown_outcome: the last attempt was sent and not answered, so the receiver"
         " may have it"
     },
-    "attempt_count": _NUMBER,
+    "attempt_count": _COUNT,
     "created_at": _TIME,
     "next_attempt_at": _or_null(_TIME),
     "deadline_at": _TIME,
@@ -131,40 +145,52 @@ SCHEMAS: dict[str, Schema] = {
         },
         {"errors": {"type": "array", "items": _object("One field.", {"field": _TEXT, "detail": _TEXT})}},
     ),
-    "Workspace": _object("A customer.", {"id": _TEXT, "uid": _TEXT, "name": _TEXT, "created_at": _TIME}),
+    "Workspace": _object(
+        "A customer.",
+        {"id": shapes.id_of(ids.WORKSPACE), "uid": shapes.WORKSPACE, "name": _TEXT, "created_at": _TIME},
+    ),
     "WorkspaceList": _list_of("Workspace"),
     "Key": _object("A key, without its secret.", _KEY),
-    "CreatedKey": _object("A new key.", _KEY | {"key": _TEXT | {"description": "the secret; shown only now"}}),
+    "CreatedKey": _object(
+        "A new key.", _KEY | {"key": shapes.matching("[sp]k_[A-Za-z0-9]{43}", description="the secret; shown only now")}
+    ),
     "KeyList": _list_of("Key"),
     "Event": _object(
         "The canonical envelope, as webhooks and streams carry it.",
         {
-            "id": _TEXT,
-            "type": _TEXT,
+            "id": _EVENT_ID,
+            "type": shapes.TYPE,
             "timestamp": _TIME,
-            "workspace_id": _TEXT,
+            "workspace_id": shapes.id_of(ids.WORKSPACE),
             "stream": _STREAM_NAME,
-            "seq": _NUMBER,
+            "seq": _COUNT,
             "data": _ANY_OBJECT,
         },
     ),
     "EventList": _list_of("Event"),
-    "EventIn": _object(
-        "An event to accept.",
-        {"stream": _STREAM_NAME, "type": _TEXT, "data": _ANY_OBJECT},
-        {"occurred_at": _TIME, "idempotency_key": _TEXT},
+    "EventIn": _closed(
+        _object(
+            "An event to accept: at most MAX_EVENT_BYTES (256 KiB unless set) of UTF-8, nested at most MAX_JSON_DEPTH"
+            " (64) deep, without NUL characters in its strings.",
+            {"stream": _closed(_STREAM_NAME), "type": shapes.NEW_TYPE, "data": _ANY_OBJECT},
+            {
+                "occurred_at": _or_null(_TIME | shapes.matching(times.TIME)),
+                "idempotency_key": _or_null(shapes.KEY),
+            },
+        )
     ),
     "EventsIn": {
-        "description": "One event (EventIn), or an array of events; as application/x-ndjson, one event per line.",
-        "anyOf": [_ref("EventIn"), {"type": "array", "items": _ref("EventIn")}],
+        "description": "One event (EventIn), or an array of events; as application/x-ndjson, one event per line. At"
+        " most MAX_BATCH_EVENTS (1000 unless set) and MAX_BATCH_BYTES (4 MiB).",
+        "anyOf": [_ref("EventIn"), {"type": "array", "items": _ref("EventIn"), "maxItems": 1000}],
     },
     "EventOut": _object(
         "An event that is stored, with its place in its stream.",
         {
-            "id": _TEXT,
-            "seq": _NUMBER,
+            "id": _EVENT_ID,
+            "seq": _COUNT,
             "stream": _STREAM_NAME,
-            "type": _TEXT,
+            "type": shapes.TYPE,
             "occurred_at": _TIME,
             "created_at": _TIME,
             "duplicate": {"type": "boolean"},
@@ -181,11 +207,11 @@ SCHEMAS: dict[str, Schema] = {
     "Stream": _object(
         "A live subject.",
         {
-            "kind": _TEXT,
-            "id": _TEXT,
+            "kind": shapes.KIND,
+            "id": shapes.STREAM_ID,
             "status": _one_of("open", "ended"),
             "attributes": _ANY_OBJECT,
-            "last_seq": _NUMBER,
+            "last_seq": _COUNT,
             "created_at": _TIME,
             "ended_at": _or_null(_TIME),
         },
@@ -194,14 +220,20 @@ SCHEMAS: dict[str, Schema] = {
     "Token": _object(
         "A short-lived key to one stream.",
         {
-            "id": _TEXT,
-            "url": _TEXT | {"description": "the live stream; a browser adds ?token="},
+            "id": shapes.id_of(ids.TOKEN),
+            "url": _TEXT | {"format": "uri", "description": "the live stream; a browser adds ?token="},
             "token": _TEXT,
             "expires_at": _TIME,
         },
     ),
     "TokenInfo": _object(
-        "A token, without its text.", {"id": _TEXT, "key_id": _TEXT, "created_at": _TIME, "expires_at": _TIME}
+        "A token, without its text.",
+        {
+            "id": shapes.id_of(ids.TOKEN),
+            "key_id": shapes.id_of(ids.KEY),
+            "created_at": _TIME,
+            "expires_at": _TIME,
+        },
     ),
     "TokenList": _list_of("TokenInfo"),
     "Endpoint": _object("A registered webhook URL.", _ENDPOINT),
@@ -211,20 +243,20 @@ SCHEMAS: dict[str, Schema] = {
     "Recovered": _object(
         "What a recovery made pending.",
         {
-            "retried": _NUMBER | {"description": "deliveries that had failed or were cancelled"},
-            "missed": _NUMBER | {"description": "events that had no delivery to this endpoint"},
+            "retried": _COUNT | {"description": "deliveries that had failed or were cancelled"},
+            "missed": _COUNT | {"description": "events that had no delivery to this endpoint"},
             "complete": {"type": "boolean", "description": "false: there is more; repeat the request"},
         },
     ),
     "Stats": _object(
         "How an endpoint has been doing.",
         {
-            "hours": _NUMBER | {"description": "how far back it was counted"},
-            "deliveries": _object("The number of deliveries by status.", dict.fromkeys(STATUSES, _NUMBER)),
+            "hours": _COUNT | {"description": "how far back it was counted"},
+            "deliveries": _object("The number of deliveries by status.", dict.fromkeys(STATUSES, _COUNT)),
             "success_rate": {"type": ["number", "null"], "description": "delivered of all that ended, 0 to 1"},
-            "attempts": _NUMBER,
-            "duration_ms": _object("Durations of attempts.", {"p50": _or_null(_NUMBER), "p95": _or_null(_NUMBER)}),
-            "pending": _NUMBER | {"description": "waiting now"},
+            "attempts": _COUNT,
+            "duration_ms": _object("Durations of attempts.", {"p50": _or_null(_COUNT), "p95": _or_null(_COUNT)}),
+            "pending": _COUNT | {"description": "waiting now"},
             "oldest_pending_at": _or_null(_TIME),
         },
     ),

@@ -32,8 +32,10 @@ class Admission:
 class ApiRoute:
     """A declared route. public: why it needs no key, or ''. acts_for: the workspace it needs.
 
-    answers: status to the name of a schema (app.web.docs.schemas), '' for no body. operation: its OpenAPI operation,
-    where it is not made from the other members.
+    answers: status to the name of a schema (app.web.docs.schemas), '' for no body. refusals: the codes of Problems that
+    its handler raises, besides those of the guard. headers: what its handler reads (name, pattern, what it is).
+    transaction: whether one is opened around the handler. operation: its OpenAPI operation, where it is not made from
+    the other members.
     """
 
     method: str
@@ -46,6 +48,9 @@ class ApiRoute:
     body_schema: str = ""
     query: tuple[Field, ...] = ()
     answers: Mapping[int, str] = field(default_factory=dict)
+    refusals: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str, str], ...] = ()
+    transaction: bool = True
     operation: Mapping[str, Any] | None = None
 
 

@@ -6,7 +6,7 @@ or revoking the key ends it at once.
 
 from __future__ import annotations
 
-import time
+import math
 from urllib.parse import urlsplit
 
 from flask import request
@@ -25,7 +25,9 @@ def session_of_cookie(engine: Engine) -> SignedIn | None:
 
     Raises Problem forbidden for a request that a page of another origin made: cookies go along with those too.
     """
-    claims = tokens.read(signing_keys(engine.settings), tokens.SESSION, request.cookies.get(COOKIE, ""), time.time())
+    # Whether its time is over is judged with the row, by the database's clock, which began it.
+    sent = request.cookies.get(COOKIE, "")
+    claims = tokens.read(signing_keys(engine.settings), tokens.SESSION, sent, now=-math.inf)
     if claims is None:
         return None
     with engine.database.begin() as connection:

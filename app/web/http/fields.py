@@ -14,9 +14,14 @@ from itertools import islice
 from typing import Any
 
 from app.core import ids
+from app.core.event import names
+from app.core.event.filters import BELOW
 from app.core.problem import MOST_COMPLAINTS, MOST_NAME_LETTERS, Complaint, complaint
 from app.core.times import TIME_HINT, read_time
 
+LAST_SEQ = (
+    10**18 - 1
+)  # of a number in a query or a header: 18 digits, which PostgreSQL's bigint holds whatever they are
 _LONGEST_TEXT = 1000  # of a text that declares no other limit: descriptions and names, not documents
 _NAMES = {
     dict: "an object",
@@ -35,7 +40,9 @@ class Field:
 
     kind: text, integer, object, texts, text_map, time. about: what it is, for the documentation. pattern: what a text
     (or each of several) must match. hint: the same in words, the end of a sentence that begins with the field's name.
-    shortest and longest bound the length of a text, least and most a number or the length of an array.
+    shortest and longest bound the length of a text, least and most a number or the length of an array. needs: another
+    field, without which this one means nothing. shape: what the documentation says besides, as JSON Schema: rules that
+    are checked where the value is used.
     """
 
     name: str
@@ -50,13 +57,21 @@ class Field:
     longest: int = _LONGEST_TEXT
     least: int = 0
     most: int = 2**63 - 1
+    needs: str = ""
+    shape: Mapping[str, Any] = field(default_factory=dict, compare=False)
     example: Any = field(default=None, compare=False)
 
 
 def id_field(name: str, prefix: str, about: str) -> Field:
     """A field for one of our ids."""
-    pattern = re.compile(rf"{prefix}_[0-7][{ids.ALPHABET}]{{{ids.LENGTH - 1}}}")
+    pattern = re.compile(ids.pattern(prefix))
     return Field(name, "text", about, pattern=pattern, hint=f"must be an id that begins with {prefix}_")
+
+
+def type_filter(name: str, about: str) -> Field:
+    """A query parameter for an event type, or for all that begin alike."""
+    longest = names.LONGEST_TYPE + len(BELOW)
+    return Field(name, "text", f"{about}; call.* means every type that begins with call.", shortest=1, longest=longest)
 
 
 def check(fields: Sequence[Field], given: Mapping[str, Any], noun: str = "field") -> list[Complaint]:
@@ -71,6 +86,8 @@ def check(fields: Sequence[Field], given: Mapping[str, Any], noun: str = "field"
         elif given[item.name] is None:
             if not item.nullable:
                 complaints.append(complaint(item.name, "must not be null; leave it out instead"))
+        elif item.needs and item.needs not in given:
+            complaints.append(complaint(item.name, f"needs {item.needs} as well"))
         else:
             complaints += _CHECKS[item.kind](item, item.name, given[item.name])
     return complaints
@@ -87,33 +104,6 @@ def from_query(fields: Sequence[Field], given: Mapping[str, Sequence[str]]) -> t
         is_number = kinds.get(name) == "integer" and re.fullmatch(r"-?[0-9]{1,18}", text)
         values[name] = int(text) if is_number else text
     return values, complaints + check(fields, values, "parameter")
-
-
-def schema(item: Field) -> dict[str, Any]:
-    """The field as JSON Schema (2020-12)."""
-    made: dict[str, Any] = {"description": item.about}
-    text: dict[str, Any] = {"type": "string"}
-    if item.pattern:
-        text["pattern"] = f"^(?:{item.pattern.pattern})$"
-    if item.kind in ("text", "time"):
-        made |= text | ({"format": "date-time"} if item.kind == "time" else {"maxLength": item.longest})
-        if item.shortest:
-            made["minLength"] = item.shortest
-    elif item.kind == "integer":
-        made |= {"type": "integer", "minimum": item.least, "maximum": item.most}
-    elif item.kind == "texts":
-        made |= {"type": "array", "items": text, "minItems": item.least, "maxItems": item.most}
-    elif item.kind == "text_map":
-        made |= {"type": "object", "additionalProperties": {"type": "string"}}
-    else:
-        made["type"] = "object"
-    if item.choices:
-        (made["items"] if item.kind == "texts" else made)["enum"] = list(item.choices)
-    if item.nullable:
-        made["type"] = [made["type"], "null"]
-    if item.example is not None:
-        made["examples"] = [item.example]
-    return made
 
 
 def _unknown(noun: str, name: str, known: Sequence[str]) -> str:

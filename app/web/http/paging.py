@@ -13,7 +13,14 @@ from app.web.http.fields import Field
 
 DEFAULT, MOST = 50, 250
 LIMIT = Field("limit", "integer", f"how many at most (default {DEFAULT})", least=1, most=MOST)
-CURSOR = Field("cursor", "text", "next_cursor of the previous page", shortest=1, longest=200)
+CURSOR = Field(
+    "cursor",
+    "text",
+    "next_cursor of the previous page",
+    shortest=1,
+    longest=200,
+    shape={"format": "cursor", "pattern": "^[A-Za-z0-9_-]+$"},
+)
 PAGE = (LIMIT, CURSOR)
 
 T = TypeVar("T")

@@ -62,6 +62,8 @@ def route(
     body: Sequence[Field] | None = None,
     body_schema: str = "",
     query: Sequence[Field] = (),
+    refusals: Sequence[str] = (),
+    headers: Sequence[tuple[str, str, str]] = (),
     transaction: bool = True,
     judges: bool = False,
     admit: Admit | None = None,
@@ -70,12 +72,25 @@ def route(
 
     acts_for: WORKSPACE (a platform key must name one), OPTIONAL_WORKSPACE (a platform key may) or PLATFORM (no
     workspace; the handler decides what a workspace key may). body None: the handler reads the body itself, which
-    `body_schema` names; (): no body. transaction False: the handler opens its own. judges: the handler has
-    the database judge call.presented along with what it does, so a key that was good lately is not looked up before.
-    admit: another way in than a key.
+    `body_schema` names; (): no body. refusals: codes of Problems that the handler raises. headers: what it reads of them
+    (name, pattern, what it is). transaction False: the handler opens its own. judges: the handler has the database judge
+    call.presented along with what it does, so a key that was good lately is not looked up before. admit: another way in
+    than a key.
     """
-    fields = None if body is None else tuple(body)
-    declared = ApiRoute(method, path, scope, summary, "", acts_for, fields, body_schema, tuple(query), dict(answers))
+    declared = ApiRoute(
+        method=method,
+        path=path,
+        scope=scope,
+        summary=summary,
+        acts_for=acts_for,
+        body=None if body is None else tuple(body),
+        body_schema=body_schema,
+        query=tuple(query),
+        answers=dict(answers),
+        refusals=tuple(refusals),
+        headers=tuple(headers),
+        transaction=transaction,
+    )
 
     def declare(handler: Handler) -> Handler:
         @functools.wraps(handler)
@@ -87,7 +102,7 @@ def route(
                 call = Call(engine(), admission.caller, admission.workspace_id, args, {})
                 if admission.presented is not None:
                     call.presented, call.confirm = admission.presented, functools.partial(by_key, declared)
-                return _perform(declared, handler, call, path_values, transaction)
+                return _perform(declared, handler, call, path_values)
             except Problem:
                 if admission.presented is not None:
                     by_key(declared)  # whoever may not call any more is told that first
@@ -100,10 +115,17 @@ def route(
 
 
 def open_route(
-    blueprint: Blueprint, method: str, path: str, *, why: str, summary: str, answers: Mapping[int, str]
+    blueprint: Blueprint,
+    method: str,
+    path: str,
+    *,
+    why: str,
+    summary: str,
+    answers: Mapping[int, str],
+    refusals: Sequence[str] = (),
 ) -> Callable[[Handler], Handler]:
     """Declare a route that needs no key, saying why."""
-    declared = ApiRoute(method, path, "", summary, why, PLATFORM, answers=dict(answers))
+    declared = ApiRoute(method, path, "", summary, why, PLATFORM, answers=dict(answers), refusals=tuple(refusals))
 
     def declare(handler: Handler) -> Handler:
         @functools.wraps(handler)
@@ -176,9 +198,7 @@ def _check_path(values: Mapping[str, str]) -> None:
             raise invalid("stream_id", names.EXTERNAL_ID_HINT)
 
 
-def _perform(
-    declared: ApiRoute, handler: Handler, call: Call, path_values: Mapping[str, str], transaction: bool
-) -> Response:
+def _perform(declared: ApiRoute, handler: Handler, call: Call, path_values: Mapping[str, str]) -> Response:
     settings = call.engine.settings
     raw = b""
     if declared.body is not None and request.method not in ("GET", "HEAD"):
@@ -186,7 +206,7 @@ def _perform(
         call.body = read_body(request, declared.body, raw, settings.max_json_depth)
     if request.method == "POST":
         call.idempotency_key = idempotency_key()
-    if not transaction:
+    if not declared.transaction:
         return response_of(handler(call, **path_values))
     with call.engine.database.session() as session:
         call._session = session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from dataclasses import dataclass, replace
 
 from flask import request
@@ -20,12 +20,13 @@ from app.web.http.reading import sent_secrets
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """Who was let in. expires_at: Unix seconds, None for a key; kind, stream_id: the one stream that a token opens."""
+    """Who was let in. life_seconds: what is left of the credential's time, None for a key; kind, stream_id: the one
+    stream that a token opens."""
 
     key_id: str
     workspace_id: str
     token_id: str | None = None
-    expires_at: float | None = None
+    life_seconds: float | None = None
     kind: str | None = None
     stream_id: str | None = None
     may_publish: bool = False
@@ -70,7 +71,7 @@ def _by_key(engine: Engine, secret: str) -> Opener:
 
 def _by_session(engine: Engine, session: SignedIn) -> Opener:
     opener = _by_caller(engine, session.caller, request.headers.get("X-Workspace") or session.workspace_id)
-    return replace(opener, session_id=session.id, expires_at=session.expires_at.timestamp())
+    return replace(opener, session_id=session.id, life_seconds=session.life_seconds)
 
 
 def _by_caller(engine: Engine, caller: Caller, workspace: str | None) -> Opener:
@@ -81,18 +82,19 @@ def _by_caller(engine: Engine, caller: Caller, workspace: str | None) -> Opener:
 
 
 def _by_token(engine: Engine, secret: str) -> Opener:
-    claims = tokens.decode(stream_tokens.signing_keys(engine.settings), secret, time.time())
+    # By the database's clock, which minted the token: this machine's may be an hour off.
+    claims = tokens.decode(stream_tokens.signing_keys(engine.settings), secret, now=-math.inf)
     row = None
     if claims is not None:
         with engine.database.begin() as connection:
             row = stream_tokens.usable_token(connection, claims.id)
-    if claims is None or row is None:
+    if claims is None or row is None or claims.expires_at <= row.now:
         raise Problem("unauthorized", "This token is not valid, or it has expired; mint a fresh one.")
     return Opener(
         row.key_id,
         row.workspace_id,
         claims.id,
-        float(claims.expires_at),
+        claims.expires_at - row.now,
         claims.kind,
         claims.stream_id,
         may_publish="publish" in row.scopes,

@@ -50,6 +50,7 @@ HEARTBEAT_SECONDS = 15.0
 STALL_SECONDS = 10.0  # a viewer that takes nothing for so long is cut; it may resume from where it was
 _HEARTBEAT = sse.comment("keepalive", blank_line=False)
 _CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
+_LAST_EVENT_ID = ("Last-Event-ID", _CURSOR.pattern, "the id of the last entry that was seen: the log goes on behind it")
 
 
 @route(
@@ -58,8 +59,10 @@ _CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
     "/v1/deliveries/live",
     scope="operate",
     query=(STATUS, ENDPOINT, TYPE),
+    headers=(_LAST_EVENT_ID,),
     transaction=False,
     answers={200: "log"},
+    refusals=("bad_request", "too_many"),
     summary="Watch the delivery log: each attempt as it is recorded. A best-effort view; the list is the record",
 )
 def watch_log(call: Call) -> Response:

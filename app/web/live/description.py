@@ -8,12 +8,15 @@ from typing import Any
 
 from app.core.contract import frames
 from app.core.contract.model import ERROR_STATUS, Contract, ContractRoute, EventType, path_parameters
+from app.core.event import names
 from app.core.problem import CODES
 from app.core.wire import envelope
 from app.core.wire.envelope import Event
+from app.web.http import shapes
 from app.web.http.problems import CONTENT_TYPE
 from app.web.http.reading import JSON
 from app.web.live.credentials import ways
+from app.web.live.query import MOST_TYPES, SPEEDS
 
 EVENT_STREAM = "text/event-stream"
 EXAMPLES = 3  # frames shown of a route
@@ -23,9 +26,15 @@ _ABOUT = {
     "after_seq": "begin after this seq; Last-Event-ID, where there is one, wins",
     "speed": "replay an ended stream at its own pace, so many times faster, from 0.01 to 1000",
 }
-_SHAPES = {
-    "after_seq": {"type": "integer", "minimum": 0},
-    "speed": {"type": "number", "minimum": 0.01, "maximum": 1000},
+_TYPES = rf"(?:\*|{names.TYPE.pattern}(?:\.\*)?)"
+_SHAPES: Mapping[str, dict[str, Any]] = {
+    "kind": shapes.KIND,
+    "token": shapes.matching(r"[A-Za-z0-9_.-]+", maxLength=1000),
+    "types": shapes.matching(f"{_TYPES}(?:,{_TYPES}){{0,{MOST_TYPES - 1}}}"),
+    "after_seq": shapes.SEQ,
+    "speed": {"type": "number", "minimum": SPEEDS[0], "maximum": SPEEDS[1]},
+    "Last-Event-ID": shapes.LAST_EVENT_ID,
+    "X-Workspace": shapes.WORKSPACE,
 }
 _SECURITY = {
     "key:bearer": "bearer",
@@ -60,18 +69,17 @@ def operation(declared: Contract, route: ContractRoute) -> dict[str, Any]:
     return {
         "description": f"Send {ways(route)}. A key needs the scope `subscribe`.",
         "security": [{name: []} for name in dict.fromkeys(_SECURITY[way] for way in route.credentials)],
-        "parameters": list(_parameters(route)),
+        "parameters": list(_parameters(declared, route)),
         "responses": _answers(declared, route) | _refusals(declared, route),
         "x-frames": _frames(declared, route),
     }
 
 
-def _parameters(route: ContractRoute) -> Iterator[dict[str, Any]]:
-    for name in path_parameters(route.path):
-        about = "the kind of the stream" if name == "kind" else f"your id of the {route.kind or 'stream'}"
-        yield _parameter(name, "path", about, required=True)
-    if route.id_in == "query":
-        yield _parameter(route.id_name, "query", f"your id of the {route.kind}", required=True)
+def _parameters(declared: Contract, route: ContractRoute) -> Iterator[dict[str, Any]]:
+    if "kind" in path_parameters(route.path):
+        yield _parameter("kind", "path", "the kind of the stream", required=True)
+    about = f"your id of the {route.kind or 'stream'}"
+    yield _parameter(route.id_name, route.id_in, about, required=True) | {"schema": _id(declared, route)}
     if any(way.endswith(":query") for way in route.credentials):
         yield _parameter("token", "query", _ABOUT["token"])
     for name in route.options:
@@ -80,6 +88,12 @@ def _parameters(route: ContractRoute) -> Iterator[dict[str, Any]]:
         yield _parameter("Last-Event-ID", "header", "the last seq that was seen: the stream goes on behind it")
     if any(way.startswith(("key:", "session:")) for way in route.credentials):
         yield _parameter("X-Workspace", "header", "the workspace that a platform key must name, by id or uid")
+
+
+def _id(declared: Contract, route: ContractRoute) -> dict[str, Any]:
+    """The form of the id of a stream, also by the contract's own pattern."""
+    own = declared.id_patterns.get(route.kind or "")
+    return shapes.STREAM_ID if own is None else {"allOf": [shapes.STREAM_ID, shapes.matching(own)]}
 
 
 def _parameter(name: str, where: str, about: str, *, required: bool = False) -> dict[str, Any]:

@@ -10,7 +10,6 @@ Between them each transport calls `refuse_ended` and `require_room`, in the orde
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,7 +195,7 @@ def _terms(placed: Placed, now: float) -> Terms:
         overflow_frames=route.overflow_frames,
         heartbeat=heartbeat(route, placed.view),
         heartbeat_seconds=route.heartbeat_seconds,
-        expires_at=None if opener.expires_at is None else now + opener.expires_at - time.time(),
+        expires_at=None if opener.life_seconds is None else now + opener.life_seconds,
         key_id=opener.key_id,
         token_id=opener.token_id or opener.session_id,
         workspace_id=admitted.stream.workspace_id,

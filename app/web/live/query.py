@@ -12,6 +12,7 @@ from app.core.event import names
 from app.core.problem import Problem
 
 SPEEDS = (0.01, 1000.0)
+MOST_TYPES = 100  # as of an endpoint's filter: matching is linear in them, for every event
 _CURSOR = re.compile(r"[0-9]{1,18}")
 
 
@@ -38,6 +39,8 @@ def _types(route: ContractRoute) -> tuple[str, ...] | None:
     if not given:
         return None
     patterns = tuple(sorted({part.strip() for part in given.split(",") if part.strip()})) or ("*",)
+    if len(patterns) > MOST_TYPES:
+        raise Problem("invalid", f"types: give at most {MOST_TYPES}; these are {len(patterns)}.")
     for pattern in patterns:
         if pattern != "*" and not names.TYPE.fullmatch(pattern.removesuffix(".*")):
             raise Problem("invalid", f"types: {pattern!r} is neither a type, nor a prefix such as call.*, nor *.")

@@ -47,7 +47,8 @@ def _add(
     view.__name__ = f"{declared.name}-{route.name}"
     summary = f"{declared.about} ({declared.name}: {route.name})"
     described = description.operation(declared, route)
-    shown = call.ApiRoute(route.method, route.path, "subscribe", summary, operation=described)
+    own = tuple(form.code for form in declared.errors.values()) if declared.error_template is None else ()
+    shown = call.ApiRoute(route.method, route.path, "subscribe", summary, refusals=own, operation=described)
     routes.declare_view(made, shown, view, websocket=route.does == "websocket")
 
 

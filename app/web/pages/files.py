@@ -26,6 +26,7 @@ _FILES = {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in _FOLDE
     "/static/{name}",
     why="what our pages are made of",
     answers={200: "file", 304: ""},
+    refusals=("not_found",),
     summary="A script, style sheet or icon of our pages",
 )
 def static_file(name: str) -> Response:

@@ -42,6 +42,8 @@ class ScriptedServer:
         self._script, self._tls = script, tls
         self.seen: list[Seen] = []
         self.connections = 0
+        self.closed = 0
+        """Connections that this server has closed."""
         self.over = threading.Event()
         """Set when the test ends: what a script that stalls waits for."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -60,15 +62,19 @@ class ScriptedServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.over.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self.stop_listening()
         for connection in self._open:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
             assert not thread.is_alive()
+
+    def stop_listening(self) -> None:
+        """Refuse further connections."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -82,17 +88,24 @@ class ScriptedServer:
 
     def _serve(self, raw: socket.socket, number: int) -> None:
         connection = raw
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what a script sends arrives when it is sent
         with suppress(OSError):
             if self._tls:
                 connection = self._shake_hands(raw, self._tls)
-            with connection, connection.makefile("rb") as stream:
-                while (seen := _read_request(stream, number)) is not None:
-                    self.seen.append(seen)
-                    answer = self._script(self, connection, seen)
-                    if answer is None:
-                        break
-                    connection.sendall(answer)
+            with connection:
+                self.converse(connection, number)
         raw.close()
+        self.closed += 1
+
+    def converse(self, connection: socket.socket, number: int) -> None:
+        """Serve one connection, after the TLS handshake."""
+        with connection.makefile("rb") as stream:
+            while (seen := _read_request(stream, number)) is not None:
+                self.seen.append(seen)
+                answer = self._script(self, connection, seen)
+                if answer is None:
+                    break
+                connection.sendall(answer)
 
     def _shake_hands(self, raw: socket.socket, tls: ssl.SSLContext) -> socket.socket:
         """A refusal (an alert, sent by now) reaches the client only if all that it sent is read: closing with something

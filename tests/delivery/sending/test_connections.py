@@ -15,6 +15,7 @@ import pytest
 from app.delivery.sending.sender import Request, Result, Sender
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering, then_stall
 from tests.delivery.sending.test_guard import LOOPBACK_IP, certificate
+from tests.processes import eventually
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
@@ -141,7 +142,8 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced(sender: Sende
         for number in range(20):
             [result] = post(sender, Request(number, server.url, (), b"{}"))
             assert result.outcome == "success"
-    assert server.connections >= 20
+            eventually(lambda: server.closed == server.connections)
+    assert (server.connections, len(server.seen)) == (20, 20)
 
 
 @pytest.mark.parametrize("protocols", [None, ["http/1.1"]], ids=["without TLS", "TLS"])

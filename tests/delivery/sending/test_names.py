@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -13,7 +14,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.delivery.sending.resolver import Resolver
+from app.delivery.sending.resolver import KEPT_SECONDS, Resolver
 from app.delivery.sending.sender import Request, Result, Sender
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.processes import eventually
@@ -50,8 +51,8 @@ def names() -> Iterator[Names]:
 def make(names: Names) -> Iterator[Callable[..., Sender]]:
     made: list[Sender] = []
 
-    def go(connect_seconds: float = 5, threads: int = 128) -> Sender:
-        resolver = Resolver(names.look_up, threads=threads)
+    def go(connect_seconds: float = 5, threads: int = 128, clock: Callable[[], float] = time.monotonic) -> Sender:
+        resolver = Resolver(names.look_up, threads=threads, clock=clock)
         made.append(Sender(LOOPBACK, 10, connect_seconds, resolver=resolver))
         return made[-1]
 
@@ -123,21 +124,20 @@ def test_names_that_were_slow_do_not_keep_their_owners_other_names_waiting(
     eventually(lambda: names.waiting == 2)
     names.over.set()
     answered: set[str] = set()
-    eventually(lambda: answered.update(resolver.take()) or answered == set(silent))  # type: ignore[func-returns-value]
+    eventually(lambda: answered.update(resolver.new_answers()) or answered == set(silent))  # type: ignore[func-returns-value]
     names.over.clear()
     for name in [*silent, "quick.example"]:
         resolver.ask(name, "a")
-    eventually(lambda: "quick.example" in resolver.take(), 2)
+    eventually(lambda: "quick.example" in resolver.new_answers(), 2)
     resolver.close()
 
 
 CLOSING = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
-def test_a_burst_asks_once_and_a_later_answer_is_followed(
-    make: Callable[..., Sender], names: Names, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sender = make()
+def test_a_burst_asks_once_and_a_later_answer_is_followed(make: Callable[..., Sender], names: Names) -> None:
+    now = 0.0
+    sender = make(clock=lambda: now)
     with ScriptedServer(answering(CLOSING)) as server:
         url = f"http://Moves.example:{server.port}/"
         for number in range(50):
@@ -145,10 +145,10 @@ def test_a_burst_asks_once_and_a_later_answer_is_followed(
         assert {result.remote_address for result in results(sender, 50)} == {"127.0.0.1"}
         assert names.asked == {"moves.example": 1}
         names.addresses["moves.example"] = ["10.0.0.1"]
-        sender._resolver._kept.clear()  # five seconds later
-        assert post(sender, url).error == "10.0.0.1 is private"
+        now += KEPT_SECONDS
+        assert post(sender, url).error == "moves.example resolves to an address that is private"
         names.addresses["moves.example"] = ["10.0.0.1", "::1", "127.0.0.1"]
-        sender._resolver._kept.clear()
+        now += KEPT_SECONDS
         result = post(sender, url)
         assert (result.outcome, result.remote_address) == ("success", "127.0.0.1")  # nobody listens at ::1
 
@@ -165,6 +165,37 @@ def test_each_request_goes_to_the_address_of_its_own_name(make: Callable[..., Se
         assert hosts == [f"{name}:{server.port}" for name in ("one.example", "TWO.example.", "127.0.0.4")]
     names.addresses = {"none.example": []}
     assert post(sender, "http://none.example/").outcome == "dns_error"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "reasons"),
+    [
+        (["10.0.0.5"], "private"),
+        (["10.0.0.5", "192.168.3.4"], "private"),
+        (["10.0.0.5", "169.254.169.254"], "private or link-local, where clouds keep instance metadata"),
+        (["fd00:ec2::254"], "not a global unicast address"),
+    ],
+)
+def test_the_addresses_behind_an_internal_name_are_told_to_our_log_alone(
+    make: Callable[..., Sender],
+    names: Names,
+    caplog: pytest.LogCaptureFixture,
+    addresses: list[str],
+    reasons: str,
+) -> None:
+    caplog.set_level(logging.INFO, "app.delivery.sending")
+    names.addresses["internal.example"] = addresses
+    result = post(make(), "https://internal.example/hook?token=secret")
+    assert (result.outcome, result.remote_address) == ("blocked_address", None)
+    assert result.error == f"internal.example resolves to an address that is {reasons}"
+    for address in addresses:
+        assert f"{address} is " in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_an_address_that_stands_in_the_url_is_told(make: Callable[..., Sender]) -> None:
+    for host in ("10.0.0.5", "167772165", "0x0a000005"):
+        assert post(make(), f"http://{host}/").error == "10.0.0.5 is private"
 
 
 def test_the_time_to_connect_holds_for_the_look_up_and_the_connection_together(

@@ -264,6 +264,35 @@ def test_what_is_not_http_is_a_protocol_error(sender: Sender, reply: bytes) -> N
 
 
 @pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (b"garbage\r\n\r\n", "it does not begin with a status line"),
+        (b"<html>hello</html>", "it does not begin with a status line"),
+        (b"220 mail.example ESMTP\r\n", "it does not begin with a status line"),
+        (b"\r\n\r\n", "it does not begin with a status line"),
+        (b"HTTP/1.1 2000 OK\r\n\r\n", "it does not begin with a status line"),
+        (b"HTTP/1.1 200OK\r\n\r\n", "it does not begin with a status line"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2000 OK\r\n\r\n", "it does not begin with a status line"),
+        (b"HTTP/9.1 200 OK\r\n\r\n", "Unsupported HTTP version in response"),
+    ],
+)
+def test_what_does_not_begin_as_http_is_called_so(sender: Sender, reply: bytes, words: str) -> None:
+    with ScriptedServer(then_close(reply)) as server:
+        result = post(sender, server.url)
+    assert (result.outcome, result.error) == ("protocol_error", f"the answer is not HTTP: {words}")
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Le"])
+def test_a_connection_that_is_closed_inside_the_head_is_called_so(sender: Sender, reply: bytes) -> None:
+    with ScriptedServer(then_close(reply)) as server:
+        result = post(sender, server.url)
+    assert (result.outcome, result.error) == (
+        "protocol_error",
+        "the connection was closed inside the head of the answer",
+    )
+
+
+@pytest.mark.parametrize(
     "reply",
     [
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"v" * 1000) for n in range(70)) + b"\r\n",

@@ -48,7 +48,8 @@ def test_a_delivery_is_read_with_its_attempts(acme: Door, database: Database) ->
             text(
                 "INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at,"
                 " duration_ms, outcome, status_code, remote_address, response_headers, response_body, trigger)"
-                " SELECT 'att_1', now(), workspace_id, endpoint_id, id, 1, now(), 12, 'http_error', 500, '127.0.0.1',"
+                " SELECT 'att_01k00000000000000000000000', now(), workspace_id, endpoint_id, id, 1, now(), 12,"
+                " 'http_error', 500, '127.0.0.1',"
                 " '{\"Server\": \"x\"}', 'no\\377', 'schedule' FROM deliveries"
             )
         )

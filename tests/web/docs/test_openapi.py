@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
+from app import create_app
 from app.core.contract.model import Contract, ContractRoute
+from app.settings import Settings
 from app.web.engine import engine_of
+from tests.processes import ROOT
 from tests.web.doors import HANDSHAKE, Door
 
 HTTP_METHODS = {"get", "put", "post", "delete", "patch"}
+WITHOUT_BODY = {"/api/v1/bots/{bot_id}/subscribe"}  # its contract reads none
 
 
 @pytest.fixture
@@ -111,3 +116,68 @@ def test_what_contract_routes_refuse_is_listed_with_its_status_and_form(document
             assert f"{body.get('code') or body['error']['code']}: " in described["description"]
             seen.add((declared.name, answer.status_code))
     assert {("aitronos", 401), ("aitronos", 404), ("atoms", 404), ("serveka", 401), ("voicebip", 404)} <= seen
+
+
+def test_every_body_has_a_schema_with_a_name(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    named = set()
+    for path, method, operation in operations(document):
+        for content_type, content in operation.get("requestBody", {"content": {}})["content"].items():
+            if content_type == "application/json":
+                named.add(content["schema"]["$ref"].rpartition("/")[2])
+        assert method == "get" or path in WITHOUT_BODY or "requestBody" in operation or method == "delete", path
+    assert {"CreateEndpoint", "ChangeEndpoint", "CreateKey", "OpenStream", "RecoverEndpoint", "EventsIn"} < named
+    for name in named - {"EventsIn"}:
+        assert schemas[name]["additionalProperties"] is False, name
+
+
+def test_whatever_a_caller_names_has_a_form_and_a_bound(document: dict[str, Any]) -> None:
+    """A text has a pattern or is one of a few, and is bounded in length; a number is bounded on both sides."""
+    schemas = document["components"]["schemas"]
+    bodies = [
+        schemas[content["schema"]["$ref"].rpartition("/")[2]]
+        for _, _, operation in operations(document)
+        for content in operation.get("requestBody", {"content": {}})["content"].values()
+        if "$ref" in content["schema"]
+    ]
+    given = [one["schema"] for _, _, operation in operations(document) for one in operation["parameters"]]
+    given += [member for body in [*bodies, schemas["EventIn"]] for member in body.get("properties", {}).values()]
+    assert len(given) > 80
+    for shape in given:
+        assert "items" not in shape or "maxItems" in shape, shape
+        parts = shape.get("allOf", [shape.get("items", shape)])
+        types = [part["type"] for part in parts if "type" in part]
+        if any("string" in one for one in types):
+            assert any(bounded(part) for part in parts), shape
+        elif any("integer" in one or "number" in one for one in types):
+            assert all({"minimum", "maximum"} <= part.keys() for part in parts), shape
+
+
+def bounded(text: dict[str, Any]) -> bool:
+    """Whether a text is one of a few, or has a form and a length."""
+    if "enum" in text:
+        return True
+    unclassed = re.sub(r"\[[^\]]*\]", "x", text.get("pattern", ".*"))
+    return "pattern" in text and ("maxLength" in text or not re.search(r"[^\\][*+]|\{\d+,\}", unclassed))
+
+
+def test_a_route_s_refusals_are_listed_by_status(document: dict[str, Any]) -> None:
+    create = document["paths"]["/v1/endpoints"]["post"]["responses"]
+    assert set(create) == {"201", *map(str, (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)), "default"}
+    assert "idempotency_conflict: " in create["409"]["description"]
+    assert "415" in document["paths"]["/v1/events"]["post"]["responses"]
+    assert "application/x-ndjson" in document["paths"]["/v1/events"]["post"]["responses"]["202"]["content"]
+    assert "cursor_ahead: " in document["paths"]["/v1/events"]["get"]["responses"]["409"]["description"]
+    assert "missing_id" in document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
+
+
+def test_a_contract_s_own_codes_are_codes(environ: dict[str, str], tmp_path: Path) -> None:
+    own = '[errors]\nnot_found = { status = 404, code = "no_such_call", message = "No such call." }\n'
+    text = (ROOT / "app/contracts/voicebip.toml").read_text()
+    text = text.replace('name = "voicebip"', 'name = "mine"').replace('path = "/v1/', 'path = "/mine/')
+    assert "[errors]" not in text
+    (tmp_path / "mine.toml").write_text(text + own)
+    app = create_app(Settings.from_env({**environ, "CONTRACTS_DIR": str(tmp_path)}))
+    document = app.test_client().get("/openapi.json").get_json()
+    assert "no_such_call" in document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
+    engine_of(app).database.close()

@@ -96,6 +96,7 @@ CASES = [
     Case("an id of the year 10889", "/v1/endpoints/ep_7zzzzzzzzzzzzzzzzzzzzzzzzz", b"{}", 404, "not_found", "no such endpoint", "PATCH"),
     Case("a body where none belongs", "/v1/endpoints/ep_01k00000000000000000000000/test", b'{"a":1}', 422, "invalid", "a: unknown field; this request takes no body"),
     Case("a bad uid", "/v1/workspaces", b'{"name":"x","uid":"a b"}', 422, "invalid", "uid: must be 1 to 128"),
+    Case("a uid that clients collapse", "/v1/workspaces", b'{"name":"x","uid":".."}', 422, "invalid", "other than . and .."),
     Case("no scopes", "/v1/keys", b'{"name":"x","scopes":[]}', 422, "invalid", "scopes: must have 1 to 4"),
     Case("an unknown scope", "/v1/keys", b'{"name":"x","scopes":["admin"]}', 422, "invalid", "scopes[0]: must be one of publish"),
     Case("a time without offset", "/v1/endpoints/ep_01k00000000000000000000000/recover", b'{"since":"2026-01-01T00:00:00"}', 422, "invalid", "with its offset"),

@@ -6,12 +6,15 @@ import base64
 import hmac
 import json
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
 
 from app.core import sealing, tokens
+from app.web.http.cookie import COOKIE
 from tests.conftest import SECRET_KEY, StartServer
+from tests.database.shifted import shift_for_all
 from tests.processes import RunningServer
 from tests.web.live.watching import Stage, Watch, open_path
 
@@ -100,6 +103,25 @@ def test_without_a_good_credential_there_is_no_stream(stage: Stage) -> None:
     assert refused(stage.watch(f"?token={stage.server.workspace_key}", key=None))[0] == 401  # no keys in URLs
     assert refused(stage.watch(key=None, Authorization="Basic eDp5"))[0] == 401
     assert refused(stage.watch(key=stage.key("publish", "manage", "operate")[1])) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_tokens_and_sessions_of_a_machine_with_a_wrong_clock_open_streams(
+    start_server: StartServer, new_database: Callable[[], str], hours: int
+) -> None:
+    url = new_database()
+    shift_for_all(url, f"{hours} hours")
+    stage = Stage(start_server(DATABASE_URL=url, STREAM_TOKEN_SECONDS="30"), kind="call")
+    stage.post_count(1)
+    cookie = stage.ask("POST", "/v1/session", status=204).cookies[COOKIE]
+    with (
+        stage.watch("?after_seq=0", key=stage.token()) as by_token,
+        open_path(stage.server, f"/atoms/v1/events?callId={stage.id}", Cookie=f"{COOKIE}={cookie}") as by_session,
+    ):
+        assert (by_token.status, by_session.status) == (200, 200)
+        by_token.read_events(1)
+        stage.post_count(1)
+        by_token.read_events(2)
 
 
 def test_another_workspaces_stream_is_not_there(stage: Stage) -> None:

@@ -1,0 +1,51 @@
+-- Which endpoints have something due, and what that says of each: rows of a JSON array, without those that were looked
+-- at before.
+--
+-- Two ways. While little is due, the rows themselves are read in the order of their time, from `low_water` on: all that
+-- has ended lies below, and dead rows, which nobody can remove while some session holds an old snapshot, are not walked
+-- through. When more is due than that reads, or `walking`, it goes from endpoint to endpoint in the order of their ids,
+-- from `after` on: each step jumps over all other rows of the last one.
+--
+-- complete: whether these are all. low: the time of the first row, sent or not; NULL when there is none, or walking.
+-- asking: by endpoint, rows (NULL: unknown, at least one), suspicious: whether one of them has lost claims.
+CREATE OR REPLACE FUNCTION look_for_due(
+  low_water timestamptz, walking boolean, after text, most_rows int, most_endpoints int,
+  OUT complete boolean, OUT low timestamptz, OUT walked boolean,
+  OUT asking text[], OUT counts int[], OUT suspicious boolean
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  from_start text[];
+BEGIN
+  walked := walking;
+  IF NOT walking THEN
+    SELECT array_agg(w.endpoint_id) FILTER (WHERE w.free > 0), array_agg(w.free) FILTER (WHERE w.free > 0),
+      bool_or(w.suspicious), min(w.low), coalesce(sum(w.seen), 0) < most_rows
+    INTO asking, counts, suspicious, low, complete
+    FROM (
+      SELECT q.endpoint_id, count(*) AS seen, min(q.due_at) AS low,
+        count(*) FILTER (WHERE q.leased_until IS NULL OR q.leased_until <= now())::int AS free,
+        bool_or(q.claims - q.attempt_count >= 2 AND (q.leased_until IS NULL OR q.leased_until <= now())) AS suspicious
+      FROM (
+        SELECT * FROM due WHERE due_at >= low_water AND due_at <= now() ORDER BY due_at LIMIT most_rows
+      ) AS q
+      GROUP BY q.endpoint_id
+    ) AS w;
+    IF complete THEN
+      RETURN;
+    END IF;
+    walked := true;
+  END IF;
+
+  suspicious := true;  -- nobody has looked
+  asking := walk_due(low_water, after, most_endpoints);
+  complete := cardinality(asking) < most_endpoints;
+  IF complete AND after <> '' THEN  -- the end is reached: on from the start, up to the first one of this walk
+    from_start := walk_due(low_water, '', most_endpoints - cardinality(asking));
+    complete := from_start && asking OR cardinality(asking) + cardinality(from_start) < most_endpoints;
+    asking := asking || ARRAY(SELECT f.id FROM unnest(from_start) AS f (id) WHERE f.id <> ALL (asking));
+  END IF;
+  counts := array_fill(NULL::int, ARRAY[cardinality(asking)]);
+END
+$$;

@@ -1,0 +1,62 @@
+-- Lease the oldest due rows of endpoints, at most as many of each as it was granted (granted: an object, endpoint ->
+-- most). What another drain holds is passed over, and what has to travel alone. An endpoint with a rate limit gets what
+-- that allows now; its row stays locked until this transaction ends, so that two drains never spend the same allowance.
+-- wait: seconds until a rate limit allows the next row that it held back; NULL when it held none back.
+CREATE OR REPLACE FUNCTION take_due(
+  granted jsonb, limited boolean, low_water timestamptz, token uuid, lease interval, OUT taken due[], OUT wait float8
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  ids text[];
+  most int[];
+  now_at float8 := extract(epoch FROM now());
+  rate record;
+  allowed record;
+  place int;
+  used int;
+BEGIN
+  SELECT array_agg(g.key), array_agg(g.value::int) INTO ids, most FROM jsonb_each_text(granted) AS g;
+  IF limited THEN
+    FOR rate IN
+      SELECT a.id, a.place, e.rate_tat, e.rate_limit
+      FROM unnest(ids) WITH ORDINALITY AS a (id, place)
+      LEFT JOIN LATERAL (
+        SELECT l.rate_tat, l.rate_limit FROM endpoints l WHERE l.id = a.id AND l.rate_limit IS NOT NULL
+        FOR UPDATE SKIP LOCKED
+      ) AS e ON true
+      WHERE EXISTS (SELECT FROM endpoints x WHERE x.id = a.id AND x.rate_limit IS NOT NULL)
+    LOOP
+      IF rate.rate_limit IS NULL THEN  -- another drain holds it, and is claiming for it now
+        most[rate.place] := 0;
+        wait := least(wait, 0.1);
+        CONTINUE;
+      END IF;
+      allowed := gcra(rate.rate_tat, now_at, rate.rate_limit, most[rate.place]);
+      IF allowed.granted < most[rate.place] THEN
+        most[rate.place] := allowed.granted;
+        wait := least(wait, allowed.wait);
+      END IF;
+    END LOOP;
+  END IF;
+
+  WITH picked AS MATERIALIZED (
+    SELECT p.delivery_id FROM unnest(ids, most) AS g (endpoint_id, most) CROSS JOIN LATERAL (
+      SELECT q.delivery_id FROM due q
+      WHERE q.endpoint_id = g.endpoint_id AND q.due_at >= low_water AND q.due_at <= now()
+        AND (q.leased_until IS NULL OR q.leased_until <= now()) AND q.claims - q.attempt_count < 2
+      ORDER BY q.due_at LIMIT g.most FOR UPDATE SKIP LOCKED
+    ) AS p
+  ), leased AS (
+    UPDATE due q SET leased_until = now() + lease, lease_token = token, claims = q.claims + 1
+    FROM picked p WHERE q.delivery_id = p.delivery_id RETURNING q.*
+  )
+  SELECT array_agg(l::due) INTO taken FROM leased l;
+
+  IF limited THEN
+    UPDATE endpoints e SET rate_tat = (gcra(e.rate_tat, now_at, e.rate_limit, c.used)).next_tat
+    FROM (SELECT t.endpoint_id, count(*)::int AS used FROM unnest(taken) AS t GROUP BY t.endpoint_id) AS c
+    WHERE e.id = c.endpoint_id AND e.rate_limit IS NOT NULL;
+  END IF;
+END
+$$;

@@ -1,0 +1,49 @@
+"""What goes into the Sender and what comes out of it. Tuples: a frozen dataclass costs five times as much to make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from app.core.webhook.retry import Outcome
+
+
+class Request(NamedTuple):
+    """One POST. ``key`` comes back with the result; ``headers`` are added to ours, and win over them. ``owner``: whose
+    names are looked up together, so that they keep only each other waiting. ``own_connection``: send it over a new
+    connection that no other request uses; for a request whose last result said ``again``."""
+
+    key: object
+    url: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    owner: str = ""
+    own_connection: bool = False
+
+
+class Result(NamedTuple):
+    """What came of a request, which was sent once at most.
+
+    A complete head of an answer decides, whatever follows it: ``status_code`` is set exactly when ``outcome`` is
+    ``success`` or ``http_error``. ``response_body`` is the first 16 KiB. ``error`` says in words what went wrong.
+    ``again``: the connection may be to blame, because it had been used before. Another attempt over a connection of its
+    own need not wait for the schedule. It never ends with ``again`` itself. ``unanswered``: the request was sent, at
+    least in part, and nothing came back: the receiver may have it.
+    """
+
+    key: object
+    outcome: Outcome
+    status_code: int | None
+    remote_address: str | None
+    response_headers: list[tuple[str, str]]
+    response_body: bytes
+    retry_after: str | None
+    duration_seconds: float
+    error: str | None
+    again: bool = False
+    unanswered: bool = False
+
+
+def unsent(request: Request, outcome: Outcome, error: str, seconds: float = 0.0) -> Result:
+    """The result of a request that was not put to libcurl."""
+    return Result(request.key, outcome, None, None, [], b"", None, seconds, error)
