@@ -72,10 +72,10 @@ def route(
 
     acts_for: WORKSPACE (a platform key must name one), OPTIONAL_WORKSPACE (a platform key may) or PLATFORM (no
     workspace; the handler decides what a workspace key may). body None: the handler reads the body itself, which
-    `body_schema` names; (): no body. refusals: codes of Problems that the handler raises. headers: what it reads of them
-    (name, pattern, what it is). transaction False: the handler opens its own. judges: the handler has the database judge
-    call.presented along with what it does, so a key that was good lately is not looked up before. admit: another way in
-    than a key.
+    `body_schema` names; (): no body. refusals: codes of Problems that the handler raises. headers: what it reads of
+    them (name, pattern, what it is). transaction False: the handler opens its own. judges: the handler has the database
+    judge call.judged_along with what it does, so a key that was good lately is not looked up before. admit: another way
+    in than a key.
     """
     declared = ApiRoute(
         method=method,
@@ -92,21 +92,12 @@ def route(
         transaction=transaction,
     )
 
+    let_in = admit or (by_known_key if judges else by_key)
+
     def declare(handler: Handler) -> Handler:
         @functools.wraps(handler)
         def view(**path_values: str) -> Response:
-            admission = (admit or (by_known_key if judges else by_key))(declared)
-            try:
-                _check_path(path_values)
-                args = read_query(request, declared.query)
-                call = Call(engine(), admission.caller, admission.workspace_id, args, {})
-                if admission.presented is not None:
-                    call.presented, call.confirm = admission.presented, functools.partial(by_key, declared)
-                return _perform(declared, handler, call, path_values)
-            except Problem:
-                if admission.presented is not None:
-                    by_key(declared)  # whoever may not call any more is told that first
-                raise
+            return _admitted(declared, handler, let_in(declared), path_values)
 
         declare_view(blueprint, declared, view)
         return handler
@@ -196,6 +187,20 @@ def _check_path(values: Mapping[str, str]) -> None:
             raise invalid("kind", names.KIND_HINT)
         elif name == "stream_id" and not names.EXTERNAL_ID.fullmatch(value):
             raise invalid("stream_id", names.EXTERNAL_ID_HINT)
+
+
+def _admitted(declared: ApiRoute, handler: Handler, admission: Admission, path_values: Mapping[str, str]) -> Response:
+    """The answer to a caller who has been let in. Raises Problem."""
+    try:
+        _check_path(path_values)
+        call = Call(engine(), admission.caller, admission.workspace_id, read_query(request, declared.query), {})
+        if admission.presented is not None:
+            call.presented, call.confirm = admission.presented, functools.partial(by_key, declared)
+        return _perform(declared, handler, call, path_values)
+    except Problem:
+        if admission.presented is not None:
+            by_key(declared)  # whoever may not call any more is told that first
+        raise
 
 
 def _perform(declared: ApiRoute, handler: Handler, call: Call, path_values: Mapping[str, str]) -> Response:
