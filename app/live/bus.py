@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from app.core.problem import first_line
 from app.core.wire import bus_entry
 from app.core.wire.bus_entry import shard_key
 from app.core.wire.envelope import Announcement
-from app.redis_connection import FAILURES, connect, entries_of
+from app.redis_connection import FAILURES, Line, connect, entries_of
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ CONTROL_SECONDS = 3600  # how long a process that died leaves its control stream
 class Announcer:
     """Sends announcements from a thread of its own, so that no producer waits for Redis.
 
-    wake: rings a drain; called after the announcements when a delivery is due. on_lost: called with the number of
-    announcements that Redis did not take.
+    wake: rings a drain; called after the announcements when a delivery is due. bell: commands for Redis that do, sent
+    along with the announcements. on_lost: called with the number of announcements that Redis did not take.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Announcer:
         shards: int,
         maxlen: int,
         wake: Callable[[], object],
+        bell: Sequence[Sequence[bytes | str | int]] = (),
         on_lost: Callable[[int], object] = lambda count: None,
     ) -> None:
         self._redis_url = redis_url
         self._shards = shards
         self._maxlen = maxlen
         self._wake = wake
+        self._bell = bell
         self._on_lost = on_lost
         self._waiting: deque[Announcement] = deque(maxlen=MAX_BACKLOG)
         self._due = False
@@ -68,7 +71,7 @@ class Announcer:
         self._pending.set()
 
     def _run(self) -> None:
-        client = connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS)
+        line = Line(connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS))
         away = False
         while True:
             self._pending.wait()
@@ -76,7 +79,7 @@ class Announcer:
             due, self._due = self._due, False
             batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
             try:
-                self._send(client, batch)
+                self._send(line, batch, due)
                 away = False
             except FAILURES as error:
                 self._on_lost(len(batch))
@@ -95,14 +98,18 @@ class Announcer:
         except Exception:  # whatever it is, this thread goes on to the next announcements
             log.exception("bus: no drain was rung; the workers' pulse will ring one")
 
-    def _send(self, client: Redis, batch: Sequence[Announcement]) -> None:
-        if not batch:
-            return
-        pipeline = client.pipeline(transaction=False)
-        for announcement in batch:
-            key = shard_key(announcement.stream, self._shards)
-            pipeline.xadd(key, bus_entry.encode(announcement), maxlen=self._maxlen, approximate=True)  # type: ignore[arg-type]
-        pipeline.execute()
+    def _send(self, line: Line, batch: Sequence[Announcement], due: bool) -> None:
+        """One exchange for all: what viewers wait for does not wait for a bell. Raises FAILURES."""
+        commands = [self._command(announcement) for announcement in batch]
+        answers = line.exchange([*commands, *(self._bell if due else ())])
+        for error in (answer for answer in answers if isinstance(answer, RedisError)):
+            raise error
+
+    def _command(self, announcement: Announcement) -> list[Any]:
+        command = [b"XADD", shard_key(announcement.stream, self._shards), b"MAXLEN", b"~", self._maxlen, b"*"]
+        for field, value in bus_entry.encode(announcement).items():
+            command += (field, value)
+        return command
 
 
 class BusReader:

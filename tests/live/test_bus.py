@@ -235,3 +235,35 @@ def test_a_redis_that_freezes_delays_nobody_and_what_waited_comes_when_it_thaws(
         own_redis.process.send_signal(signal.SIGCONT)
     eventually(lambda: ear.seqs(1) == list(range(1, 201)))
     assert losses.count == 0  # nor did any wait until Redis was given up
+
+
+def test_a_bell_is_rung_in_the_same_exchange_when_something_is_due(redis_url: str) -> None:
+    bell = (("LPUSH", "bell", 1), ("LTRIM", "bell", 0, 2))
+    announcer = Announcer(redis_url, shards=SHARDS, maxlen=1000, wake=lambda: None, bell=bell)
+    ear = Ear(redis_url)
+    ear.reader.follow(1)
+    with redis.Redis.from_url(redis_url) as client:
+        announcer.announce([told(1)], False)
+        eventually(lambda: len(ear.heard) == 1)
+        assert client.llen("bell") == 0
+        for count in range(5):
+            announcer.announce([told(2 + count)], True)
+            eventually(lambda count=count: len(ear.heard) == 2 + count)
+        assert client.llen("bell") == 3
+        announcer.announce([], True)
+        assert client.llen("bell") == 3
+
+
+def test_what_redis_refuses_is_lost_and_the_connection_goes_on(redis_url: str) -> None:
+    losses, ear = Losses(), Ear(redis_url)
+    announcer = mouth(redis_url, on_lost=losses)
+    ear.reader.follow(1)
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(shard_key(2, SHARDS), "no stream")
+        announcer.announce([told(1, stream=2), told(1)], False)
+        eventually(lambda: losses.count == 2)
+        eventually(lambda: ear.seqs(1) == [1])  # its neighbour was taken nevertheless
+        client.delete(shard_key(2, SHARDS))
+    announcer.announce([told(2)], False)
+    eventually(lambda: ear.seqs(1) == [1, 2])
+    assert losses.count == 2
