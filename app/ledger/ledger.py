@@ -38,6 +38,9 @@ __all__ = ["Answers", "Ledger", "Submission"]
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 1000  # events in one transaction: some tens of milliseconds, so that the next group does not wait long
+# Groups of different workspaces that are committed side by side, so that one that posts thousands at a time keeps
+# nobody else waiting. More would only share the same disk.
+GROUPS_AT_ONCE = 3
 TRIES = 3  # a lost connection, a deadlock or a missing partition is mended and tried again before anybody is told
 
 Announce = Callable[[Sequence[Announcement], bool], None]
@@ -61,6 +64,7 @@ class Ledger:
         window_seconds: int,
         max_open_streams: int,
         on_commit: Callable[[int, int], object] = lambda requests, events: None,
+        groups_at_once: int = GROUPS_AT_ONCE,
     ) -> None:
         self._database = database
         self._refuses = refuses
@@ -72,7 +76,11 @@ class Ledger:
         self._quarantine = Quarantine()
         self.lock_seconds = rows.LOCK_SECONDS  # how long a stream's lock is waited for
         self._batcher: Batcher[Submission, Answers] = Batcher(
-            self._commit_group, max_weight=MAX_BATCH, weigh=lambda submission: max(1, len(submission.drafts))
+            self._commit_group,
+            max_weight=MAX_BATCH,
+            weigh=lambda submission: max(1, len(submission.drafts)),
+            lane_of=lambda submission: submission.workspace_id,
+            most_runs=groups_at_once,
         )
 
     @property

@@ -26,6 +26,14 @@ AT_ONCE_SECONDS = 0.7  # without any such wait
 
 
 @pytest.fixture
+def books(database: Database) -> Iterator[Books]:
+    """A ledger that commits one group at a time, so that requests of several workspaces share one."""
+    made = Books(database, groups_at_once=1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(64) as made:
         yield made

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 _DATA = b',"data":'  # cannot occur earlier: inside a JSON string the quotes would be escaped
 
 
@@ -44,7 +45,9 @@ class Announcement:
 
 def rfc3339(moment: datetime) -> str:
     """An aware datetime as RFC 3339 in UTC with milliseconds, such as 2026-11-20T10:00:00.123Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def encode(
@@ -91,4 +94,4 @@ def string_value(data: Any, field: str) -> str | None:
 
 
 def _string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return _quoted(text)

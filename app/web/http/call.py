@@ -88,6 +88,9 @@ class Call:
         return self._session
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a handler gives back: a JSON value, JSON text as bytes, or None for no body."""
@@ -102,7 +105,7 @@ class Answer:
         if self.value is None:
             return b""
         # "replace": a refusal in a batch may quote half a surrogate pair that the caller sent.
-        return json.dumps(self.value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return _to_json(self.value).encode("utf-8", "replace")
 
 
 Handler = Callable[..., Answer | Response]
