@@ -12,11 +12,12 @@ from typing import Any
 
 from celery import Celery, bootsteps
 from celery.schedules import crontab
-from celery.signals import worker_process_init, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_after_setup, worker_process_init, worker_shutdown, worker_shutting_down
+from celery.utils.nodenames import worker_direct
 
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
 from app.settings import Settings, SettingsError
-from workers import acknowledging, child
+from workers import acknowledging, child, place
 from workers.pulse import Pulse
 from workers.standby import Standby
 
@@ -45,6 +46,7 @@ app.conf.update(
     task_publish_retry=False,  # whoever publishes has committed; the pulse makes up for a lost wake-up
     worker_cancel_long_running_tasks_on_connection_loss=True,  # concerns late acknowledgement only; False warns
     worker_consumer="workers.consumer:Consumer",
+    worker_direct=True,  # a queue of its own for each worker, from which its drain at the doorbell is called
     worker_enable_prefetch_count_reduction=False,  # every task is acknowledged early: none is counted twice
     worker_prefetch_multiplier=1,
     # No state on disk: the schedule is by the clock, so a restart neither repeats nor delays it.
@@ -53,6 +55,7 @@ app.conf.update(
 )
 
 _pulse: Pulse | None = None
+_own_queue = QUEUE
 
 
 class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
@@ -62,7 +65,8 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
 
     def start(self, _worker: Any) -> None:
         global _pulse
-        _pulse = Pulse(settings.database_url, Wake(settings.redis_url), standby=Standby(settings))
+        wake = Wake(settings.redis_url, own_queue=_own_queue)
+        _pulse = Pulse(settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free)
         _pulse.start()
 
     def stop(self, _worker: Any) -> None:
@@ -74,8 +78,14 @@ def _stop_pulse(**_: Any) -> None:
         _pulse.stop()
 
 
+def _know_name(sender: str, **_: Any) -> None:
+    """sender: the worker's name, by which its own queue is called. Before any fork."""
+    global _own_queue
+    _own_queue = worker_direct(sender).name
+
+
 def _start_child(**_: Any) -> None:
-    child.start(settings)
+    child.start(settings, _own_queue)
 
 
 def _stop_claiming(**_: Any) -> None:
@@ -88,3 +98,4 @@ app.steps["worker"].add(_PulseStep)
 worker_shutting_down.connect(_stop_claiming)
 worker_shutdown.connect(_stop_pulse)
 worker_process_init.connect(_start_child)
+celeryd_after_setup.connect(_know_name)

@@ -14,6 +14,7 @@ from types import FrameType
 
 from app.delivery.wake import Wake
 from app.settings import Settings
+from workers import place
 from workers.drains import make_drain
 
 # Made in the parent, before any fork: every child sees the same byte. (Where children are spawned and not forked, as
@@ -25,8 +26,9 @@ _child: Child | None = None
 class Child:
     """One pool process: its drain, and whether it has been told to stop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._drain = make_drain(settings, Wake(settings.redis_url), crew="pool", stopping=self._is_stopping)
+    def __init__(self, settings: Settings, own_queue: str) -> None:
+        wake = Wake(settings.redis_url, own_queue=own_queue)
+        self._drain = make_drain(settings, wake, crew="pool", stopping=self._is_stopping, stand=place.take)
         self._told = False
 
     def run(self) -> None:
@@ -36,6 +38,7 @@ class Child:
         try:
             self._drain.run()
         finally:
+            place.leave()
             signal.signal(signal.SIGTERM, handler)
 
     def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
@@ -45,10 +48,10 @@ class Child:
         return self._told or _all_stop[0] != 0
 
 
-def start(settings: Settings) -> None:
-    """Set up this process."""
+def start(settings: Settings, own_queue: str) -> None:
+    """Set up this process. own_queue: of its worker."""
     global _child
-    _child = Child(settings)
+    _child = Child(settings, own_queue)
 
 
 def stop_all() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import resource
 from collections.abc import Callable
+from functools import partial
 
 from app.core.webhook.fairness import MOST_OPEN_FILES
 from app.database.connection import Database
 from app.delivery import claims
-from app.delivery.drain import Bell, Drain
+from app.delivery.doorbell import Doorbell
+from app.delivery.drain import Calls, Drain
 from app.delivery.live_log import LogTeller
 from app.delivery.rounds import Crew
 from app.delivery.sending.sender import Sender
@@ -25,13 +27,22 @@ def delivery_database(database_url: str) -> Database:
     )
 
 
-def make_drain(settings: Settings, wake: Bell, *, crew: Crew, stopping: Callable[[], bool]) -> Drain:
-    """crew: as which its rounds are stamped. stopping: whether to claim no more."""
+def make_drain(
+    settings: Settings,
+    wake: Calls,
+    *,
+    crew: Crew,
+    stopping: Callable[[], bool],
+    stand: Callable[[], bool] | None = None,
+) -> Drain:
+    """crew: as which its rounds are stamped. stopping: whether to claim no more. stand: whether it is the one of its
+    worker that waits at the doorbell; None: it never is."""
     _allow_open_files()
     database = delivery_database(settings.database_url)
     sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
     tell = LogTeller(settings.redis_url).tell
-    return Drain(database, sender, settings, wake, crew=crew, stopping=stopping, tell=tell)
+    drain = partial(Drain, database, sender, settings, wake, crew=crew, stopping=stopping, tell=tell)
+    return drain() if stand is None else drain(doorbell=Doorbell(settings.redis_url), stand=stand)
 
 
 def _allow_open_files() -> None:

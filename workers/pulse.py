@@ -1,8 +1,8 @@
-"""The pulse: rings a drain each second while a row is due. Every worker's parent process has one.
+"""The pulse: each second it calls a drain when nobody waits at the doorbell, or something has been due for a moment.
 
-It makes up for every lost wake-up, and it is what starts retries when their time has come: that a delivery is made
-never depends on a message, nor on Celery's beat. When something stays due and no pool process looks, it has a standby
-deliver, whatever the cause. It also makes the coming weeks' partitions.
+Every worker's parent process has one. It makes up for every lost message, so that a delivery is made never depends on
+one, nor on Celery's beat. When something stays due and no pool process looks, it has a standby deliver, whatever the
+cause. It also makes the coming weeks' partitions.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +26,8 @@ from workers.standby import Standby
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
+# What is due for so long has not been taken by whoever waits at the doorbell, who would have looked by now.
+LATE_SECONDS = 0.2
 PARTITIONS_SECONDS = 3600.0
 
 
@@ -36,10 +39,17 @@ class Pulse:
     """
 
     def __init__(
-        self, database_url: str, wake: Wake, *, standby: Standby | None = None, beat_seconds: float = BEAT_SECONDS
+        self,
+        database_url: str,
+        wake: Wake,
+        *,
+        standby: Standby | None = None,
+        nobody_stands: Callable[[], bool] = lambda: False,
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
+        """nobody_stands: whether no drain of this worker waits at the doorbell."""
         self._database = delivery_database(database_url)
-        self._wake, self._standby = wake, standby
+        self._wake, self._standby, self._nobody_stands = wake, standby, nobody_stands
         self._beat_seconds = beat_seconds
         self._partitions_at = 0.0
         self._watching_since: float | None = None  # since when every beat has found PostgreSQL answering
@@ -67,7 +77,8 @@ class Pulse:
         self._wake.close()
 
     def beat(self) -> bool:
-        """Ring if something is due. Returns whether something is. An outage is logged once, and so is its end."""
+        """Call a drain if one is missing. Returns whether something is due. An outage is logged once, and so is its
+        end."""
         try:
             waiting = self._look()
         except SQLAlchemyError as error:
@@ -76,11 +87,12 @@ class Pulse:
             return False
         self._report("PostgreSQL", None)
         waiting = self._seen(waiting)
-        if waiting.is_due or (self._standby and self._standby.is_running):
-            rung = self._wake.ring()
-            self._report("Redis", None if rung else "wake-ups do not arrive, deliveries may take some seconds longer")
-            if self._standby:
-                self._standby.mind(waiting, rung=rung)
+        needs_standby = self._standby is not None and self._standby.is_running
+        if waiting.overdue_seconds >= LATE_SECONDS or needs_standby or self._nobody_stands():
+            called = self._wake.call()
+            self._report("Redis", None if called else "wake-ups do not arrive, deliveries may take some seconds longer")
+            if self._standby and (waiting.is_due or needs_standby):
+                self._standby.mind(waiting, rung=called)
         return waiting.is_due
 
     def _seen(self, waiting: Waiting) -> Waiting:

@@ -149,7 +149,7 @@ class _Turns:
     def __init__(self, settings: Settings, parent: int) -> None:
         self._parent = parent
         self._told = threading.Event()
-        self._drain = make_drain(settings, _NoBell(), crew="standby", stopping=self._is_stopping)
+        self._drain = make_drain(settings, _NoCalls(), crew="standby", stopping=self._is_stopping)
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -165,10 +165,13 @@ class _Turns:
         return self._told.is_set() or os.getppid() != self._parent
 
 
-class _NoBell:
-    """Nobody can be rung, and nobody needs to be: the next turn begins by itself."""
+class _NoCalls:
+    """Nobody can be called, and nobody needs to be: the next turn begins by itself."""
 
-    def ring(self) -> bool:
+    def call(self) -> bool:
+        return False
+
+    def call_another(self) -> bool:
         return False
 
     def answered(self) -> bool:

@@ -87,13 +87,14 @@ class Claimed:
 class Claim:
     """The outcome of one claim.
 
-    more: there may be rows that could be claimed at once. wait_seconds: when a rate limit allows the next row that it
-    held back, None if it held none back. hopeless: rows that cannot be sent any more, given as (id, created_at), and
-    why.
+    more: there may be rows that could be claimed at once. left: rows may be due for which there was no room.
+    wait_seconds: when a rate limit allows the next row that it held back, None if it held none back. hopeless: rows
+    that cannot be sent any more, given as (id, created_at), and why.
     """
 
     rows: list[Claimed] = field(default_factory=list)
     more: bool = False
+    left: bool = False
     wait_seconds: float | None = None
     hopeless: list[tuple[str, datetime, str]] = field(default_factory=list)
 
@@ -164,6 +165,7 @@ class Claimer:
         self._after = "" if note["complete"] or not asking else asking[-1]["endpoint_id"]
         self.ended.add(note["ended"] or ())
         claim.more |= not note["complete"]
+        claim.left = note["left"]
         return claim, self._share(asked, note, asking, slots)
 
     def _share(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Literal, Protocol, cast
 
@@ -29,6 +30,8 @@ from app.database.patience import TimeIsUp
 from app.delivery import claims
 from app.delivery.attempts import Exchange
 from app.delivery.claims import Claim, Claimed, Claimer
+from app.delivery.database_clock import DatabaseClock
+from app.delivery.doorbell import Doorbell
 from app.delivery.endpoint_health import disable_failing, disable_gone
 from app.delivery.outcomes import Batch, Recorded, RecordedAttempt
 from app.delivery.rounds import Crew, RoundStamp
@@ -43,6 +46,10 @@ log = logging.getLogger(__name__)
 TURN_SECONDS = 20.0
 # How often rows that have become due are looked for while transfers are in flight.
 LOOK_SECONDS = 0.05
+# How often a drain that waits at the doorbell looks without a ring: for what was not rung for, such as a retry.
+STAND_SECONDS = 1.0
+# How often another drain is called.
+CALL_SECONDS = 1.0
 # Unsealed secrets and headers that are kept in memory. They are found by their sealed form, so a changed one is not
 # mistaken for the former one.
 UNSEALED_KEPT = 4096
@@ -60,10 +67,11 @@ ROUND = b"SELECT * FROM drain_round(%s::json, %s::int, %s::jsonb)"
 Phase = Literal["open", "closing", "alone", "closed"]
 
 
-class Bell(Protocol):
+class Calls(Protocol):
     """What a drain needs of app.delivery.wake.Wake."""
 
-    def ring(self) -> bool: ...
+    def call(self) -> bool: ...
+    def call_another(self) -> bool: ...
     def answered(self) -> bool: ...
 
 
@@ -75,26 +83,31 @@ class Drain:
         database: Database,
         sender: Sender,
         settings: Settings,
-        wake: Bell,
+        wake: Calls,
         *,
         crew: Crew = "pool",
         stopping: Callable[[], bool] = lambda: False,
+        doorbell: Doorbell | None = None,
+        stand: Callable[[], bool] = lambda: False,
         tell: Callable[[Sequence[RecordedAttempt]], None] = lambda recorded: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """database: made with claims.DATABASE_OPTIONS. crew: as which its rounds are stamped. stopping: whether to
-        claim no more. tell: gets what has been
-        recorded, after the commit; must neither raise nor wait for long. clock: monotonic seconds."""
+        claim no more. doorbell: where to wait for what comes next when nothing is due, if this drain is the one that
+        does: `stand` tells, and keeps others from it. tell: gets what has been recorded, after the commit; must neither
+        raise nor wait for long. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._direct = database.direct()
         self._stopping, self._clock = stopping, clock
+        self._doorbell, self._stand = doorbell, stand
+        self._is_standing = False
+        self._called_at = -math.inf
         self._closing_seconds = settings.send_total_seconds
         self._attempt_seconds = settings.send_total_seconds + MARGIN_SECONDS
         self._lease_seconds = settings.lease_seconds
         self._disable_after_seconds = settings.disable_after_seconds
         self._claimer = Claimer(lease_seconds=settings.lease_seconds)
-        # The database's time in the last round, and this process's clock then.
-        self._moment, self._moment_at = datetime.min.replace(tzinfo=UTC), 0.0
+        self._database_clock = DatabaseClock(clock)
         self._round_stamp = RoundStamp(crew)
         self._slots = Slots()
         self._unrecorded = Unrecorded(settings.retry_delays_seconds)
@@ -113,7 +126,8 @@ class Drain:
         return len(self._unrecorded)
 
     def run(self, turn_seconds: float = TURN_SECONDS) -> int:
-        """Deliver until nothing is due and nothing in flight, or the turn is over. Returns how many attempts were made.
+        """Deliver until nothing is due and nothing in flight, or the turn is over; the drain that waits at the doorbell
+        goes on until the latter. Returns how many attempts were made.
 
         A database that cannot be used ends the run with a line in the log: what was claimed is due again when its
         lease ends, and outcomes that could not be recorded are kept for the next run.
@@ -125,6 +139,10 @@ class Drain:
         except SQLAlchemyError as error:
             log.warning("deliveries pause, the database cannot be used: %s", first_line(error))
             self._give_up()
+        finally:
+            self._is_standing = False
+            if self._doorbell is not None:
+                self._doorbell.close()
         return self._attempts_made - before
 
     def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
@@ -148,7 +166,8 @@ class Drain:
     def collect(self, poll_seconds: float) -> None:
         """Fetch the results that have come, and free their places; the next round records them.
         poll_seconds: the longest wait for the first one."""
-        for result in self._sender.poll(poll_seconds):
+        bell = self._doorbell.fileno() if self._doorbell is not None and self._is_standing else None
+        for result in self._sender.poll(poll_seconds, bell):
             claimed, started_at = cast("tuple[Claimed, datetime]", result.key)
             exchange = _exchange(claimed, started_at, result)
             if result.again and self._may_resend(exchange):
@@ -165,9 +184,13 @@ class Drain:
         while True:
             before, phase = phase, self._phase(self._clock() - started_at, turn_seconds)
             if before == "open" != phase and not self._stopping():
-                self._wake.ring()  # somebody else goes on, or this process after its other tasks
+                self._wake.call()  # somebody else goes on, or this process after its other tasks
+            if self._is_standing and self._doorbell is not None:
+                self._doorbell.open()
+                self._doorbell.take()  # before the look: a ring that comes later is another one
             claim = self.run_once(phase, wait_seconds)
-            wait_seconds = 0.0 if claim.rows and claim.more else LOOK_SECONDS
+            wait_seconds = 0.0 if claim.rows and claim.more else self._look_seconds(claim)
+            self._call_for_help(claim, phase)
             if self.in_flight:
                 continue
             if self.unrecorded:  # somebody has locked their deliveries
@@ -182,9 +205,38 @@ class Drain:
                 claim.wait_seconds = LOOK_SECONDS
             if phase != "open":
                 return self._send_alone()
-            if not (claim.more or claim.wait_seconds is not None):
+            is_over = not (claim.more or claim.wait_seconds is not None)
+            if is_over and not self._stands():
                 return
-            time.sleep(min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+            self._rest(STAND_SECONDS if is_over else min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+            wait_seconds = 0.0
+
+    def _stands(self) -> bool:
+        """Whether this drain waits at the doorbell when nothing is due."""
+        if not self._is_standing and self._doorbell is not None and self._stand():
+            self._is_standing = True
+            self._doorbell.open()
+        return self._is_standing
+
+    def _rest(self, seconds: float) -> None:
+        """With nothing in flight: until something may be due, at most so long."""
+        if self._is_standing and self._doorbell is not None:
+            self._doorbell.wait(seconds)
+        else:
+            time.sleep(seconds)
+
+    def _look_seconds(self, claim: Claim) -> float:
+        """How long to wait for a result before the next look. Who stands is told of what comes, and looks early only
+        when something was left for want of places, which may come back by themselves."""
+        if self._is_standing and not claim.left:
+            return min(STAND_SECONDS, claim.wait_seconds or STAND_SECONDS)
+        return LOOK_SECONDS
+
+    def _call_for_help(self, claim: Claim, phase: Phase) -> None:
+        """Call another drain, now and then, when there is more to do than this one can take."""
+        if claim.left and phase == "open" and self._clock() - self._called_at >= CALL_SECONDS:
+            self._called_at = self._clock()
+            self._wake.call_another()
 
     def _send_alone(self) -> None:
         """At the end of a turn, with nothing in flight: the rows that have to travel alone, of which a drain that is
@@ -225,6 +277,7 @@ class Drain:
             _, note, rows = self._call([], further)
             taken, _ = self._claimer.read(further, note, rows, self._slots, self._clock())
             taken.more |= claim.more
+            taken.left = claim.left
             claim = taken
         return claim, recorded
 
@@ -238,14 +291,14 @@ class Drain:
     ) -> tuple[Recorded, dict[str, Any], list[tuple[Any, ...]]]:
         """Record these and claim; what was recorded, and what drain_round answered: its note, and its other rows. The
         exchanges are settled then."""
-        batch = self._unrecorded.batch(exchanges, self._now()) if exchanges else None
+        batch = self._unrecorded.batch(exchanges, self._database_clock.now()) if exchanges else None
         question = None if asked is None else json.dumps(asked)
-        before = self._clock()
         note, rows = self._ask_database(batch, question)
-        self._moment, self._moment_at = datetime.fromisoformat(note["now"]), before
+        moment = datetime.fromisoformat(note["now"])
+        self._database_clock.set(moment)
         if batch is None:
             return Recorded(), note, rows
-        recorded = batch.recorded(note["recorded"], self._moment)
+        recorded = batch.recorded(note["recorded"], moment)
         self._unrecorded.settle(exchanges, recorded.locked)
         return recorded, note, rows
 
@@ -279,10 +332,6 @@ class Drain:
                 self._unrecorded.settle([exchange])
             else:
                 self._after(recorded)
-
-    def _now(self) -> datetime:
-        """The database's time, by this process's clock since the last round."""
-        return self._moment + timedelta(seconds=self._clock() - self._moment_at)
 
     def _after(self, recorded: Recorded) -> None:
         """What follows from recorded attempts: the log's watchers are told, and endpoints that are gone or have failed
@@ -340,7 +389,7 @@ class Drain:
 
     def _send(self, claimed: Claimed) -> None:
         now = self._clock()
-        started_at = self._now()
+        started_at = self._database_clock.now()
         try:
             request = self._request(claimed, started_at)
         except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended

@@ -1,9 +1,16 @@
-"""Wake-ups: a ring sends one Celery message, which says only "something may be due", and a drain looks.
+"""Wake-ups: the bell, at which a drain of each worker waits, and the message that starts another drain.
 
-Many rings become one message through a Redis key that is set before the message is sent, and deleted by the drain
-before its first claim. So whoever finds the key knows that a claim is still to come, and that it will see every row
-committed so far. A ring is best effort: the deliveries are rows in PostgreSQL, and every worker's pulse rings again
-each second.
+A ring is one entry in a Redis list, which says only "something may be due": a drain that waits there
+(app.delivery.doorbell) takes it and looks. Of rings that nobody takes one is kept: whoever looks next sees every row
+committed so far.
+
+A call is a Celery message, for which a drain begins a turn: the next turn of a drain that waits at the bell, or another
+one beside it when there is more to do than it can take. Many calls become one message through a Redis key that is set
+before the message is sent, and deleted by the drain before its first claim. So whoever finds the key knows that a claim
+is still to come.
+
+Both are best effort: the deliveries are rows in PostgreSQL, a drain that waits looks each second, and every worker's
+pulse calls one when nobody does.
 """
 
 from __future__ import annotations
@@ -28,23 +35,40 @@ from app.redis_connection import connect
 
 log = logging.getLogger(__name__)
 
+# The list, what is pushed to it, and how many entries are kept.
+BELL = "bell"
+RUNG = "1"
+BELL_KEPT = 1
+
 QUEUE = "deliver"
 TASK = "deliver"
-KEY = "wake:deliver"
 
-# How long the key of a message that was lost suppresses later rings: as long as the pulse takes to ring again.
+# How long the key of a message that was lost suppresses later calls: as long as the pulse takes to call again.
 KEY_MILLISECONDS = 1000
+# How long messages are kept for a worker that does not come back.
+KEPT_SECONDS = 3600
 # Messages that may wait in the queue while every worker is busy (or none is running): more would wake nobody.
 MAX_WAITING = 16
-# After a failure no ring is tried for a moment, so that callers do not queue up behind a dead Redis.
+# After a failure nothing is tried for a moment, so that callers do not queue up behind a dead Redis.
 PAUSE_SECONDS = 1.0
 
 CONNECT_SECONDS = 2
 SOCKET_SECONDS = 5
-RING_SECONDS = 2  # for one command of a ring: somebody who has just committed may be waiting for it
+RING_SECONDS = 2  # for one exchange: somebody who has just committed may be waiting for it
 
 # What can go wrong between here and Redis. OSError: sockets; the others: what redis and kombu make of them.
 FAILURES = (*redis_connection.FAILURES, KombuError)
+
+
+def add_ring(pipeline: Any) -> None:
+    """Add a ring to a pipeline of redis-py: somebody has committed what is due."""
+    pipeline.lpush(BELL, RUNG)
+    pipeline.ltrim(BELL, 0, BELL_KEPT - 1)
+
+
+def key_of(queue: str) -> str:
+    """The key that is there while a message waits in this queue."""
+    return f"wake:{queue}"
 
 
 def broker_url(redis_url: str) -> str:
@@ -73,13 +97,14 @@ def broker_options() -> dict[str, Any]:
 
 
 class Wake:
-    """Rings and answers. Works in a web process under gevent, in a worker's parent and in its children.
+    """Rings, calls and answers. Works in a web process under gevent, in a worker's parent and in its children.
 
-    Connections are made at a process's first ring. A fork forgets its parent's and makes its own.
+    Connections are made at a process's first ring or call. A fork forgets its parent's and makes its own.
     """
 
-    def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._url = redis_url
+    def __init__(self, redis_url: str, *, own_queue: str = QUEUE, clock: Callable[[], float] = time.monotonic) -> None:
+        """own_queue: from which the drains of this process's worker are called; QUEUE: any worker's."""
+        self._url, self._own_queue = redis_url, own_queue
         self._clock = clock
         self._lock = threading.Lock()
         self._pid = 0
@@ -88,13 +113,22 @@ class Wake:
         self._quiet_until = 0.0
 
     def ring(self) -> bool:
-        """Make sure that a drain will claim after this moment. Returns whether Redis took it. Never raises."""
+        """Have a drain that waits look for what is due. Returns whether Redis took it. Never raises."""
         return self._attempt(self._ring)
 
-    def answered(self) -> bool:
-        """The drain is about to claim, so the next ring sends a new message. Returns whether Redis took it. Never
+    def call(self) -> bool:
+        """Make sure that a drain of this worker will claim after this moment. Returns whether Redis took it. Never
         raises."""
-        return self._attempt(lambda redis: redis.delete(KEY))
+        return self._attempt(lambda redis: self._call(redis, self._own_queue))
+
+    def call_another(self) -> bool:
+        """Have one more drain, of any worker, begin. Returns whether Redis took it. Never raises."""
+        return self._attempt(lambda redis: self._call(redis, QUEUE))
+
+    def answered(self) -> bool:
+        """The drain is about to claim, so the next call sends a new message. Returns whether Redis took it. Never
+        raises."""
+        return self._attempt(lambda redis: redis.delete(key_of(QUEUE), key_of(self._own_queue)))
 
     def close(self) -> None:
         """Close connections, ignoring errors."""
@@ -110,14 +144,21 @@ class Wake:
                 act(self._connected())
             except FAILURES as error:
                 self._quiet_until = self._clock() + PAUSE_SECONDS
-                log.debug("Redis did not take a ring: %s", error)
+                log.debug("Redis did not take a wake-up: %s", error)
                 self._drop()
                 return False
         return True
 
     def _ring(self, redis: Redis) -> None:
+        pipeline = redis.pipeline(transaction=False)
+        add_ring(pipeline)
+        pipeline.execute()
+
+    def _call(self, redis: Redis, queue: str) -> None:
         # The key first, by redis-py: kombu sleeps 2 s after a refused connection, so it is only asked when Redis is up.
-        if not redis.set(KEY, "1", px=KEY_MILLISECONDS, nx=True) or int(str(redis.llen(QUEUE))) >= MAX_WAITING:
+        if not redis.set(key_of(queue), "1", px=KEY_MILLISECONDS, nx=True):
+            return
+        if int(str(redis.llen(queue))) >= MAX_WAITING:
             return
         if self._producer is None:
             connection = Connection(broker_url(self._url), transport_options=broker_options())
@@ -125,8 +166,10 @@ class Wake:
         headers, properties, body, _ = _CELERY.amqp.as_task_v2(str(uuid.uuid4()), TASK, (), {}, ignore_result=True)
         # The anonymous exchange needs no binding in Redis, so FLUSHALL takes nothing that a publish depends on.
         self._producer.publish(
-            body, exchange="", routing_key=QUEUE, serializer="json", retry=False, headers=headers, **properties
+            body, exchange="", routing_key=queue, serializer="json", retry=False, headers=headers, **properties
         )
+        if queue != QUEUE:
+            redis.expire(queue, KEPT_SECONDS)
 
     def _connected(self) -> Redis:
         if self._redis is None:

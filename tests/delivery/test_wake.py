@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.delivery.wake import KEY, MAX_WAITING, PAUSE_SECONDS, Wake, broker_url
+from app.delivery.wake import MAX_WAITING, PAUSE_SECONDS, QUEUE, Wake, broker_url, key_of
 from app.local.embedded import EmbeddedRedis
 from tests.processes import ROOT
 
@@ -33,7 +33,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 def test_a_ring_sends_one_message_that_celery_understands(wake: Wake, client: redis.Redis) -> None:
-    assert wake.ring()
+    assert wake.call()
     message = json.loads(client.lindex("deliver", 0))
     assert message["headers"]["task"] == "deliver"
     assert message["headers"]["ignore_result"] is True
@@ -44,21 +44,21 @@ def test_a_ring_sends_one_message_that_celery_understands(wake: Wake, client: re
 def test_rings_are_one_until_a_drain_answers(wake: Wake, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.delivery.wake.KEY_MILLISECONDS", 60_000)  # no key ends by itself meanwhile
     for _ in range(5):
-        assert wake.ring()
+        assert wake.call()
     assert client.llen("deliver") == 1
     wake.answered()
-    wake.ring()
+    wake.call()
     assert client.llen("deliver") == 2
 
 
 def test_a_lost_message_hides_rings_for_a_second_only(wake: Wake, client: redis.Redis) -> None:
-    wake.ring()
-    assert 0 < client.pttl(KEY) <= 1000
+    wake.call()
+    assert 0 < client.pttl(key_of(QUEUE)) <= 1000
 
 
 def test_wakes_that_nobody_takes_do_not_pile_up(wake: Wake, client: redis.Redis) -> None:
     for _ in range(MAX_WAITING + 10):
-        wake.ring()
+        wake.call()
         wake.answered()
     assert client.llen("deliver") == MAX_WAITING
 
@@ -74,17 +74,17 @@ def test_without_redis_rings_say_no_and_only_one_in_a_pause_tries(engine_directo
     engine.stop()  # its port is known, and nobody listens there
     now = 100.0
     wake = Wake(engine.url, clock=lambda: now)
-    assert not wake.ring()
+    assert not wake.call()
     engine.start()
     try:
         with redis.Redis.from_url(engine.url) as client:
             before = connections_taken(client)
             now += PAUSE_SECONDS * 0.99
-            assert not wake.ring()
+            assert not wake.call()
             assert not wake.answered()
             assert connections_taken(client) == before
             now += PAUSE_SECONDS * 0.02
-            assert wake.ring()
+            assert wake.call()
             assert connections_taken(client) > before
     finally:
         wake.close()
@@ -97,51 +97,51 @@ def test_with_a_frozen_redis_one_ring_waits_and_the_next_ones_do_not(engine_dire
     now = 100.0
     wake = Wake(engine.url, clock=lambda: now)
     try:
-        assert wake.ring()
+        assert wake.call()
         with redis.Redis.from_url(engine.url) as client:
             pid = int(client.info("server")["process_id"])
             before = connections_taken(client)
             os.kill(pid, signal.SIGSTOP)
             try:
                 started = time.monotonic()
-                assert not wake.ring()
+                assert not wake.call()
                 assert time.monotonic() - started < 5
-                assert not any(wake.ring() for _ in range(100))
+                assert not any(wake.call() for _ in range(100))
             finally:
                 os.kill(pid, signal.SIGCONT)
         with redis.Redis.from_url(engine.url) as client:  # its connection is taken after those of the rings, if any
             assert connections_taken(client) == before + 1
         now += PAUSE_SECONDS
-        assert wake.ring()
+        assert wake.call()
     finally:
         wake.close()
         engine.stop()
 
 
 def test_a_ring_after_the_server_closed_the_connection_is_no_failure(wake: Wake, client: redis.Redis) -> None:
-    wake.ring()
+    wake.call()
     wake.answered()
     client.client_kill_filter(_type="normal", skipme=True)
-    assert wake.ring()
+    assert wake.call()
 
 
 def test_flushall_costs_no_ring(wake: Wake, client: redis.Redis) -> None:
     for _ in range(5):
-        assert wake.ring()
+        assert wake.call()
         client.flushall()
-    assert wake.ring()
+    assert wake.call()
     assert client.llen("deliver") == 1
 
 
 def test_parent_and_child_of_a_fork_do_not_share_a_connection(wake: Wake, client: redis.Redis) -> None:
-    wake.ring()
+    wake.call()
     child = os.fork()
     if child == 0:
-        done = all(wake.answered() and wake.ring() for _ in range(5))
+        done = all(wake.answered() and wake.call() for _ in range(5))
         os._exit(0 if done else 1)
     for _ in range(5):
         assert wake.answered()
-        assert wake.ring()
+        assert wake.call()
     assert os.waitpid(child, 0)[1] == 0
     assert client.llen("deliver") >= 2
 
@@ -153,7 +153,7 @@ import gevent
 from app.delivery import wake
 wake.KEY_MILLISECONDS = 60_000  # on a busy machine two hundred rings take longer than a key lasts
 wake = wake.Wake({redis_url!r})
-done = gevent.joinall([gevent.spawn(wake.ring) for _ in range(200)], timeout=10)
+done = gevent.joinall([gevent.spawn(wake.call) for _ in range(200)], timeout=10)
 assert all(ring.value for ring in done)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -105,7 +105,11 @@ class World:
 
     def drain(self, **changed: Any) -> Drain:
         """A drain as a worker process has it. changed: settings."""
-        options = {name: changed.pop(name) for name in ("stopping", "clock", "tell", "crew") if name in changed}
+        options = {
+            name: changed.pop(name)
+            for name in ("stopping", "clock", "tell", "crew", "doorbell", "stand")
+            if name in changed
+        }
         settings = replace(self.settings, **changed)
         database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
         sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)

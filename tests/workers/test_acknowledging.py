@@ -63,5 +63,5 @@ def test_a_channel_that_holds_messages_can_be_closed_when_its_connection_is_gone
 def ring(engine: EmbeddedRedis) -> None:
     wake = Wake(engine.url)
     assert wake.answered()  # or else the last ring's key suppresses this one
-    assert wake.ring()
+    assert wake.call()
     wake.close()

@@ -34,7 +34,7 @@ def worker(environ: dict[str, str], engine: EmbeddedRedis, tmp_path: Path) -> It
 def ring(engine: EmbeddedRedis) -> None:
     wake = Wake(engine.url)
     assert wake.answered()  # or else the last ring's key suppresses this one
-    assert wake.ring()
+    assert wake.call()
     wake.close()
 
 

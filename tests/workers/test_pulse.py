@@ -41,10 +41,10 @@ class UnluckyWake(Wake):
 
     unlucky = True
 
-    def ring(self) -> bool:
+    def call(self) -> bool:
         if self.unlucky:
             raise LookupError("nobody foresaw this")
-        return super().ring()
+        return super().call()
 
 
 def waiting(world: World) -> int:
@@ -78,6 +78,7 @@ def test_without_redis_it_says_so_once(world: World, engine_directory: Path, cap
     now = 100.0
     world.endpoint("http://127.0.0.1:1/")
     world.publish()
+    world.sql("UPDATE due SET due_at = now() - interval '1 second'")
     pulse = Pulse(world.settings.database_url, Wake(engine.url, clock=lambda: now))
     for _ in range(5):
         assert pulse.beat() is True

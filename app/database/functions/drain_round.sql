@@ -12,7 +12,7 @@
 --   alone: whether a row that has lost claims may be taken; `only`: nothing else
 --
 -- Answers one row whose note is an object, then one for each row taken. note: now, recorded (see record_outcomes); low,
--- complete, walked (look_for_due); ended: endpoints that are disabled or deleted and have something due; wait (take_due);
+-- complete, walked (look_for_due); left: whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something due; wait (take_due);
 -- asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to decide: then nothing is
 -- taken. As long as every endpoint can have as many rows as it has room for, there is nothing to share.
 CREATE OR REPLACE FUNCTION drain_round(outcomes json, disable_seconds int, asked jsonb)
@@ -73,7 +73,9 @@ BEGIN
     );
     share := share_places(look.asking, look.counts, asked -> 'rooms', asked -> 'known', asked -> 'free');
     said := said || jsonb_build_object('low', look.low, 'complete', look.complete, 'walked', look.walked,
-      'ended', share.ended);
+      'ended', share.ended,
+      'left', look.walked OR look.counts IS NOT NULL AND (SELECT sum(c) FROM unnest(look.counts) AS c)
+        > coalesce((SELECT sum(g.value::int) FROM jsonb_each_text(share.granted) AS g), 0));
     endpoint_ids := share.enabled;
     suspicious := look.suspicious;
     IF look.walked AND NOT look.complete OR share.granted IS NULL OR alone = 'only' THEN

@@ -13,7 +13,7 @@ DECLARE
   arrival float8 := CASE WHEN tat > '-Infinity' AND tat < 'Infinity' THEN greatest(tat, now_at) ELSE now_at END;
 BEGIN
   -- In PostgreSQL's order NaN is greater than any number, so that `tat < 'Infinity'` leaves it out.
-  granted := greatest(0, floor(least(want::float8, (now_at + burst + spacing - arrival) / spacing + rounding))::int);
+  granted := floor(greatest(0.0, least(want::float8, (now_at + burst + spacing - arrival) / spacing + rounding)))::int;
   next_tat := arrival + granted * spacing;
   wait := CASE WHEN (now_at + burst + spacing - next_tat) / spacing + rounding >= 1 THEN 0
     ELSE next_tat - burst - now_at END;

@@ -87,11 +87,13 @@ class Sender:
             self._refuse(request, error)
         self._start_resolved()
 
-    def poll(self, timeout_seconds: float) -> list[Result]:
-        """The results that have come since the last call; waits up to ``timeout_seconds`` for the first.
+    def poll(self, timeout_seconds: float, bell: int | None = None) -> list[Result]:
+        """The results that have come since the last call; waits up to ``timeout_seconds`` for the first, or until
+        ``bell``, a descriptor, can be read.
 
         Returns at once when nothing is in flight.
         """
+        self._waiter.listen(bell)
         ends_at = time.monotonic() + timeout_seconds
         while True:
             self._look_ups.advance()
@@ -99,11 +101,11 @@ class Sender:
             results = self._take_results()
             is_busy = bool(self._active or self._look_ups)
             until = [ends_at, self._look_ups.ends_at or ends_at, self._bodies[0][0] if self._bodies else ends_at]
-            self._waiter.run(self._multi, 0.0 if results or not is_busy else min(until) - time.monotonic())
+            rung = self._waiter.run(self._multi, 0.0 if results or not is_busy else min(until) - time.monotonic())
             self._collect()
             self._end_late_bodies()
             results += self._take_results()
-            if results or not is_busy or time.monotonic() >= ends_at:
+            if results or rung or not is_busy or time.monotonic() >= ends_at:
                 return results
 
     def close(self) -> None:

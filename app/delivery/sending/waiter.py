@@ -23,7 +23,19 @@ class Waiter:
         self._watched: dict[int, int] = {}  # events by descriptor
         self._wake_descriptor, self._before_action = wake_descriptor, before_action
         self._poller.register(wake_descriptor, select.POLLIN)
+        self._bell: int | None = None
         self._timer_at: float | None = None
+
+    def listen(self, descriptor: int | None) -> None:
+        """From now on this ends a wait when it can be read, too (None: nothing does); somebody else reads it."""
+        if self._bell is not None and self._bell != descriptor and self._bell not in self._watched:
+            self._unregister(self._bell)  # its number may be one of libcurl's sockets by now
+        self._bell = descriptor
+        if descriptor is not None:
+            try:
+                self._poller.modify(descriptor, select.POLLIN)
+            except OSError:  # new, or another one with the number of the last
+                self._poller.register(descriptor, select.POLLIN)
 
     def watch(self, what: int, descriptor: int, _multi: Any, _data: Any) -> None:
         """libcurl's socket callback.
@@ -46,8 +58,10 @@ class Waiter:
         """libcurl's timer callback; a negative number means no timer."""
         self._timer_at = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
 
-    def run(self, multi: Any, timeout_seconds: float) -> None:
-        """Wait for the first thing to do, then let libcurl do everything that can be done now."""
+    def run(self, multi: Any, timeout_seconds: float) -> bool:
+        """Wait for the first thing to do, then let libcurl do everything that can be done now. Returns whether the
+        descriptor that was listened to can be read."""
+        rung = False
         if self._timer_at is not None:
             timeout_seconds = min(timeout_seconds, self._timer_at - time.monotonic())
         timeout_seconds = max(0.0, timeout_seconds)
@@ -56,11 +70,14 @@ class Waiter:
             if descriptor in self._watched:
                 self._before_action(descriptor)
                 multi.socket_action(descriptor, _action(events))
+            elif descriptor == self._bell:
+                rung = True
             elif descriptor != self._wake_descriptor:
                 self._unregister(descriptor)
         if self._timer_at is not None and self._timer_at <= time.monotonic():
             self._timer_at = None
             multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        return rung
 
     def _unregister(self, descriptor: int) -> None:
         """Something has come over a connection that is not in use: whoever uses it next will see."""

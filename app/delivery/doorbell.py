@@ -1,0 +1,103 @@
+"""The doorbell: where a drain waits for a ring (app.delivery.wake), beside the sockets of its transfers.
+
+A blocking pop is always under way on a connection of its own, so a ring arrives as soon as Redis has it. Nothing here
+waits for Redis longer than a moment, and nothing depends on it: whoever waits looks by itself each second.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import select
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from app.delivery.wake import BELL
+from app.redis_connection import FAILURES, connect
+
+log = logging.getLogger(__name__)
+
+# For connecting and for each command: deliveries wait meanwhile.
+REDIS_SECONDS = 0.25
+# After a failure, so that a Redis that hangs costs a drain a twentieth of its time at most.
+PAUSE_SECONDS = 5.0
+# Redis ends a pop without an entry after this time, which shows that it is still there.
+POP_SECONDS = 5
+# When it has not done so this much later, the connection is dead.
+LATE_SECONDS = 2.0
+
+
+class Doorbell:
+    """One drain's. Belongs to one process and one thread; connects when it is first opened."""
+
+    def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = connect(redis_url, seconds=REDIS_SECONDS)
+        self._clock = clock
+        self._connection: Any = None
+        self._asked_at = 0.0
+        self._quiet_until = -math.inf
+        self._poller: Any = None
+
+    def open(self) -> None:
+        """Begin to listen, if that is not so already. Never raises."""
+        if self._connection is not None and self._clock() - self._asked_at > POP_SECONDS + LATE_SECONDS:
+            self._fail("it does not answer")
+        if self._connection is not None or self._clock() < self._quiet_until:
+            return
+        connection: Any = None
+        try:
+            connection = self._redis.connection_pool.make_connection()
+            connection.connect()
+            self._connection = connection
+            self._ask()
+            self._poller = select.poll()
+            self._poller.register(self._socket(), select.POLLIN)
+        except FAILURES as error:
+            self._connection = connection
+            self._fail(error)
+
+    def fileno(self) -> int | None:
+        """What can be read when it has rung, or when the connection is lost; None without a connection."""
+        return None if self._connection is None else self._socket().fileno()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a ring, for at most so long. Returns whether it has rung."""
+        self.open()
+        if self._connection is None:
+            time.sleep(seconds)
+            return False
+        self._poller.poll(math.ceil(seconds * 1000))
+        return self.take()
+
+    def take(self) -> bool:
+        """Whether it has rung since the last call. Does not wait."""
+        if self._connection is None or not self._poller.poll(0):
+            return False
+        try:
+            answer = self._connection.read_response()
+            self._ask()
+        except FAILURES as error:
+            self._fail(error)
+            return True  # a ring may have been lost with the connection
+        return answer is not None
+
+    def close(self) -> None:
+        """Listen no more. A ring that comes is left to somebody else."""
+        connection, self._connection, self._poller = self._connection, None, None
+        if connection is not None:
+            with suppress(*FAILURES):
+                connection.disconnect()
+
+    def _ask(self) -> None:
+        self._connection.send_command("BLPOP", BELL, POP_SECONDS)
+        self._asked_at = self._clock()
+
+    def _socket(self) -> Any:
+        return self._connection._sock  # redis-py has no other way to wait for more than one connection
+
+    def _fail(self, why: object) -> None:
+        log.debug("the doorbell is away: %s", why)
+        self._quiet_until = self._clock() + PAUSE_SECONDS
+        self.close()

@@ -1,0 +1,186 @@
+"""A ring wakes a drain that waits, at once; a Redis that is away, frozen or emptied costs it a second at most."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from app.delivery.doorbell import LATE_SECONDS, PAUSE_SECONDS, POP_SECONDS, Doorbell
+from app.delivery.drain import Drain
+from app.delivery.wake import BELL, Wake
+from app.local.embedded import EmbeddedRedis
+from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
+from tests.delivery.world import World
+from tests.processes import eventually
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def wake(redis_url: str) -> Iterator[Wake]:
+    wake = Wake(redis_url)
+    yield wake
+    wake.close()
+
+
+@pytest.fixture
+def doorbell(redis_url: str) -> Iterator[Doorbell]:
+    doorbell = Doorbell(redis_url)
+    yield doorbell
+    doorbell.close()
+
+
+@pytest.fixture
+def own_redis(engine_directory: Path) -> Iterator[EmbeddedRedis]:
+    """One that may be stopped and frozen."""
+    engine = EmbeddedRedis(engine_directory / "bell")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def test_of_rings_that_nobody_takes_one_is_kept(wake: Wake, client: redis.Redis, doorbell: Doorbell) -> None:
+    for _ in range(50):
+        assert wake.ring()
+    assert client.llen(BELL) == 1
+    assert doorbell.wait(5)
+    assert not doorbell.wait(0.05)
+
+
+def test_a_ring_ends_a_wait(wake: Wake, doorbell: Doorbell) -> None:
+    for _ in range(3):
+        assert not doorbell.wait(0.01)
+        threading.Timer(0.1, wake.ring).start()
+        started = time.monotonic()
+        assert doorbell.wait(5)
+        assert time.monotonic() - started < 2
+
+
+def test_rings_wake_as_many_as_wait(redis_url: str, wake: Wake) -> None:
+    bells = [Doorbell(redis_url) for _ in range(3)]
+    for bell in bells:
+        assert not bell.wait(0.01)
+    for _ in bells:
+        wake.ring()
+    eventually(lambda: all(bell.fileno() is not None for bell in bells))
+    assert [bell.wait(2) for bell in bells] == [True] * 3
+    for bell in bells:
+        bell.close()
+
+
+def test_a_bell_that_is_closed_takes_no_ring_from_others(redis_url: str, wake: Wake, client: redis.Redis) -> None:
+    first = Doorbell(redis_url)
+    assert not first.wait(0.01)
+    first.close()
+    eventually(lambda: not [each for each in client.client_list() if each["cmd"] == "blpop"])
+    wake.ring()
+    assert client.llen(BELL) == 1
+
+
+def test_a_lost_connection_is_a_ring_and_is_made_again_after_a_pause(own_redis: EmbeddedRedis) -> None:
+    now = 100.0
+    bell = Doorbell(own_redis.url, clock=lambda: now)
+    assert not bell.wait(0.01)
+    own_redis.stop()
+    assert bell.wait(5)
+    assert bell.fileno() is None
+    started = time.monotonic()
+    assert not bell.wait(0.1)
+    assert 0.1 <= time.monotonic() - started < 1
+    own_redis.start()
+    now += PAUSE_SECONDS
+    wake = Wake(own_redis.url)
+    wake.ring()
+    assert bell.wait(5)
+    bell.close()
+    wake.close()
+
+
+def test_a_frozen_redis_is_noticed_and_keeps_nobody_waiting(own_redis: EmbeddedRedis) -> None:
+    now = 100.0
+    bell = Doorbell(own_redis.url, clock=lambda: now)
+    assert not bell.wait(0.01)
+    with redis.Redis.from_url(own_redis.url) as client:
+        pid = int(client.info("server")["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        now += POP_SECONDS + LATE_SECONDS + 0.1
+        started = time.monotonic()
+        assert not bell.wait(0.1)
+        assert bell.fileno() is None
+        now += PAUSE_SECONDS
+        assert not bell.wait(0.1)
+        assert time.monotonic() - started < 3
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        bell.close()
+
+
+@contextmanager
+def standing(world: World, **options: object) -> Iterator[Drain]:
+    """A drain that waits at the doorbell."""
+    stop = threading.Event()
+    bell = Doorbell(world.settings.redis_url)
+    drain = world.drain(stopping=stop.is_set, doorbell=bell, stand=lambda: True, **options)
+    thread = threading.Thread(target=drain.run)
+    thread.start()
+    try:
+        yield drain
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("lost", "seconds"), [(False, 0.6), (True, 2.5)], ids=["rung", "the bell is lost"])
+def test_a_drain_that_waits_delivers_when_it_is_rung_and_looks_each_second_anyway(
+    world: World, wake: Wake, client: redis.Redis, lost: bool, seconds: float
+) -> None:
+    waits = []
+    with ScriptedServer(answering(OK)) as receiver, standing(world):
+        world.endpoint(receiver.url)
+        eventually(lambda: [each for each in client.client_list() if each["cmd"] == "blpop"])
+        for count in range(1, 6):
+            started = time.monotonic()
+            world.publish()
+            if lost:
+                client.flushall()
+            else:
+                wake.ring()
+            eventually(lambda count=count: len(receiver.seen) == count, 5, poll_seconds=0.002)
+            waits.append(time.monotonic() - started)
+    print([round(wait * 1000) for wait in waits])
+    assert sorted(waits)[2] < seconds
+
+
+def test_a_ring_is_heard_while_transfers_hang(world: World, wake: Wake) -> None:
+    def hang(server: ScriptedServer, *_: object) -> None:
+        server.over.wait(30)
+
+    waits = []
+    with ScriptedServer(hang) as hanging, ScriptedServer(answering(OK)) as receiver, standing(world) as drain:
+        world.endpoint(hanging.url, event_types=["call.*"])
+        world.endpoint(receiver.url, event_types=["only.this"])
+        world.publish()
+        wake.ring()
+        eventually(lambda: drain.in_flight == 1)
+        for count in range(1, 6):
+            started = time.monotonic()
+            world.publish(type="only.this")
+            wake.ring()
+            eventually(lambda count=count: len(receiver.seen) == count, 5, poll_seconds=0.002)
+            waits.append(time.monotonic() - started)
+        hanging.over.set()
+    assert sorted(waits)[2] < 0.6  # and not the second after which it would look anyway

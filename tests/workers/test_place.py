@@ -1,0 +1,26 @@
+"""One process of a worker has the place at the doorbell, and its end frees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from workers import place
+
+
+def test_the_place_at_the_bell_ends_with_the_process_that_holds_it() -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, b"y" if place.take() else b"n")
+        signal.pause()
+    try:
+        assert os.read(read, 1) == b"y"
+        assert not place.is_free()
+        assert not place.take()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(read)
+        os.close(write)
+    assert place.is_free()
