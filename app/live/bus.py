@@ -32,8 +32,8 @@ CONTROL_SECONDS = 3600  # how long a process that died leaves its control stream
 class Announcer:
     """Sends announcements from a thread of its own, so that no producer waits for Redis.
 
-    wake: rings a drain; called after the announcements when a delivery is due. bell: commands for Redis that do, sent
-    along with the announcements. on_lost: called with the number of announcements that Redis did not take.
+    bell: commands for Redis that ring a drain, sent along with the announcements when a delivery is due.
+    on_lost: called with the number of announcements that Redis did not take.
     """
 
     def __init__(
@@ -42,14 +42,12 @@ class Announcer:
         *,
         shards: int,
         maxlen: int,
-        wake: Callable[[], object],
-        bell: Sequence[Sequence[bytes | str | int]] = (),
+        bell: Sequence[Sequence[str | int]] = (),
         on_lost: Callable[[int], object] = lambda count: None,
     ) -> None:
         self._redis_url = redis_url
         self._shards = shards
         self._maxlen = maxlen
-        self._wake = wake
         self._bell = bell
         self._on_lost = on_lost
         self._waiting: deque[Announcement] = deque(maxlen=MAX_BACKLOG)
@@ -59,7 +57,7 @@ class Announcer:
         self._thread: threading.Thread | None = None
 
     def announce(self, announcements: Sequence[Announcement], due: bool) -> None:
-        """Queue announcements and, if due, a wake-up. Never blocks, never raises."""
+        """Queue announcements and, if due, a ring of the bell. Never blocks, never raises."""
         if (overflow := len(self._waiting) + len(announcements) - MAX_BACKLOG) > 0:
             self._on_lost(overflow)
         self._waiting.extend(announcements)
@@ -89,20 +87,12 @@ class Announcer:
             except Exception:  # nothing would start this thread again
                 self._on_lost(len(batch))
                 log.exception("bus: announcements were not sent")
-            if due:
-                self._ring()
-
-    def _ring(self) -> None:
-        try:
-            self._wake()
-        except Exception:  # whatever it is, this thread goes on to the next announcements
-            log.exception("bus: no drain was rung; the workers' pulse will ring one")
 
     def _send(self, line: Line, batch: Sequence[Announcement], due: bool) -> None:
-        """One exchange for all: what viewers wait for does not wait for a bell. Raises FAILURES."""
+        """One exchange for all. A bell that Redis refuses is no loss: drains look each second. Raises FAILURES."""
         commands = [self._command(announcement) for announcement in batch]
         answers = line.exchange([*commands, *(self._bell if due else ())])
-        for error in (answer for answer in answers if isinstance(answer, RedisError)):
+        for error in (answer for answer in answers[: len(batch)] if isinstance(answer, RedisError)):
             raise error
 
     def _command(self, announcement: Announcement) -> list[Any]:
