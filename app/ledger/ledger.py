@@ -1,8 +1,8 @@
-"""The ledger: accepts events. One transaction serves every request that waits at the moment (group commit).
+"""The ledger: accepts events. One call of the database serves every request that waits at the moment (group commit).
 
-In one transaction the streams are locked in id order, repeats are dropped by idempotency key, each event takes the
-next seq of its stream, and events and delivery rows are inserted. A caller is answered only after COMMIT, and only
-then is anything announced.
+In one transaction callers are judged, streams are locked in id order, repeats are dropped by idempotency key, each
+event takes the next seq of its stream, and events and delivery rows are inserted. A caller is answered only after
+COMMIT, and only then is anything announced. Groups of different workspaces are committed side by side.
 
 A lock that somebody else does not let go harms his streams alone: the group that waited for it is committed without
 them, and for some seconds their events travel in a group of their own that waits for no lock.
