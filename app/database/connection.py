@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -112,12 +113,14 @@ class Database:
         lent = self._lent(prepared)
         try:
             return calls.call(lent, prepared, values)
-        finally:
+        except (DBAPIError, Unanswered):
             if not lent.is_valid:
                 self._trust.since = time.monotonic()  # the others lead where this one has led
-            elif len(self._kept) < MOST_KEPT:
+            raise
+        finally:
+            if lent.is_valid and len(self._kept) < MOST_KEPT:
                 self._kept.append(lent)
-            else:
+            elif lent.is_valid:
                 lent.close()
 
     def _lent(self, prepared: Prepared) -> PoolProxiedConnection:
