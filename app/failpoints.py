@@ -22,7 +22,7 @@ VARIABLE = "TWOFOLD_FAILPOINTS"
 ALLOWED_BY = ("TWOFOLD_ALLOW_FAILPOINTS", "TWOFOLD_RUN")
 
 POINTS = {
-    "ledger.commit": "before the COMMIT of events",
+    "ledger.commit": "before the call that stores and commits events",
     "ledger.committed": "after it, before anything is announced or woken",
     "ledger.announced": "after that, before the producers are answered",
     "drain.commit": "before outcomes are recorded and rows claimed",

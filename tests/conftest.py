@@ -27,7 +27,12 @@ from app.local.keys import make_keys
 from app.settings import Settings
 from tests.processes import FACTORY, ROOT, RunningServer, environment, free_port, start_web, start_worker
 
-pytest_plugins = ["tests.contracts.conformance", "tests.database.black_hole", "tests.delivery.world"]
+pytest_plugins = [
+    "tests.contracts.conformance",
+    "tests.database.black_hole",
+    "tests.database.turns",
+    "tests.delivery.world",
+]
 
 SECRET_KEY = "0123456789abcdef" * 4
 LOG_TAIL_BYTES = 8000

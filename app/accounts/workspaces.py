@@ -88,6 +88,12 @@ def absent() -> Problem:
     return Problem("not_found", "There is no such workspace.")
 
 
+def being_changed() -> Problem:
+    """The answer for a workspace that somebody is deleting (or giving another uid) at this moment."""
+    text = "The workspace is being changed or deleted; repeat the request with the same idempotency key."
+    return Problem("unavailable", text, retry_after_seconds=1)
+
+
 def list_workspaces(session: Session, *, limit: int, before: str | None) -> list[Workspace]:
     """Workspaces, newest first, at most `limit`, older than the id `before`."""
     query = select(Workspace).order_by(Workspace.id.desc()).limit(limit)

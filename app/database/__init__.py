@@ -5,6 +5,7 @@ It promises:
   - No statement takes longer than 30 s and no lock is waited for longer than 10 s, unless a Database or a transaction
     says otherwise. A server that does not even say so is given up two seconds later.
   - A call that shares its run with others (Batcher) is answered within 12 s, whatever the server does.
+  - A call (calls.py) is one round trip. A read is sent once more when its connection turns out dead; a write never.
   - One function says whose fault an error is: faults.is_requests_fault.
   - The partitions of the coming four weeks are made ahead, by each release and by the hourly housekeeping.
   - Retention deletes only what is past its time by the database's clock, nothing while the machine's clock is more than

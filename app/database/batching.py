@@ -1,9 +1,11 @@
 """Calls that arrive at the same moment share one run: group commit, and one query for many look-ups.
 
 The first caller in leads: it runs the batch of everybody queued so far (at first itself alone) and hands the lead to
-the first of those who queued meanwhile. No thread or greenlet of its own, so nothing has to be started, stopped or
-forked; built on `threading` attributes looked up at each call, so it works with plain threads and, after gevent's
-monkey patching, with greenlets.
+the first of those who queued meanwhile. Callers of different lanes (workspaces) need not wait for each other: several
+batches may run at once, no two of them with items of one lane; and in one batch, lanes take turns.
+
+No thread or greenlet of its own, so nothing has to be started, stopped or forked; built on `threading` attributes
+looked up at each call, so it works with plain threads and, after gevent's monkey patching, with greenlets.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from app.database.patience import within
@@ -31,10 +33,11 @@ class Abandoned(RuntimeError):
 class _Slot(Generic[In, Out]):
     """One waiting caller: its item, then its outcome (or its promotion to leader)."""
 
-    __slots__ = ("error", "item", "leads", "result", "woken")
+    __slots__ = ("error", "item", "lane", "leads", "result", "woken")
 
-    def __init__(self, item: In) -> None:
+    def __init__(self, item: In, lane: Hashable) -> None:
         self.item = item
+        self.lane = lane
         self.woken = threading.Event()
         self.leads = False
         self.result: Out | None = None
@@ -47,11 +50,12 @@ class _Slot(Generic[In, Out]):
 
 
 class Batcher(Generic[In, Out]):
-    """Runs `run` for one batch at a time.
+    """Runs `run` for one batch at a time, or for several where that is allowed.
 
     run: takes the items, in the order in which they queued, and gives one result or exception for each, in that
     order. An exception that it raises goes to every caller of the batch.
     weigh: what an item counts for against `max_weight` (a batch holds at least one item, however heavy).
+    lane_of: whose it is. most_runs: how many batches may run at once.
     limit_seconds: how long a call takes at most. It waits half of that for its batch to begin, so that a caller that is
     given the lead has the other half to run it; the run's waits for the database end with its leader's time.
     """
@@ -62,6 +66,8 @@ class Batcher(Generic[In, Out]):
         *,
         max_weight: int = MAX_WEIGHT,
         weigh: Callable[[In], int] = lambda item: 1,
+        lane_of: Callable[[In], Hashable] = lambda item: None,
+        most_runs: int = 1,
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
         self._run = run
@@ -69,13 +75,16 @@ class Batcher(Generic[In, Out]):
         self._max_weight = max_weight
         self._weigh = weigh
         self._lock = threading.Lock()
+        self._lane_of = lane_of
+        self._most_runs = most_runs
         self._queue: deque[_Slot[In, Out]] = deque()
-        self._led = False  # whether some caller leads now
+        self._leaders = 0  # how many callers lead now
+        self._busy: set[Hashable] = set()  # the lanes of what runs, and of those who have been given the lead
 
     @property
     def running(self) -> bool:
         """Whether some caller runs a batch now."""
-        return self._led
+        return self._leaders > 0
 
     @property
     def waiting(self) -> int:
@@ -89,19 +98,20 @@ class Batcher(Generic[In, Out]):
         is killed while it waits withdraws its item if no batch has taken it yet.
         """
         ends_at = time.monotonic() + self._limit_seconds
-        slot: _Slot[In, Out] = _Slot(item)
+        slot: _Slot[In, Out] = _Slot(item, self._lane_of(item))
         with self._lock:
             self._queue.append(slot)
-            if not self._led:
-                self._led = slot.leads = True
+            self._promote_one(slot)  # whoever waits already waits for his lane, or for there to be fewer leaders
         if not slot.leads:
             self._wait(slot, ends_at)
         if slot.leads:
+            batch: list[_Slot[In, Out]] = []
             try:
+                batch = self._next_batch(slot)
                 with within(ends_at - time.monotonic()):
-                    self._settle(self._next_batch())
+                    self._settle(batch)
             finally:
-                self._hand_over()
+                self._hand_over(slot, batch)
         return slot.outcome()
 
     def _wait(self, slot: _Slot[In, Out], ends_at: float) -> None:
@@ -118,7 +128,7 @@ class Batcher(Generic[In, Out]):
                 if slot in self._queue:
                     self._queue.remove(slot)
             if slot.leads:
-                self._hand_over()
+                self._hand_over(slot, [])
             raise
 
     def _withdraw(self, slot: _Slot[In, Out]) -> bool:
@@ -129,16 +139,27 @@ class Batcher(Generic[In, Out]):
             self._queue.remove(slot)
             return True
 
-    def _next_batch(self) -> list[_Slot[In, Out]]:
-        """The next batch, oldest first; the leader is always its first."""
-        batch: list[_Slot[In, Out]] = []
-        weight = 0
+    def _next_batch(self, leader: _Slot[In, Out]) -> list[_Slot[In, Out]]:
+        """The leader's batch: of its lane, and of others that are free. The lanes take turns, each oldest first."""
         with self._lock:
-            while self._queue:
-                weight += self._weigh(self._queue[0].item)
-                if batch and weight > self._max_weight:
-                    break
-                batch.append(self._queue.popleft())
+            lanes: dict[Hashable, deque[_Slot[In, Out]]] = {leader.lane: deque([leader])}
+            for slot in self._queue:
+                if slot is not leader and (slot.lane == leader.lane or slot.lane not in self._busy):
+                    lanes.setdefault(slot.lane, deque()).append(slot)
+            batch: list[_Slot[In, Out]] = []
+            weight = 0
+            while lanes:
+                for lane, slots in list(lanes.items()):
+                    weight += self._weigh(slots[0].item)
+                    if batch and weight > self._max_weight:
+                        lanes.clear()
+                        break
+                    batch.append(slots.popleft())
+                    if not slots:
+                        del lanes[lane]
+            taken = set(map(id, batch))
+            self._queue = deque(slot for slot in self._queue if id(slot) not in taken)
+            self._busy.update(slot.lane for slot in batch)
         return batch
 
     def _settle(self, batch: list[_Slot[In, Out]]) -> None:
@@ -163,10 +184,24 @@ class Batcher(Generic[In, Out]):
             for slot in batch:
                 slot.woken.set()
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, leader: _Slot[In, Out], batch: Sequence[_Slot[In, Out]]) -> None:
         """Give the lead to the caller who has waited longest, or to nobody."""
         with self._lock:
-            self._led = bool(self._queue)
-            if self._queue:
-                self._queue[0].leads = True
-                self._queue[0].woken.set()
+            self._leaders -= 1
+            self._busy.difference_update({leader.lane, *(slot.lane for slot in batch)})
+            self._promote()
+
+    def _promote(self) -> None:
+        """Give the lead to those who have waited longest."""
+        for slot in self._queue:
+            if self._leaders >= self._most_runs:
+                return
+            self._promote_one(slot)
+
+    def _promote_one(self, slot: _Slot[In, Out]) -> None:
+        """Give somebody the lead, if there may be one more leader, and his lane is free."""
+        if self._leaders < self._most_runs and slot.lane not in self._busy:
+            self._leaders += 1
+            self._busy.add(slot.lane)
+            slot.leads = True
+            slot.woken.set()

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import PoolProxiedConnection
 
-from app.database import patience
+from app.database import calls, patience
+from app.database.calls import Prepared, Unanswered
 from app.database.direct import Direct
+from app.database.patience import PatientConnection
 
 POOL_SIZE = 10  # per process; PostgreSQL's default of 100 connections then serves several processes
 MAX_OVERFLOW = 10
+MOST_KEPT = 4  # connections that go from call to call past the pool
 STATEMENT_SECONDS = 30.0
 ANSWER_SECONDS = 2.0  # a server that has cancelled a statement says so within this time, or is silent
 
@@ -33,13 +41,17 @@ class Database:
         pool_size: int = POOL_SIZE,
         options: str = "",
         statement_seconds: float = STATEMENT_SECONDS,
+        trust_seconds: float = patience.TRUST_SECONDS,
     ) -> None:
         """options: further server settings of its connections, as "-c name=value …".
 
         statement_seconds: after which the server cancels a statement. A little later the connection is given up.
+        trust_seconds: for how long after an answer a connection is used again without a ping.
         """
         self.url = database_url
         self._statement_seconds = statement_seconds
+        self._kept: list[PoolProxiedConnection] = []  # from calls, for the next ones; idle
+        self._trust = patience.Trust(trust_seconds)
         self._pool_size = pool_size
         self._options = options
         self._engine: Engine | None = None
@@ -58,9 +70,11 @@ class Database:
                     max_overflow=MAX_OVERFLOW,
                     pool_timeout=10,  # seconds: while the pool is used up, requests are answered 503 rather than hang
                     hide_parameters=True,  # errors are logged, and parameters may be secret
-                    pool_pre_ping=True,  # a restarted server costs a reconnect, not an error
+                    pool_pre_ping=True,  # a restarted server costs a reconnect, not an error (patience.py says how)
+                    pool_use_lifo=True,  # the connection that was heard from last
                     connect_args={
                         "limit_seconds": self._statement_seconds + ANSWER_SECONDS,
+                        "trust": self._trust,
                         "application_name": "twofold",
                         "tcp_user_timeout": patience.USER_TIMEOUT_MILLISECONDS,
                         **patience.TCP,
@@ -83,6 +97,47 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def read(self, prepared: Prepared, *values: Any) -> list[Any]:
+        """The rows of a prepared statement that only reads, in one round trip. One that is not answered because the
+        connection turns out dead is sent once more. Raises DBAPIError, TimeoutError, Unanswered."""
+        try:
+            return self.write(prepared, *values)
+        except Unanswered:
+            return self.write(prepared, *values)
+
+    def write(self, prepared: Prepared, *values: Any) -> list[Any]:
+        """The rows of a prepared statement, which is a transaction of its own, in one round trip.
+
+        Raises DBAPIError and TimeoutError: nothing has been done. Raises Unanswered: that is not known.
+        """
+        lent = self._lent(prepared)
+        try:
+            return calls.call(lent, prepared, values)
+        except (DBAPIError, Unanswered):
+            if not lent.is_valid:
+                self._trust.since = time.monotonic()  # the others lead where this one has led
+            raise
+        finally:
+            if lent.is_valid and len(self._kept) < MOST_KEPT:
+                self._kept.append(lent)
+            elif lent.is_valid:
+                lent.close()
+
+    def _lent(self, prepared: Prepared) -> PoolProxiedConnection:
+        """A connection for a call: one that was kept from the last, which costs a tenth of what the pool takes.
+
+        Raises DBAPIError and TimeoutError.
+        """
+        while self._kept:
+            lent = self._kept.pop()
+            if cast(PatientConnection, lent.dbapi_connection).needs_no_ping:
+                return lent
+            lent.close()  # the pool looks after it
+        try:
+            return self.engine.raw_connection()
+        except psycopg.Error as error:
+            raise calls.as_sqlalchemy(prepared, error, False) from error
+
     def keep(self, direct: Direct) -> None:
         """Close this with the other connections."""
         self._directs.append(direct)
@@ -95,6 +150,8 @@ class Database:
         """Give all connections back to the server."""
         for direct in self._directs:
             direct.close()
+        while self._kept:
+            self._kept.pop().close()
         with self._lock:
             if self._engine is not None:
                 self._engine.dispose()

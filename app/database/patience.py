@@ -7,14 +7,21 @@ which the connection is closed; what waited gets an OperationalError, as it does
 
 from __future__ import annotations
 
+import fcntl
+import select
+import struct
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.pq import ConnStatus
+from psycopg.waiting import Ready, Wait
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
@@ -22,7 +29,9 @@ PING_SECONDS = 3.0  # a healthy server answers in a millisecond; one that checkp
 CONNECT_SECONDS = 5
 LEAST_CONNECT_SECONDS = 2  # libpq allows no less
 READ_ONLY = "25006"  # SQLSTATE: cannot execute … in a read-only transaction
-LOOK_SECONDS = 0.1  # how often a wait looks at the clock
+# A connection that was heard from so lately is used without a ping. Firewalls forget after minutes, and a server that
+# ends its connections says so, which is_quiet sees.
+TRUST_SECONDS = 5.0
 # Beside the limits above, for connections that are idle in the pool: the kernel finds out after about 20 s.
 TCP = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
 USER_TIMEOUT_MILLISECONDS = 9_000  # of data that the other side does not acknowledge
@@ -70,34 +79,98 @@ def remaining_seconds() -> float | None:
     return None if ends_at is None else max(0.0, ends_at - time.monotonic())
 
 
+@dataclass(slots=True)
+class Trust:
+    """How the connections of one pool are trusted. seconds: for how long after an answer they need no ping. since: in
+    monotonic seconds; those made before are of no more use."""
+
+    seconds: float = TRUST_SECONDS
+    since: float = 0.0
+
+
 class PatientConnection(psycopg.Connection[Any]):
-    """A connection none of whose waits is without an end. limit_seconds: of one wait, so of one statement."""
+    """A connection none of whose waits is without an end. limit_seconds: of one wait, so of one statement.
 
-    limit_seconds: float
+    heard_at: when the server last answered, in monotonic seconds. prepared, sent: kept by calls.py, the names of the
+    statements that the server has prepared here, and whether the present call has gone out.
+    """
 
-    def wait(self, gen: PQGen[T], interval: float = LOOK_SECONDS, timeout: float | None = None) -> T:
+    limit_seconds: float = CONNECT_SECONDS
+    heard_at: float = 0.0
+    sent: bool = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.prepared: set[bytes] = set()
+        self.trust = Trust()
+        self.made_at = time.monotonic()
+
+    @property
+    def needs_no_ping(self) -> bool:
+        """Whether the server was heard from lately, and has said nothing unasked since."""
+        return (
+            not self.closed
+            and self.made_at >= self.trust.since
+            and time.monotonic() - self.heard_at < self.trust.seconds
+            and self._is_quiet()
+        )
+
+    def wait(self, gen: PQGen[T], interval: float = 0.0, timeout: float | None = None) -> T:
         """Run psycopg's exchange with the server. Closes the connection and raises TimeIsUp when it takes too long."""
         limits = (_each_seconds.get() or self.limit_seconds, remaining_seconds(), timeout)
         limit_seconds = min(limit for limit in limits if limit is not None)
         try:
-            return super().wait(_until(gen, time.monotonic() + limit_seconds), interval)
+            result = _until(gen, self.pgconn.socket, time.monotonic() + limit_seconds)
         except TimeIsUp:
             self.close()  # an answer that comes later would be taken for the next statement's
             raise
+        self.heard_at = time.monotonic()
+        return result
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing has come since the last answer. What comes unasked is mostly a farewell: the server ends."""
+        waiting = fcntl.ioctl(self.pgconn.socket, termios.FIONREAD, _NUMBER.pack(0))
+        if _NUMBER.unpack(waiting)[0]:
+            return False
+        try:
+            self.pgconn.consume_input()
+        except psycopg.OperationalError:  # the other side has closed
+            return False
+        return self.pgconn.status == ConnStatus.OK
 
 
-def _until(gen: PQGen[T], ends_at: float) -> PQGen[T]:
-    """psycopg's generator, which is told at least each LOOK_SECONDS that nothing has come, up to a time."""
+_NUMBER = struct.Struct("i")
+_EVENTS = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
+
+
+def _until(gen: PQGen[T], fileno: int, ends_at: float) -> T:
+    """Run psycopg's generator. Raises TimeIsUp when nothing has come at a time."""
     try:
         wanted = next(gen)
         while True:
-            ready = yield wanted
-            if not ready and time.monotonic() >= ends_at:
+            # Made for each wait, and of what `select` has now: after gevent's patching only this greenlet waits.
+            poll = select.poll()
+            poll.register(fileno, _EVENTS[wanted])
+            milliseconds = max(0.0, ends_at - time.monotonic()) * 1000
+            happened = poll.poll(milliseconds)
+            if not happened:
                 raise TimeIsUp("PostgreSQL does not answer")
-            wanted = gen.send(ready)
+            wanted = gen.send(_ready(happened[0][1], wanted))
     except StopIteration as done:
         result: T = done.value
         return result
+
+
+def _ready(events: int, wanted: Wait) -> Ready:
+    """What is ready. An error or a hang-up is found by whoever reads or writes."""
+    ready = (Ready.R if events & select.POLLIN else 0) | (Ready.W if events & select.POLLOUT else 0)
+    return Ready(ready or wanted)
+
+
+def is_useless(error: psycopg.Error, connection: psycopg.Connection[Any]) -> bool:
+    """Whether a connection is of no more use: cut, or leading to a server that only reads. After a fail-over that is
+    the former primary, or a standby; a new connection may find the present primary."""
+    return connection.closed or connection.broken or error.sqlstate == READ_ONLY
 
 
 class PatientDialect(PGDialect_psycopg):
@@ -106,25 +179,29 @@ class PatientDialect(PGDialect_psycopg):
     supports_statement_cache = True
 
     def connect(self, *cargs: Any, **cparams: Any) -> Any:
-        """Connect, in what is left of the present block's time. cparams: libpq's, and limit_seconds."""
-        limit_seconds = cparams.pop("limit_seconds")
+        """Connect, in what is left of the present block's time. cparams: libpq's, limit_seconds and trust."""
+        limit_seconds, trust = cparams.pop("limit_seconds"), cparams.pop("trust")
         remaining = remaining_seconds()
         if remaining == 0:
             raise TimeIsUp("PostgreSQL has not answered in time")
         seconds = CONNECT_SECONDS if remaining is None else min(CONNECT_SECONDS, int(remaining))
         cparams["connect_timeout"] = max(LEAST_CONNECT_SECONDS, seconds)
         connection = PatientConnection.connect(*cargs, **cparams)
-        connection.limit_seconds = limit_seconds
+        connection.limit_seconds, connection.trust = limit_seconds, trust
         return connection
 
     def do_ping(self, dbapi_connection: Any) -> bool:
-        """Whether a connection from the pool is alive; soon, so that there is time to make another."""
+        """Whether a connection from the pool is alive. It is asked when it has been silent, or something has come
+        unasked; and soon, so that there is time to make another."""
+        if dbapi_connection.made_at < dbapi_connection.trust.since:
+            return False
+        if dbapi_connection.needs_no_ping:
+            return True
         with within(PING_SECONDS):
             return bool(super().do_ping(dbapi_connection))  # type: ignore[no-untyped-call]
 
     def is_disconnect(self, e: Any, connection: Any, cursor: Any) -> bool:
-        """Whether the pool's connections are of no more use: also when they lead to a server that only reads. After a
-        fail-over that is the former primary, or a standby; a new connection may find the present primary."""
+        """Whether the pool's connections are of no more use."""
         cut = super().is_disconnect(e, connection, cursor)  # type: ignore[no-untyped-call]
         return bool(cut) or getattr(e, "sqlstate", None) == READ_ONLY
 

@@ -61,6 +61,8 @@ class Workspace(Base):
     uid: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     created_at: Mapped[datetime]
+    # Counts the changes of what its endpoints want (a trigger does): who remembers that compares.
+    endpoints_version: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class ApiKey(Base):
@@ -149,6 +151,7 @@ class EventKey(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     event_id: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(index=True)
+    digest: Mapped[bytes | None]  # of what was posted under the key; NULL for what is older than this column
 
 
 class IdempotentRequest(Base):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from app.accounts.callers import Presented, refusal_of
 from app.core import ids
 from app.core.event.filters import like_patterns
 from app.core.problem import invalid, not_found
 from app.core.wire.envelope import rfc3339
+from app.database.calls import BOOL, BYTEA, INT4, MOMENT, TEXT, Prepared
+from app.database.connection import Database
 
 STATUSES = ("pending", "delivered", "failed", "cancelled")
 MOST_ATTEMPTS = 200  # of one delivery in one answer, the latest; a schedule has eleven
@@ -75,6 +79,23 @@ def get_delivery(session: Session, workspace_id: str, delivery_id: str) -> dict[
     return {**_shown(row), "attempts": [_shown_attempt(attempt) for attempt in reversed(attempts)]}
 
 
+def read_delivery(database: Database, presented: Presented, workspace_id: str, delivery_id: str) -> dict[str, Any]:
+    """The same, in one round trip with the judgement of the caller. Raises Problem."""
+    created_at = ids.created_at_of(delivery_id)
+    key = (presented.digest, workspace_id, presented.reference, delivery_id, created_at)
+    rows = database.read(_READ_ONE, *key, MOST_ATTEMPTS)
+    if rows[0].verdict:
+        raise refusal_of(rows[0].verdict, "operate")
+    if rows[0].id is None:
+        raise not_found("delivery")
+    attempts = [
+        _shown_attempt(row._replace(id=row.attempt_id, response_headers=_parsed(row.response_headers)))
+        for row in reversed(rows)
+        if row.attempt_id is not None
+    ]
+    return {**_shown(rows[0]), "attempts": attempts}
+
+
 def find_attempts(
     connection: Connection, workspace_id: str, wanted: Sequence[tuple[str, str]]
 ) -> dict[str, dict[str, Any]]:
@@ -133,7 +154,7 @@ def _moment(field: str, id: str) -> datetime:
         raise invalid(field, "this is not an id") from None
 
 
-def _shown(row: Row[Any]) -> dict[str, Any]:
+def _shown(row: Any) -> dict[str, Any]:
     """A delivery. next_attempt_at: None when it has ended, and while an attempt is being made."""
     waits = row.status == "pending" and not row.sending and row.due_at is not None
     return {
@@ -151,7 +172,7 @@ def _shown(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _shown_attempt(row: Row[Any]) -> dict[str, Any]:
+def _shown_attempt(row: Any) -> dict[str, Any]:
     body = row.response_body
     return {
         **_without_response(row, row.id),
@@ -161,7 +182,7 @@ def _shown_attempt(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _without_response(row: Row[Any], id: str) -> dict[str, Any]:
+def _without_response(row: Any, id: str) -> dict[str, Any]:
     """An attempt without the response."""
     return {
         "id": id,
@@ -174,6 +195,10 @@ def _without_response(row: Row[Any], id: str) -> dict[str, Any]:
         "remote_address": row.remote_address,
         "trigger": row.trigger,
     }
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
 
 
 def _time(moment: datetime | None) -> str | None:
@@ -220,6 +245,52 @@ _ATTEMPTS = """
 SELECT * FROM attempts WHERE delivery_id = %(id)s AND created_at >= %(created_at)s::timestamptz - interval '1 minute'
 ORDER BY number DESC, id DESC LIMIT %(most)s
 """
+
+# One delivery with its latest attempts, each in a row, if the caller may see it.
+_READ_ONE = Prepared(
+    b"read_delivery_1",
+    f"""
+    SELECT j.verdict, one.*, a.id AS attempt_id, a.number, a.started_at, a.duration_ms, a.outcome, a.error,
+      a.status_code, a.remote_address, a.trigger, a.response_headers::text, a.response_body
+    FROM judge_caller($1, 'operate', $2, $3) AS j (verdict)
+    LEFT JOIN LATERAL (
+      SELECT {_COLUMNS} FROM deliveries d LEFT {_DUE}
+      WHERE d.id = $4 AND d.created_at = $5 AND d.workspace_id = $2 AND j.verdict = ''
+    ) one ON true
+    LEFT JOIN LATERAL (
+      SELECT * FROM attempts WHERE delivery_id = one.id AND created_at >= $5 - interval '1 minute'
+      ORDER BY number DESC, id DESC LIMIT $6
+    ) a ON true
+    ORDER BY a.number DESC, a.id DESC
+    """,
+    takes=(BYTEA, TEXT, TEXT, TEXT, MOMENT, INT4),
+    gives={
+        "verdict": TEXT,
+        "id": TEXT,
+        "event_id": TEXT,
+        "endpoint_id": TEXT,
+        "event_type": TEXT,
+        "status": TEXT,
+        "reason": TEXT,
+        "attempt_count": INT4,
+        "created_at": MOMENT,
+        "deadline_at": MOMENT,
+        "finished_at": MOMENT,
+        "due_at": MOMENT,
+        "sending": BOOL,
+        "attempt_id": TEXT,
+        "number": INT4,
+        "started_at": MOMENT,
+        "duration_ms": INT4,
+        "outcome": TEXT,
+        "error": TEXT,
+        "status_code": INT4,
+        "remote_address": TEXT,
+        "trigger": TEXT,
+        "response_headers": TEXT,
+        "response_body": BYTEA,
+    },
+)
 
 # Some attempts, each with its delivery. The times let PostgreSQL leave partitions out.
 _SOME_ATTEMPTS = f"""

@@ -60,10 +60,14 @@ RING_SECONDS = 2  # for one exchange: somebody who has just committed may be wai
 FAILURES = (*redis_connection.FAILURES, KombuError)
 
 
+# A ring, as commands for Redis: somebody has committed what is due.
+RING: tuple[tuple[str | int, ...], ...] = (("LPUSH", BELL, RUNG), ("LTRIM", BELL, 0, BELL_KEPT - 1))
+
+
 def add_ring(pipeline: Any) -> None:
-    """Add a ring to a pipeline of redis-py: somebody has committed what is due."""
-    pipeline.lpush(BELL, RUNG)
-    pipeline.ltrim(BELL, 0, BELL_KEPT - 1)
+    """Add a ring to a pipeline of redis-py."""
+    for command in RING:
+        pipeline.execute_command(*command)
 
 
 def key_of(queue: str) -> str:

@@ -1,8 +1,8 @@
-"""The ledger: accepts events. One transaction serves every request that waits at the moment (group commit).
+"""The ledger: accepts events. One call of the database serves every request that waits at the moment (group commit).
 
-In one transaction the streams are locked in id order, repeats are dropped by idempotency key, each event takes the
-next seq of its stream, and events and delivery rows are inserted. A caller is answered only after COMMIT, and only
-then is anything announced.
+In one transaction callers are judged, streams are locked in id order, repeats are dropped by idempotency key, each
+event takes the next seq of its stream, and events and delivery rows are inserted. A caller is answered only after
+COMMIT, and only then is anything announced. Groups of different workspaces are committed side by side.
 
 A lock that somebody else does not let go harms his streams alone: the group that waited for it is committed without
 them, and for some seconds their events travel in a group of their own that waits for no lock.
@@ -25,17 +25,22 @@ from app.core.problem import Complaint, Problem, first_line, not_found
 from app.core.wire.envelope import Announcement
 from app.database import faults
 from app.database.batching import Abandoned, Batcher
+from app.database.calls import Unanswered
 from app.database.connection import Database
 from app.database.partitions import make_partitions
 from app.ledger import rows
-from app.ledger.group import Answers, Committed, Committer, CommitUnknown, Submission
+from app.ledger.group import Committed, Committer
 from app.ledger.quarantine import Quarantine
+from app.ledger.submission import Answers, Submission
 
 __all__ = ["Answers", "Ledger", "Submission"]
 
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 1000  # events in one transaction: some tens of milliseconds, so that the next group does not wait long
+# Groups of different workspaces that are committed side by side, so that one that posts thousands at a time keeps
+# nobody else waiting. More would only share the same disk.
+GROUPS_AT_ONCE = 3
 TRIES = 3  # a lost connection, a deadlock or a missing partition is mended and tried again before anybody is told
 
 Announce = Callable[[Sequence[Announcement], bool], None]
@@ -59,6 +64,7 @@ class Ledger:
         window_seconds: int,
         max_open_streams: int,
         on_commit: Callable[[int, int], object] = lambda requests, events: None,
+        groups_at_once: int = GROUPS_AT_ONCE,
     ) -> None:
         self._database = database
         self._refuses = refuses
@@ -70,7 +76,11 @@ class Ledger:
         self._quarantine = Quarantine()
         self.lock_seconds = rows.LOCK_SECONDS  # how long a stream's lock is waited for
         self._batcher: Batcher[Submission, Answers] = Batcher(
-            self._commit_group, max_weight=MAX_BATCH, weigh=lambda submission: max(1, len(submission.drafts))
+            self._commit_group,
+            max_weight=MAX_BATCH,
+            weigh=lambda submission: max(1, len(submission.drafts)),
+            lane_of=lambda submission: submission.workspace_id,
+            most_runs=groups_at_once,
         )
 
     @property
@@ -94,7 +104,7 @@ class Ledger:
             return []
         try:
             return self._batcher.submit(self._checked(submission))
-        except (DBAPIError, TimeoutError, Abandoned, CommitUnknown) as error:
+        except (DBAPIError, TimeoutError, Abandoned, Unanswered) as error:
             if isinstance(error, DBAPIError) and faults.is_requests_fault(error):
                 raise
             log.warning("events not accepted: %s", first_line(error))
@@ -141,7 +151,7 @@ class Ledger:
         quarantined = [one for one, away in zip(submissions, apart, strict=True) if away]
         try:
             others = iter(self._commit(quarantined, skip=True))
-        except (DBAPIError, TimeoutError, CommitUnknown) as error:
+        except (DBAPIError, TimeoutError, Unanswered) as error:
             others = iter([error] * len(quarantined))
         return [next(others if away else outcomes) for away in apart]
 
@@ -149,7 +159,7 @@ class Ledger:
         """Commit a group; once more where that may help. skip: wait for no stream's lock."""
         for attempt in range(1, TRIES + 1):
             try:
-                return [*self._commit_once(submissions, skip=skip)]
+                return self._commit_once(submissions, skip=skip)
             except DBAPIError as error:
                 if faults.is_lock_timeout(error) and not skip:
                     skip = True
@@ -177,7 +187,7 @@ class Ledger:
                 if faults.is_lock_timeout(error):
                     stuck.update(submission.subjects)
                 outcomes.append(self._refused(submission, error))
-            except (TimeoutError, CommitUnknown) as error:
+            except (TimeoutError, Unanswered) as error:
                 outcomes.append(error)
         return outcomes
 
@@ -196,15 +206,15 @@ class Ledger:
             return True
         return faults.may_pass(error)
 
-    def _commit_once(self, submissions: Sequence[Submission], *, skip: bool) -> list[Answers]:
+    def _commit_once(self, submissions: Sequence[Submission], *, skip: bool) -> list[Answers | Exception]:
         done = self._committer.commit(submissions, lock_seconds=self.lock_seconds, skip=skip)
         if done.busy:
             self._quarantine.add(done.busy, time.monotonic())
-        if done.events:
+        if done.announcements:
             self._tell(done, len(submissions))
         failpoints.reach("ledger.announced")
         return done.answers
 
     def _tell(self, done: Committed, requests: int) -> None:
-        self._on_commit(requests, len(done.events))
-        self._announce([Announcement(new.stream, new.event.seq, new.event, new.ends) for new in done.events], done.due)
+        self._on_commit(requests, len(done.announcements))
+        self._announce(done.announcements, done.due)

@@ -11,12 +11,14 @@ from sqlalchemy import Connection, Select, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from app.accounts.callers import Presented, refusal_of
 from app.core.event.acceptance import Subject, stream_locked, too_many_streams
 from app.core.problem import Problem, not_found
 from app.core.wire.envelope import rfc3339
 from app.database import faults
+from app.database.connection import Database
 from app.database.tables import Stream
-from app.ledger import rows
+from app.ledger import rows, statements
 from app.settings import Settings
 
 MAX_ATTRIBUTES_BYTES = 16 * 1024  # they are read with every opening of the stream: facts about it, not documents
@@ -77,6 +79,20 @@ def get_stream(session: Session, workspace_id: str, kind: str, external_id: str)
     return stream_object(stream)
 
 
+def read_stream(
+    database: Database, presented: Presented, workspace_id: str, kind: str, external_id: str
+) -> dict[str, Any]:
+    """The stream object, in one round trip with the judgement of the caller. Raises Problem."""
+    (row,) = database.read(
+        statements.READ_STREAM, presented.digest, workspace_id, presented.reference, kind, external_id
+    )
+    if row.verdict:
+        raise refusal_of(row.verdict, "subscribe")
+    if row.kind is None:
+        raise not_found("stream")
+    return stream_object(row._replace(attributes=json.loads(row.attributes)))
+
+
 def list_streams(
     session: Session, workspace_id: str, *, kind: str | None, status: str | None, before: int | None, limit: int
 ) -> list[Stream]:
@@ -91,8 +107,8 @@ def list_streams(
     return list(session.scalars(query.order_by(Stream.id.desc()).limit(limit)))
 
 
-def stream_object(stream: Stream) -> dict[str, Any]:
-    """A stream as the API shows it."""
+def stream_object(stream: Any) -> dict[str, Any]:
+    """A stream as the API shows it. stream: a Stream, or a row with its columns."""
     return {
         "kind": stream.kind,
         "id": stream.external_id,

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from app.core.problem import first_line
 from app.core.wire import bus_entry
 from app.core.wire.bus_entry import shard_key
 from app.core.wire.envelope import Announcement
-from app.redis_connection import FAILURES, connect, entries_of
+from app.redis_connection import FAILURES, Line, connect, entries_of
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ CONTROL_SECONDS = 3600  # how long a process that died leaves its control stream
 class Announcer:
     """Sends announcements from a thread of its own, so that no producer waits for Redis.
 
-    wake: rings a drain; called after the announcements when a delivery is due. on_lost: called with the number of
-    announcements that Redis did not take.
+    bell: commands for Redis that ring a drain, sent along with the announcements when a delivery is due.
+    on_lost: called with the number of announcements that Redis did not take.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class Announcer:
         *,
         shards: int,
         maxlen: int,
-        wake: Callable[[], object],
+        bell: Sequence[Sequence[str | int]] = (),
         on_lost: Callable[[int], object] = lambda count: None,
     ) -> None:
         self._redis_url = redis_url
         self._shards = shards
         self._maxlen = maxlen
-        self._wake = wake
+        self._bell = bell
         self._on_lost = on_lost
         self._waiting: deque[Announcement] = deque(maxlen=MAX_BACKLOG)
         self._due = False
@@ -56,7 +57,7 @@ class Announcer:
         self._thread: threading.Thread | None = None
 
     def announce(self, announcements: Sequence[Announcement], due: bool) -> None:
-        """Queue announcements and, if due, a wake-up. Never blocks, never raises."""
+        """Queue announcements and, if due, a ring of the bell. Never blocks, never raises."""
         if (overflow := len(self._waiting) + len(announcements) - MAX_BACKLOG) > 0:
             self._on_lost(overflow)
         self._waiting.extend(announcements)
@@ -68,7 +69,7 @@ class Announcer:
         self._pending.set()
 
     def _run(self) -> None:
-        client = connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS)
+        line = Line(connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS))
         away = False
         while True:
             self._pending.wait()
@@ -76,7 +77,7 @@ class Announcer:
             due, self._due = self._due, False
             batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
             try:
-                self._send(client, batch)
+                self._send(line, batch, due)
                 away = False
             except FAILURES as error:
                 self._on_lost(len(batch))
@@ -86,23 +87,19 @@ class Announcer:
             except Exception:  # nothing would start this thread again
                 self._on_lost(len(batch))
                 log.exception("bus: announcements were not sent")
-            if due:
-                self._ring()
 
-    def _ring(self) -> None:
-        try:
-            self._wake()
-        except Exception:  # whatever it is, this thread goes on to the next announcements
-            log.exception("bus: no drain was rung; the workers' pulse will ring one")
+    def _send(self, line: Line, batch: Sequence[Announcement], due: bool) -> None:
+        """One exchange for all. A bell that Redis refuses is no loss: drains look each second. Raises FAILURES."""
+        commands = [self._command(announcement) for announcement in batch]
+        answers = line.exchange([*commands, *(self._bell if due else ())])
+        for error in (answer for answer in answers[: len(batch)] if isinstance(answer, RedisError)):
+            raise error
 
-    def _send(self, client: Redis, batch: Sequence[Announcement]) -> None:
-        if not batch:
-            return
-        pipeline = client.pipeline(transaction=False)
-        for announcement in batch:
-            key = shard_key(announcement.stream, self._shards)
-            pipeline.xadd(key, bus_entry.encode(announcement), maxlen=self._maxlen, approximate=True)  # type: ignore[arg-type]
-        pipeline.execute()
+    def _command(self, announcement: Announcement) -> list[Any]:
+        command = [b"XADD", shard_key(announcement.stream, self._shards), b"MAXLEN", b"~", self._maxlen, b"*"]
+        for field, value in bus_entry.encode(announcement).items():
+            command += (field, value)
+        return command
 
 
 class BusReader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 from flask import Blueprint, Flask
 
@@ -40,13 +41,21 @@ def blueprints() -> list[Blueprint]:
     ]
 
 
+class Application(Flask):
+    """Flask, for views and hooks that are ordinary functions."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself. Flask asks before each call of each hook whether it is a coroutine."""
+        return func
+
+
 def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.monotonic) -> Flask:
     """The web application. Raises SettingsError, ContractFileError.
 
     Connections are made at first use, so this may run before or after a fork. clock: monotonic seconds, by which
     heartbeats are sent and tokens expire on open streams.
     """
-    app = Flask(__name__, static_folder=None, template_folder="pages/templates")
+    app = Application(__name__, static_folder=None, template_folder="pages/templates")
     app.url_map.merge_slashes = False  # a doubled slash is another path, not a redirect
     for blueprint in blueprints():
         app.register_blueprint(blueprint)

@@ -14,7 +14,7 @@ from app.contracts.load import Schemas
 from app.core.contract.model import Rules
 from app.database.connection import Database
 from app.delivery.live_log import LogReader
-from app.delivery.wake import Wake
+from app.delivery.wake import RING
 from app.ledger.ledger import Ledger
 from app.live.bus import Announcer, BusReader
 from app.live.hub import Hub
@@ -57,7 +57,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         settings.redis_url,
         shards=settings.bus_shards,
         maxlen=settings.bus_maxlen,
-        wake=Wake(settings.redis_url).ring,
+        bell=RING,
         on_lost=stream_metrics.BUS_LOST.inc,
     )
     rules = load.load(settings.contracts_dir, own_routes)

@@ -8,6 +8,8 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -275,3 +277,57 @@ def test_a_caller_killed_just_as_it_is_given_the_lead_passes_it_on() -> None:
         assert runs == [[1], [3]], runs
         """
     )
+
+
+class Gates:
+    """A run whose batches each wait to be let through. begun: the items of each, in the order in which they began."""
+
+    def __init__(self, **options: Any) -> None:
+        self.begun: list[list[str]] = []
+        self.open: dict[str, threading.Event] = {}
+        self.batcher: Batcher[str, str] = Batcher(self._run, lane_of=lambda item: item[0], **options)
+
+    def _run(self, items: list[str]) -> list[str]:
+        self.begun.append(items)
+        assert self.open.setdefault(items[0], threading.Event()).wait(10)
+        return items
+
+    def let(self, first: str) -> None:
+        self.open.setdefault(first, threading.Event()).set()
+
+
+def test_lanes_run_side_by_side_and_each_by_itself() -> None:
+    gates = Gates(most_runs=2)
+    with ThreadPoolExecutor(8) as pool:
+        a1 = pool.submit(gates.batcher.submit, "a1")
+        eventually(lambda: gates.begun == [["a1"]])
+        b1 = pool.submit(gates.batcher.submit, "b1")  # does not wait for a
+        eventually(lambda: gates.begun == [["a1"], ["b1"]])
+        rest = []
+        for count, name in enumerate(("a2", "c1", "b2"), 1):
+            rest.append(pool.submit(gates.batcher.submit, name))
+            eventually(lambda count=count: gates.batcher.waiting == count)
+        gates.let("b1")
+        assert b1.result(10) == "b1"
+        eventually(lambda: len(gates.begun) == 3)
+        assert gates.begun[2] == ["c1", "b2"]  # a is still running
+        gates.let("c1")
+        gates.let("a1")
+        gates.let("a2")
+        assert [one.result(10) for one in (a1, *rest)] == ["a1", "a2", "c1", "b2"]
+    assert (gates.batcher.running, gates.batcher.waiting) == (False, 0)
+
+
+def test_lanes_take_turns_in_a_batch_that_cannot_hold_all() -> None:
+    gates = Gates(max_weight=4)
+    names = ["a2", "a3", "a4", "a5", "a6", "b1", "b2", "c1"]
+    with ThreadPoolExecutor(16) as pool:
+        running = [pool.submit(gates.batcher.submit, "a1")]
+        eventually(lambda: gates.batcher.running)
+        for count, name in enumerate(names, 1):
+            running.append(pool.submit(gates.batcher.submit, name))
+            eventually(lambda count=count: gates.batcher.waiting == count)
+        for first in ("a1", "a2", "a4"):
+            gates.let(first)
+        assert [one.result(10) for one in running] == ["a1", *names]
+    assert gates.begun == [["a1"], ["a2", "b1", "c1", "a3"], ["a4", "b2", "a5", "a6"]]

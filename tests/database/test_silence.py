@@ -22,8 +22,9 @@ HASTE_SECONDS = 3  # of a busy machine
 
 @pytest.fixture
 def silenced(hole: BlackHole) -> Iterator[Database]:
-    """A database behind the proxy, whose statements take a second at most, with a connection in its pool."""
-    made = Database(hole.url, statement_seconds=1)
+    """A database behind the proxy, whose statements take a second at most, with a connection in its pool that has been
+    idle for longer than it is trusted."""
+    made = Database(hole.url, statement_seconds=1, trust_seconds=0)
     one(made)
     yield made
     made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,15 @@ from app.ledger.ledger import Submission
 from app.settings import Settings
 from tests.ledger.books import Answer, Books, draft
 from tests.processes import eventually
+
+
+@pytest.fixture
+def books(database: Database) -> Iterator[Books]:
+    """A ledger that commits one group at a time, so that requests of several workspaces share one."""
+    made = Books(database, groups_at_once=1)
+    yield made
+    made.close()
+
 
 POISON = """
     CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from app.accounts import workspaces
 from app.core.event.acceptance import Accepted
@@ -13,6 +16,14 @@ from app.ledger.ledger import Submission
 from app.settings import Settings
 from tests.ledger.books import Answer, Books, draft
 from tests.processes import eventually
+
+
+@pytest.fixture
+def books(database: Database) -> Iterator[Books]:
+    """A ledger that commits one group at a time, so that requests of several workspaces share one."""
+    made = Books(database, groups_at_once=1)
+    yield made
+    made.close()
 
 
 def delete(books: Books, workspace_id: str) -> None:
@@ -44,7 +55,7 @@ def accept_together(books: Books, wanted: dict[str, Submission]) -> dict[str, li
 
 def test_events_of_a_deleted_workspace_are_not_found_and_their_neighbours_are_stored(database: Database) -> None:
     commits: list[tuple[int, int]] = []
-    books = Books(database, on_commit=lambda requests, events: commits.append((requests, events)))
+    books = Books(database, groups_at_once=1, on_commit=lambda requests, events: commits.append((requests, events)))
     gone = books.workspace()
     books.accept(draft("old"), workspace_id=gone)
     delete(books, gone)

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from app.core.event.acceptance import Accepted
 from app.core.event.drafts import Draft
 from app.core.problem import Problem
 from app.database.connection import Database
-from app.ledger import rows, streams
+from app.ledger import streams
 from app.ledger.ledger import Submission
 from app.settings import Settings
 from tests.ledger.books import Answer, Books, draft
@@ -22,6 +23,14 @@ from tests.processes import eventually
 
 SOON_SECONDS = 3  # one wait for a lock (a second), and the machine's haste
 AT_ONCE_SECONDS = 0.7  # without any such wait
+
+
+@pytest.fixture
+def books(database: Database) -> Iterator[Books]:
+    """A ledger that commits one group at a time, so that requests of several workspaces share one."""
+    made = Books(database, groups_at_once=1)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -128,17 +137,22 @@ def test_a_locked_idempotency_key_keeps_nobody_waiting(books: Books, pool: Threa
     assert books.outcomes(draft("held", key="k")) == [2]
 
 
-def test_a_token_is_minted_while_events_are_being_accepted(books: Books) -> None:
+def test_a_token_is_minted_while_events_are_being_accepted(books: Books, pool: ThreadPoolExecutor) -> None:
     """A token refers to its stream's row, which a group of events holds locked until its commit."""
-    books.accept(draft())
-    subject = (books.workspace_id, "call", "one")
-    with books.database.begin() as group, books.database.begin() as minting:
-        (stream,) = rows.lock_streams(group, [subject], lock_seconds=1, skip=False).values()
-        minting.exec_driver_sql("SET LOCAL lock_timeout = '500ms'")
-        minting.exec_driver_sql(
-            "INSERT INTO stream_tokens VALUES ('tok', %(stream)s, %(workspace)s, 'key', now(), now(), NULL)",
-            {"stream": stream.id, "workspace": books.workspace_id},
-        )
+    books.accept(draft(key="k"))
+    books.sql("DELETE FROM events")
+    books.ledger.lock_seconds = 30
+    with holding(books.database, "SELECT FROM event_keys FOR UPDATE"):
+        accepting = pool.submit(timed, books, draft(key="k"))
+        eventually(lambda: books.sql("SELECT FROM pg_locks WHERE NOT granted") != [])  # it holds its stream's lock now
+        with books.database.begin() as minting:
+            minting.exec_driver_sql("SET LOCAL lock_timeout = '500ms'")
+            minting.exec_driver_sql(
+                "INSERT INTO stream_tokens SELECT 'tok', id, workspace_id, 'key', now(), now(), NULL FROM streams"
+            )
+        with pytest.raises(DBAPIError, match="lock"), books.database.begin() as another_group:
+            another_group.exec_driver_sql("SELECT FROM streams FOR NO KEY UPDATE NOWAIT")
+    assert codes(accepting.result(60)[0]) == [2]
 
 
 def test_ending_or_opening_a_locked_stream_is_answered_soon(books: Books, settings: Settings) -> None:

@@ -1,6 +1,8 @@
 """What becomes of posted events once their streams are locked: accepted with the next seq, a repeat, or refused.
 
-Pure: the rows that were read, the clock and the random bytes come in; the rows to write and the answers come out.
+Pure: the rows that were read, the clock and the random bytes come in; the rows to write and the answers come out. These
+are the rules in their readable form. What runs is the database's function accept_events, which is held to them by tests
+with the same cases; the answers' texts and the matching of endpoints are taken from here.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from app.core.event.filters import matches
 from app.core.problem import Complaint, Problem
 from app.core.wire import envelope
 
+MOST_REMEMBERED = 1000  # kinds and types of one workspace whose endpoints are remembered
+
 Subject = tuple[str, str, str]  # what names a stream: workspace id, kind, external id
 
 
@@ -27,6 +31,16 @@ def subject_of(workspace_id: str, draft: Draft) -> Subject:
 def too_many_streams(most: int) -> Problem:
     """The answer for a stream that its workspace has no room for."""
     return Problem("too_many", f"The workspace has {most} open streams, the most it may have; end some first.")
+
+
+def stream_ended(draft: Draft) -> Problem:
+    """The answer for an event that comes after its stream's end."""
+    return Problem("stream_ended", f"The {draft.kind} {draft.stream_id} has ended and takes no more events.")
+
+
+def schema_mismatch(refusal: Complaint) -> Problem:
+    """The answer for an event that its type's schema refuses."""
+    return Problem("schema_mismatch", refusal["detail"], errors=[refusal])
 
 
 def stream_locked() -> Problem:
@@ -126,9 +140,9 @@ class Acceptance:
         if stream is not None and key is not None and (first := self.keys.get((stream.id, key))):
             return replace(first, duplicate=True)
         if stream is not None and stream.ended:
-            return Problem("stream_ended", f"The {draft.kind} {draft.stream_id} has ended and takes no more events.")
+            return stream_ended(draft)
         if refusal is not None:
-            return Problem("schema_mismatch", refusal["detail"], errors=[refusal])
+            return schema_mismatch(refusal)
         if stream is None:
             return too_many_streams(self.max_open_streams)
         return self._append(workspace_id, draft, stream, only_endpoint_id)
@@ -161,6 +175,25 @@ class Acceptance:
         return accepted
 
 
+class Matcher:
+    """Which endpoints of one workspace get an event, by its stream's kind and its type. Remembers what it has found."""
+
+    def __init__(self, filters: Sequence[EndpointFilter]) -> None:
+        self._filters = filters
+        self._found: dict[tuple[str, str], list[str]] = {}
+
+    def wanting(self, kind: str, type: str) -> list[str]:
+        """The ids of the endpoints whose filters let such an event through."""
+        found = self._found.get((kind, type))
+        if found is None:
+            if len(self._found) >= MOST_REMEMBERED:  # the producer chooses types: a new one for each event, perhaps
+                self._found.clear()
+            found = self._found[kind, type] = [
+                one.id for one in self._filters if matches(one.event_types, one.stream_kinds, type=type, kind=kind)
+            ]
+        return found
+
+
 def match(events: Sequence[NewEvent], filters: Sequence[EndpointFilter]) -> list[tuple[NewEvent, str]]:
     """Every (event, endpoint id) pair that gets a delivery row.
 
@@ -169,18 +202,13 @@ def match(events: Sequence[NewEvent], filters: Sequence[EndpointFilter]) -> list
     by_workspace: dict[str, list[EndpointFilter]] = {}
     for one in filters:
         by_workspace.setdefault(one.workspace_id, []).append(one)
-    wanted: dict[tuple[str, str, str], list[str]] = {}  # many events of a batch share workspace, kind and type
+    matchers = {workspace_id: Matcher(group) for workspace_id, group in by_workspace.items()}
+    nobody = Matcher(())
     pairs: list[tuple[NewEvent, str]] = []
     for new in events:
         if new.only_endpoint_id is not None:
             pairs.append((new, new.only_endpoint_id))
-            continue
-        group = (new.workspace_id, new.kind, new.event.type)
-        if group not in wanted:
-            wanted[group] = [
-                one.id
-                for one in by_workspace.get(new.workspace_id, ())
-                if matches(one.event_types, one.stream_kinds, type=new.event.type, kind=new.kind)
-            ]
-        pairs += [(new, endpoint_id) for endpoint_id in wanted[group]]
+        else:
+            wanting = matchers.get(new.workspace_id, nobody).wanting(new.kind, new.event.type)
+            pairs += [(new, endpoint_id) for endpoint_id in wanting]
     return pairs

@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 _DATA = b',"data":'  # cannot occur earlier: inside a JSON string the quotes would be escaped
 
 
@@ -44,17 +45,41 @@ class Announcement:
 
 def rfc3339(moment: datetime) -> str:
     """An aware datetime as RFC 3339 in UTC with milliseconds, such as 2026-11-20T10:00:00.123Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def encode(
     *, id: str, type: str, timestamp: str, workspace_id: str, kind: str, stream_id: str, seq: int, data: str
 ) -> bytes:
     """The envelope as UTF-8 bytes. data: compact JSON text on one line, inserted unchanged."""
-    return (
-        f'{{"id":"{id}","type":{_string(type)},"timestamp":"{timestamp}","workspace_id":"{workspace_id}",'
-        f'"stream":{{"kind":{_string(kind)},"id":{_string(stream_id)}}},"seq":{seq},"data":{data}}}'
-    ).encode()
+    pieces = around(
+        type=type, timestamp=timestamp, workspace_id=workspace_id, kind=kind, stream_id=stream_id, data=data
+    )
+    return pieces.joined(id, "", seq)
+
+
+class Pieces(NamedTuple):
+    """An envelope without what is known only once its stream is locked: {"id":" id, head, time, middle, seq, tail."""
+
+    head: bytes
+    middle: bytes
+    tail: bytes
+
+    def joined(self, id: str, timestamp: str, seq: int) -> bytes:
+        """The envelope's bytes. timestamp: "" when it is in the pieces already. SQL does the same (accept_events)."""
+        return b'{"id":"%b%b%b%b%d%b' % (id.encode(), self.head, timestamp.encode(), self.middle, seq, self.tail)
+
+
+def around(*, type: str, timestamp: str, workspace_id: str, kind: str, stream_id: str, data: str) -> Pieces:
+    """The pieces of an envelope. timestamp: "" when it is not known yet. data: compact JSON text on one line."""
+    return Pieces(
+        f'","type":{_string(type)},"timestamp":"'.encode(),
+        f'{timestamp}","workspace_id":"{workspace_id}","stream":{{"kind":{_string(kind)},"id":{_string(stream_id)}}},'
+        '"seq":'.encode(),
+        f',"data":{data}}}'.encode(),
+    )
 
 
 def data_of(body: bytes) -> bytes:
@@ -69,4 +94,4 @@ def string_value(data: Any, field: str) -> str | None:
 
 
 def _string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return _quoted(text)

@@ -58,11 +58,13 @@ def list_deliveries_of_event(call: Call, event_id: str) -> Answer:
     "GET",
     "/v1/deliveries/{delivery_id}",
     scope="operate",
+    transaction=False,
+    judges=True,
     answers={200: "DeliveryWithAttempts"},
     summary="Read a delivery with its attempts",
 )
 def get_delivery(call: Call, delivery_id: str) -> Answer:
-    return Answer(reads.get_delivery(call.session, call.workspace_id, delivery_id))
+    return Answer(reads.read_delivery(call.engine.database, call.judged_along, call.workspace_id, delivery_id))
 
 
 @route(

@@ -47,11 +47,13 @@ def open_stream(call: Call, kind: str, stream_id: str) -> Answer:
     "GET",
     "/v1/streams/{kind}/{stream_id}",
     scope="subscribe",
+    transaction=False,
+    judges=True,
     answers={200: "Stream"},
     summary="Read a stream",
 )
 def get_stream(call: Call, kind: str, stream_id: str) -> Answer:
-    return Answer(streams.get_stream(call.session, call.workspace_id, kind, stream_id))
+    return Answer(streams.read_stream(call.engine.database, call.judged_along, call.workspace_id, kind, stream_id))
 
 
 @route(

@@ -109,6 +109,8 @@ def _read(request: Request, most: int) -> bytes:
         size += len(piece)
         if size > most:
             raise RequestEntityTooLarge
+        if size == request.content_length:
+            return b"".join(pieces)
 
 
 def install(app: Flask) -> None:

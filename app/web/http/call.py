@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
-from app.accounts.callers import Caller
+from app.accounts.callers import Caller, Presented
 from app.web.engine import Engine
 from app.web.http.fields import Field
 from app.web.http.reading import JSON
@@ -20,10 +20,12 @@ WORKSPACE, OPTIONAL_WORKSPACE, PLATFORM = "workspace", "optional", "platform"
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who was let in, and for which workspace ('' when the route has none)."""
+    """Who was let in, and for which workspace ('' when the route has none). presented: what is to be judged again,
+    because it may have been remembered."""
 
     caller: Caller
     workspace_id: str
+    presented: Presented | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,11 @@ class ApiRoute:
 
 @dataclass(slots=True)
 class Call:
-    """One admitted request, read and checked. due: set by a handler whose transaction makes a delivery due."""
+    """One admitted request, read and checked. due: set by a handler whose transaction makes a delivery due.
+
+    presented: for a route that judges, with what the caller has come. confirm: for one that does not get so far; judges
+    the caller by himself, and raises Problem.
+    """
 
     engine: Engine
     caller: Caller
@@ -63,7 +69,16 @@ class Call:
     body: dict[str, Any]
     idempotency_key: str | None = None
     due: bool = False
+    presented: Presented | None = None
+    confirm: Callable[[], object] = lambda: None
     _session: Session | None = None
+
+    @property
+    def judged_along(self) -> Presented:
+        """What the handler has the database judge."""
+        if self.presented is None:
+            raise RuntimeError("this route was declared without judges=True")
+        return self.presented
 
     @property
     def session(self) -> Session:
@@ -71,6 +86,9 @@ class Call:
         if self._session is None:
             raise RuntimeError("this route was declared without a transaction")
         return self._session
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +105,7 @@ class Answer:
         if self.value is None:
             return b""
         # "replace": a refusal in a batch may quote half a surrogate pair that the caller sent.
-        return json.dumps(self.value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return _to_json(self.value).encode("utf-8", "replace")
 
 
 Handler = Callable[..., Answer | Response]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
-import uuid
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
@@ -16,12 +16,15 @@ from app.core.masking import mask
 from app.core.problem import Problem, first_line
 from app.database import faults
 from app.database.batching import Abandoned
+from app.database.calls import Unanswered
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+_ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))  # unless the handler says otherwise
 # A caller's own id is used only in this form, because it appears in our log and answers.
 _TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TRACE_ID = "twofold.trace_id"
 _BY_STATUS = {
     400: "bad_request",
     404: "not_found",
@@ -34,10 +37,12 @@ _BY_STATUS = {
 
 def trace_id() -> str:
     """The id of this request: the caller's X-Request-Id when it has a proper form, else a new one."""
-    if "trace_id" not in g:
-        given = request.headers.get("X-Request-Id", "")
-        g.trace_id = given if _TRACE.fullmatch(given) else uuid.uuid4().hex
-    return str(g.trace_id)
+    environ = request.environ
+    known: str | None = environ.get(_TRACE_ID)
+    if known is None:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        known = environ[_TRACE_ID] = given if _TRACE.fullmatch(given) else os.urandom(16).hex()
+    return known
 
 
 def answer(problem: Problem) -> Response:
@@ -95,7 +100,7 @@ def problem_of(error: Exception) -> Problem:
     what = f"{request.method} {mask(repr(request.path))} trace_id={trace_id()}"
     if isinstance(error, DBAPIError) and faults.is_requests_fault(error):
         return _from_refusal(error, what)
-    if isinstance(error, DBAPIError | PoolTimeout | Abandoned):
+    if isinstance(error, DBAPIError | PoolTimeout | Abandoned | Unanswered):
         # A statement that this database cannot run at all is a mistake of ours, or of a release that is half done.
         mistaken = isinstance(error, ProgrammingError)
         log.log(logging.ERROR if mistaken else logging.WARNING, "unavailable: %s: %s", what, first_line(error))
@@ -121,7 +126,8 @@ def _refuse_doubled_slash() -> None:
 
 
 def _stamp(response: Response) -> Response:
-    response.headers.setdefault("X-Request-Id", trace_id())
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers = response.headers
+    for name, value in (("X-Request-Id", trace_id()), *_ALWAYS):
+        if name not in headers:
+            headers.add(name, value)
     return response

@@ -17,6 +17,8 @@ from typing import cast
 
 from flask import Blueprint, Flask, Response, request
 
+from app.accounts.callers import Presented
+from app.accounts.keys import digest
 from app.core import ids
 from app.core.event import names
 from app.core.problem import Problem, invalid, not_found
@@ -63,15 +65,17 @@ def route(
     refusals: Sequence[str] = (),
     headers: Sequence[tuple[str, str, str]] = (),
     transaction: bool = True,
+    judges: bool = False,
     admit: Admit | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare a route with a key behind it.
 
     acts_for: WORKSPACE (a platform key must name one), OPTIONAL_WORKSPACE (a platform key may) or PLATFORM (no
     workspace; the handler decides what a workspace key may). body None: the handler reads the body itself, which
-    `body_schema` names; (): no body. refusals: codes of Problems that the handler raises.
-    headers: what it reads of them (name, pattern, what it is). transaction False: the
-    handler opens its own. admit: another way in than a key.
+    `body_schema` names; (): no body. refusals: codes of Problems that the handler raises. headers: what it reads of
+    them (name, pattern, what it is). transaction False: the handler opens its own. judges: the handler has the database
+    judge call.judged_along with what it does, so a key that was good lately is not looked up before. admit: another way
+    in than a key.
     """
     declared = ApiRoute(
         method=method,
@@ -88,13 +92,12 @@ def route(
         transaction=transaction,
     )
 
+    let_in = admit or (by_known_key if judges else by_key)
+
     def declare(handler: Handler) -> Handler:
         @functools.wraps(handler)
         def view(**path_values: str) -> Response:
-            admission = (admit or by_key)(declared)
-            _check_path(path_values)
-            call = Call(engine(), admission.caller, admission.workspace_id, read_query(request, declared.query), {})
-            return _perform(declared, handler, call, path_values)
+            return _admitted(declared, handler, let_in(declared), path_values)
 
         declare_view(blueprint, declared, view)
         return handler
@@ -144,6 +147,21 @@ def by_key(declared: ApiRoute) -> Admission:
     return Admission(caller, callers.workspace_for(caller, named))
 
 
+def by_known_key(declared: ApiRoute) -> Admission:
+    """Admit whoever has a key that was good some seconds ago, to be judged again; others as by_key. Raises Problem."""
+    callers = engine().callers
+    secret, named = credential(request), request.headers.get("X-Workspace")
+    caller = callers.remembered(secret)
+    if caller is None:
+        admission = by_key(declared)
+        caller, workspace_id = admission.caller, admission.workspace_id
+    else:
+        caller.require(declared.scope)
+        workspace_id = callers.workspace_for(caller, named, remembered=True)
+    reference = named if named and named != caller.workspace_id else ""
+    return Admission(caller, workspace_id, Presented(digest(secret), reference))
+
+
 def declare_view(
     blueprint: Blueprint, declared: ApiRoute, view: Callable[..., Response], *, websocket: bool = False
 ) -> None:
@@ -169,6 +187,20 @@ def _check_path(values: Mapping[str, str]) -> None:
             raise invalid("kind", names.KIND_HINT)
         elif name == "stream_id" and not names.EXTERNAL_ID.fullmatch(value):
             raise invalid("stream_id", names.EXTERNAL_ID_HINT)
+
+
+def _admitted(declared: ApiRoute, handler: Handler, admission: Admission, path_values: Mapping[str, str]) -> Response:
+    """The answer to a caller who has been let in. Raises Problem."""
+    try:
+        _check_path(path_values)
+        call = Call(engine(), admission.caller, admission.workspace_id, read_query(request, declared.query), {})
+        if admission.presented is not None:
+            call.presented, call.confirm = admission.presented, functools.partial(by_key, declared)
+        return _perform(declared, handler, call, path_values)
+    except Problem:
+        if admission.presented is not None:
+            by_key(declared)  # whoever may not call any more is told that first
+        raise
 
 
 def _perform(declared: ApiRoute, handler: Handler, call: Call, path_values: Mapping[str, str]) -> Response:

@@ -10,8 +10,10 @@ from sqlalchemy import text
 
 from app.database.connection import Database
 from app.database.partitions import make_partitions
+from app.ledger.ledger import GROUPS_AT_ONCE
 from app.web.engine import engine_of
 from tests.processes import eventually
+from tests.web.conftest import open_workspace
 from tests.web.doors import Door
 
 
@@ -100,20 +102,27 @@ def test_no_attempt_outlives_its_workspace(platform: Door, acme: Door, globex: D
 def test_a_request_that_was_let_in_before_its_workspace_was_deleted_finds_none(
     acme: Door, globex: Door, platform: Door, database: Database
 ) -> None:
-    globex.publish("call", "gate", "first")
+    gates = [globex, open_workspace(platform, "second"), open_workspace(platform, "third")]
+    assert len(gates) == GROUPS_AT_ONCE
+    for gate in gates:
+        gate.publish("call", "gate", "first")
     event = {"stream": {"kind": "call", "id": "c1"}, "type": "late", "data": {}}
     ledger = engine_of(platform.app).ledger
     ledger.lock_seconds = 30
-    with ThreadPoolExecutor(2) as pool:
+    named = {"X-Workspace": acme.workspace_id}
+    with ThreadPoolExecutor(5) as pool:
         with database.begin() as connection:
             connection.execute(text("SELECT 1 FROM streams WHERE external_id = 'gate' FOR UPDATE"))
-            leading = pool.submit(globex.publish, "call", "gate", "second")  # waits for the lock, and the next for it
-            eventually(lambda: ledger.committing)
-            late = pool.submit(acme.ask, "POST", "/v1/events", event)
-            eventually(lambda: ledger.waiting == 1)
+            leading = [pool.submit(gate.publish, "call", "gate", "second") for gate in gates]  # wait for the locks
+            waits = "SELECT FROM pg_locks WHERE NOT granted"
+            eventually(lambda: len(connection.execute(text(waits)).all()) == GROUPS_AT_ONCE)
+            late = pool.submit(platform.ask, "POST", "/v1/events", event, headers=named)
+            own = pool.submit(acme.ask, "POST", "/v1/events", event)
+            eventually(lambda: ledger.waiting == 2)
             platform.delete("/v1/workspaces/acme")
-        assert leading.result(10)
+        assert all(one.result(10) for one in leading)
         assert (late.result(10).status_code, late.result().get_json()["code"]) == (404, "not_found")
-    assert acme.ask("POST", "/v1/events", event).status_code == 401  # its keys went with it
-    named = platform.ask("POST", "/v1/events", event, headers={"X-Workspace": acme.workspace_id})
-    assert (named.status_code, named.get_json()["code"]) == (404, "not_found")
+        assert own.result(10).status_code == 401  # its keys went with it
+    assert acme.ask("POST", "/v1/events", event).status_code == 401
+    again = platform.ask("POST", "/v1/events", event, headers=named)
+    assert (again.status_code, again.get_json()["code"]) == (404, "not_found")

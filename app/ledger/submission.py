@@ -1,0 +1,33 @@
+"""What is submitted to the ledger, and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.accounts.callers import Presented
+from app.core.event.acceptance import Accepted, Subject, subject_of
+from app.core.event.drafts import Draft
+from app.core.problem import Complaint, Problem
+
+Answers = list[Accepted | Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The events of one request. only_endpoint_id: a test event, delivered to that endpoint alone.
+
+    refusals: what the schemas have against the draft at an index; the ledger looks by itself. presented: judged along
+    with the commit; None for a caller who has been judged otherwise.
+    """
+
+    workspace_id: str
+    drafts: Sequence[Draft]
+    only_endpoint_id: str | None = None
+    refusals: Mapping[int, Complaint] = field(default_factory=dict)
+    presented: Presented | None = None
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """The stream of each draft, in order."""
+        return [subject_of(self.workspace_id, draft) for draft in self.drafts]
