@@ -2,16 +2,18 @@
 # make demo  a support call played through the running product (in another terminal)
 # make test  all tests but those below
 # make test-load  what needs the machine for itself: a thousand viewers and a rolling restart
+# make test-api  thousands of requests made from the API's description, of another seed each time (API_EXAMPLES a route: 100)
 # make test-browser  the tests that need Chromium (apt-get install chromium chromium-driver)
 # make test-wheel  the wheel, installed into an empty virtual environment, runs the product
 # make test-pythons  a smoke run with each Python from 3.11 to 3.14 that this machine has
 # make chaos  a running product is killed, frozen and cut, and nothing may be lost (20 minutes; SHORT=1: 5, FULL=1: hours)
+# make bench what an event costs and how long it takes, beside others (15 minutes; SMOKE=1: one, FULL=1: hours, resumable)
 # make lint  style, types, import directions
 # make clean removes what was built here; data stay in var/
 #
 # Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
 
-.PHONY: run test test-load test-browser test-wheel test-pythons demo lint clean setup
+.PHONY: run test test-load test-api test-browser test-wheel test-pythons demo chaos bench lint clean setup
 .DEFAULT_GOAL := run
 
 VENV := .venv
@@ -47,6 +49,9 @@ test: $(STAMP)
 test-load: $(STAMP)
 	$(BIN)/python -m pytest -m load
 
+test-api: $(STAMP)
+	API_EXAMPLES=$(or $(API_EXAMPLES),100) $(BIN)/python -m pytest -n $(TEST_RUNNERS) -rA tests/hostile/test_described.py
+
 test-browser: $(STAMP)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 		echo "There is no Chromium here. Install it with: apt-get install chromium chromium-driver" >&2; exit 1; }
@@ -61,10 +66,15 @@ test-pythons: $(STAMP)
 demo: $(STAMP)
 	@CONTRACT="$(CONTRACT)" exec $(BIN)/python -m app.demo
 
-# ONLY=name: scenarios with this in their names. REV=revision: an older release beside this one.
+# ONLY=name: scenarios with this in their names. REV=revision: the older release beside this one.
 chaos: $(STAMP)
 	@exec $(BIN)/python -m tests.chaos --form $(if $(FULL),full,$(if $(SHORT),short,normal)) \
 		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)")
+
+# ONLY=name: loads with this in their names. TREE=/path: a checkout whose product is measured. STRICT=1: a missed bar fails.
+bench: $(STAMP)
+	@exec $(BIN)/python -m bench --form $(if $(FULL),full,$(if $(SMOKE),smoke,short)) \
+		$(if $(TREE),--tree "$(TREE)") $(if $(ONLY),--only "$(ONLY)") $(if $(STRICT),--strict)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

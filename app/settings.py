@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from app import failpoints
-from app.core.webhook import retry
+from app.core.webhook import fairness, retry
 
 Network = IPv4Network | IPv6Network
 T = TypeVar("T")
@@ -114,6 +114,11 @@ class Settings:
     )
     send_total_seconds: int = _setting(_whole(1, 60), "15", "Total time for one attempt")
     send_connect_seconds: int = _setting(_whole(1, 60), "5", "Time to connect in one attempt")
+    max_in_flight: int = _setting(
+        _whole(1, fairness.MOST_MAX_IN_FLIGHT),
+        str(fairness.MAX_IN_FLIGHT),
+        "Most attempts in flight to one endpoint, from one worker process",
+    )
     retention_days: int = _setting(_whole(1, 3650), "90", "Events, deliveries and attempts are kept this long")
     bus_shards: int = _setting(_whole(1, 64), "8", "Redis streams that announce events; as many on every machine")
     bus_maxlen: int = _setting(_whole(100, 1_000_000), "4096", "Entries kept in each of these Redis streams")

@@ -17,8 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.problem import first_line
 from app.database.partitions import make_partitions
-from app.delivery import rounds
-from app.delivery.rounds import Waiting
+from app.delivery.rounds import Waiting, Watcher
 from app.delivery.wake import Wake
 from workers.drains import delivery_database
 from workers.standby import Standby
@@ -50,6 +49,7 @@ class Pulse:
         """nobody_stands: whether no drain of this worker waits at the doorbell."""
         self._database = delivery_database(database_url)
         self._wake, self._standby, self._nobody_stands = wake, standby, nobody_stands
+        self._watcher = Watcher()
         self._beat_seconds = beat_seconds
         self._partitions_at = 0.0
         self._watching_since: float | None = None  # since when every beat has found PostgreSQL answering
@@ -115,7 +115,7 @@ class Pulse:
                 self._partitions_at = time.monotonic() + PARTITIONS_SECONDS
                 if made:
                     log.info("made partitions: %s", ", ".join(made))
-            return rounds.look(connection)
+            return self._watcher.look(connection)
 
     def _report(self, engine: str, trouble: str | None) -> None:
         """Log an outage when it begins and when it ends."""

@@ -1,11 +1,12 @@
 """Delivers events to everyone who registered: webhooks, at least once, tried for 24 hours.
 
-An accepted event has a delivery row for each endpoint that wants it, committed with the event itself. The rows are the
-queue: one is due when its `due_at` has come. The way of a row: `wake` rings a drain, the `drain` asks `claims` for due
-rows (which asks `grants` how many each endpoint may have), `sending` makes the requests, `outcomes` records what came
-of them (each as a row of `attempts`), and `endpoint_health` what that says of their endpoints; `cancelling` ends what
-waits for an endpoint that is disabled or deleted. `endpoints` and `deliveries` are what people register and change,
-`reads` is the delivery log, `live_log` the same log as it happens.
+An accepted event has a delivery row for each endpoint that wants it, and a row in `due` for as long as that is pending,
+committed with the event itself. The rows of `due` are the queue. The way of one: `wake` rings the `doorbell` at which
+the `drain` waits; that asks, in one call of a function of the database (`round_calls`), for what `claims` and `grants`
+say, `sending` makes the requests, and the next call records what `outcomes` has decided about each (`attempts` are what
+is logged); `endpoint_health` disables endpoints that are gone, and `cancelling` ends what waits for one that is
+disabled or deleted. `endpoints` and `deliveries` are what people register and change, `reads` is the delivery log,
+`live_log` the same log as it happens.
 
 What holds:
 * A row is sent by the drain that holds its lease, and by no other while the lease lasts. A drain that dies costs its
@@ -18,11 +19,11 @@ What holds:
   Claims and health updates skip what is locked instead.
 
 Row modules (all but those named next) know the database, and nothing of flask, Celery, Redis or libcurl; their
-functions work in the caller's transaction. Connections to others (sending, wake, live_log) know nothing of the
-database. Only the drain knows both.
+functions work in the caller's transaction. Connections to others (sending, wake, doorbell, live_log)
+know nothing of the database. Only the drain knows both.
 
 Imported by `web`, `workers` and what lies above them; never by `live`, which is the other delivery. Row modules may be
 used from any thread or greenlet, each with its own transaction. A `Wake` may be shared by threads, greenlets and forks,
-a `LogReader` by threads and greenlets. `Drain`, `Sender` and `LogTeller` belong to one thread of one process, and are
-made after the fork.
+a `LogReader` by threads and greenlets. `Drain`, `Doorbell`, `Sender` and `LogTeller` belong to one thread of one
+process, and are made after the fork.
 """

@@ -20,7 +20,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from app.core.webhook.fairness import Lane, Slots
+from app.core.webhook.fairness import Slots
+from app.core.webhook.shares import Lane
 from app.delivery import deliveries, grants
 from app.delivery.cancelling import EndedEndpoints
 from app.delivery.low_water import LowWater
@@ -162,20 +163,22 @@ class Claimer:
             low = moment if note["low"] is None else datetime.fromisoformat(note["low"])
             self._low_water.end(low, now, now - self._started_at)
         asking = note.get("asking") or []
-        self._after = "" if note["complete"] or not asking else asking[-1]["endpoint_id"]
+        self._after = note["after"] or ""
         self.ended.add(note["ended"] or ())
         claim.more |= not note["complete"]
         claim.left = note["left"]
-        return claim, self._share(asked, note, asking, slots)
+        return claim, self._share(claim, asked, note, asking, slots)
 
     def _share(
-        self, asked: dict[str, Any], note: dict[str, Any], asking: Sequence[dict[str, Any]], slots: Slots
+        self, claim: Claim, asked: dict[str, Any], note: dict[str, Any], asking: Sequence[dict[str, Any]], slots: Slots
     ) -> dict[str, Any] | None:
         if "asking" not in note:
             return None
         granted = {}
         if asked.get("alone") != "only":
-            granted = grants.grant(asking, slots, complete=note["complete"], lanes=asked["free"])
+            decided = grants.grant(asking, slots, lanes=asked["free"])
+            granted = dict(decided.rows)
+            claim.more |= decided.held_back
         further: dict[str, Any] = {
             name: asked[name] for name in ("token", "lease_seconds", "low_water", "alone") if name in asked
         }
@@ -197,7 +200,7 @@ class Claimer:
             elif body is None:
                 claim.hopeless.append((id, created_at, deliveries.EVENT_EXPIRED))
             else:
-                lane = grants.lane_of(endpoint, failures, outcome, slots)
+                lane = slots.lane(endpoint, failures, outcome)
                 address = EndpointAddress(url, headers, secrets)
                 claim.rows.append(
                     Claimed(

@@ -7,35 +7,32 @@ and nothing is in flight, or when its turn is over.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache, partial
 from typing import Any, Literal, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import failpoints
 from app.core.problem import first_line
-from app.core.sealing import unseal
 from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
-from app.core.webhook.signing import sign
 from app.database.connection import Database
-from app.database.patience import TimeIsUp
 from app.delivery import claims
 from app.delivery.attempts import Exchange
 from app.delivery.claims import Claim, Claimed, Claimer
 from app.delivery.database_clock import DatabaseClock
 from app.delivery.doorbell import Doorbell
 from app.delivery.endpoint_health import disable_failing, disable_gone
-from app.delivery.outcomes import Batch, Recorded, RecordedAttempt
+from app.delivery.outcomes import Recorded, RecordedAttempt
+from app.delivery.round_calls import RoundCalls
 from app.delivery.rounds import Crew, RoundStamp
 from app.delivery.sending.sender import Request, Result, Sender
+from app.delivery.signer import Signer
 from app.delivery.unrecorded import Unrecorded, is_rows_fault
 from app.settings import MARGIN_SECONDS, Settings
 
@@ -50,18 +47,11 @@ LOOK_SECONDS = 0.05
 STAND_SECONDS = 1.0
 # How often another drain is called.
 CALL_SECONDS = 1.0
-# Unsealed secrets and headers that are kept in memory. They are found by their sealed form, so a changed one is not
-# mistaken for the former one.
-UNSEALED_KEPT = 4096
-
 # How long a drain that claims no more waits for deliveries that somebody else has locked, to record what came of them.
 LOCKED_SECONDS = 5.0
 
 # At the end of a turn, for how long rows that have to travel alone are begun, one after the other.
 ALONE_SECONDS = 5.0
-
-# Record what came of these attempts, and claim what is due (database/functions/drain_round.sql).
-ROUND = b"SELECT * FROM drain_round(%s::json, %s::int, %s::jsonb)"
 
 # Whom a round claims for: all endpoints, all but those that fail, only a row that has to travel alone, or none.
 Phase = Literal["open", "closing", "alone", "closed"]
@@ -97,7 +87,6 @@ class Drain:
         does: `stand` tells, and keeps others from it. tell: gets what has been recorded, after the commit; must neither
         raise nor wait for long. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
-        self._direct = database.direct()
         self._stopping, self._clock = stopping, clock
         self._doorbell, self._stand = doorbell, stand
         self._is_standing = False
@@ -105,15 +94,20 @@ class Drain:
         self._closing_seconds = settings.send_total_seconds
         self._attempt_seconds = settings.send_total_seconds + MARGIN_SECONDS
         self._lease_seconds = settings.lease_seconds
-        self._disable_after_seconds = settings.disable_after_seconds
         self._claimer = Claimer(lease_seconds=settings.lease_seconds)
         self._database_clock = DatabaseClock(clock)
         self._round_stamp = RoundStamp(crew)
-        self._slots = Slots()
+        self._slots = Slots(settings.max_in_flight)
         self._unrecorded = Unrecorded(settings.retry_delays_seconds)
+        self._calls = RoundCalls(
+            database.direct(),
+            self._unrecorded,
+            self._database_clock,
+            disable_after_seconds=settings.disable_after_seconds,
+        )
         self._gone: dict[str, datetime] = {}  # they answered 410, and are to be disabled when their rows are unlocked
         self._attempts_made = 0
-        self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, settings.secret_keys))
+        self._signer = Signer(settings.secret_keys)
 
     @property
     def in_flight(self) -> int:
@@ -184,7 +178,9 @@ class Drain:
         while True:
             before, phase = phase, self._phase(self._clock() - started_at, turn_seconds)
             if before == "open" != phase and not self._stopping():
-                self._wake.call()  # somebody else goes on, or this process after its other tasks
+                called = self._wake.call()  # somebody else goes on, or this process after its other tasks
+                if self._is_standing and not called:  # Redis is away: nobody would
+                    started_at, phase = self._clock(), "open"
             if self._is_standing and self._doorbell is not None:
                 self._doorbell.open()
                 self._doorbell.take()  # before the look: a ring that comes later is another one
@@ -263,7 +259,7 @@ class Drain:
         asked = None if phase == "closed" else self._ask(phase)
         failpoints.reach("drain.commit")
         try:
-            recorded, note, rows = self._call(exchanges, asked)
+            recorded, note, rows = self._calls.call(exchanges, asked)
         except DBAPIError as error:
             if not exchanges or not is_rows_fault(error):
                 raise
@@ -274,7 +270,11 @@ class Drain:
             return Claim(), recorded
         claim, further = self._claimer.read(asked, note, rows, self._slots, self._clock())
         if further is not None:
-            _, note, rows = self._call([], further)
+            try:
+                _, note, rows = self._calls.call([], further)
+            except DBAPIError as error:  # what was recorded has its consequences, and the next round finds out
+                log.warning("a claim was broken off: %s", first_line(error))
+                return Claim(more=True), recorded
             taken, _ = self._claimer.read(further, note, rows, self._slots, self._clock())
             taken.more |= claim.more
             taken.left = claim.left
@@ -286,45 +286,12 @@ class Drain:
         asked = self._claimer.ask(self._slots, now, fast_only=phase == "closing", suspicious_only=phase == "alone")
         return asked | self._round_stamp.due(now)
 
-    def _call(
-        self, exchanges: Sequence[Exchange], asked: dict[str, Any] | None
-    ) -> tuple[Recorded, dict[str, Any], list[tuple[Any, ...]]]:
-        """Record these and claim; what was recorded, and what drain_round answered: its note, and its other rows. The
-        exchanges are settled then."""
-        batch = self._unrecorded.batch(exchanges, self._database_clock.now()) if exchanges else None
-        question = None if asked is None else json.dumps(asked)
-        note, rows = self._ask_database(batch, question)
-        moment = datetime.fromisoformat(note["now"])
-        self._database_clock.set(moment)
-        if batch is None:
-            return Recorded(), note, rows
-        recorded = batch.recorded(note["recorded"], moment)
-        self._unrecorded.settle(exchanges, recorded.locked)
-        return recorded, note, rows
-
-    def _ask_database(self, batch: Batch | None, question: str | None) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
-        """Over a new connection when the old one turns out cut: then the outcomes are in doubt, and what the first call
-        may have claimed is due again when its lease ends."""
-        was_connected = self._direct.is_connected
-        try:
-            first, *rows = self._direct.call(ROUND, self._values(batch, question))
-        except DBAPIError as error:
-            if not was_connected or self._direct.is_connected or isinstance(error.orig, TimeIsUp):
-                raise
-            if batch is not None:
-                batch.doubt()
-            first, *rows = self._direct.call(ROUND, self._values(batch, question))
-        return first[0], rows
-
-    def _values(self, batch: Batch | None, question: str | None) -> tuple[str | None, int, str | None]:
-        return None if batch is None else batch.as_json(), self._disable_after_seconds, question
-
     def _record_singly(self, exchanges: Sequence[Exchange]) -> None:
         """Record each in a call of its own, and drop those that the database refuses. Raises what a database that
         cannot be used raises; what is left is kept."""
         for exchange in exchanges:
             try:
-                recorded, _, _ = self._call([exchange], None)
+                recorded, _, _ = self._calls.call([exchange], None)
             except DBAPIError as error:
                 if not is_rows_fault(error):
                     raise
@@ -400,27 +367,9 @@ class Drain:
         self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
 
     def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
-        """Raises what _headers raises."""
+        """Raises ValueError: it cannot be signed."""
         url, owner = claimed.address.url, claimed.workspace_id
-        return Request((claimed, started_at), url, self._headers(claimed), claimed.body, owner, own_connection)
-
-    def _headers(self, claimed: Claimed) -> list[tuple[str, str]]:
-        """The customer's headers, and the three of Standard Webhooks. Raises ValueError when headers or secrets cannot
-        be unsealed, or there is no secret."""
-        address = claimed.address
-        own = {} if address.sealed_headers is None else json.loads(self._unseal(address.sealed_headers))
-        if not isinstance(own, dict):
-            raise ValueError("the endpoint's headers are damaged")
-        secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
-        if not secrets:
-            raise ValueError("the endpoint has no secret")
-        timestamp = int(claimed.claimed_at.timestamp())
-        return [
-            *own.items(),
-            ("webhook-id", claimed.event_id),
-            ("webhook-timestamp", str(timestamp)),
-            ("webhook-signature", sign(secrets, claimed.event_id, timestamp, claimed.body)),
-        ]
+        return Request((claimed, started_at), url, self._signer.headers(claimed), claimed.body, owner, own_connection)
 
 
 def _exchange(claimed: Claimed, started_at: datetime, result: Result | Exception) -> Exchange:

@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 # A commit comes this long after the time it was given; seldom later.
 NEAR = timedelta(seconds=0.25)
 # One that waited for its disk or its locks comes within this time.
-FAR = timedelta(seconds=30)
+FAR = timedelta(seconds=5)
 LOOK_FAR_SECONDS = 1.0
 # Looks at everything take no more than this share of the time.
-DEAREST_SHARE = 0.02
+DEAREST_SHARE = 0.005
 
 
 class LowWater:

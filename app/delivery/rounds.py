@@ -8,12 +8,15 @@ processes together and one for their standbys; the pulse compares them with what
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import Connection
 
 from app.delivery.deliveries import IS_DUE
+from app.delivery.low_water import LowWater
 
 Crew = Literal["pool", "standby"]
 
@@ -54,13 +57,23 @@ class Waiting:
         return self.overdue_seconds > 0
 
 
-def look(connection: Connection) -> Waiting:
-    """Read how things stand."""
-    row = connection.exec_driver_sql(_LOOK).one()
-    return Waiting(float(row.overdue), float(row.pool_silent), float(row.all_silent))
+class Watcher:
+    """Looks how things stand, again and again. clock: monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._low_water = LowWater()
+
+    def look(self, connection: Connection) -> Waiting:
+        """Read how things stand."""
+        started_at = self._clock()
+        row = connection.exec_driver_sql(_LOOK, {"low": self._low_water.start(started_at)}).one()
+        self._low_water.end(row.low, self._clock(), self._clock() - started_at)
+        return Waiting(float(row.overdue), float(row.pool_silent), float(row.all_silent))
 
 
-# How long the oldest due delivery has been due, and how long ago the pools' last round was, and anybody's.
+# The time of the first row whose time has come, sent or not; how long the oldest due delivery has been due; how long
+# ago the pools' last round was, and anybody's. low: below this time nothing is looked for; NULL: everything is.
 _LOOK = f"""
 WITH ages AS (
   SELECT crew, CASE WHEN stamped_at <= now() + interval '10 seconds' THEN extract(epoch FROM now() - stamped_at) END
@@ -68,7 +81,12 @@ WITH ages AS (
 )
 SELECT
   coalesce((
-    SELECT extract(epoch FROM now() - greatest(due_at, leased_until)) FROM due WHERE {IS_DUE} ORDER BY due_at LIMIT 1
+    SELECT due_at FROM due WHERE due_at >= coalesce(%(low)s, '-infinity'::timestamptz) AND due_at <= now()
+    ORDER BY due_at LIMIT 1
+  ), now()) AS low,
+  coalesce((
+    SELECT extract(epoch FROM now() - greatest(due_at, leased_until)) FROM due
+    WHERE {IS_DUE} AND due_at >= coalesce(%(low)s, '-infinity'::timestamptz) ORDER BY due_at LIMIT 1
   ), 0) AS overdue,
   coalesce((SELECT seconds FROM ages WHERE crew = 'pool'), 'infinity') AS pool_silent,
   coalesce((SELECT min(seconds) FROM ages), 'infinity') AS all_silent

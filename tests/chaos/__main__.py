@@ -6,18 +6,19 @@ import argparse
 import json
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
 from tests.chaos import engines, page, trial
 from tests.chaos.engines import Engines
 from tests.chaos.product import Build, Product
 from tests.chaos.progress import Progress, resume
+from tests.chaos.releases import default_release, revision
 from tests.chaos.stage import Scenario
 from tests.chaos.table import scenarios
 from tests.chaos.verdict import Verdict
@@ -27,27 +28,27 @@ VAR = ROOT / "var" / "chaos"
 PAGE = ROOT / "docs" / "reliability.md"
 BATCH = 10  # rounds for which one set of books is kept
 FAULTS_SHOWN, LONGEST_FAULT = 12, 300
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
 class Form:
-    """How much is done. shortest_share: scenarios with a smaller share are left out."""
+    """How much is done: how often each failpoint and each other scenario; in the short form, only some of them."""
 
     name: str
     failpoints: int
     rounds: int
-    smallest_share: float = 0.0
+
+    def has(self, scenario: Scenario) -> bool:
+        """Whether a scenario is among those of this form."""
+        return scenario.short or self.name != "short"
 
     def count(self, scenario: Scenario) -> int:
         """How often a scenario is done."""
         return max(1, round((self.failpoints if scenario.failpoint else self.rounds) * scenario.share))
 
 
-FORMS = {
-    "short": Form("short", 1, 1, 0.6),
-    "normal": Form("normal", 10, 5),
-    "full": Form("full", 100, 50),
-}
+FORMS = {form.name: form for form in (Form("short", 1, 1), Form("normal", 10, 5), Form("full", 100, 50))}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--rounds", type=int, help="do each so often")
     found.add_argument("--seed", type=int, default=random.randrange(10**6), help="of what is left to chance")
-    found.add_argument("--release", default="", metavar="REV", help="an older release to run beside this one")
+    found.add_argument(
+        "--release", default=default_release(), metavar="REV", help="an older release to run beside this one"
+    )
     found.add_argument("--keep-logs", action="store_true", help="keep the processes' logs of good scenarios, too")
     found.add_argument("--fresh", action="store_true", help="forget how far an earlier run came")
     return found
@@ -115,6 +118,7 @@ class Run:
         if self._small is not None:
             self._small.stop()
             self._small = None
+            engines.unmount(self._directory)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -122,18 +126,17 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     form = FORMS[options.form]
     wanted = chosen(scenarios(options.release), options.only, form)
+    possible = [one for one in wanted if not one.impossible]
     if options.list:
-        for one in wanted:
-            print(
-                f"{one.name:36} {form.count(one):4}  {one.what}"
-                + (f" (not here: {one.impossible})" * bool(one.impossible))
-            )
-        return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything that was started is ended
+        print("\n".join(f"{one.name:36} {form.count(one):4}  {one.what}" for one in wanted))
     for one in wanted:
         if one.impossible:
             print(f"left out: {one.name}: {one.impossible}", flush=True)
-    possible = [one for one in wanted if not one.impossible]
+    if options.list:
+        return 0
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _end_once)
     progress = _progress(options, form)
     with ExitStack() as stack:
         directory = stack.enter_context(engines.work_directory())
@@ -150,14 +153,14 @@ def chosen(every: Sequence[Scenario], only: Sequence[str], form: Form) -> list[S
     """Those of a form, or those that are named: by their whole name, or by a part of it that is nobody's whole name."""
     names = {one.name for one in every}
     if not only:
-        return [one for one in every if one.share >= form.smallest_share]
+        return [one for one in every if form.has(one)]
     return [one for one in every if any(part == one.name or (part in one.name and part not in names) for part in only)]
 
 
 def _progress(options: argparse.Namespace, form: Form) -> Progress:
     """Only the full form goes on where it was interrupted."""
     asked = {"only": options.only, "rounds": options.rounds, "release": options.release}
-    identity = {"form": form.name, "revision": _revision(), **{name: str(value) for name, value in asked.items()}}
+    identity = {"form": form.name, "revision": revision(), **{name: str(value) for name, value in asked.items()}}
     file = VAR / f"progress-{form.name}.json"
     return resume(file, identity) if form.name == "full" and not options.fresh else Progress(file, identity)
 
@@ -184,21 +187,28 @@ def _do(run: Run, scenario: Scenario, rounds: int, progress: Progress) -> None:
 def _tell(
     options: argparse.Namespace, form: Form, possible: Sequence[Scenario], done: dict[str, Verdict], progress: Progress
 ) -> None:
-    minutes = progress.seconds / 60
-    run = f"The {form.name} form at {_revision()} in {minutes:.0f} minutes"
-    text = page.text_of(possible, done, run)
+    told = page.Told(form.name, revision(), progress.seconds / 60)
+    text = page.text_of(possible, done, told)
+    VAR.mkdir(parents=True, exist_ok=True)
     (VAR / "results.json").write_text(json.dumps({name: asdict(one) for name, one in done.items()}, indent=1))
-    print(text.partition(page.HEAD)[1] + text.partition(page.HEAD)[2])
+    (VAR / "table.md").write_text(text + "\n")
+    print(text)
     broken = [name for name, verdict in done.items() if not verdict.is_good]
     for name in broken:
-        print(f"not as promised: {name}; to see it: python -m tests.chaos --only '{name}' --rounds 1; logs: {VAR}/logs")
-    if not options.only and form.name != "short" and len(done) == len(possible):
+        print(f"not as promised: {name}; to see it: make chaos ONLY='{name}'; logs: {VAR}/logs")
+    if options.only or options.rounds or len(done) < len(possible):
+        return
+    if page.writes(PAGE, form.name):
         page.write(PAGE, text)
+        print(f"written into {PAGE.relative_to(ROOT)}")
 
 
-def _revision() -> str:
-    command = ["git", "-c", f"safe.directory={ROOT}", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+def _end_once(number: int, _frame: FrameType | None) -> None:
+    """End everything that was started, however often one is told to."""
+    for one in ENDING:
+        signal.signal(one, signal.SIG_IGN)
+    print("\nending what was started …", file=sys.stderr, flush=True)
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

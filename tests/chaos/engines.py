@@ -27,6 +27,7 @@ RELAY = Path(__file__).parent / "relay.py"
 PREFIX = "twofold-chaos-"
 TEMPLATE = "template_of_chaos"
 READY_SECONDS = 60.0  # a PostgreSQL that was killed replays its log first
+SMALL = "small"  # where it is mounted, in the run's directory
 SMALL_DISK = "192m"  # PostgreSQL's empty data take 60 MB, and 64 MB are its log's
 _numbers = itertools.count(1)
 
@@ -37,7 +38,7 @@ def work_directory() -> Iterator[Path]:
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         if not psutil.pid_exists(int(left.name.split("-")[2])):
             children.end(children.marked(left), [(signal.SIGKILL, 10.0)])
-            _unmount(left / "small")
+            unmount(left)
             shutil.rmtree(left, ignore_errors=True)
     directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     directory.chmod(0o711)  # PostgreSQL may run as another user
@@ -45,7 +46,8 @@ def work_directory() -> Iterator[Path]:
     try:
         yield directory
     finally:
-        _unmount(directory / "small")
+        children.end(children.marked(directory), [(signal.SIGKILL, 10.0)])
+        unmount(directory)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -218,16 +220,17 @@ def listens(port: int) -> bool:
 
 def small_disk(directory: Path) -> Path | None:
     """A file system of a few megabytes under the run's directory; None where none can be mounted (it takes root)."""
-    mount = directory / "small"
+    mount = directory / SMALL
     mount.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK},mode=0711", "chaos", str(mount)]
     done = subprocess.run(command, capture_output=True, check=False) if shutil.which("mount") else None
     return mount if done is not None and done.returncode == 0 else None
 
 
-def _unmount(mount: Path) -> None:
-    if mount.is_mount():
-        subprocess.run(["umount", "--lazy", str(mount)], check=False)
+def unmount(directory: Path) -> None:
+    """Give the small disk of a run's directory back, if there is one."""
+    if (directory / SMALL).is_mount():
+        subprocess.run(["umount", "--lazy", str(directory / SMALL)], check=False)
 
 
 def _database_of(url: str, name: str) -> str:

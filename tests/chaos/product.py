@@ -20,7 +20,7 @@ from app.local import children
 from app.local.keys import make_keys
 from tests.chaos import engines
 from tests.chaos.engines import Engines, Relays
-from tests.processes import LINES, ROOT, RunningProcess, environment, eventually, free_port, start_web, start_worker
+from tests.processes import LINES, RunningProcess, environment, eventually, free_port, start_web, start_worker
 
 # Short, so that what a killed worker held is soon due again. (An attempt's 3 s and 2 s to record it.)
 LEASE_SECONDS = 5.0
@@ -166,16 +166,18 @@ class Product:
             subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(CLOCK)], check=True, timeout=60)
         return {"LD_PRELOAD": str(library), "CHAOS_CLOCK_SECONDS": str(seconds)}
 
-    def start_release(self, tree: Path) -> tuple[RunningProcess, str]:
-        """Another release's web process beside this one, on a port of its own; returns its address, too."""
+    def start_release(self, tree: Path) -> tuple[RunningProcess, RunningProcess, str]:
+        """Another release's web process and worker beside these; returns the address of the former, too."""
         port = str(free_port())
         changed = {"PORT": port, "PYTHONPATH": str(tree), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
-        env = {**self._environ["web"], **changed}
-        env.pop(failpoints.VARIABLE)
-        line = f"env -C {tree} {LINES['web']}"
-        process = RunningProcess("old web", line, env, self.directory / "old-web.log")
-        self._started.append(process)
-        return process, changed["PUBLIC_URL"]
+        made = []
+        for name in ("web", "worker"):
+            env = {**self._environ[name], **changed}
+            env.pop(failpoints.VARIABLE)
+            line = f"env -C {tree} {LINES[name]}"
+            made.append(RunningProcess(f"old {name}", line, env, self.directory / f"old-{name}.log"))
+        self._started += made
+        return made[0], made[1], changed["PUBLIC_URL"]
 
     def stop(self) -> None:
         """End everything at once."""
@@ -229,13 +231,3 @@ def _arguments(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
-
-
-def checked_out(release: str, directory: Path) -> Path:
-    """A git worktree of a release, in the run's directory. The run's end forgets it (`git worktree prune`)."""
-    tree = directory / "release"
-    if not tree.exists():
-        command = ["git", "-c", f"safe.directory={ROOT}", "worktree", "add", "--detach", str(tree), release]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    return tree

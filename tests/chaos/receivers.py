@@ -20,13 +20,14 @@ class Customer:
     """One endpoint's receiver.
 
     answer: the status for a webhook, asked with the sender's port; it may wait, or kill the sender. Only what is
-    answered 204 goes into the books. posts: how many POSTs of each event came, whatever they were answered; changed:
-    ids that came with different bytes.
+    answered 204 goes into the books. posts: how many POSTs of each event came, whatever they were answered; taken: how
+    many of them were answered 204; changed: ids that came with different bytes.
     """
 
     page: Receiver | None = None
     answer: Callable[[int], int] = lambda port: 204
     posts: Counter[str] = field(default_factory=Counter)
+    taken: Counter[str] = field(default_factory=Counter)
     changed: set[str] = field(default_factory=set)
     _bytes: dict[str, bytes] = field(default_factory=dict)
 
@@ -39,6 +40,7 @@ class Customer:
         status = self.answer(port) if self.page else 503
         if status == 204 and self.page and not self.page.got(headers, body):
             return 400
+        self.taken[id] += status == 204
         return status
 
 

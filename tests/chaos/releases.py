@@ -1,32 +1,38 @@
-"""Old and new release side by side: an older web process beside this one, on the same database and Redis."""
+"""Old and new release side by side: an older web process and worker beside this one's, on one database and Redis."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
+import tarfile
+from io import BytesIO
+from pathlib import Path
 
-import requests
-
-from tests.chaos.product import checked_out
 from tests.chaos.stage import Effect, Stage, now
-from tests.processes import eventually
+from tests.processes import ROOT, eventually, is_ready
 
 START_SECONDS = 30.0
 TOGETHER_SECONDS = 5.0
-STOP_SECONDS = 30.0
+STOP_SECONDS = 40.0  # gunicorn closes streams in waves; a worker ends what it has in flight
+
+
+def default_release() -> str:
+    """The oldest revision that has today's tables, "" where git does not know: an upgrade begins with the tables, so
+    an older one than that never runs beside this one."""
+    return git("log", "-1", "--format=%h", "--", "migrations").decode().strip()
+
+
+def revision() -> str:
+    """The one that is checked out."""
+    return git("rev-parse", "--short", "HEAD").decode().strip() or "unknown"
 
 
 def side_by_side(stage: Stage) -> Effect:
-    """Producers post to both, and viewers of the old one see what the new one has accepted; then the old one goes."""
-    process, base_url = stage.product.start_release(checked_out(stage.release, stage.directory))
-
-    def ready() -> bool:
-        assert process.status is None, process.log_text()[-4000:]
-        try:
-            return requests.get(f"{base_url}/readyz", timeout=2).status_code == 200
-        except requests.RequestException:
-            return False
-
-    eventually(ready, START_SECONDS, about=lambda: f"the old release is ready\n{process.log_text()[-4000:]}")
+    """Producers post to both, viewers of the old one see what the new one has accepted, and both workers deliver; then
+    the old one goes."""
+    web, worker, base_url = stage.product.start_release(_checked_out(stage.release, stage.directory))
+    eventually(lambda: is_ready(base_url), START_SECONDS, about=lambda: f"old web is ready\n{web.log_text()[-4000:]}")
+    eventually(lambda: "[queues]" in worker.log_text(), START_SECONDS, about=lambda: worker.log_text()[-4000:])
     stage.traffic.base_urls.append(base_url)
     for tenant in stage.traffic.tenants:
         stage.traffic.watch(tenant, tenant.streams[0], base_url, f"old release {tenant.streams[0][1]}")
@@ -34,6 +40,28 @@ def side_by_side(stage: Stage) -> Effect:
     stage.pass_time(TOGETHER_SECONDS)
     stage.traffic.base_urls.remove(base_url)
     stage.traffic.come_home(base_url)
-    process.send_signal(signal.SIGTERM)
-    eventually(lambda: process.status is not None, STOP_SECONDS, about="the old release ends")
+    for process in (web, worker):
+        assert process.status is None, f"the {process.name} has ended by itself"
+        process.send_signal(signal.SIGTERM)
+    eventually(lambda: None not in (web.status, worker.status), STOP_SECONDS, about="the old release ends")
     return effect
+
+
+def _checked_out(release: str, directory: Path) -> Path:
+    """A release's files, in the run's directory."""
+    tree = directory / "release"
+    if not tree.exists():
+        packed = git("archive", release)
+        assert packed, f"there is no revision {release!r}"
+        with tarfile.open(fileobj=BytesIO(packed)) as archive:
+            archive.extractall(tree, filter="data")
+    return tree
+
+
+def git(*arguments: str) -> bytes:
+    """What a git command prints here, b"" where there is no git or no repository."""
+    command = ["git", "-c", f"safe.directory={ROOT}", *arguments]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).stdout
+    except OSError:
+        return b""

@@ -1,8 +1,7 @@
-"""The harness itself: its verdict finds what is broken on purpose, its relay fails as it says, its runs go on."""
+"""The harness itself: its verdict finds what is broken on purpose, its relay fails as it says."""
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import threading
@@ -15,14 +14,10 @@ import pytest
 
 from app.client.books import audit
 from app.client.books.bookkeeper import Bookkeeper
-from app.failpoints import POINTS
-from tests.chaos import journals, page
-from tests.chaos.__main__ import FORMS, chosen
+from tests.chaos import journals
 from tests.chaos.engines import Relays
-from tests.chaos.progress import Progress, resume
 from tests.chaos.receivers import Customer
 from tests.chaos.stage import everybody
-from tests.chaos.table import scenarios
 from tests.chaos.verdict import FIGURES, Verdict, holes_of, judge, worst_seconds
 
 STREAM = ("chaos", "one")
@@ -188,60 +183,12 @@ def test_the_worst_wait_begins_with_the_post_or_with_the_recovery(run: Run) -> N
     assert worst_seconds(run.books, filter(None, pages), 5.0, lambda post: post.stream != STREAM) == 0.0
 
 
-def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
-    file, name = tmp_path / "var" / "progress.json", {"form": "full", "revision": "abc"}
-    first = resume(file, name)
-    assert first.done == {}
-    first.done["killed"] = Verdict(times=3, acknowledged=7, worst_seconds=1.5, faults=["no"])
-    first.seconds = 12.0
-    first.save()
-    assert resume(file, name) == Progress(file, name, 12.0, first.done)
-    assert resume(file, {**name, "revision": "abd"}).done == {}
-    file.write_text(json.dumps({"run": name}))
-    assert resume(file, name).done == {}
-
-
 def test_figures_of_several_runs_are_added_up() -> None:
     verdict = Verdict(times=2, acknowledged=10, worst_seconds=1.0)
     verdict.add(Verdict(times=1, acknowledged=5, lost=1, worst_seconds=3.0, faults=["lost"]))
     assert verdict == Verdict(times=3, acknowledged=15, lost=1, worst_seconds=3.0, faults=["lost"])
     assert not verdict.is_good
     assert not Verdict().is_good  # nothing was done
-
-
-def test_only_its_own_part_of_the_page_is_written(tmp_path: Path) -> None:
-    file = tmp_path / "reliability.md"
-    page.write(file, "first")
-    assert file.read_text() == f"# Reliability\n\n## Chaos\n\n{page.BEGIN}\nfirst\n{page.END}\n"
-    file.write_text(f"# Before\n\n{page.BEGIN}\nfirst\n{page.END}\n\nAfter\n")
-    page.write(file, r"\1 second")
-    assert file.read_text() == f"# Before\n\n{page.BEGIN}\n\\1 second\n{page.END}\n\nAfter\n"
-
-
-def test_the_table_has_a_line_for_each_scenario_that_was_done() -> None:
-    every = scenarios("")
-    done = {every[0].name: Verdict(times=5, acknowledged=100), every[1].name: Verdict(times=5, lost=2, faults=["no"])}
-    lines = [line for line in page.text_of(every, done, "A run").splitlines() if line.startswith("| ")]
-    assert [line.count("|") for line in lines] == [12, 12, 12]
-    assert [line.endswith("| yes |") for line in lines[1:]] == [True, False]
-
-
-def test_the_scenarios_are_consistent() -> None:
-    every = scenarios("abc")
-    assert [name for name, count in Counter(one.name for one in every).items() if count > 1] == []
-    assert {one.name for one in every if one.failpoint} >= {f"killed at {point}" for point in POINTS}
-    for one in every:
-        assert 1 <= FORMS["short"].count(one) <= FORMS["normal"].count(one) <= FORMS["full"].count(one)
-
-
-def test_scenarios_are_chosen_by_name_or_by_part_of_it() -> None:
-    def names(*only: str) -> list[str]:
-        return [one.name for one in chosen(scenarios(""), only, FORMS["short"])]
-
-    assert names("killed at ledger.commit") == ["killed at ledger.commit"]
-    assert names("ledger.c", "poison row") == ["killed at ledger.commit", "killed at ledger.committed", "poison row"]
-    assert names("nothing") == []
-    assert set(names()) < {one.name for one in scenarios("")}
 
 
 class Engine:

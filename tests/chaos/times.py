@@ -42,16 +42,19 @@ def go_on(stage: Stage) -> Effect:
 
 
 def keep_house_ahead(stage: Stage) -> Effect:
-    """Housekeeping on a machine whose clock is far ahead; it may refuse."""
+    """Housekeeping on a machine whose clock is far ahead; it may refuse, and say so."""
     effect = now()
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", "from workers.tasks import housekeeping; housekeeping()"],
         cwd=ROOT,
         env={**stage.product.worker_environment, **stage.product.clock(AHEAD_SECONDS)},
         capture_output=True,
+        text=True,
         timeout=HOUSEKEEPING_SECONDS,
         check=False,
     )
+    if done.returncode:
+        stage.faults.append(f"housekeeping failed: {done.stderr[-200:]}")
     return effect
 
 

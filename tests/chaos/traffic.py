@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import psutil
+import requests
 from standardwebhooks import Webhook
 
 from app.client.books.bookkeeper import Bookkeeper, Viewer
@@ -115,11 +116,10 @@ class Traffic:
         """End everything; the product may be dead by then."""
         self._over.set()
         self._flowing.set()
-        for tenant in self.tenants:
-            for kind, id in tenant.streams:
-                with suppress(Exception):
+        with suppress(requests.RequestException):
+            for tenant in self.tenants:
+                for kind, id in tenant.streams:
                     self.product.ask("POST", f"/v1/streams/{kind}/{id}/end", key=tenant.key)
-            with suppress(Exception):
                 self.product.ask("DELETE", f"/v1/endpoints/{tenant.endpoint_id}", key=tenant.key)
         self.receivers.close()
 

@@ -34,7 +34,7 @@ class Verdict:
     """Figures of one scenario; those of several runs are added up.
 
     times: how often it was done. lost: acknowledged and not everywhere, or the log does not call it delivered.
-    repeated: webhooks beyond the first of an event (allowed). changed: other bytes or a signature that does not hold.
+    repeated: webhooks that a customer had already taken (allowed). changed: other bytes or a signature that fails.
     holes, disorder: on streams. invented: seen without having been accepted. misreported: attempts in the log that
     nobody got, and answers that are neither 2xx nor "unavailable". worst_seconds: of a recovery. faults: in words.
     """
@@ -77,7 +77,7 @@ def judge(books: Bookkeeper, customers: Sequence[Customer] = ()) -> Verdict:
     posts, verdict = books.posts(), Verdict()
     verdict.acknowledged = sum(post.acknowledged_at is not None for post in posts)
     verdict.unknown = sum(post.acknowledged_at is None and not post.refused for post in posts)
-    verdict.repeated = sum(sum(customer.posts.values()) - len(customer.posts) for customer in customers)
+    verdict.repeated = sum(count - 1 for customer in customers for count in customer.taken.values() if count)
     by_figure: dict[str, list[Finding]] = {}
     for finding in books.findings():
         by_figure.setdefault(FIGURES.get(finding.kind, "invented"), []).append(finding)

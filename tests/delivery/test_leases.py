@@ -27,8 +27,9 @@ def finish(drain: Drain) -> None:
 
 def test_a_claimed_row_is_nobody_elses_until_the_lease_ends(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
-        world.endpoint(receiver.url)
-        world.publish(4)
+        for _ in range(4):  # so that one claim takes four rows
+            world.endpoint(receiver.url)
+        world.publish()
         first, second = world.drain(), world.drain()
         assert len(first.run_once().rows) == 4
         assert second.run_once().rows == []
@@ -133,8 +134,9 @@ def test_a_cut_connection_ends_the_run_with_a_line_and_loses_no_outcome(
     world: World, postgres: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ScriptedServer(answering(OK)) as receiver:
-        world.endpoint(receiver.url)
-        world.publish(3)
+        for _ in range(3):  # so that one claim takes three rows
+            world.endpoint(receiver.url)
+        world.publish()
         drain = world.drain()
         drain.run_once()
         with no_connections(postgres, world.settings.database_url):
@@ -148,8 +150,9 @@ def test_a_cut_connection_ends_the_run_with_a_line_and_loses_no_outcome(
 
 def test_a_database_that_goes_away_between_outcomes_costs_none(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
-        world.endpoint(receiver.url)
-        world.publish(4)
+        for _ in range(4):  # so that one claim takes four rows
+            world.endpoint(receiver.url)
+        world.publish()
         drain = world.drain()
         drain.run_once()
 

@@ -32,16 +32,16 @@ def test_each_second_everything_is_looked_at_while_that_is_cheap() -> None:
     assert alls == 10
 
 
-def test_a_dear_look_at_everything_takes_a_fiftieth_of_the_time_and_a_near_one_comes_each_second() -> None:
+def test_a_dear_look_at_everything_takes_little_of_the_time_and_one_further_down_comes_each_second() -> None:
     water = LowWater()
     assert water.start(0.0) is None
-    water.end(at(0), 0.0, 0.2)
+    water.end(at(0), 0.0, 0.05)
     kinds = []
     for tick in range(1, 120):
         now = tick / 10
         start = water.start(now)
         kinds.append("all" if start is None else "far" if start == at(0) - FAR else "near")
-        water.end(at(0), now, 0.2 if start is None else 0.001)
+        water.end(at(0), now, 0.05 if start is None else 0.001)
     assert kinds.count("all") == 1  # after 10 s
     assert 9 <= kinds.count("far") <= 11
 

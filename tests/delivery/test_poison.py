@@ -30,9 +30,10 @@ def finish(drain: Drain) -> None:
 
 def test_a_row_that_kills_its_worker_takes_no_other_into_failure(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
-        world.endpoint(receiver.url)
+        for _ in range(4):  # so that a claim takes four rows
+            world.endpoint(receiver.url)
         world.sql("UPDATE endpoints SET last_outcome = 'success'")
-        world.publish(4)
+        world.publish()
         poison = world.deliveries()[0].id
         lost: dict[str, int] = {}
         for _ in range(20):

@@ -12,7 +12,7 @@ from tests.delivery.world import World
 
 def look(world: World) -> Waiting:
     with world.database.begin() as connection:
-        return rounds.look(connection)
+        return rounds.Watcher().look(connection)
 
 
 def age(world: World, seconds: float) -> None:

@@ -113,11 +113,14 @@ def test_a_cold_shutdown_ends_too(world: World, start: Start) -> None:
 
 def test_a_killed_process_costs_its_deliveries_a_lease_and_nothing_else(world: World, start: Start) -> None:
     with ScriptedServer(slowly(30)) as hanging, ScriptedServer(answering(OK)) as receiver:
-        endpoint_id = world.endpoint(hanging.url)
+        kinds = ["call.one", "call.two", "call.three"]  # an endpoint that has not answered has one in flight
+        endpoint_ids = [world.endpoint(hanging.url, event_types=[kind]) for kind in kinds]
         worker = start(SEND_TOTAL_SECONDS="3", LEASE_SECONDS="5")
-        world.publish(3)
+        for kind in kinds:
+            world.publish(type=kind)
         eventually(lambda: len(hanging.seen) == 3, 5)
-        world.change(endpoint_id, url=receiver.url)
+        for endpoint_id in endpoint_ids:
+            world.change(endpoint_id, url=receiver.url)
         for child in pool(worker):
             child.kill()
         eventually(lambda: delivered(world, 3), 15)

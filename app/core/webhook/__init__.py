@@ -1,7 +1,8 @@
 """The rules of webhooks, without any I/O: when to try again, who is served first, what is signed, where it may go.
 
 * `retry`: what becomes of a delivery after an attempt, and when the next one is made; Retry-After is honoured here.
-* `fairness`: how a drain's places, and an endpoint's rate, are shared out.
+* `fairness`: which places a drain has, and what it knows of its endpoints; `shares`: how the free ones are divided.
+* `rate_limit`: how fast an endpoint is sent to.
 * `signing`: Standard Webhooks signatures, made and verified.
 * `addresses`, `headers`: which URLs, addresses and extra headers an endpoint may have.
 

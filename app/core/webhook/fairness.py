@@ -1,70 +1,64 @@
-"""Who gets a drain's places for transfers, and how fast: nobody who hangs or has much waiting delays another.
+"""Who gets a drain's places for transfers: nobody who hangs or has much waiting delays another.
 
 Three lanes have places of their own, so that none can take another's: the fast one is for endpoints that answered their
 last attempt, the new one for those of which that is not known, the slow one for those that fail, time out, or have left
-a transfer unanswered for a second. In the fast and the new lane, places are for transfers younger than that second. An
-older one moves to the lane's account of old ones and frees its place, so endpoints that begin to hang, however many at
-once, hold others up for a second and not for the whole time-out. The more old ones there are, the fewer places are
-given away within a second: half of what is left. An endpoint that hangs gets no place besides those it has.
+a transfer unanswered for a second. An endpoint of the new or the slow lane has one place. In the new lane an unanswered
+transfer frees its place after a second, moves to the account of old ones, and leaves half of what is left: so the first
+attempts of unknown endpoints go on, however many hang.
 
-Within a lane the free places are divided equally. How many an endpoint may use at most, its in-flight limit, it earns
-by answering. An endpoint that its owner has given a rate limit also waits for its turn by that. A transfer that may
-kill its process travels alone: for a second, or until it ends, no other starts.
+In the fast lane an endpoint earns its places: it begins with one, and each success allows one more, up to twice as many
+as it has had in flight and at most the setting. So a receiver that is far away soon has all it may have, and one with
+an event now and then cannot begin to hang with many. What it has earned holds only while it answers: when nothing has
+been answered for a few times as long as answers usually take, it gets no further place until something is. Endpoints
+that begin to hang, however many at once, are thereby left with one place each and the few that they got in the first
+tenth of a second. How the free places are divided is decided in app.core.webhook.shares: the last ones are kept for
+endpoints that answer.
 
-Pure: the caller passes the clock's reading, in seconds: the monotonic clock's for the places, which belong to one
-process, the database's for rates, which all processes share.
+A transfer that may kill its process travels alone: for a second, or until it ends, no other starts.
+
+Pure: the caller passes the monotonic clock's reading, in seconds. The places belong to one process.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from app.core.webhook.retry import Outcome
+from app.core.webhook.shares import FREE_FOR_EACH, KEPT_PLACES, LANES, PROBES_AT_ONCE, Asker, Lane, Shares, share
 
-Lane = Literal["fast", "new", "slow"]
-LANES: tuple[Lane, ...] = ("fast", "new", "slow")
-
-# 512 transfers at once are what one process keeps busy with, at some 130 µs of work each. One in eight is enough to
-# keep trying those that fail, and to try those that nobody knows.
-FAST_PLACES = 384
+# A transfer that hangs costs a socket and some memory, and no work. When a thousand endpoints begin to hang, each has
+# its place, and as many are left for the others.
+FAST_PLACES = 2048
+# Young ones, and with the old ones: enough to keep trying those that nobody knows.
 NEW_PLACES = 64
-SLOW_PLACES = 64
-# With the old ones, which cost a socket each and no work. When a thousand endpoints begin to hang, each has its place,
-# and a hundred are left for the others.
-FAST_PLACES_IN_ALL = 1152
 NEW_PLACES_IN_ALL = 192
+SLOW_PLACES = 64
+MOST_IN_FLIGHT = FAST_PLACES + NEW_PLACES_IN_ALL + SLOW_PLACES
 # A process needs so many open files at most: two for each place, because a connection may be tried over IPv4 and IPv6
-# at once; as many again for whatever else it has open.
-MOST_OPEN_FILES = 4096
-_YOUNG_AND_ALL = {"fast": (FAST_PLACES, FAST_PLACES_IN_ALL), "new": (NEW_PLACES, NEW_PLACES_IN_ALL)}
+# at once; and some for whatever else it has open, connections that wait to be used again included.
+MOST_OPEN_FILES = 2 * MOST_IN_FLIGHT + 1024
 
 # One failure is an accident; three in a row are an outage.
 SLOW_AFTER_FAILURES = 3
 # A receiver should answer a webhook at once; one that takes longer than this is slow, and may wait for others like it.
 SLOW_AFTER_SECONDS = 1.0
 
-# A new or recovering endpoint is probed with a few transfers; a healthy one earns up to 32 of the worker's 512, so that
-# sixteen endpoints must be busy before any waits for another; a failing one is still tried, one at a time.
-START_IN_FLIGHT = 4
+# The most transfers to one endpoint at once, unless the setting says otherwise.
 MAX_IN_FLIGHT = 32
+# The largest value of the setting: alone an endpoint can have so many and leave two thirds of the fast lane.
+MOST_MAX_IN_FLIGHT = 512
 MIN_IN_FLIGHT = 1
-# The most for an endpoint of the slow lane: one that hangs keeps its places for the whole time-out.
-SLOW_IN_FLIGHT = 1
-# What is known of an endpoint is forgotten this long after its last transfer: it starts small again, so that an
-# endpoint that was once quick cannot begin to hang with 32 transfers.
+# What is known of an endpoint is forgotten this long after its last transfer, and an answer is "just now" for as long.
 FORGET_AFTER_SECONDS = 1.0
-
-# How far ahead of an even spacing transfers may run. A tenth of a second keeps any second within 110 % of the limit
-# (and one transfer), lets a claim take more than one row, and loses nothing to a loop that asks ten times a second.
-BURST_SECONDS = 0.1
-# What an endpoint gets whose limit is damaged: the least that a limit can say.
-SLOWEST_PER_SECOND = 1.0
-# Forgives what floating point lost: ten times a tenth must be ten grants and not nine.
-_ROUNDING = 1e-6
+# An endpoint gets further places while the time since its last answer is at most so many times what its answers take.
+# TCP waits for the mean and four deviations before it takes a silence for a loss (RFC 6298); this is simpler and close.
+PATIENCE = 4.0
+# However quick its answers are: a pause of a garbage collector or a packet sent twice is no reason to doubt.
+LEAST_PATIENCE_SECONDS = 0.1
+# How much the latest answer counts in what its answers usually take (RFC 6298).
+_SMOOTHING = 1 / 8
 
 
 def lane(consecutive_failures: int, last_outcome: Outcome | str | None) -> Lane:
@@ -74,40 +68,34 @@ def lane(consecutive_failures: int, last_outcome: Outcome | str | None) -> Lane:
     return "fast" if last_outcome in (Outcome.SUCCESS, Outcome.HTTP_ERROR) else "new"
 
 
-def resized(in_flight_limit: int, *, succeeded: bool) -> int:
-    """The endpoint's next in-flight limit: one more after a success, half after a failure (additive increase,
-    multiplicative decrease), between 1 and 32."""
-    if succeeded:
-        return min(in_flight_limit + 1, MAX_IN_FLIGHT)
-    return max(in_flight_limit // 2, MIN_IN_FLIGHT)
+def resized(in_flight_limit: int, most: int, *, succeeded: bool) -> int:
+    """The endpoint's next in-flight limit: one more after a success, if that is not over `most`, half after a failure.
 
-
-def divide(rooms: Sequence[int], places: int) -> list[int]:
-    """Share places among askers: equal shares, and what one cannot use goes to the others.
-
-    rooms: the most that each can use; the answer has the same order. When there are fewer places than askers, the
-    first ones get one each.
+    One for each success doubles it with each round trip, as TCP's slow start does.
     """
-    shares = [0] * len(rooms)
-    # Those with the least room first, so that what they leave over is known when the others' turn comes. Among equals
-    # the last first: dividing rounds down, so any remainder is left for those who come first.
-    order = sorted(range(len(rooms)), key=lambda asker: (rooms[asker], -asker))
-    for served, asker in enumerate(order):
-        shares[asker] = min(rooms[asker], places // (len(order) - served))
-        places -= shares[asker]
-    return shares
+    if succeeded:
+        return max(in_flight_limit, min(in_flight_limit + 1, most))
+    return max(in_flight_limit // 2, MIN_IN_FLIGHT)
 
 
 @dataclass(slots=True)
 class _Endpoint:
-    """What this drain has in flight to one endpoint, and how the last that ended did. old: how many are unanswered for
-    a second or longer."""
+    """What this drain has in flight to one endpoint, and what came of the last transfers.
 
-    limit: int = START_IN_FLIGHT
+    most: the most that were in flight at once. old: how many are unanswered for a second or longer. served: the number
+    of the last place given away that it got. answered: whether the last that ended was a success, and when.
+    usual_seconds: what an answer usually takes.
+    """
+
+    limit: int = MIN_IN_FLIGHT
     in_flight: int = 0
+    most: int = 0
     old: int = 0
+    served: int = 0
     used_at: float = 0.0
     answered: bool = False
+    answered_at: float = 0.0
+    usual_seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -121,40 +109,52 @@ class _Transfer:
 class Slots:
     """The places of one drain: which are taken, by whom, and since when."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        """max_in_flight: the most transfers to one endpoint at once, 1 to MOST_MAX_IN_FLIGHT."""
+        self._max_in_flight = max_in_flight
         self._transfers: dict[Hashable, _Transfer] = {}
         self._in_order: deque[Hashable] = deque()  # the young ones, in the order in which they started
         self._endpoints: dict[str, _Endpoint] = {}
         self._young: dict[Lane, int] = dict.fromkeys(LANES, 0)
         self._old: dict[Lane, int] = dict.fromkeys(LANES, 0)
         self._alone: Hashable | None = None
+        self._started = 0
+        self._now = 0.0
 
     def start(self, key: Hashable, endpoint_id: str, lane: Lane, now: float, *, alone: bool = False) -> None:
         """A transfer has started. key: unique among those in flight. alone: no other is to start beside it."""
+        self._now = now
+        self._started += 1
         self._transfers[key] = _Transfer(endpoint_id, lane, now)
         self._in_order.append(key)
         endpoint = self._endpoints.setdefault(endpoint_id, _Endpoint())
         endpoint.in_flight += 1
-        endpoint.used_at = now
+        endpoint.most = max(endpoint.most, endpoint.in_flight)
+        endpoint.served, endpoint.used_at = self._started, now
         self._young[lane] += 1
         if alone:
             self._alone = key
 
     def finish(self, key: Hashable, now: float, *, succeeded: bool) -> None:
         """A transfer has ended; its endpoint's limit grows or shrinks."""
+        self._now = now
         transfer = self._transfers.pop(key)
         endpoint = self._endpoints[transfer.endpoint_id]
         endpoint.in_flight -= 1
         endpoint.old -= transfer.old
-        endpoint.limit = resized(endpoint.limit, succeeded=succeeded)
-        endpoint.used_at = now
-        endpoint.answered = succeeded
+        endpoint.limit = resized(endpoint.limit, min(2 * endpoint.most, self._max_in_flight), succeeded=succeeded)
+        endpoint.used_at, endpoint.answered = now, succeeded
+        if succeeded:
+            endpoint.answered_at = now
+            seconds, usual = now - transfer.started_at, endpoint.usual_seconds
+            endpoint.usual_seconds = seconds if usual is None else usual + (seconds - usual) * _SMOOTHING
         (self._old if transfer.old else self._young)[transfer.lane] -= 1
         if self._alone == key:
             self._alone = None
 
     def advance(self, now: float) -> None:
         """Let time pass: transfers grow old, and idle endpoints are forgotten."""
+        self._now = now
         while self._in_order:
             key = self._in_order[0]
             transfer = self._transfers.get(key)
@@ -196,20 +196,18 @@ class Slots:
         if self.is_closed:
             return 0
         young, old = self._young[lane], self._old[lane]
-        if lane == "slow":
-            return max(0, SLOW_PLACES - young - old)
-        at_once, in_all = _YOUNG_AND_ALL[lane]
-        # Half of what the old ones leave, rounded up, because all that start now may hang, too.
-        return max(0, min(at_once, (in_all - old + 1) // 2) - young)
+        if lane == "new":
+            # Half of what the old ones leave, rounded up, because all that start now may hang, too.
+            return max(0, min(NEW_PLACES, (NEW_PLACES_IN_ALL - old + 1) // 2) - young)
+        return max(0, (FAST_PLACES if lane == "fast" else SLOW_PLACES) - young - old)
 
-    def room(self, endpoint_id: str, lane: Lane, *, crowded: bool = False) -> int:
-        """How many more transfers one endpoint of a lane may have. crowded: more endpoints ask than can be looked at,
-        so one that has not just answered is tried with one transfer."""
-        endpoint = self._endpoints.get(endpoint_id) or _Endpoint()
-        most = {"fast": MAX_IN_FLIGHT, "new": START_IN_FLIGHT, "slow": SLOW_IN_FLIGHT}[lane]
-        if crowded and not endpoint.answered:
-            most = 1
-        return max(0, min(endpoint.limit, most) - endpoint.in_flight)
+    def room(self, endpoint_id: str, lane: Lane) -> int:
+        """How many more transfers one endpoint of a lane may have."""
+        endpoint = self._endpoints.get(endpoint_id)
+        if endpoint is None:
+            return MIN_IN_FLIGHT
+        limit = min(endpoint.limit, self._max_in_flight) if lane == "fast" and self._is_prompt(endpoint) else 1
+        return max(0, limit - endpoint.in_flight)
 
     def hangs(self, endpoint_id: str) -> bool:
         """Whether a transfer to the endpoint has been unanswered for so long that it belongs to the slow lane."""
@@ -217,28 +215,51 @@ class Slots:
         return endpoint is not None and endpoint.old > 0
 
     def answers(self, endpoint_id: str) -> bool:
-        """Whether the endpoint's last transfer that has ended, a moment ago, was a success."""
+        """Whether the endpoint's last transfer that has ended, just now, was a success."""
         endpoint = self._endpoints.get(endpoint_id)
-        return endpoint is not None and endpoint.answered
+        return endpoint is not None and endpoint.answered and self._now - endpoint.answered_at <= FORGET_AFTER_SECONDS
 
+    @property
+    def answering(self) -> list[str]:
+        """The endpoints that answer. A claim that cannot look at all endpoints has to look at these."""
+        return [endpoint_id for endpoint_id in self._endpoints if self.answers(endpoint_id)]
 
-def gcra(tat: float | None, now: float, per_second: float, want: int) -> tuple[int, float]:
-    """Generic cell rate algorithm (ITU-T I.371): how many of ``want`` transfers may start now.
+    def lane(self, endpoint_id: str, consecutive_failures: int, last_outcome: Outcome | str | None) -> Lane:
+        """An endpoint's lane by what its row says, and by what this drain has seen since."""
+        if self.hangs(endpoint_id):
+            return "slow"
+        known = lane(consecutive_failures, last_outcome)
+        return "fast" if known == "new" and self.answers(endpoint_id) else known
 
-    ``tat`` is the theoretical arrival time that the last call returned (None at first) and ``now`` the same clock, in
-    seconds. Returns (granted, new tat). After a pause at least one is granted, whatever the rate. Total: a rate that is
-    none counts as the slowest there is, a ``tat`` that is no time as none.
-    """
-    interval_seconds = 1.0 / (per_second if 0 < per_second < math.inf else SLOWEST_PER_SECOND)
-    arrival = now if tat is None or not math.isfinite(tat) else max(tat, now)
-    allowance_seconds = now + BURST_SECONDS + interval_seconds - arrival
-    allowed = min(float(want), allowance_seconds / interval_seconds + _ROUNDING)
-    granted = max(0, int(allowed))
-    return granted, arrival + granted * interval_seconds
+    def asker(self, endpoint_id: str, lane: Lane) -> Asker:
+        """What decides about an endpoint's share."""
+        endpoint = self._endpoints.get(endpoint_id)
+        if endpoint is None:
+            return Asker(endpoint_id, lane, MIN_IN_FLIGHT)
+        room, answers = self.room(endpoint_id, lane), self.answers(endpoint_id)
+        return Asker(endpoint_id, lane, room, endpoint.in_flight, answers, endpoint.served)
 
+    def shares(self, lanes: Mapping[str, Lane], due: Mapping[str, int] | None = None) -> Shares:
+        """Share the free places among endpoints that have something due.
 
-def wait_seconds(tat: float | None, now: float, per_second: float) -> float:
-    """How long until ``gcra`` grants at least one transfer; 0 when it does now."""
-    if tat is None or not math.isfinite(tat) or gcra(tat, now, per_second, 1)[0]:
-        return 0.0
-    return tat - BURST_SECONDS - now
+        lanes: their lanes by their ids. due: how many rows they have due, where that is known; nobody gets more.
+        """
+        askers = [self.asker(endpoint_id, its_lane) for endpoint_id, its_lane in lanes.items()]
+        if due:
+            askers = [asker._replace(room=min(asker.room, due.get(asker.endpoint_id, asker.room))) for asker in askers]
+        return share(askers, {each: self.free(each) for each in LANES})
+
+    def ample(self, lane: Lane) -> int:
+        """How many rows may be taken in a lane without sharing: as long as the rooms of all who ask come to no more
+        than this together, `shares` gives each of them all of its room."""
+        places = self.free(lane)
+        if lane == "fast":
+            places -= KEPT_PLACES + FREE_FOR_EACH * self._max_in_flight
+        return max(0, min(places, PROBES_AT_ONCE[lane]))
+
+    def _is_prompt(self, endpoint: _Endpoint) -> bool:
+        """Whether the endpoint's last answer came so recently that others may be expected."""
+        if not endpoint.answered or endpoint.usual_seconds is None:
+            return False
+        patience = min(max(PATIENCE * endpoint.usual_seconds, LEAST_PATIENCE_SECONDS), FORGET_AFTER_SECONDS)
+        return self._now - endpoint.answered_at <= patience

@@ -147,9 +147,15 @@ def is_deeper(raw: str, levels: int) -> bool:
     """
     if raw.count("[") + raw.count("{") <= levels:
         return False
-    brackets = _NOT_BRACKETS.sub("", raw).encode("ascii")
-    # Counted in C: a loop in Python over 4 MB of brackets would hold the event loop for most of a second.
-    return max(accumulate(array("b", brackets.translate(_STEPS))), default=0) > levels
+    depth = at = 0
+    while piece := _PIECE.match(raw, at):  # in pieces: 4 MB of brackets are too deep after a few hundred of them
+        # Counted in C: a loop in Python over 4 MB of brackets would hold the event loop for most of a second.
+        steps = array("b", _NOT_BRACKETS.sub("", piece[0]).encode("ascii").translate(_STEPS))
+        if depth + max(accumulate(steps), default=0) > levels:
+            return True
+        depth += sum(steps)
+        at = piece.end()
+    return False
 
 
 def _skip(raw: str, at: int) -> int:
@@ -165,4 +171,5 @@ _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 _OUTSIDE = re.compile(rf"({_STRING})|[ \t\n\r]+", re.DOTALL)
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level in, or (as a signed byte) one out
 _NOT_BRACKETS = re.compile(rf'{_STRING}|[^\[\]{{}}"]++', re.DOTALL)
+_PIECE = re.compile(rf'(?:{_STRING}|[^"]{{1,256}}+){{1,256}}+', re.DOTALL)  # ends outside strings
 _ANY_SPACE = re.compile(r"[ \t\n\r]")

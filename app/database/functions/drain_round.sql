@@ -8,10 +8,12 @@
 --   granted, limited: what was decided after the last look (take_due); left out: look
 --   rooms: by lane, the room of an endpoint that this drain does not know; known: by endpoint, {lane, fast, new, slow}:
 --     its rooms, and `slow` when it hangs, `fast` when it has just answered; left out: only look
---   free: by lane, the free places; a lane that is left out gets nothing
+--   free: by lane, how many rows may be taken without sharing; a lane that is left out gets nothing
+--   answering: endpoints that have just answered; they are looked at, however many others there are
 --   alone: whether a row that has lost claims may be taken; `only`: nothing else
 --
--- Answers one row whose note is an object, then one for each row taken. note: now, recorded (see record_outcomes); low,
+-- Answers one row whose note is an object, then one for each row taken. note: now, recorded (see record_outcomes); after,
+-- where the next walk begins; low,
 -- complete, walked (look_for_due); left: whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something due; wait (take_due);
 -- asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to decide: then nothing is
 -- taken. As long as every endpoint can have as many rows as it has room for, there is nothing to share.
@@ -69,10 +71,11 @@ BEGIN
   IF granted IS NULL THEN
     look := look_for_due(
       low_water, coalesce((asked ->> 'walking')::boolean, false), coalesce(asked ->> 'after', ''),
-      (asked ->> 'most_rows')::int, (asked ->> 'most_endpoints')::int
+      (asked ->> 'most_rows')::int, (asked ->> 'most_endpoints')::int,
+      ARRAY(SELECT jsonb_array_elements_text(asked -> 'answering'))
     );
     share := share_places(look.asking, look.counts, asked -> 'rooms', asked -> 'known', asked -> 'free');
-    said := said || jsonb_build_object('low', look.low, 'complete', look.complete, 'walked', look.walked,
+    said := said || jsonb_build_object('low', look.low, 'after', look.stopped_at, 'complete', look.complete, 'walked', look.walked,
       'ended', share.ended,
       'left', look.walked OR look.counts IS NOT NULL AND (SELECT sum(c) FROM unnest(look.counts) AS c)
         > coalesce((SELECT sum(g.value::int) FROM jsonb_each_text(share.granted) AS g), 0));

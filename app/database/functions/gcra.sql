@@ -1,5 +1,5 @@
 -- How many of `want` transfers a rate limit lets start now, and the theoretical arrival time after them: the rule of
--- app/core/webhook/fairness.py, whose table of cases the tests hold this to. tat: after the last transfer, NULL at first.
+-- app/core/webhook/rate_limit.py, whose table of cases the tests hold this to. tat: after the last transfer, NULL at first.
 -- now_at: Unix seconds. wait: seconds until one more may start. A rate or a time that is none counts as there.
 CREATE OR REPLACE FUNCTION gcra(
   tat float8, now_at float8, per_second float8, want int, OUT granted int, OUT next_tat float8, OUT wait float8

@@ -6,11 +6,13 @@
 -- through. When more is due than that reads, or `walking`, it goes from endpoint to endpoint in the order of their ids,
 -- from `after` on: each step jumps over all other rows of the last one.
 --
--- complete: whether these are all. low: the time of the first row, sent or not; NULL when there is none, or walking.
+-- answering: endpoints that are looked at in any case: what they get is over soon.
+--
+-- complete: whether these are all. stopped_at: the endpoint after which the next walk begins. low: the time of the first row, sent or not; NULL when there is none, or walking.
 -- asking: by endpoint, rows (NULL: unknown, at least one), suspicious: whether one of them has lost claims.
 CREATE OR REPLACE FUNCTION look_for_due(
-  low_water timestamptz, walking boolean, after text, most_rows int, most_endpoints int,
-  OUT complete boolean, OUT low timestamptz, OUT walked boolean,
+  low_water timestamptz, walking boolean, after text, most_rows int, most_endpoints int, answering text[],
+  OUT complete boolean, OUT low timestamptz, OUT walked boolean, OUT stopped_at text,
   OUT asking text[], OUT counts int[], OUT suspicious boolean
 )
 LANGUAGE plpgsql VOLATILE
@@ -45,6 +47,15 @@ BEGIN
     from_start := walk_due(low_water, '', most_endpoints - cardinality(asking));
     complete := from_start && asking OR cardinality(asking) + cardinality(from_start) < most_endpoints;
     asking := asking || ARRAY(SELECT f.id FROM unnest(from_start) AS f (id) WHERE f.id <> ALL (asking));
+  END IF;
+  IF NOT complete THEN
+    stopped_at := asking[cardinality(asking)];
+    asking := asking || ARRAY(
+      SELECT a.id FROM unnest(answering) AS a (id) WHERE a.id <> ALL (asking) AND EXISTS (
+        SELECT FROM due q WHERE q.endpoint_id = a.id AND q.due_at >= low_water AND q.due_at <= now()
+          AND (q.leased_until IS NULL OR q.leased_until <= now())
+      )
+    );
   END IF;
   counts := array_fill(NULL::int, ARRAY[cardinality(asking)]);
 END

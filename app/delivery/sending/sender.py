@@ -31,8 +31,10 @@ __all__ = ["Request", "Result", "Sender"]
 
 log = logging.getLogger(__name__)
 
-# Connections and idle handles kept: as many as a drain has transfers in flight.
+# Connections and handles kept that are idle: as many as a busy drain uses at a time.
 MAX_CONNECTIONS = 512
+# By how much libcurl's own limit is moved at a time.
+_CONNECTIONS_STEP = 256
 
 
 class Sender:
@@ -64,7 +66,7 @@ class Sender:
         self._connections, self._receivers = Connections(), Receivers()
         self._waiter = Waiter(resolver.fileno(), self._connections.shut_down_if_left)
         self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, MAX_CONNECTIONS)
+        self._most_connections = 0
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._waiter.watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._waiter.set_timer)
@@ -145,6 +147,15 @@ class Sender:
             self._refuse(request, error)
             return
         self._active[transfer.curl] = transfer
+        self._keep_connections()
+
+    def _keep_connections(self) -> None:
+        """Raise libcurl's limit with what is in flight. It counts connections in use, too: while 512 requests hang it
+        would close each other connection as soon as that is idle, and open a new one for each request."""
+        steps = len(self._active) // _CONNECTIONS_STEP + 1
+        if self._most_connections != (most := MAX_CONNECTIONS + steps * _CONNECTIONS_STEP):
+            self._most_connections = most
+            self._multi.setopt(pycurl.M_MAXCONNECTS, most)
 
     def _refuse(self, request: Request, error: Exception) -> None:
         self._results.append(unsent(request, Outcome.PROTOCOL_ERROR, f"the request could not be made: {error}"))

@@ -2,7 +2,8 @@
 
 routes.py declares: who may call, what is read, and so the documentation. call.py is what a handler gets and gives;
 reading.py, fields.py and paging.py read a request strictly; shapes.py describes what they read as JSON Schema;
-repeats.py does a repeated POST once; problems.py answers errors; cookie.py knows who comes with a session cookie.
+turns.py has large bodies wait for each other; repeats.py does a repeated POST once; problems.py answers errors;
+cookie.py knows who comes with a session cookie.
 
 It promises:
   - There is no other way to make a route, so no route is left without a guard.

@@ -93,6 +93,11 @@ def check(fields: Sequence[Field], given: Mapping[str, Any], noun: str = "field"
     return complaints
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a JSON value is an integer, as JSON Schema has it: 7.0 is one, too."""
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+
+
 def from_query(fields: Sequence[Field], given: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], list[Complaint]]:
     """Query parameters as values (numbers as numbers), and what is wrong with them."""
     values: dict[str, Any] = {}
@@ -131,7 +136,7 @@ def _text(item: Field, path: str, value: Any) -> list[Complaint]:
 
 
 def _integer(item: Field, path: str, value: Any) -> list[Complaint]:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not is_whole(value):
         return [complaint(path, f"must be a whole number, not {_NAMES[type(value)]}")]
     if not item.least <= value <= item.most:
         return [complaint(path, f"must be from {item.least} to {item.most}")]

@@ -58,7 +58,8 @@ def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: 
     json.loads(text, object_pairs_hook=lambda pairs: _note_repeats(pairs, repeated), parse_int=str)
     refuse([complaint(name, "is given twice in one object") for name in repeated[: MOST_COMPLAINTS + 1]])
     refuse(check(fields, value))
-    return value
+    whole = {item.name for item in fields if item.kind == "integer"}
+    return {name: int(one) if name in whole and one is not None else one for name, one in value.items()}
 
 
 def require_json(request: Request) -> None:

@@ -187,10 +187,10 @@ def _cases(route: ContractRoute) -> Iterator[str]:
         yield "too_many"
         if route.ended == "refuse":
             yield "ended"
-        if route.replay != "none" or route.does == "websocket":
-            yield "bad_request"
         if route.options:
             yield "invalid"
+    if route.replay != "none" or route.does == "websocket" or any(way.startswith("key:") for way in route.credentials):
+        yield "bad_request"  # a cursor or a handshake that is none; a platform key that names no workspace
     if "speed" in route.options:
         yield "conflict"
     if route.does == "websocket":

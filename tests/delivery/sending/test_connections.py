@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
-from socket import socket
+from socket import create_server, socket
 
 import pytest
 
@@ -43,6 +43,20 @@ def test_requests_one_after_the_other_share_one_connection(sender: Sender) -> No
         for number in range(20):
             [result] = post(sender, Request(number, server.url, (), b"{}"))
             assert (result.outcome, result.remote_address) == ("success", "127.0.0.1")
+    assert (server.connections, len(server.seen)) == (1, 20)
+
+
+def test_requests_share_a_connection_while_hundreds_of_others_hang(sender: Sender) -> None:
+    with create_server(("127.0.0.1", 0), backlog=4096) as hanging, ScriptedServer(answering(OK)) as server:
+        for number in range(900):
+            sender.add(Request(f"hangs {number}", f"http://127.0.0.1:{hanging.getsockname()[1]}/", (), b"{}"))
+        for number in range(20):
+            sender.add(Request(number, server.url, (), b"{}"))
+            results: list[Result] = []
+            until = time.monotonic() + 20
+            while not results and time.monotonic() < until:
+                results = sender.poll(1)
+            assert [result.key for result in results] == [number]
     assert (server.connections, len(server.seen)) == (1, 20)
 
 

@@ -242,3 +242,14 @@ def test_ids_are_prefixed_and_sort_by_time(app: Flask, acme: Door) -> None:
     made = [register(acme)["id"] for _ in range(3)]
     assert all(re.fullmatch(r"ep_[0-9a-z]{26}", one) for one in made)
     assert [row["id"] for row in acme.get("/v1/endpoints")["data"]] == sorted(made, reverse=True)
+
+
+def test_a_whole_number_may_be_written_with_a_fraction_of_nothing(acme: Door) -> None:
+    """JSON Schema's integers: some encoders write 7.0."""
+    made = acme.client.post(
+        "/v1/endpoints",
+        data=b'{"url":"https://example.com/","rate_limit":7.0}',
+        headers={"Authorization": f"Bearer {acme.key}", "Content-Type": "application/json"},
+    )
+    assert (made.status_code, made.get_json()["rate_limit"]) == (201, 7)
+    assert b'"rate_limit":7,' in made.data

@@ -1,0 +1,40 @@
+"""The headers of a delivery: the customer's own, and the three of Standard Webhooks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache, partial
+
+from app.core.sealing import unseal
+from app.core.webhook.signing import sign
+from app.delivery.claims import Claimed
+
+# Unsealed secrets and headers that are kept in memory. They are found by their sealed form, so a changed one is not
+# mistaken for the former one.
+UNSEALED_KEPT = 4096
+
+
+class Signer:
+    """One process's. secret_keys: with which secrets and headers are sealed, the present one first."""
+
+    def __init__(self, secret_keys: Sequence[str]) -> None:
+        self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, secret_keys))
+
+    def headers(self, claimed: Claimed) -> list[tuple[str, str]]:
+        """The customer's headers, and the three of Standard Webhooks. Raises ValueError when headers or secrets cannot
+        be unsealed, or there is no secret."""
+        address = claimed.address
+        own = {} if address.sealed_headers is None else json.loads(self._unseal(address.sealed_headers))
+        if not isinstance(own, dict):
+            raise ValueError("the endpoint's headers are damaged")
+        secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
+        if not secrets:
+            raise ValueError("the endpoint has no secret")
+        timestamp = int(claimed.claimed_at.timestamp())
+        return [
+            *own.items(),
+            ("webhook-id", claimed.event_id),
+            ("webhook-timestamp", str(timestamp)),
+            ("webhook-signature", sign(secrets, claimed.event_id, timestamp, claimed.body)),
+        ]

@@ -1,0 +1,1 @@
+"""Who is measured: the product, plain, bare and nchan, each behind the same few words."""

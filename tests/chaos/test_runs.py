@@ -1,0 +1,114 @@
+"""Runs of the harness: their forms and scenarios, the table that they write, and that they end and go on as told."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from app.failpoints import POINTS
+from app.local import children
+from tests.chaos import engines, page
+from tests.chaos.__main__ import FORMS, chosen
+from tests.chaos.page import BEGIN, END, Told
+from tests.chaos.progress import Progress, resume
+from tests.chaos.table import NO_MOUNT, scenarios
+from tests.chaos.verdict import Verdict
+from tests.processes import ROOT, environment, eventually
+
+TOLD = Told("normal", "abc", 19.6)
+
+
+def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    file, name = tmp_path / "var" / "progress.json", {"form": "full", "revision": "abc"}
+    first = resume(file, name)
+    assert first.done == {}
+    first.done["killed"] = Verdict(times=3, acknowledged=7, worst_seconds=1.5, faults=["no"])
+    first.seconds = 12.0
+    first.save()
+    assert resume(file, name) == Progress(file, name, 12.0, first.done)
+    assert resume(file, {**name, "revision": "abd"}).done == {}
+    file.write_text(json.dumps({"run": name}))
+    assert resume(file, name).done == {}
+
+
+def test_only_its_own_part_of_the_page_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "reliability.md"
+    file.write_text(f"# Before\n\n{BEGIN}\n{END}\n\nAfter\n")
+    for text in ("first", r"\1 second"):
+        page.write(file, text)
+        assert file.read_text() == f"# Before\n\n{BEGIN}\n{text}\n{END}\n\nAfter\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "form", "expected"),
+    [
+        ("", "short", False),
+        ("", "normal", True),
+        ("normal", "short", False),
+        ("normal", "normal", True),
+        ("normal", "full", True),
+        ("full", "normal", False),
+        ("full", "full", True),
+    ],
+)
+def test_a_table_is_written_over_by_a_run_that_is_no_shorter(
+    tmp_path: Path, there: str, form: str, expected: bool
+) -> None:
+    file = tmp_path / "reliability.md"
+    text = page.text_of([], {}, Told(there, "abc", 1)) if there else ""
+    file.write_text(f"The full form at which this begins does not count.\n{BEGIN}\n{text}\n{END}\n")
+    assert page.writes(file, form) is expected
+
+
+def test_the_page_of_this_release_has_a_place_for_the_table() -> None:
+    assert page.writes(ROOT / "docs" / "reliability.md", "full")
+
+
+def test_the_table_has_a_line_for_each_scenario_that_was_done() -> None:
+    every = scenarios("")
+    done = {every[0].name: Verdict(times=5, acknowledged=100), every[1].name: Verdict(times=5, lost=2, faults=["no"])}
+    lines = [line for line in page.text_of(every, done, TOLD).splitlines() if line.startswith("| ")]
+    assert [line.count("|") for line in lines] == [12, 12, 12]
+    assert [line.endswith("| yes |") for line in lines[1:]] == [True, False]
+
+
+def test_the_scenarios_are_consistent() -> None:
+    every = scenarios("abc")
+    assert [name for name, count in Counter(one.name for one in every).items() if count > 1] == []
+    assert {one.name for one in every if one.failpoint} >= {f"killed at {point}" for point in POINTS}
+    for one in every:
+        assert 1 <= FORMS["short"].count(one) <= FORMS["normal"].count(one) <= FORMS["full"].count(one)
+
+
+def test_scenarios_are_chosen_by_name_or_by_part_of_it() -> None:
+    def names(*only: str) -> list[str]:
+        return [one.name for one in chosen(scenarios(""), only, FORMS["short"])]
+
+    assert names("killed at ledger.commit") == ["killed at ledger.commit"]
+    assert names("ledger.c", "poison row") == ["killed at ledger.commit", "killed at ledger.committed", "poison row"]
+    assert names("nothing") == []
+    assert set(names()) < {one.name for one in scenarios("")}
+
+
+def test_an_interrupted_run_leaves_no_process_no_mount_and_no_files(engine_directory: Path) -> None:
+    only, place = ("redis flushed", "engines/redis") if NO_MOUNT else ("disk full", f"{engines.SMALL}/engines/redis")
+    command = [sys.executable, "-m", "tests.chaos", "--only", only]
+    env = environment({"TMPDIR": str(engine_directory)})
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+        eventually(
+            lambda: list(engine_directory.glob(f"{engines.PREFIX}*/{place}")), 60, about="the engines are started"
+        )
+        [directory] = engine_directory.glob(f"{engines.PREFIX}*")
+        assert len(children.marked(directory)) > 1
+        for _ in range(2):  # as impatient people do
+            run.send_signal(signal.SIGINT)
+        assert run.wait(60) == 128 + signal.SIGINT
+    assert children.marked(directory) == []
+    assert str(directory) not in Path("/proc/mounts").read_text()
+    assert not directory.exists()

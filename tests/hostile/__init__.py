@@ -1,0 +1,1 @@
+"""Callers who mean harm, who are mistaken, or who are in great numbers."""
