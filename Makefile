@@ -1,8 +1,8 @@
 # make run   the product on http://127.0.0.1:8000 with its own PostgreSQL and Redis under var/
 # make demo  a support call played through the running product (in another terminal)
 # make test  all tests but those below
-# make test-load  what needs the machine for itself: a thousand viewers and a rolling restart
-# make test-api  thousands of requests made from the API's description, of another seed each time (API_EXAMPLES a route: 100)
+# make test-load  what needs the machine for itself: a thousand viewers, a rolling restart, floods one by one
+# make test-api  requests made from the API's description and lives of workspaces, of another seed each time (API_EXAMPLES, LIVES: 100)
 # make test-browser  the tests that need Chromium (apt-get install chromium chromium-driver)
 # make test-wheel  the wheel, installed into an empty virtual environment, runs the product
 # make test-pythons  a smoke run with each Python from 3.11 to 3.14 that this machine has
@@ -50,7 +50,8 @@ test-load: $(STAMP)
 	$(BIN)/python -m pytest -m load
 
 test-api: $(STAMP)
-	API_EXAMPLES=$(or $(API_EXAMPLES),100) $(BIN)/python -m pytest -n $(TEST_RUNNERS) -rA tests/hostile/test_described.py
+	API_EXAMPLES=$(or $(API_EXAMPLES),100) LIVES=$(or $(LIVES),100) \
+		$(BIN)/python -m pytest -n $(TEST_RUNNERS) -rA tests/hostile/test_described.py tests/hostile/test_lives.py
 
 test-browser: $(STAMP)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \

@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 
 import redis
 
-from bench import requests_sent
 from bench.contenders.product import Product
-from bench.programs import BenchError
+from bench.programs import BenchError, waited
 from bench.stand import sql
 
+ANNOUNCED_SECONDS = 20.0
 SEQ = re.compile(rb'"seq":(\d+)')
 TIME = re.compile(rb'("sent_us":)\d{16}')
-ADVANCE = "UPDATE streams SET last_seq = last_seq + 1 WHERE kind = %s"
+ADVANCE = "UPDATE streams SET last_seq = last_seq + 1 WHERE id = ANY(%s)"
 
 
 @dataclass
@@ -50,7 +50,10 @@ class Bus:
     def __init__(self, product: Product, streams: int) -> None:
         self._database_url = product.database_url
         with redis.Redis.from_url(product.redis_url) as client:
-            self._entries = list(_last_entries(client).values())
+            # Announcements follow the commits at their leisure.
+            waited(lambda: len(_last_entries(client, product.workspace_id)) >= streams, ANNOUNCED_SECONDS, 0.5)
+            entries = _last_entries(client, product.workspace_id)
+        self._entries, self._ids = list(entries.values()), [int(stream) for stream in entries]
         if len(self._entries) < streams:
             raise BenchError(f"the bus tells of {len(self._entries)} of {streams} streams")
         address = urlsplit(product.redis_url)
@@ -71,7 +74,7 @@ class Bus:
 
     def put_one_each(self, begin: float = 0.0, over_seconds: float = 0.0) -> int:
         """One event to each stream, spread over some seconds from `begin` (monotonic); returns how many."""
-        sql(self._database_url, ADVANCE, (requests_sent.KIND,))
+        sql(self._database_url, ADVANCE, (self._ids,))
         parts = max(1, round(over_seconds / 0.01))  # in portions, one each 10 ms
         for part in range(parts):
             if (early := begin + part * over_seconds / parts - time.monotonic()) > 0:
@@ -96,13 +99,14 @@ class Bus:
             seen += data.count(b"\n")
 
 
-def _last_entries(client: redis.Redis) -> dict[bytes, Entry]:
+def _last_entries(client: redis.Redis, workspace_id: str) -> dict[bytes, Entry]:
+    """Of each stream of a workspace, by the stream's row id."""
     found: dict[bytes, Entry] = {}
     for shard in client.scan_iter(match="bus:*", _type="stream"):
         if shard.startswith(b"bus:control"):
             continue
         entries: Any = client.xrange(shard)
         for _, fields in entries:
-            if b"b" in fields and requests_sent.KIND.encode() in fields[b"b"]:
+            if b"b" in fields and workspace_id.encode() in fields[b"b"]:
                 found[fields[b"s"]] = Entry(shard, dict(fields))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import cast
 
 from bench import cpu, requests_sent
@@ -22,6 +23,15 @@ SETTLE_SECONDS = 5.0  # for frames that are late
 BATCH = 100  # events a request, where the contender takes batches
 # Events a second that are offered first: each contender's limit should be some steps away.
 FIRST = {"twofold": 400.0, "nchan": 60.0, "plain": 15.0}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one step has offered: frames, from when (seconds since 1970), within how many seconds."""
+
+    frames: int
+    began: float
+    seconds: float
 
 
 def one_stream(stage: Stage, name: str, sizes: Sizes) -> Result:
@@ -52,11 +62,12 @@ def many_streams(stage: Stage, name: str, sizes: Sizes) -> Result:
             for _ in range(MOST_STEPS):
                 viewers.report()
                 with Meter(contender) as meter:
-                    began = time.monotonic()
+                    began = time.time()
                     count = bus.put(rate, sizes["seconds"])
-                    offered = count / (time.monotonic() - began)
+                    # What the bus has taken later than it should is not the product's fault.
+                    offer = Offer(count, began, max(count / rate, time.time() - began))
                     viewers.wait_for("frames", count, SETTLE_SECONDS)
-                if not _step(result, viewers, meter, count, offered, sizes["seconds"]):
+                if not _step(result, viewers, meter, offer):
                     break
                 rate *= STEP
     finally:
@@ -70,6 +81,8 @@ def connections(stage: Stage, name: str, sizes: Sizes) -> Result:
     contender = cast(Product, _with_streams(stage, name, count))
     bus = Bus(contender, count)
     web = contender.kinds()["web"]
+    with Meter(contender) as empty:  # what a process without viewers uses is not theirs
+        time.sleep(sizes["seconds"] / 2)
     resident, kernel = cpu.resident_kib(web), cpu.kernel_kib()
     try:
         with _viewers(contender, count, count) as viewers:
@@ -81,7 +94,8 @@ def connections(stage: Stage, name: str, sizes: Sizes) -> Result:
             time.sleep(min(3.0, sizes["seconds"]))
             with Meter(contender) as meter:
                 time.sleep(sizes["seconds"])
-            result.figures["idle_us_each_second"] = 1e6 * meter.used["web"] / meter.seconds / count
+            more = meter.used["web"] / meter.seconds - empty.used["web"] / empty.seconds
+            result.figures["idle_us_each_second"] = 1e6 * max(0.0, more) / count
             viewers.report()
             began = time.time()
             bus.put_one_each()
@@ -132,26 +146,25 @@ def _climb(stage: Stage, contender: Contender, viewers: Viewers, sizes: Sizes, n
             Meter(contender) as meter,
             Posting(contender.port, request, connections=16, streams=1, number=number, **options) as posting,
         ):
-            posting.result()
+            began = posting.result()["first_us"] / 1e6
             count = requests * batch * viewers_count
             viewers.wait_for("frames", count, SETTLE_SECONDS)
-        if not _step(result, viewers, meter, count, rate * viewers_count, requests * batch / rate):
+        if not _step(result, viewers, meter, Offer(count, began, requests * batch / rate)):
             break
         rate *= STEP
     return result
 
 
-def _step(result: Result, viewers: Viewers, meter: Meter, count: int, offered: float, seconds: float) -> bool:
+def _step(result: Result, viewers: Viewers, meter: Meter, offer: Offer) -> bool:
     """Enter what one rate gave, if it is the most so far; whether a higher one should be tried."""
     seen = viewers.report()
     if not seen["frames"]:
         raise BenchError("no frame has arrived")
-    # The viewers count from their last report, which is when the rate began.
-    late = max(0.0, seen["last_us"] / 1e6 - (time.time() - seen["seconds"]) - seconds)
-    delivered = seen["frames"] / (seconds + late)
+    took = max(seen["last_us"] / 1e6 - offer.began, offer.seconds)
+    delivered = seen["frames"] / took
     if delivered > result.figures.get("rate", 0.0):
         result.figures["rate"] = delivered
         result.figures["frames_a_cpu_second"] = seen["frames"] / max(meter.used["web"], 1e-3)
-        result.figures["viewers_share"] = seen["cpu"] / (seconds + late)
+        result.figures["viewers_share"] = seen["cpu"] / took
         result.latencies("frame", seen["latency"])
-    return bool(seen["frames"] >= count and delivered >= KEPT * offered)
+    return bool(seen["frames"] >= offer.frames and delivered >= KEPT * offer.frames / offer.seconds)

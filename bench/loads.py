@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bench import counted, fair, fanout, single, strain
+from bench import counted, fair, fanout, limits, single, strain
 from bench.stage import Result, Stage
 
 FORMS = ("smoke", "short", "full")
@@ -53,6 +53,7 @@ LOADS = (
     Load("statements", "round trips and statements", counted.statements, US, {"seconds": (1, 4, 20)}, once=True),
     Load("headroom", "load generator and a server in C", counted.headroom, ("c",), {"seconds": (0.3, 2, 10)},
          once=True),
+    Load("limits", "physical limits", limits.limits, ("c",), {"count": (50, 500, 5000)}, once=True),
     Load("fan-sse", "1 stream × 1,000 SSE", fanout.one_stream, ("twofold", "nchan", "plain"),
          {"viewers": (50, 1000, 1000), "seconds": (0.3, 1, 5)}),
     Load("fan-ws", "1 stream × 1,000 WebSockets", fanout.websockets, US,

@@ -32,17 +32,18 @@ def text_of(
     beside = "" if others is None else f" Programs that are not the bench's took {100 * others:.0f} % of the machine."
     if others is not None and others > QUIET:
         beside += " **It was not quiet: latencies and rates say little, ratios are rough.**"
-    parts = [
-        f"{run}{beside}\n\n{met} of {len(known)} bars are met.",
-        "### Bars", table.bars(judged),
-        "### Measures", table.measures(rounds),
-        "### What an event costs", table.costs(rounds, loads),
-        "### How long it takes (p50 / p95 / p99 in ms)", table.latencies(rounds, loads),
-    ]  # fmt: skip
-    if rest := table.others(rounds, loads):
-        parts += ["### Other figures", rest]
-    if errors:
-        parts += ["### Not measured", "\n".join(f"* {name}: {_first(text)}" for name, text in errors.items())]
+    sections = {
+        "Bars": table.bars(judged) if judged else "",
+        "Measures": table.measures(rounds),
+        "What an event costs": table.costs(rounds, loads),
+        "How long it takes (p50 / p95 / p99 in ms)": table.latencies(rounds, loads),
+        "The life of one event, at 10 a second": table.life(rounds),
+        "Other figures": table.others(rounds, loads),
+        "Not measured": "\n".join(f"* {name}: {_first(text)}" for name, text in errors.items()),
+    }
+    parts = [f"{run}{beside}\n\n{met} of {len(known)} bars are met."]
+    for title, text in sections.items():
+        parts += [f"### {title}", text] if text else []
     return "\n\n".join(parts)
 
 

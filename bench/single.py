@@ -71,6 +71,8 @@ def alone(stage: Stage, name: str, sizes: Sizes) -> Result:
     report, books = _books(stage, label)
     result.costs(meter, count)
     result.generator(meter.seconds, answer, report)
+    # Who cannot keep up delivers fewer than were offered.
+    result.figures["rate"] = count / max((books["last_us"] - answer["first_us"]) / 1e6, sizes["seconds"])
     result.latencies("post", answer["latency"])
     result.latencies("webhook", books["latency"])
     return result

@@ -54,7 +54,7 @@ def costs(rounds: Rounds, loads: Mapping[str, str]) -> str:
                 _percent(median(rounds, f"{place}/generator")),
             ))  # fmt: skip
     head = ("load", "", "events/s", "ms an event", "B an event", *KINDS, "load generator")
-    return table(head, rows)
+    return table(head, rows) if rows else ""
 
 
 def latencies(rounds: Rounds, loads: Mapping[str, str]) -> str:
@@ -65,7 +65,45 @@ def latencies(rounds: Rounds, loads: Mapping[str, str]) -> str:
             cells = [_spread(rounds, f"{load}/{contender}/{name}") for name in LATENCIES]
             if set(cells) != {DASH}:
                 rows.append((what, contender, *cells))
-    return table(("load", "", "POST → answer", "POST → webhook", "POST → frame"), rows)
+    return table(("load", "", "POST → answer", "POST → webhook", "POST → frame"), rows) if rows else ""
+
+
+# The way of one event: step, what it takes at least (figures of `limits`, in µs), what it takes (the difference of two
+# figures in ms; without the second: the first).
+LIFE = (
+    ("Flask answers a POST", ("bare/bare/bare_p50",), "", ""),
+    ("stored and flushed: one INSERT", ("limits/c/insert_us",), "", ""),
+    ("of it, fdatasync of 8 KiB", ("limits/c/fsync_us",), "", ""),
+    ("**POST → answer**", ("bare/bare/bare_p50", "limits/c/insert_us"), "post_p50", ""),
+    ("announced and rung: one Redis round trip", ("limits/c/redis_us",), "", ""),
+    ("claimed: one PostgreSQL round trip, flushed", ("limits/c/insert_us",), "", ""),
+    ("sent: libcurl, loopback and back", ("limits/c/libcurl_us",), "", ""),
+    ("**answer → webhook**", ("limits/c/redis_us", "limits/c/insert_us", "limits/c/libcurl_us"), "webhook_p50",
+     "post_p50"),
+    ("**POST → webhook**", ("bare/bare/bare_p50", "limits/c/insert_us", "limits/c/redis_us", "limits/c/insert_us",
+                            "limits/c/libcurl_us"), "webhook_p50", ""),
+)  # fmt: skip
+
+
+def life(rounds: Rounds) -> str:
+    """The life of one event at 10/s in microseconds: each step's least, and what the product takes."""
+    if median(rounds, "limits/c/insert_us") is None:
+        return ""
+    rows = []
+    for step, least, until, since in LIFE:
+        found = [_microseconds(rounds, name) for name in least]
+        floor = None if None in found else sum(value or 0.0 for value in found)
+        here = median(rounds, f"alone-10/twofold/{until}") if until else None
+        if here is not None:
+            here = 1000 * (here - ((median(rounds, f"alone-10/twofold/{since}") or 0.0) if since else 0.0))
+        times = f"{here / floor:.1f}" if here is not None and floor else DASH
+        rows.append((step, number(floor), number(here), times))
+    return table(("step", "at least, µs", "Twofold, µs", "times"), rows, words=1)
+
+
+def _microseconds(rounds: Rounds, name: str) -> float | None:
+    value = median(rounds, name)
+    return value if value is None or name.endswith("_us") else 1000 * value
 
 
 def foreign(rounds: Rounds) -> float | None:
@@ -99,13 +137,24 @@ def _percent(share: float | None) -> str:
     return DASH if share is None else f"{100 * share:.0f} %"
 
 
+# Shown by the tables above; and of statements only those of an event that is alone.
+SHOWN = re.compile(r"(cpu(_\w+)?|rate|generator|foreign|(post|webhook|frame)_p\d+|statements_\w+(?<!_at_5))$")
+SPREAD = re.compile(r"(\w+)_p(50|95|99)$")
+
+
 def others(rounds: Rounds, loads: Mapping[str, str]) -> str:
     """Everything that the tables above have not shown."""
-    shown = re.compile(r"(cpu(_\w+)?|rate|generator|foreign|(post|webhook|frame)_p\d+)$")
     names = sorted({name for figures in rounds.values() for name in figures})
-    rows = [
-        (loads[load], contender, figure.replace("_", " "), number(median(rounds, f"{load}/{contender}/{figure}")))
-        for load, contender, figure in (name.split("/") for name in names)
-        if load in loads and load != "bare" and (load == "idle" or not shown.match(figure))
-    ]
-    return table(("load", "", "figure", "here"), rows, words=3) if rows else ""
+    rows: dict[tuple[str, str, str], str] = {}
+    for name in names:
+        load, contender, figure = name.split("/")
+        if load not in loads or load == "bare" or (SHOWN.match(figure) and load != "idle"):
+            continue
+        if spread := SPREAD.match(figure):
+            rows[loads[load], contender, f"{spread[1]}, p50 / p95 / p99 ms"] = _spread(
+                rounds, f"{load}/{contender}/{spread[1]}"
+            )
+        else:
+            rows[loads[load], contender, figure] = number(median(rounds, name))
+    shown = ((*words[:2], words[2].replace("_", " "), value) for words, value in rows.items())
+    return table(("load", "", "figure", "here"), shown, words=3) if rows else ""

@@ -6,10 +6,14 @@ import re
 import tomllib
 from dataclasses import fields
 
+import pytest
+
 from app.settings import Settings
 from tests.processes import ROOT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+# A link to a file of tests, perhaps to one test in it.
+PROOF = re.compile(r"\[([^\]]+)\]\(((?:\.\./)?tests/[\w/]+\.py)(?:#(\w+))?\)")
 ROW = re.compile(r"^\| `([A-Z_]+)` \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
@@ -27,6 +31,30 @@ def test_every_variable_of_gunicorn_s_file_and_hooks_is_documented() -> None:
     read = [name for file in files for name in re.findall(r'environ\.get\("([A-Z_]+)"\)', (ROOT / file).read_text())]
     assert read
     assert [name for name in read if f"| `{name}` |" not in PAGE] == []
+
+
+def test_every_test_that_a_page_names_as_proof_exists() -> None:
+    """Links such as (../tests/web/test_matrix.py#test_each_visitor), and scenarios of tests/chaos/table.py by name."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    linked = 0
+    for page in pages:
+        for text, path, name in PROOF.findall(page.read_text(encoding="utf-8")):
+            linked += 1
+            file = (page.parent / path).resolve()
+            assert file.is_relative_to(ROOT / "tests"), f"{page.name}: {path}"
+            source = file.read_text(encoding="utf-8")
+            assert not name or f"def {name}(" in source, f"{page.name}: {path} has no {name}"
+            assert file.name != "table.py" or f'"{text}"' in source, f"{page.name}: no scenario is called {text}"
+    assert linked > 40
+
+
+@pytest.mark.parametrize("page", ["security.md", "reliability.md"])
+def test_every_promise_points_to_its_proof(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?!promise|---)(.+) \| (.*) \|$", text[text.index("| promise |") :], re.MULTILINE)
+    promises = [row for row in rows if "](" in row[1] or row[0].endswith(".")]
+    assert len(promises) >= 8
+    assert [promise for promise, proof in promises if "](" not in proof] == []
 
 
 def test_every_package_has_its_reason() -> None:

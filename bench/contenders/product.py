@@ -94,6 +94,7 @@ class Product(Contender):
         """A new workspace's key."""
         names = {"name": "bench", "uid": f"bench-{os.urandom(6).hex()}"}
         made = self.ask("POST", "/v1/workspaces", names, self._platform_key)
+        self.workspace_id = str(made["id"])
         body = {"name": "bench", "scopes": ["publish", "subscribe", "manage", "operate"]}
         return str(self.ask("POST", "/v1/keys", body, self._platform_key, workspace=str(made["id"]))["key"])
 

@@ -36,7 +36,7 @@ def deliver(self: Any, delivery_id: int) -> None:
     """Send one delivery and record the attempt."""
     with Session() as session:
         delivery = session.get_one(Delivery, delivery_id)
-        session.rollback()  # no transaction is open while the receiver answers
+        session.commit()  # no transaction is open while the receiver answers; what was read stays
         body = _body(delivery)
         status, error = _send(delivery.endpoint.url, delivery.endpoint.secret, delivery.event_id, body)
         done = status is not None and status < 300
@@ -46,7 +46,6 @@ def deliver(self: Any, delivery_id: int) -> None:
             delivery.status, delivery.finished_at = "delivered", func.now()
         elif self.request.retries >= self.max_retries:
             delivery.status, delivery.finished_at = "failed", func.now()
-        session.add(delivery)
         session.commit()
     if not done and self.request.retries < self.max_retries:
         raise self.retry(countdown=DELAYS_SECONDS[self.request.retries])

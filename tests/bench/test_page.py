@@ -46,6 +46,29 @@ def test_latencies_show_three_percentiles() -> None:
     assert row == "| 10 single POSTs/s | twofold | – | 2.50 / 3.10 / 4.00 | – |"
 
 
+def test_the_life_of_an_event_is_held_against_its_limits() -> None:
+    limits = {f"limits/c/{name}_us": value for name, value in (("insert", 500.0), ("redis", 100.0), ("libcurl", 400.0))}
+    measured = {"bare/bare/bare_p50": 0.5, "alone-10/twofold/post_p50": 2.0, "alone-10/twofold/webhook_p50": 5.0}
+    rows = table.life({0: {**limits, **measured}}).splitlines()[2:]
+    assert rows[0] == "| Flask answers a POST | 500 | – | – |"
+    assert rows[3] == "| **POST → answer** | 1,000 | 2,000 | 2.0 |"
+    assert rows[7:] == [
+        "| **answer → webhook** | 1,000 | 3,000 | 3.0 |",
+        "| **POST → webhook** | 2,000 | 5,000 | 2.5 |",
+    ]
+
+
+def test_what_no_other_table_shows_is_not_lost() -> None:
+    figures = {
+        "read/twofold/stream_p50": 1.0, "read/twofold/stream_p95": 2.0, "read/twofold/stream_p99": 3.0,
+        "read/twofold/stream_cpu": 0.5, "read/twofold/cpu_web": 0.5, "read/twofold/statements_SELECT_an_event_at_50": 1,
+    }  # fmt: skip
+    assert table.others({0: figures}, {"read": "GET"}).splitlines()[2:] == [
+        "| GET | twofold | stream cpu | 0.50 |",
+        "| GET | twofold | stream, p50 / p95 / p99 ms | 1.00 / 2.00 / 3.00 |",
+    ]
+
+
 def test_the_part_between_the_marks_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "performance.md"
     file.write_text(f"# Performance\n\nBefore.\n\n{page.BEGIN}\nold\n{page.END}\n\nAfter.\n")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 
 from tests.chaos import engines, page, trial
+from tests.chaos.ending import Ending
 from tests.chaos.engines import Engines
 from tests.chaos.product import Build, Product
 from tests.chaos.progress import Progress, resume
@@ -28,7 +27,6 @@ VAR = ROOT / "var" / "chaos"
 PAGE = ROOT / "docs" / "reliability.md"
 BATCH = 10  # rounds for which one set of books is kept
 FAULTS_SHOWN, LONGEST_FAULT = 12, 300
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -134,16 +132,16 @@ def main(arguments: Sequence[str]) -> int:
             print(f"left out: {one.name}: {one.impossible}", flush=True)
     if options.list:
         return 0
-    for number in ENDING:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _end_once)
-    progress = _progress(options, form)
+    progress, ending = _progress(options, form), Ending()
+    ending.listen()
     with ExitStack() as stack:
         directory = stack.enter_context(engines.work_directory())
+        stack.callback(ending.ignore)
         run = Run(directory, options)
         stack.callback(run.close)
+        stack.callback(ending.ignore)
         for scenario in possible:
-            _do(run, scenario, options.rounds or form.count(scenario), progress)
+            _do(run, scenario, options.rounds or form.count(scenario), progress, ending)
     done = {name: verdict for name, verdict in progress.done.items() if any(one.name == name for one in possible)}
     _tell(options, form, possible, done, progress)
     return 0 if done and all(verdict.is_good for verdict in done.values()) else 1
@@ -165,9 +163,10 @@ def _progress(options: argparse.Namespace, form: Form) -> Progress:
     return resume(file, identity) if form.name == "full" and not options.fresh else Progress(file, identity)
 
 
-def _do(run: Run, scenario: Scenario, rounds: int, progress: Progress) -> None:
+def _do(run: Run, scenario: Scenario, rounds: int, progress: Progress, ending: Ending) -> None:
     verdict = progress.done.setdefault(scenario.name, Verdict())
     while verdict.times < rounds and (verdict.is_good or not verdict.times):
+        ending.check()
         began = time.monotonic()
         print(f"{scenario.name} ({verdict.times + 1} of {rounds}) …", end=" ", flush=True)
         verdict.add(run.do(scenario, min(BATCH, rounds - verdict.times)))
@@ -201,14 +200,6 @@ def _tell(
     if page.writes(PAGE, form.name):
         page.write(PAGE, text)
         print(f"written into {PAGE.relative_to(ROOT)}")
-
-
-def _end_once(number: int, _frame: FrameType | None) -> None:
-    """End everything that was started, however often one is told to."""
-    for one in ENDING:
-        signal.signal(one, signal.SIG_IGN)
-    print("\nending what was started …", file=sys.stderr, flush=True)
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ UNNOTICED, TAKEN_OVER = 10.0, 20.0
 def _kills() -> list[Scenario]:
     return [
         Scenario("web child killed", "SIGKILL for one of gunicorn's workers", kills.kill_web_child, short=True),
-        Scenario("web killed", "SIGKILL for gunicorn and all its workers, started again", kills.kill_web, share=0.4),
+        Scenario("web killed", "SIGKILL for gunicorn and all its workers, started again", kills.kill_web, share=0.2),
         Scenario("pool child killed", "SIGKILL for one of Celery's processes", kills.kill_pool_child, short=True),
         Scenario(
             "worker killed", "SIGKILL for Celery and its pool, started again", kills.kill_worker, share=0.4, short=True
@@ -44,7 +44,7 @@ def _kills() -> list[Scenario]:
                 f"SIGSTOP beyond the lease {POINTS[point]}",
                 kills.frozen_at(point),
                 failpoint=True,
-                share=0.2,
+                share=0.1,
                 short=point == "drain.claimed",
             )
             for point in ("drain.claimed", "drain.answered")
@@ -61,7 +61,7 @@ def _kills() -> list[Scenario]:
             "pool child frozen",
             "SIGSTOP for one of Celery's processes beyond the lease",
             kills.freeze_pool_child,
-            share=0.4,
+            share=0.2,
         ),
         Scenario(
             "pool frozen", "SIGSTOP for all of them, for 26 s", kills.freeze_pool, within_seconds=TAKEN_OVER, share=0.2
@@ -135,7 +135,7 @@ def _postgres() -> list[Scenario]:
             share=0.4,
             short=True,
         ),
-        Scenario("out of connections", "all taken by others for 5 s", postgres_faults.crowd_out, share=0.4, short=True),
+        Scenario("out of connections", "all taken by others for 5 s", postgres_faults.crowd_out, share=0.2),
     ]
 
 
@@ -153,7 +153,7 @@ def _relayed() -> list[Scenario]:
             postgres_faults.cut_commits_of_outcomes,
             short=True,
         ),
-        Scenario("postgres black-holed", "nothing passes for 8 s", postgres_faults.black_hole, share=0.4, short=True),
+        Scenario("postgres black-holed", "nothing passes for 8 s", postgres_faults.black_hole, share=0.2, short=True),
         Scenario(
             "connections fall silent",
             "open connections to PostgreSQL carry nothing any more",
@@ -167,7 +167,7 @@ def _relayed() -> list[Scenario]:
             share=0.4,
             short=True,
         ),
-        Scenario("redis connections cut", "15 times in 3 s", redis_faults.cut, share=0.4, short=True),
+        Scenario("redis connections cut", "15 times in 3 s", redis_faults.cut, share=0.2),
         Scenario("redis black-holed", "nothing passes for 8 s", redis_faults.black_hole, share=0.2),
         Scenario("redis black-holed again and again", "for 6 s, 4 times", redis_faults.black_holes, share=0.1),
         Scenario("everything at once", "all of this by chance for 20 s", everything.everything, share=0.4, short=True),

@@ -23,7 +23,7 @@ from tests.chaos.verdict import Verdict, holes_of, judge, worst_seconds
 from tests.processes import eventually
 
 BEFORE_SECONDS = (0.4, 1.2)  # of traffic before the deed, so that it meets different moments
-AFTER_SECONDS = 0.8
+AFTER_SECONDS = 0.5
 SETTLE_SECONDS = 60.0  # what has not come by then is lost
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 20.0  # a POST is answered within about 12 s, or its connection ends; the rest is for a busy machine

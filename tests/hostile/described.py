@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -21,6 +22,7 @@ from tests.processes import RunningServer
 
 Operation = Any  # schemathesis' APIOperation, which has no public name
 TIMEOUT_SECONDS = 15.0
+NDJSON = "application/x-ndjson"
 # JSON Schema has no word for a text without NUL, and keys are given by the test.
 CONFIG = {"generation": {"allow-x00": False, "with-security-parameters": False}}
 # What a request that fits its description may be answered: done, not changed since, in conflict with something, and by
@@ -35,7 +37,7 @@ def operations(document: dict[str, Any]) -> list[Operation]:
     return [found.ok() for found in loaded.get_all_operations()]
 
 
-@schemathesis.serializer("application/x-ndjson")
+@schemathesis.serializer(NDJSON)
 def as_lines(_context: Any, value: Any) -> bytes:
     """A body of NDJSON, which is described as text."""
     return value if isinstance(value, bytes) else str(value).encode()
@@ -150,11 +152,16 @@ class Surroundings:
         kind = answer.headers.get("Content-Type", "").partition(";")[0]
         if content and kind not in content and "*/*" not in content:
             yield f"the content type {kind!r}"
+        elif kind == NDJSON:
+            result = self._document["components"]["schemas"]["EventsOut"]["properties"]["data"]["items"]
+            for line in answer.text.splitlines():
+                yield from self._unfit(result, json.loads(line))
         elif kind.endswith("json"):
-            schema = content[kind]["schema"] | {"components": self._document["components"]}
-            yield from (
-                f"its body: {error.message[:300]}" for error in Draft202012Validator(schema).iter_errors(answer.json())
-            )
+            yield from self._unfit(content[kind]["schema"], answer.json())
+
+    def _unfit(self, schema: dict[str, Any], value: Any) -> Iterator[str]:
+        whole = schema | {"components": self._document["components"]}
+        yield from (f"its body: {error.message[:300]}" for error in Draft202012Validator(whole).iter_errors(value))
 
     def _drop_dangling(self, case: Case) -> None:
         """Without what OpenAPI cannot forbid: a parameter without the one it needs; and with a cursor that exists."""

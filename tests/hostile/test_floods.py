@@ -123,7 +123,7 @@ def websocket_path(server: RunningServer) -> str:
 
 
 def check(name: str, found: dict[str, Any], connections: int) -> None:
-    """Every connection was ended by the server, and told why. Those that come back may be under way at the end."""
+    """Every connection was ended by the server, and told why. Of those that come back some are still under way."""
     if attacks("", "")[name].again:
         connections = 1
     assert found["ended"] >= connections, (name, found)

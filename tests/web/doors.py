@@ -121,6 +121,6 @@ def check_documented(app: Flask, method: str, response: TestResponse) -> None:
     content = described["content"][content_type]
     if response.status_code >= 400 and content["schema"].get("$ref", "").endswith("/Problem"):
         assert f"{response.get_json()['code']}: " in described["description"], response.get_json()
-    if content_type.endswith("json"):
+    if content_type.endswith(("/json", "+json")):
         schema = content["schema"] | {"components": description["components"]}
         Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(response.get_json())

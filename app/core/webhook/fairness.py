@@ -11,8 +11,8 @@ as it has had in flight and at most the setting. So a receiver that is far away 
 an event now and then cannot begin to hang with many. What it has earned holds only while it answers: when nothing has
 been answered for a few times as long as answers usually take, it gets no further place until something is. Endpoints
 that begin to hang, however many at once, are thereby left with one place each and the few that they got in the first
-tenth of a second. How the free places are divided is decided in app.core.webhook.shares: the last ones are kept for
-endpoints that answer.
+tenth of a second; and a quarter of the lane is for endpoints that have just answered. How the free places are divided
+is decided in app.core.webhook.shares: the emptiest first, and the last ones to nobody who has any.
 
 A transfer that may kill its process travels alone: for a second, or until it ends, no other starts.
 
@@ -31,6 +31,8 @@ from app.core.webhook.shares import FREE_FOR_EACH, KEPT_PLACES, LANES, PROBES_AT
 # A transfer that hangs costs a socket and some memory, and no work. When a thousand endpoints begin to hang, each has
 # its place, and as many are left for the others.
 FAST_PLACES = 2048
+# Of these, for endpoints that have not just answered. The others are left to those that answer, however many hang.
+PROBE_PLACES = 1536
 # Young ones, and with the old ones: enough to keep trying those that nobody knows.
 NEW_PLACES = 64
 NEW_PLACES_IN_ALL = 192
@@ -79,7 +81,7 @@ def resized(in_flight_limit: int, most: int, *, succeeded: bool) -> int:
 
 
 @dataclass(slots=True)
-class _Endpoint:
+class Endpoint:
     """What this drain has in flight to one endpoint, and what came of the last transfers.
 
     most: the most that were in flight at once. old: how many are unanswered for a second or longer. served: the number
@@ -103,6 +105,7 @@ class _Transfer:
     endpoint_id: str
     lane: Lane
     started_at: float
+    is_probe: bool
     old: bool = False
 
 
@@ -114,10 +117,11 @@ class Slots:
         self._max_in_flight = max_in_flight
         self._transfers: dict[Hashable, _Transfer] = {}
         self._in_order: deque[Hashable] = deque()  # the young ones, in the order in which they started
-        self._endpoints: dict[str, _Endpoint] = {}
+        self._endpoints: dict[str, Endpoint] = {}
         self._young: dict[Lane, int] = dict.fromkeys(LANES, 0)
         self._old: dict[Lane, int] = dict.fromkeys(LANES, 0)
         self._alone: Hashable | None = None
+        self._probes = 0  # transfers of the fast lane to endpoints that had not just answered
         self._started = 0
         self._now = 0.0
 
@@ -125,9 +129,11 @@ class Slots:
         """A transfer has started. key: unique among those in flight. alone: no other is to start beside it."""
         self._now = now
         self._started += 1
-        self._transfers[key] = _Transfer(endpoint_id, lane, now)
+        is_probe = lane == "fast" and not self.answers(endpoint_id)
+        self._transfers[key] = _Transfer(endpoint_id, lane, now, is_probe)
+        self._probes += is_probe
         self._in_order.append(key)
-        endpoint = self._endpoints.setdefault(endpoint_id, _Endpoint())
+        endpoint = self._endpoints.setdefault(endpoint_id, Endpoint())
         endpoint.in_flight += 1
         endpoint.most = max(endpoint.most, endpoint.in_flight)
         endpoint.served, endpoint.used_at = self._started, now
@@ -142,6 +148,7 @@ class Slots:
         endpoint = self._endpoints[transfer.endpoint_id]
         endpoint.in_flight -= 1
         endpoint.old -= transfer.old
+        self._probes -= transfer.is_probe
         endpoint.limit = resized(endpoint.limit, min(2 * endpoint.most, self._max_in_flight), succeeded=succeeded)
         endpoint.used_at, endpoint.answered = now, succeeded
         if succeeded:
@@ -185,6 +192,11 @@ class Slots:
     def known(self) -> Collection[str]:
         """The endpoints of which something is known: they have transfers in flight, or had one a moment ago."""
         return self._endpoints.keys()
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """What is known of the endpoints that have transfers in flight, or had one a moment ago. Not to be changed."""
+        return self._endpoints
 
     @property
     def is_closed(self) -> bool:
@@ -247,17 +259,17 @@ class Slots:
         askers = [self.asker(endpoint_id, its_lane) for endpoint_id, its_lane in lanes.items()]
         if due:
             askers = [asker._replace(room=min(asker.room, due.get(asker.endpoint_id, asker.room))) for asker in askers]
-        return share(askers, {each: self.free(each) for each in LANES})
+        return share(askers, {each: self.free(each) for each in LANES}, PROBE_PLACES - self._probes)
 
     def ample(self, lane: Lane) -> int:
         """How many rows may be taken in a lane without sharing: as long as the rooms of all who ask come to no more
         than this together, `shares` gives each of them all of its room."""
         places = self.free(lane)
         if lane == "fast":
-            places -= KEPT_PLACES + FREE_FOR_EACH * self._max_in_flight
+            places = min(places - KEPT_PLACES - FREE_FOR_EACH * self._max_in_flight, PROBE_PLACES - self._probes)
         return max(0, min(places, PROBES_AT_ONCE[lane]))
 
-    def _is_prompt(self, endpoint: _Endpoint) -> bool:
+    def _is_prompt(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint's last answer came so recently that others may be expected."""
         if not endpoint.answered or endpoint.usual_seconds is None:
             return False

@@ -13,10 +13,8 @@ from typing import Literal, NamedTuple
 Lane = Literal["fast", "new", "slow"]
 LANES: tuple[Lane, ...] = ("fast", "new", "slow")
 
-# Of the fast lane's places, for endpoints that have just answered: a transfer of theirs is over soon, whoever holds the
-# rest. The last half is for those of them that have nothing in flight.
-KEPT_PLACES = 256
-KEPT_FOR_FIRST = 128
+# Places of the fast lane that are left to endpoints with nothing in flight, and so to newcomers, whoever is busy.
+KEPT_PLACES = 128
 # An endpoint that has n in flight gets one more only while this many times n are free besides. One alone may then have
 # a third of the lane, two together a half, and whoever comes next finds twice as many as each of them has.
 FREE_FOR_EACH = 2
@@ -53,62 +51,62 @@ class Shares(NamedTuple):
     held_back: bool = False
 
 
-def share(askers: Sequence[Asker], free: Mapping[Lane, int]) -> Shares:
+def share(askers: Sequence[Asker], free: Mapping[Lane, int], probes: int) -> Shares:
     """Share the free places of each lane among those who ask. The order of askers does not matter.
 
     No place is ever taken away, so endpoints that have few in flight are served before those that have more, and one
-    that has nothing in flight waits at most until all others like it have been served once.
+    that has nothing in flight waits at most until all others like it have been served once. probes: how many of the
+    fast lane's places endpoints may have that have not just answered.
     """
-    groups: dict[tuple[bool, Lane], list[Asker]] = {}
+    lanes: dict[Lane, list[Asker]] = {}
     for asker in askers:
         if asker.room > 0:
-            groups.setdefault((asker.answers and asker.lane == "fast", asker.lane), []).append(asker)
-    rows: dict[str, int] = {}
-    left, held_back = dict(free), False
-    for answer, lane in sorted(groups, reverse=True):  # those that answer first
-        group = groups[answer, lane]
-        shares, more = divide(group, left[lane], STARTS_AT_ONCE if answer else PROBES_AT_ONCE[lane])
+            lanes.setdefault(asker.lane, []).append(asker)
+    given: list[tuple[Asker, int]] = []
+    held_back = False
+    for lane, group in lanes.items():
+        is_fast = lane == "fast"
+        at_once, probing = STARTS_AT_ONCE if is_fast else PROBES_AT_ONCE[lane], PROBES_AT_ONCE[lane]
+        shares, more = divide(group, free[lane], at_once, min(probing, probes) if is_fast else probing)
         held_back |= more
-        left[lane] -= sum(shares)
-        for asker, got in sorted(zip(group, shares, strict=True), key=_emptiness):
-            if got:
-                rows[asker.endpoint_id] = got
-    return Shares(rows, held_back)
+        given += [(asker, got) for asker, got in zip(group, shares, strict=True) if got]
+    given.sort(key=_order)
+    return Shares({asker.endpoint_id: got for asker, got in given}, held_back)
 
 
-def divide(askers: Sequence[Asker], free: int, at_once: int) -> tuple[list[int], bool]:
+def divide(askers: Sequence[Asker], free: int, at_once: int, probes: int) -> tuple[list[int], bool]:
     """Give a lane's free places away one by one, each to the asker that has the fewest in flight by then.
 
-    Returns the shares, in the order of the askers, and whether only `at_once` has kept them from being larger.
+    at_once: the most that are given; probes: to askers that have not just answered. Returns the shares, in the order
+    of the askers, and whether only these two have kept them from being larger.
     """
-    shares = [0] * len(askers)
+    shares, held_back = [0] * len(askers), False
     waiting = [(asker.in_flight, asker.served, index) for index, asker in enumerate(askers) if asker.room > 0]
     heapq.heapify(waiting)
-    given = 0
-    while waiting:
+    while waiting and free > _kept_from(askers[0].lane, waiting[0][0]):  # who follows has at least as many in flight
+        if not at_once:
+            return shares, True
         in_flight, served, index = waiting[0]
         asker = askers[index]
-        if free - given <= _kept_from(asker, in_flight):  # and so from all the others, who have at least as many
-            return shares, False
-        if given == at_once:
-            return shares, True
-        given += 1
+        if not asker.answers and not probes:
+            held_back = True
+            heapq.heappop(waiting)
+            continue
         shares[index] += 1
+        free, at_once, probes = free - 1, at_once - 1, probes - (not asker.answers)
         if shares[index] < asker.room:
             heapq.heapreplace(waiting, (in_flight + 1, served, index))
         else:
             heapq.heappop(waiting)
-    return shares, False
+    return shares, held_back
 
 
-def _kept_from(asker: Asker, in_flight: int) -> int:
+def _kept_from(lane: Lane, in_flight: int) -> int:
     """How many free places an asker with so many in flight has to leave to others."""
-    if asker.lane != "fast":
-        return 0
-    if not asker.answers:
-        return KEPT_PLACES
-    return KEPT_FOR_FIRST + FREE_FOR_EACH * in_flight if in_flight else 0
+    return KEPT_PLACES + FREE_FOR_EACH * in_flight if lane == "fast" and in_flight else 0
 
 
-def _emptiness(share: tuple[Asker, int]) -> tuple[int, int]:
-    return share[0].in_flight, share[0].served
+def _order(given: tuple[Asker, int]) -> tuple[bool, int, int]:
+    """Those first that answer soon; among them the emptiest."""
+    asker, _ = given
+    return not (asker.answers and asker.lane == "fast"), asker.in_flight, asker.served

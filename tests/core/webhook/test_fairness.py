@@ -14,12 +14,13 @@ from app.core.webhook.fairness import (
     MOST_MAX_IN_FLIGHT,
     NEW_PLACES,
     NEW_PLACES_IN_ALL,
+    PROBE_PLACES,
     SLOW_PLACES,
     Slots,
     lane,
     resized,
 )
-from app.core.webhook.shares import FREE_FOR_EACH, KEPT_PLACES, LANES, PROBES_AT_ONCE, Lane, Shares
+from app.core.webhook.shares import LANES, PROBES_AT_ONCE, Lane, Shares
 
 
 @pytest.mark.parametrize(
@@ -256,8 +257,8 @@ def test_places_come_back_when_transfers_end_whatever_their_age() -> None:
     ("taken", "lane", "ample"),
     [
         (0, "fast", PROBES_AT_ONCE["fast"]),
-        (FAST_PLACES - KEPT_PLACES - FREE_FOR_EACH * MAX_IN_FLIGHT - 5, "fast", 5),
-        (FAST_PLACES - KEPT_PLACES, "fast", 0),
+        (PROBE_PLACES - 5, "fast", 5),
+        (PROBE_PLACES, "fast", 0),
         (0, "new", PROBES_AT_ONCE["new"]),
         (NEW_PLACES - 3, "new", 3),
         (SLOW_PLACES, "slow", 0),
