@@ -28,7 +28,7 @@ from app.web.http.turns import Turns
 
 api = Blueprint("publish", __name__)
 
-AT_A_STRETCH = 16  # events that are read, or answered, before others get their turn: about a millisecond
+AT_A_STRETCH = 16  # answers that are written before others get their turn: less than a millisecond
 
 T = TypeVar("T")
 
@@ -56,11 +56,11 @@ def publish(call: Call) -> Answer | Response:
     raw = read_bytes(request, settings.max_batch_bytes, call.caller.key_id)
     if lines:
         answers = _accept(call, raw, json_text.split_lines, settings)
-        body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for _, answer in breathing(answers))
+        body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for answer in breathing(answers))
         return Response(body, 202, content_type=NDJSON)
     if raw.lstrip(b" \t\r\n").startswith(b"["):
         answers = _accept(call, raw, partial(json_text.split_array, most=settings.max_batch_events), settings)
-        return Answer({"data": [_shown(answer) for _, answer in breathing(answers)]}, 202)
+        return Answer({"data": [_shown(answer) for answer in breathing(answers)]}, 202)
     draft = _with_key(drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key)
     only = call.engine.ledger.accept(Submission(call.workspace_id, [draft], presented=call.presented))[0]
     if isinstance(only, Problem):
@@ -77,7 +77,7 @@ def _accept(
         events = split(raw)
         if len(events) > most:
             raise Problem("too_large", f"The batch has more than {most} events, the most there may be; split it.")
-        for index, event in breathing(events):
+        for index, event in enumerate(events):
             pause()
             read.append(_read(event, index, call, settings))
     good = [draft for draft in read if isinstance(draft, Draft)]
@@ -87,12 +87,12 @@ def _accept(
     return [next(answers) if isinstance(draft, Draft) else draft for draft in read]
 
 
-def breathing(things: Sequence[T]) -> Iterator[tuple[int, T]]:
-    """Things with their numbers from 0. Others are served in between: a batch takes tens of milliseconds of Python."""
-    for index, thing in enumerate(things):
-        if index % AT_A_STRETCH == AT_A_STRETCH - 1:
+def breathing(answers: Sequence[T]) -> Iterator[T]:
+    """The answers, with others served in between: those of a large batch take tens of milliseconds of Python."""
+    for index, answer in enumerate(answers, 1):
+        if index % AT_A_STRETCH == 0:
             gevent.sleep(0)
-        yield index, thing
+        yield answer
 
 
 def _read(raw: bytes, index: int, call: Call, settings: Settings) -> Draft | Problem:
