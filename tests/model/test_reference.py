@@ -127,9 +127,10 @@ STORIES = {
         Do("record_again", (1,)),
     ],
     "rows that kill their workers, and are retried": [
-        Do("lose_claims", (0, 6)),
+        Do("lose_claims", (0, 11)),  # two with both rows, then one row at a time: each is given up
         Do("retry", (0,)),
-        Do("lose_claims", (1, 6)),
+        Do("retry", (1,)),
+        Do("lose_claims", (1, 3)),
     ],
     "lost claims between attempts": [
         Do("lose_claims", (0, 2)),
