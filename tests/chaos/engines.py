@@ -21,11 +21,14 @@ import redis
 
 from app.local import children
 from app.local.embedded import EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
+from tests.chaos.relay import CUT
 from tests.processes import ROOT, environment, eventually, free_port
 
 RELAY = Path(__file__).parent / "relay.py"
 PREFIX = "twofold-chaos-"
 TEMPLATE = "template_of_chaos"
+NAME = "chaos"
+OURS = f"-c application_name={NAME}"  # of every connection to a product's database that is not the product's
 READY_SECONDS = 60.0  # a PostgreSQL that was killed replays its log first
 SMALL = "small"  # where it is mounted, in the run's directory
 SMALL_DISK = "192m"  # PostgreSQL's empty data take 60 MB, and 64 MB are its log's
@@ -138,7 +141,7 @@ def processes_of(engine: EmbeddedServer) -> list[psutil.Process]:
 
 def rows(database_url: str, statement: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Run one statement on a connection of its own, past every relay; the rows, if it gives any."""
-    options = "-c default_transaction_read_only=off -c lock_timeout=20000"
+    options = f"{OURS} -c default_transaction_read_only=off -c lock_timeout=20000"
     with psycopg.connect(database_url, autocommit=True, options=options, connect_timeout=10) as connection:
         done = connection.execute(statement.encode(), values)
         return done.fetchall() if done.description else []
@@ -199,6 +202,15 @@ class Relays:
     def cut_next(self) -> None:
         """Lose the answer to the next COMMIT, or the next acknowledgement of a message (see relay.py)."""
         self._signal(signal.SIGUSR2)
+
+    def cut_surely(self, seconds: float) -> None:
+        """The same; returns when it has happened. Raises AssertionError if it does not in this time."""
+        before = self._cuts()
+        self.cut_next()
+        eventually(lambda: self._cuts() > before, seconds, about="something is cut that was looked for")
+
+    def _cuts(self) -> int:
+        return self._log.read_text(errors="replace").split().count(CUT)
 
     def stop(self) -> None:
         """End them all."""

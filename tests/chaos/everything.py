@@ -47,6 +47,17 @@ def _break(name: str) -> Trouble:
     return trouble
 
 
+def _cut(name: str) -> Trouble:
+    """Lose the answers to commits, if there are any: whoever makes them may be frozen."""
+
+    def trouble(stage: Stage) -> None:
+        for _ in range(postgres_faults.CUT_COMMITS):
+            stage.product.relays[name].cut_next()
+            stage.pass_time(postgres_faults.EVERY_SECONDS)
+
+    return trouble
+
+
 def _freeze_child(stage: Stage) -> None:
     """Thawed in the end: others go on meanwhile."""
     stage.chance.choice(stage.product.pool()).suspend()
@@ -83,6 +94,6 @@ TROUBLES: dict[str, Trouble] = {
     "database of web broken": _break("web"),
     "postgres restarted": postgres_faults.restart,
     "connections terminated": postgres_faults.terminate,
-    "commits of events cut": postgres_faults.cut_commits_of_events,
-    "commits of outcomes cut": postgres_faults.cut_commits_of_outcomes,
+    "commits of events cut": _cut("web"),
+    "commits of outcomes cut": _cut("worker"),
 }

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from tests.chaos import engines
-from tests.chaos.stage import Effect, Stage, now
+from tests.chaos.stage import Deed, Effect, Stage, now
 
 CUT_COMMITS, EVERY_SECONDS = 10, 0.2
+CUT_SECONDS = 20.0  # until something is stored again after the last cut, on a busy machine
 TERMINATIONS = 10
 HOLE_SECONDS = 8.0
 FROZEN_SECONDS = 20.0  # longer than a POST may wait
 READ_ONLY_SECONDS, CROWDED_SECONDS, FULL_SECONDS = 5.0, 5.0, 5.0
 MORE_THAN_ALL = 220  # connections: max_connections is 200
 
-_OURS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'twofold' AND datname = %s"
+# End all of the product's connections, whatever they are called.
+_TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name <> %s AND datname = %s"
 
 
 def restart(stage: Stage) -> Effect:
@@ -35,18 +38,22 @@ def crash(stage: Stage) -> Effect:
     return now()
 
 
-def cut_commits_of_events(stage: Stage) -> Effect:
-    return _cut_commits(stage, "web")
+def cut_commits(process: str) -> Deed:
+    """Lose the answers to COMMITs that have stored something, of web or of workers."""
 
+    def deed(stage: Stage) -> Effect:
+        for _ in range(CUT_COMMITS):
+            stage.product.relays[process].cut_surely(CUT_SECONDS)
+            stage.pass_time(EVERY_SECONDS)
+        return now()
 
-def cut_commits_of_outcomes(stage: Stage) -> Effect:
-    return _cut_commits(stage, "worker")
+    return deed
 
 
 def terminate(stage: Stage) -> Effect:
     name = stage.product.database_url.rpartition("/")[2]
     for _ in range(TERMINATIONS):
-        stage.product.sql(_OURS, [name])
+        stage.product.sql(_TERMINATE, [engines.NAME, name])
         stage.pass_time(EVERY_SECONDS * stage.chance.random() * 2)
     return now()
 
@@ -88,15 +95,19 @@ def crowd_out(stage: Stage) -> Effect:
     """All connections are somebody else's: the product's are cut, and there is no other to be had."""
     name = stage.product.database_url.rpartition("/")[2]
     with ExitStack() as held:
-        control = held.enter_context(psycopg.connect(stage.product.database_url, autocommit=True))
+        control = held.enter_context(_connect(stage))
         for last in (False, True):
             if last:
-                control.execute(_OURS, [name])
+                control.execute(_TERMINATE, [engines.NAME, name])
             with suppress(psycopg.OperationalError):
                 for _ in range(MORE_THAN_ALL):
-                    held.enter_context(psycopg.connect(stage.product.database_url, autocommit=True))
+                    held.enter_context(_connect(stage))
         stage.pass_time(CROWDED_SECONDS)
     return now()
+
+
+def _connect(stage: Stage) -> psycopg.Connection[Any]:
+    return psycopg.connect(stage.product.database_url, autocommit=True, options=engines.OURS)
 
 
 def fill_disk(stage: Stage) -> Effect:
@@ -109,13 +120,6 @@ def fill_disk(stage: Stage) -> Effect:
     stage.pass_time(FULL_SECONDS)
     filler.unlink()
     engines.restart(postgres)
-    return now()
-
-
-def _cut_commits(stage: Stage, process: str) -> Effect:
-    for _ in range(CUT_COMMITS):
-        stage.product.relays[process].cut_next()
-        stage.pass_time(EVERY_SECONDS)
     return now()
 
 

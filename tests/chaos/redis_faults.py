@@ -9,7 +9,8 @@ AWAY_SECONDS, FROZEN_SECONDS = 6.0, 8.0
 HOLES, HOLE_SECONDS, BETWEEN_SECONDS = 4, 6.0, 1.5  # longer than the 5 s that a socket of the broker waits
 CUTS, FLUSHES, EVERY_SECONDS = 15, 15, 0.2
 FULL_SECONDS = 5.0
-LOST_ACKNOWLEDGEMENTS = 5
+LOST_ACKNOWLEDGEMENTS = 3
+ACKNOWLEDGED_SECONDS = 60.0  # a drain that was woken may work for a turn before it needs the next message
 
 
 def refuse(stage: Stage) -> Effect:
@@ -48,7 +49,7 @@ def black_holes(stage: Stage) -> Effect:
 def lose_acknowledgements(stage: Stage) -> Effect:
     """More of them than messages that a worker may have unacknowledged at once; counted after the last."""
     for _ in range(LOST_ACKNOWLEDGEMENTS):
-        stage.product.relays["redis"].cut_next()
+        stage.product.relays["redis"].cut_surely(ACKNOWLEDGED_SECONDS)
         stage.pass_time(BETWEEN_SECONDS)
     return now()
 

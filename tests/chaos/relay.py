@@ -6,8 +6,9 @@ SIGSTOP   a black hole: the kernel still accepts connections, and nothing passes
 SIGKILL   every connection breaks, and new ones are refused until there is another relay
 SIGUSR1   what is open now falls silent for ever, as behind a firewall that has lost its state; the port is left to
           another relay
-SIGUSR2   the next PostgreSQL transaction that has inserted rows commits, and the answer is lost with its connection;
-          the next acknowledgement of a message in a Celery broker's Redis is lost with its connection
+SIGUSR2   the next PostgreSQL transaction that carried events or attempts commits, and the answer is lost with its
+          connection; the next acknowledgement of a message in a Celery broker's Redis is lost with its connection.
+          Each is told by a line on standard output.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from collections.abc import Callable
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 READ_BYTES = 65_536
+CUT = "cut"  # the line
+
+# Of PostgreSQL's protocol: an error, and the end of an answer outside of any transaction.
+ERROR, IDLE = b"E\x00", b"Z\x00\x00\x00\x05I"
+# By what a transaction is known, in whatever statements: the type of the trial's events, and the ids of attempts.
+CARRIED = (b"chaos.event", b"att_")
 
 
 class Relay:
@@ -60,29 +67,32 @@ class Relay:
 
 
 class Connection:
-    """One connection's state: whether its transaction has inserted anything, and whether it is committing."""
+    """One connection's state: whether its transaction has carried anything of interest, and nothing has gone wrong."""
 
     def __init__(self, relay: Relay, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self._relay, self._client, self._server = relay, client, server
-        self._has_inserted = self._commits = False
+        self._carries = self._fails = False
 
     def from_client(self, data: bytes) -> bool:
         """Whether this may pass; where it may not, the connection is broken."""
-        self._commits = b"COMMIT" in data
+        self._carries = self._carries or any(mark in data for mark in CARRIED)
         return not (b"ZREM" in data and b"unacked_index" in data and self._is_cut())
 
     def from_server(self, data: bytes) -> bool:
         """The same for what comes back."""
-        if self._commits and self._has_inserted and self._is_cut():
-            return False
-        self._has_inserted = b"INSERT 0 " in data or (self._has_inserted and not self._commits)
-        return True
+        self._fails = self._fails or data.startswith(ERROR)
+        if not data.endswith(IDLE):
+            return True
+        has_committed = self._carries and not self._fails
+        self._carries = self._fails = False
+        return not (has_committed and self._is_cut())
 
     def _is_cut(self) -> bool:
         """Break the connection if somebody has asked for it; whether somebody had."""
         if not self._relay.cuts:
             return False
         self._relay.cuts -= 1
+        print(CUT, flush=True)
         _break(self._client)
         _break(self._server)
         return True

@@ -16,7 +16,7 @@ import psycopg
 
 from app.client.books.records import Posted
 from app.core.sealing import NONCE_BYTES, seal
-from tests.chaos import delivery_rows
+from tests.chaos import delivery_rows, engines
 from tests.chaos.product import SETTINGS, children_of
 from tests.chaos.stage import Effect, Spared, Stage
 from tests.chaos.traffic import KIND, Tenant, killing_sender
@@ -110,7 +110,7 @@ def _lock(
     stage: Stage, query: str, values: list[Any], spared: Spared, locked: Callable[[], object] = lambda: None
 ) -> Effect:
     """Hold rows locked for some seconds. locked: called when they are."""
-    with psycopg.connect(stage.product.database_url) as connection:
+    with psycopg.connect(stage.product.database_url, options=engines.OURS) as connection:
         connection.execute(query.encode(), values)
         locked()
         began = time.monotonic()

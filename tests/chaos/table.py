@@ -143,14 +143,14 @@ def _relayed() -> list[Scenario]:
     scenarios = [
         Scenario(
             "commits of events cut",
-            "the answer to COMMIT lost, 10 times in 2 s, in web",
-            postgres_faults.cut_commits_of_events,
+            "the answer to COMMIT of events lost with its connection, 10 times",
+            postgres_faults.cut_commits("web"),
             short=True,
         ),
         Scenario(
             "commits of outcomes cut",
-            "the answer to COMMIT lost, 10 times in 2 s, in workers",
-            postgres_faults.cut_commits_of_outcomes,
+            "the answer to COMMIT of outcomes lost with its connection, 10 times",
+            postgres_faults.cut_commits("worker"),
             short=True,
         ),
         Scenario("postgres black-holed", "nothing passes for 8 s", postgres_faults.black_hole, share=0.2, short=True),
@@ -162,10 +162,9 @@ def _relayed() -> list[Scenario]:
         ),
         Scenario(
             "acknowledgements lost",
-            "5 of Celery's acknowledgements lost, each with its connection to Redis",
+            "3 of Celery's acknowledgements lost, each with its connection to Redis",
             redis_faults.lose_acknowledgements,
             share=0.4,
-            short=True,
         ),
         Scenario("redis connections cut", "15 times in 3 s", redis_faults.cut, share=0.2),
         Scenario("redis black-holed", "nothing passes for 8 s", redis_faults.black_hole, share=0.2),

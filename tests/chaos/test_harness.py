@@ -14,7 +14,7 @@ import pytest
 
 from app.client.books import audit
 from app.client.books.bookkeeper import Bookkeeper
-from tests.chaos import journals
+from tests.chaos import journals, relay
 from tests.chaos.engines import Relays
 from tests.chaos.receivers import Customer
 from tests.chaos.stage import everybody
@@ -192,7 +192,7 @@ def test_figures_of_several_runs_are_added_up() -> None:
 
 
 class Engine:
-    """A server that answers each text with "INSERT 0 1: " and the text, once for each connection at a time."""
+    """A server that sends each text back, as PostgreSQL does in a transaction, or at its end, which is "COMMIT"."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -210,7 +210,11 @@ class Engine:
     def _answer(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
             while text := connection.recv(1000):
-                connection.sendall(b"INSERT 0 1: " + text)
+                connection.sendall(answer(text))
+
+
+def answer(text: bytes) -> bytes:
+    return text + (relay.IDLE if text.endswith(b"COMMIT") else b"Z\0\0\0\x05T")
 
 
 @pytest.fixture
@@ -244,7 +248,7 @@ def is_silent(connection: socket.socket) -> bool:
 def test_a_relay_carries_and_refuses(relays: Relays) -> None:
     assert relays.url("redis://:secret@127.0.0.1:1/0") == f"redis://:secret@127.0.0.1:{relays.port}/0"
     with connect(relays) as connection:
-        assert exchange(connection, b"one") == b"INSERT 0 1: one"
+        assert exchange(connection, b"one") == answer(b"one")
         relays.refuse()
         with suppress(ConnectionResetError):
             assert connection.recv(1000) == b""
@@ -252,46 +256,52 @@ def test_a_relay_carries_and_refuses(relays: Relays) -> None:
         connect(relays)
     relays.mend()
     with connect(relays) as connection:
-        assert exchange(connection, b"two") == b"INSERT 0 1: two"
+        assert exchange(connection, b"two") == answer(b"two")
 
 
 def test_a_relay_that_swallows_carries_on_when_it_is_mended(relays: Relays) -> None:
     with connect(relays) as connection:
-        assert exchange(connection, b"one") == b"INSERT 0 1: one"
+        assert exchange(connection, b"one") == answer(b"one")
         relays.swallow()
         connection.sendall(b"two")
         assert is_silent(connection)
         relays.mend()
-        assert connection.recv(1000) == b"INSERT 0 1: two"
+        assert connection.recv(1000) == answer(b"two")
 
 
 def test_a_relay_falls_silent_for_those_who_are_connected(relays: Relays) -> None:
     with connect(relays) as old:
-        assert exchange(old, b"one") == b"INSERT 0 1: one"
+        assert exchange(old, b"one") == answer(b"one")
         relays.fall_silent()
         old.sendall(b"two")
         assert is_silent(old)
         with connect(relays) as new:
-            assert exchange(new, b"three") == b"INSERT 0 1: three"
+            assert exchange(new, b"three") == answer(b"three")
         assert is_silent(old)
 
 
-def test_a_relay_loses_the_answer_to_a_commit_that_inserted_something(relays: Relays) -> None:
+@pytest.mark.parametrize("carried", relay.CARRIED)
+def test_a_relay_loses_the_answer_to_a_commit_that_carried_something(relays: Relays, carried: bytes) -> None:
     with connect(relays) as connection:
         relays.cut_next()
-        assert exchange(connection, b"values") == b"INSERT 0 1: values"
+        for text in (b"SELECT COMMIT", carried):
+            assert exchange(connection, text) == answer(text)
         with pytest.raises(ConnectionResetError):
             exchange(connection, b"COMMIT")
+    with connect(relays) as connection, pytest.raises(AssertionError, match="something is cut"):
+        relays.cut_surely(0.1)
+    with connect(relays) as connection, pytest.raises(ConnectionResetError):
+        exchange(connection, carried + b"COMMIT")  # all in one statement
     with connect(relays) as connection:
-        assert exchange(connection, b"values") == b"INSERT 0 1: values"
-        assert exchange(connection, b"COMMIT") == b"INSERT 0 1: COMMIT"
+        for text in (carried, b"COMMIT"):
+            assert exchange(connection, text) == answer(text)
 
 
 def test_a_relay_loses_an_acknowledgement(relays: Relays) -> None:
     with connect(relays) as connection:
         relays.cut_next()
-        assert exchange(connection, b"one") == b"INSERT 0 1: one"
+        assert exchange(connection, b"one") == answer(b"one")
         with pytest.raises(ConnectionResetError):
             exchange(connection, b"ZREM unacked_index 1")
     with connect(relays) as connection:
-        assert exchange(connection, b"ZREM unacked_index 2") == b"INSERT 0 1: ZREM unacked_index 2"
+        assert exchange(connection, b"ZREM unacked_index 2") == answer(b"ZREM unacked_index 2")
