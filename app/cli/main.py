@@ -9,11 +9,11 @@ from typing import cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.cli import dev, keys, listen, partitions, processes, workspaces
+from app.cli import dev, keys, listen, partitions, processes, users, workspaces
 from app.cli.command import CommandError
 from app.core.problem import Problem, first_line
 
-GROUPS = (dev, listen, processes, keys, workspaces, partitions)  # in the order in which --help shows them
+GROUPS = (dev, listen, processes, keys, users, workspaces, partitions)  # in the order in which --help shows them
 
 
 def parser() -> argparse.ArgumentParser:
