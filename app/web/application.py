@@ -19,7 +19,7 @@ from app.web.live import routes as contract_routes
 from app.web.metrics import requests as request_metrics
 from app.web.pages import files, front
 from app.web.pages import live as live_page
-from app.web.pages.console import sign_in
+from app.web.pages.console import overview, sign_in, words
 from app.web.pages.console.visit import pages_of
 
 
@@ -40,7 +40,9 @@ def blueprints() -> list[Blueprint]:
         live_page.api,
         files.api,
         front.api,
+        words.api,
         sign_in.api,
+        overview.api,
     ]
 
 

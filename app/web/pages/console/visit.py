@@ -25,7 +25,7 @@ from app.accounts.users import SignedInUser
 from app.core.problem import Problem
 from app.web.engine import Engine, engine
 from app.web.http.problems import problem_of
-from app.web.pages.console import answers, forms
+from app.web.pages.console import answers, forms, words
 
 ANYONE, VIEWER, OPERATOR = "anyone", users.VIEWER, users.OPERATOR
 SIGN_IN = "/console/sign-in"
@@ -83,7 +83,7 @@ class Visit:
     def frame(self) -> dict[str, Any]:
         """What the frame of each page needs."""
         token = "" if self.user is None else forms.token_for(self.engine.settings, self.user.session_id)
-        return {"user": self.user, "form_token": token, "path": request.path, "done": self.args.get("done", "")}
+        return {"user": self.user, "form_token": token, "path": request.path, **_done(self.args)}
 
 
 PageHandler = Callable[..., Response]
@@ -132,6 +132,11 @@ def _perform(rule: PageRule, handler: PageHandler, path_values: Mapping[str, str
         return answers.error_page(problem, **visit.frame())
     except Exception as error:
         return answers.error_page(problem_of(error), **visit.frame())
+
+
+def _done(args: Mapping[str, str]) -> dict[str, str]:
+    word = args.get("done", "")
+    return {"done": word, "done_words": words.done(word)}
 
 
 def _signed_in(current: Engine) -> SignedInUser | None:
