@@ -138,6 +138,7 @@ class Stream(Base):
         Index("uq_streams_subject", "workspace_id", "kind", "external_id", unique=True),
         Index("ix_streams_open", "workspace_id", postgresql_where=text("ended_at IS NULL")),
         Index("ix_streams_list", "workspace_id", "id"),
+        Index("ix_streams_external_id", "external_id"),
         {"postgresql_with": {"fillfactor": 70}},  # last_seq changes with every batch: leave room for HOT updates
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

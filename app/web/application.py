@@ -19,7 +19,13 @@ from app.web.live import routes as contract_routes
 from app.web.metrics import requests as request_metrics
 from app.web.pages import files, front
 from app.web.pages import live as live_page
-from app.web.pages.console import overview, sign_in, words
+from app.web.pages.console import endpoints as console_endpoints
+from app.web.pages.console import events as console_events
+from app.web.pages.console import keys as console_keys
+from app.web.pages.console import live as console_live
+from app.web.pages.console import log, overview, people, sign_in, words
+from app.web.pages.console import streams as console_streams
+from app.web.pages.console import workspaces as console_workspaces
 from app.web.pages.console.visit import pages_of
 
 
@@ -43,6 +49,14 @@ def blueprints() -> list[Blueprint]:
         words.api,
         sign_in.api,
         overview.api,
+        log.api,
+        console_live.api,
+        console_events.api,
+        console_endpoints.api,
+        console_streams.api,
+        console_workspaces.api,
+        console_keys.api,
+        people.api,
     ]
 
 

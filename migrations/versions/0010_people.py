@@ -9,8 +9,9 @@ from sqlalchemy.dialects import postgresql
 revision = "0010"
 down_revision = "0003"
 
-# Each new index: name, table, columns, and the rows that it has. None is written to by what goes well.
+# Each new index: name, table, columns, and the rows that it has. None is written to by an event that arrives.
 INDEXES = (
+    ("ix_streams_external_id", "streams", ["external_id"], None),
     ("ix_endpoints_failing_since", "endpoints", ["failing_since"], "failing_since IS NOT NULL"),
     ("ix_deliveries_all_not_delivered", "deliveries", ["id"], "status IN ('failed', 'cancelled')"),
     ("ix_attempts_unsuccessful", "attempts", ["outcome", "id"], "outcome <> 'success'"),
@@ -41,12 +42,12 @@ def upgrade() -> None:
     _make_buckets()
     _make_audit()
     for name, table, columns, rows in INDEXES:
-        op.create_index(name, table, columns, postgresql_where=sa.text(rows))  # type: ignore[arg-type]
+        op.create_index(name, table, columns, postgresql_where=sa.text(rows) if rows else None)  # type: ignore[arg-type]
 
 
 def downgrade() -> None:
     for name, table, _, rows in reversed(INDEXES):
-        op.drop_index(name, table_name=table, postgresql_where=sa.text(rows))
+        op.drop_index(name, table_name=table, postgresql_where=sa.text(rows) if rows else None)
     op.drop_table("audit_entries")
     op.drop_table("sign_in_buckets")
     op.execute("DELETE FROM sessions WHERE key_id IS NULL")

@@ -80,6 +80,12 @@ def milliseconds(value: int | None) -> str:
     return f"{value:,} ms" if value < 10_000 else f"{value / 1000:.1f} s"
 
 
+@api.app_template_filter("capped")
+def capped(count: int, most: int) -> str:
+    """A count that stopped at a bound."""
+    return f"{count:,}+" if count >= most else f"{count:,}"
+
+
 @api.app_template_filter("named")
 def named(code: str | None) -> str:
     """An outcome or status as a person says it."""
