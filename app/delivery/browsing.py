@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row
 from app.core import ids
 from app.core.event.filters import like_patterns
 
-WINDOW = 20_000  # rows that one page of a list looks at
+WINDOW = 10_000  # rows that one page of a list looks at
 MOST_FOUND = 20  # things that one name may mean
 _LOWEST = bytes(ids.RANDOM_BYTES)
 

@@ -88,8 +88,10 @@ class Office:
             session_id, expires_at = users.begin_session(connection, self.people[person].id)
         cookie = forms.session_cookie(self.settings, session_id, expires_at)
         page = chromium.page(f"{self.server.base_url}/static/icon.svg", **looks)
-        page.tell("Network.setCookie", name=forms.COOKIE, value=cookie, url=self.server.base_url + forms.PATH, path=forms.PATH)  # fmt: skip
+        url = self.server.base_url + forms.PATH
+        page.tell("Network.setCookie", name=forms.COOKIE, value=cookie, url=url, path=forms.PATH)
         page.go(self.server.base_url + path)
+        page.problems.clear()  # the browser has looked for an icon of the icon
         return page
 
     def delivery(self, workspace: str, event: str, endpoint: str) -> dict[str, Any]:

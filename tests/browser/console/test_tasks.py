@@ -1,4 +1,4 @@
-"""What people come to the console for, done in a browser: each page's main task, in few clicks and by keyboard alone."""
+"""What people come to the console for, done in a browser, in few clicks and by keyboard alone."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ class Clicks:
         self.page.wait_for(f"location.pathname.startsWith({leads_to!r}) && document.readyState === 'complete'")
 
 
+def there(page: Page, condition: str) -> None:
+    """Wait for a loaded page of which this holds."""
+    page.wait_for(f"document.readyState === 'complete' && !!({condition})")
+
+
+def shows(page: Page, selector: str, words: str, seconds: float = 15.0) -> None:
+    """Wait for these words in an element, which may not be there yet."""
+    script = f"(document.querySelector({selector!r})?.innerText ?? '').includes({words!r})"
+    page.wait_for(script, seconds)
+
+
 def reasons(page: Page) -> dict[str, str]:
     """The event page's table: code to sentence."""
     rows = page.run(
@@ -32,18 +43,20 @@ def reasons(page: Page) -> dict[str, str]:
 
 
 def test_a_person_signs_in_with_the_keyboard_and_out(chromium: Chromium, office: Office, pictures: Path) -> None:
-    page = chromium.page(f"{office.server.base_url}/console/keys")
+    page = chromium.page(f"{office.server.base_url}/static/icon.svg")
+    page.tell("Network.clearBrowserCookies")  # those of other tests' people
+    page.go(f"{office.server.base_url}/console/keys")
     assert page.run("location.pathname + location.search") == "/console/sign-in?next=%2Fconsole%2Fkeys"
     page.tell("Input.insertText", text="ana")
     press(page, "Tab", 9)
     page.type("#password", "not my password")
-    page.wait(lambda: page.text("#wrong") == "The name or the password is wrong.", about="refused")
+    shows(page, "#wrong", "The name or the password is wrong.")
     page.picture(pictures / "sign-in.png")
     page.type("#password", PASSWORD)
-    page.wait_for("location.pathname === '/console/keys'")
+    there(page, "location.pathname === '/console/keys'")
     assert page.text("h1") == "Keys"
     page.click(".me button")
-    page.wait_for("location.search === '?done=signed-out'")
+    there(page, "location.search === '?done=signed-out'")
     page.go(f"{office.server.base_url}/console/keys")
     assert page.run("location.pathname") == "/console/sign-in"
 
@@ -58,9 +71,7 @@ def test_why_an_event_of_yesterday_failed_takes_two_clicks_from_the_overview(
     clicks.on(f'a[href="/console/events/{event}"]', "/console/events/")
     found = reasons(page)
     assert "after 11 attempts until the deadline" in found["exhausted"]
-    assert "Filtered out: the endpoint takes bot.*; this event is call.ordered." in found.values() or set(found) >= {
-        "registered_later"
-    }
+    assert "registered_later" in found
     assert clicks.count <= 3
     assert page.problems == []
     page.picture(pictures / "why.png")
@@ -73,9 +84,9 @@ def test_why_an_event_of_a_customer_without_trouble_did_not_come_takes_two_click
     page = office.open(chromium, "/console")
     clicks = Clicks(page)
     page.type("#q", "quiet")
-    page.wait_for(f"location.pathname === '/console/workspaces/{office.workspaces['quiet']}'")
+    there(page, f"location.pathname === '/console/workspaces/{office.workspaces['quiet']}'")
     clicks.on("nav[aria-label=Day] a:nth-child(2)", "/console/workspaces/")
-    page.wait_for("location.search.startsWith('?day=') && document.readyState === 'complete'")
+    there(page, "location.search.startsWith('?day=')")
     clicks.on(f'a[href="/console/events/{event}"]', "/console/events/")
     assert "registered_later" in reasons(page)
     assert clicks.count <= 3
@@ -84,7 +95,7 @@ def test_why_an_event_of_a_customer_without_trouble_did_not_come_takes_two_click
 def test_what_fails_now_is_on_the_overview_without_a_click(chromium: Chromium, office: Office, pictures: Path) -> None:
     office.delivery("acme", office.publish("acme", "now"), "shop")
     page = office.open(chromium, "/console", person="vic")
-    page.wait_for("document.querySelector('td .state.failing')")
+    there(page, "document.querySelector('td .state.failing')")
     assert office.endpoints["shop"] in page.run("document.querySelector('#fresh table').innerHTML")
     assert "HTTP error 500" in page.text("#fresh table")
     assert page.problems == []
@@ -105,7 +116,7 @@ def test_a_delivery_is_retried_from_its_timeline(chromium: Chromium, office: Off
     assert page.run("document.getElementById('curl').textContent").startswith("curl -X POST http://127.0.0.1:")
     page.picture(pictures / "delivery.png")
     page.click(".head form button")
-    page.wait(lambda: "attempted again now" in page.text("[role=status]"), about="told so")
+    shows(page, "[role=status]", "attempted again now")
 
     def more() -> bool:
         page.go(page.run("location.href"))
@@ -118,38 +129,38 @@ def test_a_delivery_is_retried_from_its_timeline(chromium: Chromium, office: Off
 def test_the_log_follows_live_what_fits_its_filters(chromium: Chromium, office: Office, pictures: Path) -> None:
     page = office.open(chromium, f"/console/deliveries?endpoint={office.endpoints['books']}")
     page.click("#switch")
-    page.wait(lambda: "Live" in page.text("#tail-state"), about="live")
+    shows(page, "#tail-state", "Live: attempts appear")
     event = office.publish("acme", "tailed", "call.tailed")
     delivery = office.delivery("acme", event, "books")
-    page.wait_for(f"document.querySelector('tr[data-id=\"{delivery['id']}\"]')")
+    there(page, f"document.querySelector('tr[data-id=\"{delivery['id']}\"]')")
     row = page.text(f'tr[data-id="{delivery["id"]}"]')
     assert "call.tailed" in row
     assert "call/tailed" in row
     assert "1: success 200" in row
     assert page.run("[...document.querySelectorAll('tr[data-id] a')].some((it) => it.href.includes('ep_'))")
-    others = f"[...document.querySelectorAll('tr[data-id]')].filter((it) => !it.innerHTML.includes('{office.endpoints['books']}'))"
-    assert page.run(f"{others}.length") == 0
+    rows = "[...document.querySelectorAll('tr[data-id]')]"
+    assert page.run(f"{rows}.every((it) => it.innerHTML.includes('{office.endpoints['books']}'))")
     page.picture(pictures / "live-log.png")
     page.click("#switch")
-    page.wait(lambda: "Stopped after" in page.text("#tail-state"), about="stopped")
+    shows(page, "#tail-state", "Stopped after")
     assert page.problems == []
 
 
 def test_a_stream_is_followed_and_an_ended_one_replayed(chromium: Chromium, office: Office, pictures: Path) -> None:
     office.publish("quiet", "followed", n=1)
     page = office.open(chromium, f"/console/streams/{office.workspaces['quiet']}/call/followed")
-    page.wait(lambda: page.text("#follow-state") == "live", about="live")
+    shows(page, "#follow-state", "live")
     office.publish("quiet", "followed", "own.type", n=12345678901234567890)
     page.wait_for("document.querySelectorAll('#events > li').length === 2")
     assert '{"n":12345678901234567890}' in page.text("#events > li:last-child")
     page.picture(pictures / "stream.png")
     office.ask("quiet", "POST", "/v1/streams/call/followed/end")
-    page.wait(lambda: page.text("#follow-state") == "ended", 20, about="the end is seen")
+    shows(page, "#follow-state", "ended", 20)
     page.go(page.run("location.href"))
     page.run("document.getElementById('speed').value = '100'")
     page.click("#replay")
     page.wait_for("document.querySelectorAll('#events > li').length === 2", 20)
-    page.wait(lambda: page.text("#follow-state") == "ended", 20, about="the end of the replay")
+    shows(page, "#follow-state", "ended", 20)
     assert page.problems == []
 
 
@@ -158,8 +169,7 @@ def test_filters_are_in_the_address_and_are_taken_away_one_by_one(chromium: Chro
     page = office.open(chromium, "/console/deliveries")
     page.run("document.getElementById('class').value = '5xx'")
     page.type("#type", "call.*")
-    page.wait_for("location.search === '?type=call.*&class=5xx'")
-    page.wait_for("document.querySelectorAll('#rows tr').length > 0")
+    there(page, "location.search === '?type=call.*&class=5xx' && document.querySelectorAll('#rows tr').length > 0")
     page.click(".chips a")
     page.wait_for("['?class=5xx', '?type=call.%2A'].includes(location.search)")
 
