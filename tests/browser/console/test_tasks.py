@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.accounts import users
 from tests.browser.chromium import Chromium, Page
 from tests.browser.console.accessibility import press
 from tests.browser.console.conftest import PASSWORD, Office
@@ -190,3 +191,16 @@ def test_without_scripts_every_page_still_shows_its_rows(chromium: Chromium, off
         page.go(office.server.base_url + path)
         shown = page.tell("DOM.getDocument", depth=-1)
         assert "Acme" in str(shown)
+
+
+def test_live_views_end_with_the_session(chromium: Chromium, office: Office) -> None:
+    log = office.open(chromium, "/console/deliveries", person="vic")
+    log.click("#switch")
+    shows(log, "#tail-state", "Live: attempts appear")
+    office.publish("quiet", "watched")
+    stream = chromium.page(f"{office.server.base_url}/console/streams/{office.workspaces['quiet']}/call/watched")
+    shows(stream, "#follow-state", "live")
+    with office.database.begin() as connection:
+        users.end_sessions(connection, office.people["vic"].id)
+    shows(log, "#tail-state", "The live view ended.", 30)
+    shows(stream, "#follow-state", "not let in", 40)

@@ -12,4 +12,8 @@ visit.py       how a page is declared, and what its handler is given
 forms.py       form tokens, and the cookies that they belong to
 answers.py     pages, redirects and error pages, with their headers
 sign_in.py     in and out
+overview.py    what fails now; figures.py counts, charts.py draws
+log.py         the delivery log and a delivery; live.py what comes while one looks; queries.py the addresses' filters
+events.py endpoints.py streams.py workspaces.py keys.py people.py   one file a noun
+words.py       numbers and times in words
 """

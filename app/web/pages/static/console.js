@@ -38,6 +38,9 @@ for (const form of document.querySelectorAll("form.filters")) {
   });
 }
 
+// On a phone the navigation scrolls sideways.
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
 addEventListener("keydown", (event) => {
   const search = document.querySelector("input[type=search]");
   const typing = event.target.matches("input, select, textarea");

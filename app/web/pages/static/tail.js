@@ -1,7 +1,8 @@
 // The delivery log as it happens. Attempts are put in a few times a second, however many come; the page keeps the newest.
 
-const DRAW_MILLISECONDS = 150;
-const MOST_ROWS = 200;
+const DRAW_MILLISECONDS = 250;
+const MOST_ROWS = 100;
+const MOST_LIT = 5; // new rows light up for a moment, unless there are so many that it would only flicker
 const NAMES = {
   http_error: "HTTP error",
   dns_error: "name not found",
@@ -55,14 +56,14 @@ function draw() {
   const made = [...waiting.values()].reverse();
   waiting = new Map();
   for (const { id } of made) rows.querySelector(`tr[data-id="${id}"]`)?.remove();
-  rows.prepend(...made.map(row));
+  rows.prepend(...made.map((it) => row(it, made.length <= MOST_LIT ? "fresh" : "")));
   while (rows.childElementCount > MOST_ROWS) rows.lastElementChild.remove();
   page("none")?.remove();
 }
 
-function row(it) {
+function row(it, name) {
   const made = document.createElement("tr");
-  made.className = "fresh";
+  made.className = name;
   made.dataset.id = it.id;
   const time = document.createElement("time");
   time.dateTime = it.at;

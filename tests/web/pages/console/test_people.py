@@ -35,6 +35,7 @@ def test_a_key_of_a_customer_is_made_shown_once_and_revoked(
     caller = engine_of(app).callers.authenticate(key)
     assert caller is not None
     assert (caller.workspace_id, caller.scopes) == (acme.workspace_id, {"publish", "operate"})
+    assert '<option value="">the platform</option>' in ana.get("/console/keys")
     listed = ana.get(f"/console/keys?workspace={acme.workspace_id}")
     assert "<producer>" in listed
     assert key not in listed
