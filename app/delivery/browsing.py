@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
 from app.core import ids
 from app.core.event.filters import like_patterns
+from app.delivery.search import within
 
 WINDOW = 10_000  # rows that one page of a list looks at
 MOST_FOUND = 20  # things that one name may mean
-_LOWEST = bytes(ids.RANDOM_BYTES)
 
 # A page of events, newest first, as far as {narrow} and {rest} let them in; bodies are read for one event alone.
 EVENTS = """
@@ -116,16 +116,7 @@ def events_page(
     if filters.event_type is not None:
         values["types"] = like_patterns([filters.event_type])
         rest.append("v.type LIKE ANY (%(types)s::text[])")
-    if filters.since is not None:
-        values |= {"since": filters.since, "since_id": ids.make(ids.EVENT, filters.since, _LOWEST)}
-        narrow.append("v.id >= %(since_id)s AND v.created_at >= %(since)s")
-    if filters.until is not None:
-        after = filters.until + timedelta(milliseconds=1)
-        values |= {"until": filters.until, "until_id": ids.make(ids.EVENT, after, _LOWEST)}
-        narrow.append("v.id < %(until_id)s AND v.created_at < %(until)s")
-    if before is not None:
-        values |= {"before": before, "before_at": ids.created_at_of(before)}
-        narrow.append("v.id < %(before)s AND v.created_at <= %(before_at)s")
+    narrow += within("v", ids.EVENT, values, since=filters.since, until=filters.until, before=before)
     statement = EVENTS.format(narrow=" AND ".join(narrow), rest=" AND ".join(rest))
     return connection.exec_driver_sql(statement, values).all()
 

@@ -209,7 +209,7 @@ def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan
     values: dict[str, Any] = {"window": WINDOW}
     if filters.event_type is not None:
         values["types"] = like_patterns([filters.event_type])
-    for name in ("workspace", "endpoint", "event", "outcome", "since", "until"):
+    for name in ("workspace", "endpoint", "event"):
         values[name] = getattr(filters, name)
     if filters.of_attempts:
         return _attempts_plan(filters, values, before)
@@ -236,7 +236,7 @@ def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan
         rest.append(_TYPE)
     if filters.asks_of_attempts:
         rest.append(_OF_ATTEMPT.format(outcome=" AND ".join(_outcome(filters, "x"))))
-    narrow += _span(filters, "d", ids.DELIVERY, before, values)
+    narrow += within("d", ids.DELIVERY, values, since=filters.since, until=filters.until, before=before)
     if filters.status == PENDING_STATUS:
         return _Plan(DELIVERIES, "d", PENDING.format(narrow=_all(narrow)), "true", _all(rest), values)
     return _Plan(DELIVERIES, "d", "deliveries", _all(narrow), _all(rest), values)
@@ -259,7 +259,7 @@ def _attempts_plan(filters: Filters, values: dict[str, Any], before: str | None)
     if of_delivery:
         values["window"] = JOINED_WINDOW
         rest.append(_OF_DELIVERY.format(conditions=" AND ".join(of_delivery)))
-    narrow += _span(filters, "a", ids.ATTEMPT, before, values)
+    narrow += within("a", ids.ATTEMPT, values, since=filters.since, until=filters.until, before=before)
     return _Plan(ATTEMPTS, "a", "attempts", _all(narrow), _all(rest), values)
 
 
@@ -275,15 +275,24 @@ def _outcome(filters: Filters, alias: str) -> list[str]:
     return conditions
 
 
-def _span(filters: Filters, alias: str, prefix: str, before: str | None, values: dict[str, Any]) -> list[str]:
-    """Conditions on when: as a range of ids, which the indexes have, and as a time, which names the partitions."""
+def within(
+    alias: str,
+    prefix: str,
+    values: dict[str, Any],
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    before: str | None,
+) -> list[str]:
+    """Conditions on when a row was made: as a range of ids, which the indexes have, and as a time, which names the
+    partitions. Puts their parameters into `values`. until: excluded; before: an id, likewise."""
     conditions = []
-    if filters.since is not None:
-        values["since_id"] = ids.make(prefix, filters.since, _LOWEST)
+    if since is not None:
+        values |= {"since": since, "since_id": ids.make(prefix, since, _LOWEST)}
         conditions.append(f"{alias}.id >= %(since_id)s AND {alias}.created_at >= %(since)s")
-    if filters.until is not None:
+    if until is not None:
         # An id has milliseconds: of the one that `until` is in, those before it are let through by their time.
-        values["until_id"] = ids.make(prefix, filters.until + timedelta(milliseconds=1), _LOWEST)
+        values |= {"until": until, "until_id": ids.make(prefix, until + timedelta(milliseconds=1), _LOWEST)}
         conditions.append(f"{alias}.id < %(until_id)s AND {alias}.created_at < %(until)s")
     if before is not None:
         values |= {"before": before, "before_at": ids.created_at_of(before)}
