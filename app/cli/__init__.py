@@ -12,6 +12,6 @@ main.py        finds the command, explains a failure
 processes.py   migrate, web, worker, beat
 dev.py         the whole product on this machine
 listen.py      a receiver that prints webhooks
-keys.py workspaces.py partitions.py   what an operator makes in the database
+keys.py users.py workspaces.py partitions.py   what an operator makes in the database
 command.py database.py                what these share
 """

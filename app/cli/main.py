@@ -9,11 +9,12 @@ from typing import cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.cli import dev, keys, listen, partitions, processes, workspaces, zoo
+from app.cli import dev, keys, listen, partitions, processes, users, workspaces, zoo
 from app.cli.command import CommandError
 from app.core.problem import Problem, first_line
 
-GROUPS = (dev, listen, zoo, processes, keys, workspaces, partitions)  # in the order in which --help shows them
+# In the order in which --help shows them.
+GROUPS = (dev, listen, zoo, processes, keys, users, workspaces, partitions)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ RANDOM_BYTES = 10
 _VALUE = {letter: number for number, letter in enumerate(ALPHABET)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION = (
+EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER = (
     "evt",
     "ep",
     "dlv",
@@ -24,6 +24,7 @@ EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION = (
     "key",
     "tok",
     "ses",
+    "usr",
 )
 
 

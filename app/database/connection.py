@@ -39,11 +39,14 @@ class Database:
         database_url: str,
         *,
         pool_size: int = POOL_SIZE,
+        max_overflow: int = MAX_OVERFLOW,
         options: str = "",
         statement_seconds: float = STATEMENT_SECONDS,
         trust_seconds: float = patience.TRUST_SECONDS,
     ) -> None:
-        """options: further server settings of its connections, as "-c name=value …".
+        """max_overflow: connections besides the pool's, which are closed after their use.
+
+        options: further server settings of its connections, as "-c name=value …".
 
         statement_seconds: after which the server cancels a statement. A little later the connection is given up.
         trust_seconds: for how long after an answer a connection is used again without a ping.
@@ -52,7 +55,7 @@ class Database:
         self._statement_seconds = statement_seconds
         self._kept: list[PoolProxiedConnection] = []  # from calls, for the next ones; idle
         self._trust = patience.Trust(trust_seconds)
-        self._pool_size = pool_size
+        self._pool_size, self._max_overflow = pool_size, max_overflow
         self._options = options
         self._engine: Engine | None = None
         self._directs: list[Direct] = []
@@ -67,7 +70,7 @@ class Database:
                 self._engine = create_engine(
                     sqlalchemy_url(self.url, patience.DRIVER),
                     pool_size=self._pool_size,
-                    max_overflow=MAX_OVERFLOW,
+                    max_overflow=self._max_overflow,
                     pool_timeout=10,  # seconds: while the pool is used up, requests are answered 503 rather than hang
                     hide_parameters=True,  # errors are logged, and parameters may be secret
                     pool_pre_ping=True,  # a restarted server costs a reconnect, not an error (patience.py says how)

@@ -26,6 +26,9 @@ STREAM_TOKENS_DAYS = 1  # after their end: long enough to be seen in the list
 SESSIONS_DAYS = 1  # after their end
 ENDPOINT_SECRETS_DAYS = 0  # after their end: a secret that neither signs nor is shown is not kept
 
+SIGN_IN_BUCKETS_DAYS = 1  # after the last wrong password; by then they are empty
+AUDIT_DAYS = 400  # a year and the time to look back on it
+
 ROWS_AT_ONCE = 5000  # per transaction: some tens of milliseconds
 # Dropping a partition locks its whole table. Whoever queues up behind that lock waits no longer than this.
 LOCK_SECONDS = 1
@@ -58,6 +61,8 @@ _PRUNED = {
     "idempotent_requests": ("created_at", IDEMPOTENT_REQUESTS_DAYS),
     "stream_tokens": ("expires_at", STREAM_TOKENS_DAYS),
     "sessions": ("expires_at", SESSIONS_DAYS),
+    "sign_in_buckets": ("counted_at", SIGN_IN_BUCKETS_DAYS),
+    "audit_entries": ("created_at", AUDIT_DAYS),
     "endpoint_secrets": ("expires_at", ENDPOINT_SECRETS_DAYS),  # those in use have no end
 }
 

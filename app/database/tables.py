@@ -79,16 +79,57 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class User(Base):
+    """A person who signs in to the console by name and password."""
+
+    __tablename__ = "users"
+    __table_args__ = (CheckConstraint("role IN ('operator', 'viewer')", name="role"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    password_hash: Mapped[str]
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+
+
 class PersonSession(Base):
-    """A person who signed in with a key; the row makes the session revocable."""
+    """A person who signed in with a key, or with a password; the row makes the session revocable."""
 
     __tablename__ = "sessions"
+    __table_args__ = (CheckConstraint("num_nonnulls(key_id, user_id) = 1", name="whose"),)
     id: Mapped[str] = mapped_column(primary_key=True)
-    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     workspace_id: Mapped[str | None]  # NULL: a platform key that signed in for none
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
+
+
+class SignInBucket(Base):
+    """How many wrong sign-ins were tried of late; by names and by addresses, which share buckets by a keyed hash."""
+
+    __tablename__ = "sign_in_buckets"
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    bucket: Mapped[int] = mapped_column(Integer, primary_key=True)
+    level: Mapped[float]
+    counted_at: Mapped[datetime]
+
+
+class AuditEntry(Base):
+    """What a person has done, and when; never changed."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index("ix_audit_entries_workspace_id_id", "workspace_id", "id"),)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    user_id: Mapped[str | None]  # NULL: by the command line, or a name that nobody has
+    actor: Mapped[str]  # the name as it was then
+    action: Mapped[str]
+    workspace_id: Mapped[str | None]
+    target: Mapped[str | None]
+    address: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
 
 
 class Stream(Base):
@@ -99,6 +140,7 @@ class Stream(Base):
         Index("uq_streams_subject", "workspace_id", "kind", "external_id", unique=True),
         Index("ix_streams_open", "workspace_id", postgresql_where=text("ended_at IS NULL")),
         Index("ix_streams_list", "workspace_id", "id"),
+        Index("ix_streams_external_id", "external_id"),
         {"postgresql_with": {"fillfactor": 70}},  # last_seq changes with every batch: leave room for HOT updates
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -175,6 +217,7 @@ class Endpoint(Base):
         CheckConstraint("rate_limit >= 1", name="rate_limit"),
         # In PostgreSQL's order NaN is greater than any number.
         CheckConstraint("rate_tat > '-Infinity' AND rate_tat < 'Infinity'", name="rate_tat"),
+        Index("ix_endpoints_failing_since", "failing_since", postgresql_where=text("failing_since IS NOT NULL")),
         {"postgresql_with": {"fillfactor": 70}},  # health columns change with every batch of outcomes
     )
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -220,6 +263,9 @@ class Delivery(Base):
             "workspace_id",
             "id",
             postgresql_where=text("status IN ('failed', 'cancelled')"),
+        ),
+        Index(  # the same over all workspaces
+            "ix_deliveries_all_not_delivered", "id", postgresql_where=text("status IN ('failed', 'cancelled')")
         ),
         Index("ix_deliveries_endpoint_id_id", "endpoint_id", "id"),
         Index("ix_deliveries_event_id", "event_id"),
@@ -293,6 +339,11 @@ class Attempt(Base):
     __table_args__ = (
         Index("ix_attempts_delivery_id", "delivery_id"),
         Index("ix_attempts_endpoint_id_id", "endpoint_id", "id"),
+        # Only what went wrong, which is little: an attempt that succeeded is not written to these.
+        Index("ix_attempts_unsuccessful", "outcome", "id", postgresql_where=text("outcome <> 'success'")),
+        Index(
+            "ix_attempts_refused", text("(status_code / 100)"), "id", postgresql_where=text("outcome = 'http_error'")
+        ),
         {"postgresql_partition_by": "RANGE (created_at)"},
     )
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -27,17 +27,19 @@ PAUSE_SECONDS = 5.0  # after a failure, so that a Redis that hangs costs the dra
 READ_SECONDS = 3.0  # for one exchange of a viewer with Redis; longer than its blocking read
 READ_COUNT = 200  # entries at once, which are then looked up in one query
 
+ALL = "*"  # in the place of a workspace's id: of those who watch every workspace
+
 COUNTS = "log:counts"
 ATTEMPTS, ENDED, UNTOLD = "attempts:", "ended:", "untold"
 
 
 def log_key(workspace_id: str) -> str:
-    """The Redis stream of a workspace's attempts."""
+    """The Redis stream of a workspace's attempts, or of ALL."""
     return f"log:{workspace_id}"
 
 
 def watch_key(workspace_id: str) -> str:
-    """The key that viewers keep alive, so that drains know that somebody watches."""
+    """The key that viewers of a workspace, or of ALL, keep alive, so that drains know that somebody watches."""
     return f"log:watch:{workspace_id}"
 
 
@@ -101,17 +103,17 @@ class LogTeller:
         counting = self._redis.pipeline(transaction=False)
         for name, count in self._owed.items():
             counting.hincrby(COUNTS, name, count)
-        counting.mget([watch_key(workspace_id) for workspace_id in workspace_ids])
+        counting.mget([watch_key(id) for id in (*workspace_ids, ALL)])
         marks = counting.execute()[-1]
         self._owed.clear()
-        watched = {id for id, mark in zip(workspace_ids, marks, strict=True) if mark is not None}
+        watched = {id for id, mark in zip((*workspace_ids, ALL), marks, strict=True) if mark is not None}
         if not watched:
             return
         telling = self._redis.pipeline(transaction=False)
         for attempt in recorded:
-            if attempt.workspace_id in watched:
+            for id in watched & {attempt.workspace_id, ALL}:
                 fields: Any = {b"d": attempt.delivery_id, b"a": attempt.attempt_id}
-                telling.xadd(log_key(attempt.workspace_id), fields, maxlen=MAX_ENTRIES, approximate=True)
+                telling.xadd(log_key(id), fields, maxlen=MAX_ENTRIES, approximate=True)
         for workspace_id in watched:
             telling.expire(log_key(workspace_id), KEPT_SECONDS)
         telling.execute()

@@ -47,13 +47,15 @@ SELECT EXISTS (
           AND expires_at > now()))
 """
 
-# Those of some keys, and of some tokens and sessions, that are revoked or gone.
+# Those of some keys and users, and of some tokens and sessions, that are revoked, disabled or gone.
 DEAD_CREDENTIALS = """
 SELECT asked.id
   FROM unnest(%(key_ids)s::text[]) AS asked (id)
   LEFT JOIN api_keys ON api_keys.id = asked.id
- WHERE api_keys.id IS NULL
+  LEFT JOIN users ON users.id = asked.id
+ WHERE api_keys.id IS NULL AND users.id IS NULL
     OR api_keys.revoked_at IS NOT NULL
+    OR users.disabled_at IS NOT NULL
  UNION ALL
 SELECT asked.id
   FROM unnest(%(token_ids)s::text[]) AS asked (id)
@@ -132,7 +134,7 @@ def may_publish(connection: Connection, key_id: str, token_id: str | None) -> bo
 
 
 def dead_credentials(connection: Connection, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:
-    """Those of these key ids, and of these token and session ids, that are revoked or gone."""
+    """Those of these key and user ids, and of these token and session ids, that are revoked, disabled or gone."""
     rows = connection.exec_driver_sql(DEAD_CREDENTIALS, {"key_ids": list(key_ids), "token_ids": list(token_ids)})
     return {row.id for row in rows}
 

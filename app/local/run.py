@@ -27,6 +27,7 @@ from app.local import children, launch, procfile
 from app.local.console import Console, warn
 from app.local.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
 from app.local.keys import LocalKeys, local_keys
+from app.local.operator import LocalOperator, local_operator
 from app.local.place import Place, RunError, check_port, child_environment, place_from
 from app.local.private_file import write_private
 from app.local.run_lock import AlreadyRunningError, RunLock
@@ -77,13 +78,13 @@ class LocalRun:
         env = child_environment(self._environ, self._place, self._urls)
         if self._supervisor.run_once(Program("release", lambda: self._spawn(self._release, env))) != 0:
             raise RunError("The database could not be brought up to date (see above); nothing was started.")
-        keys = self._make_keys()
+        keys, operator = self._make_keys()
         for name, line in self._lines.items():
             self._supervisor.keep(Program(name, lambda line=line: self._spawn(line, env)))  # type: ignore[misc]
         self._wait_ready()
         self._keys = keys
         self._processes_changed()
-        self._console.plain(welcome(self._place.base_url, keys, self._place.directory))
+        self._console.plain(welcome(self._place.base_url, keys, operator, self._place.directory))
         while True:
             self._supervisor.tick()
 
@@ -133,10 +134,11 @@ class LocalRun:
             self._urls[variable] = engine.start()
             self._supervisor.keep(Program(name, engine.spawn, process=engine.process))
 
-    def _make_keys(self) -> LocalKeys:
+    def _make_keys(self) -> tuple[LocalKeys, LocalOperator]:
         database = Database(self._urls["DATABASE_URL"])
         try:
-            return local_keys(database, self._place.directory / "keys.json")
+            keys = local_keys(database, self._place.directory / "keys.json")
+            return keys, local_operator(database, self._place.directory / "console.json")
         finally:
             database.close()
 

@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 
 from app.local.keys import LocalKeys
+from app.local.operator import LocalOperator
 
 
-def welcome(base_url: str, keys: LocalKeys, directory: Path) -> str:
-    """The address, the keys' place and lines to try, to be pasted as they are. directory: of the run's files."""
+def welcome(base_url: str, keys: LocalKeys, operator: LocalOperator, directory: Path) -> str:
+    """The address, the console, the keys' place and lines to try, to be pasted as they are. directory: of the run."""
+    password = f"password {operator.password}" if operator.password else "your own password"
     auth = f"-H 'Authorization: Bearer {keys.workspace_key}'"
     json_type = "-H 'Content-Type: application/json'"
     event = '{"stream":{"kind":"call","id":"call_1"},"type":"call.barge_in","data":{"at_ms":1200}}'
     return f"""
 Twofold is ready at {base_url}
+Console: {base_url}/console, name {operator.name}, {password}
 Keys and addresses: {_shown(directory)}/dev.json. Ctrl-C stops everything.
 
 Watch webhooks arrive, in another terminal:

@@ -18,8 +18,16 @@ from app.web.http.routes import routes_of
 from app.web.live import delivery_log
 from app.web.live import routes as contract_routes
 from app.web.metrics import requests as request_metrics
-from app.web.pages import files
+from app.web.pages import files, front
 from app.web.pages import live as live_page
+from app.web.pages.console import endpoints as console_endpoints
+from app.web.pages.console import events as console_events
+from app.web.pages.console import keys as console_keys
+from app.web.pages.console import live as console_live
+from app.web.pages.console import log, overview, people, sign_in, words
+from app.web.pages.console import streams as console_streams
+from app.web.pages.console import workspaces as console_workspaces
+from app.web.pages.console.visit import pages_of
 
 
 def blueprints() -> list[Blueprint]:
@@ -38,6 +46,18 @@ def blueprints() -> list[Blueprint]:
         docs_pages.api,
         live_page.api,
         files.api,
+        front.api,
+        words.api,
+        sign_in.api,
+        overview.api,
+        log.api,
+        console_live.api,
+        console_events.api,
+        console_endpoints.api,
+        console_streams.api,
+        console_workspaces.api,
+        console_keys.api,
+        people.api,
     ]
 
 
@@ -59,7 +79,7 @@ def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.
     app.url_map.merge_slashes = False  # a doubled slash is another path, not a redirect
     for blueprint in blueprints():
         app.register_blueprint(blueprint)
-    own = {(route.method, route.path) for route in routes_of(app).values()}
+    own = {(rule.method, rule.path) for rules in (routes_of(app), pages_of(app)) for rule in rules.values()}
     engine_of_app = engine.make(settings or Settings.from_env(os.environ), clock, own)
     engine.install(app, engine_of_app)
     app.extensions["twofold.watch"] = serving.close_streams_when_stopping(engine_of_app.hub)

@@ -26,17 +26,23 @@ from app.web.metrics.deliveries import DeliveryMetrics
 _KEY = "twofold"
 # Of one request's statement: with what it takes to see that a server is silent, a caller is answered within 12 s.
 STATEMENT_SECONDS = 10.0
+# What people's pages read has connections of its own, few and read-only: however slow a question is, it takes none from
+# the events, and it is given up while somebody still waits for the answer.
+PAGE_CONNECTIONS = 4
+PAGE_STATEMENT_SECONDS = 4.0
 
 
 @dataclass(slots=True)
 class Engine:
-    """What the routes of one process work with. ring: wakes a drain, best effort and without waiting.
+    """What the routes of one process work with. ring: wakes a drain, best effort and without waiting. pages: the same
+    database for what people's pages read.
 
     Every member may be used by any number of requests at once.
     """
 
     settings: Settings
     database: Database
+    pages: Database
     callers: Callers
     ledger: Ledger
     ring: Callable[[], None]
@@ -81,6 +87,13 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
     return Engine(
         settings=settings,
         database=database,
+        pages=Database(
+            settings.database_url,
+            pool_size=PAGE_CONNECTIONS,
+            max_overflow=0,
+            options="-c default_transaction_read_only=on",
+            statement_seconds=PAGE_STATEMENT_SECONDS,
+        ),
         callers=Callers(database),
         ledger=ledger,
         ring=lambda: announcer.announce((), True),

@@ -20,6 +20,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     made = create_app(settings)
     yield made
     engine_of(made).database.close()
+    engine_of(made).pages.close()
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import random
 import re
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from flask import Blueprint, Response, request
 from prometheus_client import Gauge
@@ -31,6 +31,7 @@ from app.live.beat import Beat
 from app.live.carrier import prepare_socket
 from app.redis_connection import FAILURES
 from app.web.api.deliveries import ENDPOINT, STATUS, TYPE
+from app.web.engine import Engine
 from app.web.http.call import Call
 from app.web.http.routes import route
 from app.web.live.fixed_frames import RECONNECT_MILLISECONDS
@@ -74,25 +75,81 @@ def watch_log(call: Call) -> Response:
         return Response(headers=list(sse.HEADERS))
     if call.engine.hub.stopping:
         return Unanswered()
-    view = LogView(call, sock, chunked=request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0")
+    return show_view(call.engine, KeysView(call), sock, cursor)
+
+
+def show_view(engine: Engine, viewing: Viewing, sock: Any, cursor: str | None) -> Response:
+    """The response that shows a viewer what comes. Raises Problem too_many, unavailable."""
+    view = LogView(engine, viewing, sock, chunked=request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0")
     view.open(cursor)
     response = Response(view.body(), headers=list(sse.HEADERS), direct_passthrough=True)
     response.call_on_close(view.close)  # a generator that was never begun does not run its `finally`
     return response
 
 
+class Viewing(Protocol):
+    """What a viewer may see and wants to see.
+
+    channel: the workspace whose attempts they are, or live_log.ALL. owners: whose views are limited, by id: in words.
+    """
+
+    channel: str
+    owners: Mapping[str, str]
+
+    def may_see(self) -> bool:
+        """Whether the viewer may still watch. May raise SQLAlchemyError or Abandoned, which change nothing."""
+        ...
+
+    def values(self, entries: Sequence[Entry]) -> dict[str, Any]:
+        """By attempt id, what to show of each of these entries that the viewer wants to see. Raises SQLAlchemyError."""
+        ...
+
+
+class KeysView:
+    """What whoever has a key wants to see, of the one workspace that it acts for."""
+
+    def __init__(self, call: Call) -> None:
+        self._engine, self._caller, self._wanted = call.engine, call.caller, call.args
+        self.channel = call.workspace_id
+        self.owners: Mapping[str, str] = {call.caller.key_id: "The key", call.workspace_id: "The workspace"}
+
+    def may_see(self) -> bool:
+        """Whether key and workspace still exist."""
+        if self._engine.callers.caller_of_key(self._caller.key_id) is None:
+            return False
+        try:
+            self._engine.callers.workspace_for(self._caller, self.channel)
+        except Problem:
+            return False
+        return True
+
+    def values(self, entries: Sequence[Entry]) -> dict[str, Any]:
+        """Deliveries with their attempts, as the API shows them."""
+        pairs = [(entry.delivery_id, entry.attempt_id) for entry in entries]
+        with self._engine.database.begin() as connection:
+            attempts = reads.find_attempts(connection, self.channel, pairs)
+        return {id: seen for id, seen in attempts.items() if self._wants(seen)}
+
+    def _wants(self, seen: dict[str, Any]) -> bool:
+        wanted = self._wanted
+        return (
+            wanted.get("status", seen["status"]) == seen["status"]
+            and wanted.get("endpoint_id", seen["endpoint_id"]) == seen["endpoint_id"]
+            and ("event_type" not in wanted or matches([wanted["event_type"]], None, type=seen["event_type"], kind=""))
+        )
+
+
 class LogView:
     """One viewer."""
 
-    def __init__(self, call: Call, sock: Any, *, chunked: bool) -> None:
-        self._engine = call.engine
-        self._caller, self._workspace_id, self._wanted = call.caller, call.workspace_id, call.args
+    def __init__(self, engine: Engine, viewing: Viewing, sock: Any, *, chunked: bool) -> None:
+        self._engine, self._viewing = engine, viewing
         self._sock = sock
         self._wrap = "chunk" if chunked else "raw"
         self._position = "0-0"
         self._is_open = False
         self._failing = False
-        now = call.engine.hub.clock()  # time runs from the request on, not from when the client first reads
+        now = engine.hub.clock()  # time runs from the request on, not from when the client first reads
         self._beats = tuple(
             Beat(seconds, now + seconds) for seconds in (WATCH_SECONDS, CREDENTIAL_SECONDS, HEARTBEAT_SECONDS)
         )
@@ -103,16 +160,16 @@ class LogView:
         Raises Problem too_many, unavailable.
         """
         reader, most = self._engine.log, self._engine.settings.max_log_viewers
-        for id, whose in ((self._caller.key_id, "The key"), (self._workspace_id, "The workspace")):
+        for id, whose in self._viewing.owners.items():
             if reader.viewers[id] >= most:
                 text = f"{whose} has {most} live views of the log, the most there may be; close some first."
                 raise Problem("too_many", text)
         self._is_open = True
-        reader.viewers.update((self._caller.key_id, self._workspace_id))
+        reader.viewers.update(list(self._viewing.owners))
         VIEWERS.inc()
         try:
-            reader.watch(self._workspace_id)
-            self._position = cursor or reader.newest(self._workspace_id)
+            reader.watch(self._viewing.channel)
+            self._position = cursor or reader.newest(self._viewing.channel)
         except FAILURES:
             self.close()
             text = "The log cannot be watched, Redis does not answer; GET /v1/deliveries shows it meanwhile."
@@ -123,8 +180,8 @@ class LogView:
         if self._is_open:
             self._is_open = False
             viewers = self._engine.log.viewers
-            viewers.subtract((self._caller.key_id, self._workspace_id))
-            for id in (self._caller.key_id, self._workspace_id):
+            viewers.subtract(list(self._viewing.owners))
+            for id in self._viewing.owners:
                 if not viewers[id]:
                     del viewers[id]
             VIEWERS.dec()
@@ -167,25 +224,19 @@ class LogView:
                 raise ConnectionResetError("the viewer has gone")
 
     def _may_see(self) -> bool:
-        """Whether key and workspace still exist; a database that cannot be reached changes nothing."""
-        callers = self._engine.callers
+        """Whether the viewer may still watch; a database that cannot be reached changes nothing."""
         try:
-            if callers.caller_of_key(self._caller.key_id) is None:
-                return False
-            callers.workspace_for(self._caller, self._workspace_id)
-        except Problem:
-            return False
+            return self._viewing.may_see()
         except (SQLAlchemyError, Abandoned):
-            pass
-        return True
+            return True
 
     def _read(self, *, say_so: bool) -> list[Entry]:
         """New entries, waiting a moment for them. say_so: tell the drains again that somebody watches."""
         reader = self._engine.log
         try:
             if say_so:
-                reader.watch(self._workspace_id)
-            return reader.after(self._workspace_id, self._position, WAIT_SECONDS)
+                reader.watch(self._viewing.channel)
+            return reader.after(self._viewing.channel, self._position, WAIT_SECONDS)
         except FAILURES as error:
             self._pause("Redis", error)
             return []
@@ -195,23 +246,13 @@ class LogView:
         if not entries:
             return
         try:
-            with self._engine.database.begin() as connection:
-                pairs = [(entry.delivery_id, entry.attempt_id) for entry in entries]
-                attempts = reads.find_attempts(connection, self._workspace_id, pairs)
+            values = self._viewing.values(entries)
         except SQLAlchemyError as error:
             return self._pause("PostgreSQL", error)  # the same entries are read again
         self._failing = False
         self._position = entries[-1].id
-        shown = [(entry.id, attempts[entry.attempt_id]) for entry in entries if entry.attempt_id in attempts]
-        self._send([sse.frame("attempt", id, _json(seen)) for id, seen in shown if self._wants(seen)])
-
-    def _wants(self, seen: dict[str, Any]) -> bool:
-        wanted = self._wanted
-        return (
-            wanted.get("status", seen["status"]) == seen["status"]
-            and wanted.get("endpoint_id", seen["endpoint_id"]) == seen["endpoint_id"]
-            and ("event_type" not in wanted or matches([wanted["event_type"]], None, type=seen["event_type"], kind=""))
-        )
+        shown = [(entry.id, values[entry.attempt_id]) for entry in entries if entry.attempt_id in values]
+        self._send([sse.frame("attempt", id, _json(value)) for id, value in shown])
 
     def _send(self, frames: Sequence[bytes]) -> None:
         if frames:

@@ -11,14 +11,18 @@ from flask import Response, request
 from app.core.contract.model import Contract, ContractRoute
 from app.core.wire import sse
 from app.live.carrier import Carrier, Handling
-from app.web.live.opening import Placed, admit, open_carrier, place, refuse_ended, require_room
+from app.web.live.opening import Admitted, Placed, admit, open_carrier, place, refuse_ended, require_room
 from app.web.live.query import read_query
 
 
 def serve_sse(contract: Contract, route: ContractRoute, kind: str, stream_id: str) -> Response:
     """Open a server-sent event stream."""
-    admitted = admit(contract, route, kind, stream_id)
-    query = read_query(route, ended=admitted.stream.ended)
+    return serve_admitted(admit(contract, route, kind, stream_id))
+
+
+def serve_admitted(admitted: Admitted) -> Response:
+    """Open a server-sent event stream for whoever may see it."""
+    query = read_query(admitted.route, ended=admitted.stream.ended)
     refuse_ended(admitted)
     chunked = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
     placed = place(admitted, query, "chunk" if chunked else "raw")

@@ -39,6 +39,15 @@ def exposition() -> bytes:
     return generate_latest(of_all_processes)
 
 
+def sum_of(sample: str) -> float:
+    """What the samples of this name add up to, over all labels; of all web processes, where exposition() shows all."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return sum(one.value for metric in registry.collect() for one in metric.samples if one.name == sample)
+
+
 def text(lines: bytes) -> Response:
     """Metrics as a response."""
     return Response(lines, content_type=CONTENT_TYPE_LATEST)

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from app.web.engine import engine_of
 from app.web.http.call import ApiRoute
 from app.web.http.routes import routes_of
+from app.web.pages.console.visit import ANYONE, PageRule, pages_of
 from tests.web.doors import EVERY_SCOPE, Door, handshake
 
 PLAIN = {"kind": "call", "stream_id": "c1", "workspace": "acme"}
@@ -24,10 +25,11 @@ def guarded(app: Flask) -> Iterator[tuple[ApiRoute, str]]:
             yield declared, re.sub(r"\{(\w+)\}", lambda found: PLAIN.get(found[1], "x"), declared.path)
 
 
-def test_every_rule_of_the_url_map_is_a_declared_route(app: Flask) -> None:
-    declared = routes_of(app)
+def test_every_rule_of_the_url_map_is_a_declared_route_or_page(app: Flask) -> None:
+    declared: dict[str, ApiRoute | PageRule] = {**routes_of(app), **pages_of(app)}
+    assert len(declared) == len(routes_of(app)) + len(pages_of(app))
     for rule in app.url_map.iter_rules():
-        assert rule.endpoint in declared, f"{rule.rule} was not made by route() or open_route()"
+        assert rule.endpoint in declared, f"{rule.rule} was not made by route(), open_route() or page()"
         assert declared[rule.endpoint].method in (rule.methods or ())
 
 
@@ -37,6 +39,13 @@ def test_a_route_without_a_key_says_why(app: Flask) -> None:
     assert public == {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/session"} | pages
     for declared in routes_of(app).values():
         assert bool(declared.public) != bool(declared.scope)
+
+
+def test_a_page_that_anyone_may_see_says_why(app: Flask) -> None:
+    open_pages = {rule.path for rule in pages_of(app).values() if rule.role == ANYONE}
+    assert open_pages == {"/", "/live", "/console/sign-in"}
+    for rule in pages_of(app).values():
+        assert bool(rule.why) == (rule.role == ANYONE)
 
 
 def test_every_guarded_route_answers_401_without_a_key(app: Flask) -> None:

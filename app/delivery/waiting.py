@@ -1,0 +1,82 @@
+"""What waits to be delivered, for people's pages: the one place where those read due times and leases.
+
+Counts stop at a bound, so that a long backlog does not make the page that shows it slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+COUNTED = 100_000  # a longer backlog is shown as this many and more
+COUNTED_EACH = 1_000  # for one endpoint
+
+# How many deliveries are pending and how many of them due, and for how many seconds the oldest has been due. A delivery
+# that is being sent is not due before its lease ends.
+BACKLOG = f"""
+WITH ready AS (
+  SELECT greatest(due_at, leased_until) AS since FROM due
+  WHERE due_at <= now() AND (leased_until IS NULL OR leased_until <= now()) ORDER BY due_at LIMIT {COUNTED}
+)
+SELECT
+  (SELECT count(*) FROM (SELECT FROM due LIMIT {COUNTED}) AS p) AS pending,
+  (SELECT count(*) FROM ready) AS due,
+  (SELECT extract(epoch FROM now() - min(since))::float FROM ready) AS oldest_due_seconds
+"""
+
+# How many deliveries wait for each of some endpoints.
+BY_ENDPOINT = f"""
+SELECT asked.id, (SELECT count(*) FROM (
+    SELECT FROM due WHERE due.endpoint_id = asked.id LIMIT {COUNTED_EACH}
+  ) AS counted) AS waiting
+FROM unnest(%(ids)s::text[]) AS asked (id)
+"""
+
+# When some pending deliveries are due, and whether one is being sent at the moment.
+NEXT = """
+SELECT delivery_id AS id, greatest(due_at, leased_until) AS due_at, coalesce(leased_until > now(), false) AS sending
+FROM due WHERE delivery_id = ANY (%(ids)s::text[])
+"""
+
+# The newest pending deliveries, as ids with their times.
+PENDING_IDS = "SELECT delivery_id AS id, created_at FROM due ORDER BY delivery_id DESC LIMIT %(window)s"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for all endpoints together. oldest_due_seconds: None when nothing is due."""
+
+    pending: int
+    due: int
+    oldest_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NextAttempt:
+    """When a pending delivery is attempted next. sending: an attempt is being made; due_at is then the lease's end."""
+
+    due_at: datetime
+    sending: bool
+
+
+def backlog(connection: Connection) -> Backlog:
+    """What waits now."""
+    return Backlog(*connection.exec_driver_sql(BACKLOG).one())
+
+
+def waiting_for(connection: Connection, endpoint_ids: Sequence[str]) -> dict[str, int]:
+    """How many deliveries wait for each endpoint, COUNTED_EACH at most."""
+    if not endpoint_ids:
+        return {}
+    return {row.id: row.waiting for row in connection.exec_driver_sql(BY_ENDPOINT, {"ids": list(endpoint_ids)})}
+
+
+def next_attempts(connection: Connection, delivery_ids: Sequence[str]) -> dict[str, NextAttempt]:
+    """The next attempts of those of these deliveries that are pending."""
+    if not delivery_ids:
+        return {}
+    rows = connection.exec_driver_sql(NEXT, {"ids": list(delivery_ids)})
+    return {row.id: NextAttempt(row.due_at, row.sending) for row in rows}

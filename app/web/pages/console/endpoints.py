@@ -1,0 +1,105 @@
+"""Endpoints: which there are and how they do; one of them with its health, paused, enabled, its secret rotated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+from sqlalchemy import Connection, Row
+from sqlalchemy.orm import Session
+
+from app.accounts import audit
+from app.core import ids
+from app.core.problem import Problem
+from app.database.partitions import database_time
+from app.delivery import browsing, endpoints, reads, search, waiting
+from app.delivery.search import Filters
+from app.web.pages.console import answers, queries
+from app.web.pages.console.log import header_names
+from app.web.pages.console.visit import OPERATOR, VIEWER, Visit, page
+
+api = Blueprint("console_endpoints", __name__)
+
+STATES = ("enabled", "disabled", "failing")
+_LAST = 10  # deliveries on an endpoint's page
+
+
+@page(api, "GET", "/console/endpoints", role=VIEWER)
+def endpoint_list(visit: Visit) -> Response:
+    workspace = queries.id_or_none(visit.args.get("workspace"), ids.WORKSPACE)
+    state = visit.args.get("state") if visit.args.get("state") in STATES else None
+    before = queries.id_or_none(visit.args.get("before"), ids.ENDPOINT)
+    with visit.read() as connection:
+        now = database_time(connection)
+        rows = browsing.endpoints_page(
+            connection, workspace=workspace, state=state, limit=queries.PAGE_ROWS + 1, before=before
+        )
+        customers = browsing.workspaces_page(connection, limit=200)
+    return visit.show(
+        "endpoints.html",
+        rows=rows[: queries.PAGE_ROWS],
+        cursor=rows[queries.PAGE_ROWS - 1].id if len(rows) > queries.PAGE_ROWS else None,
+        now=now,
+        workspace=workspace,
+        state=state,
+        states=STATES,
+        customers=customers,
+    )
+
+
+@page(api, "GET", "/console/endpoints/{endpoint_id}", role=VIEWER)
+def endpoint(visit: Visit, endpoint_id: str) -> Response:
+    return _page(visit, endpoint_id, None)
+
+
+@page(api, "POST", "/console/endpoints/{endpoint_id}/state", role=OPERATOR)
+def set_state(visit: Visit, endpoint_id: str) -> Response:
+    wanted = visit.form.get("status", "")
+    if wanted not in (endpoints.ENABLED, endpoints.DISABLED):
+        raise Problem("bad_request", "An endpoint is either enabled or disabled.")
+    with visit.read() as connection:
+        row = _row(connection, endpoint_id)
+    with visit.act() as session:
+        endpoints.change_endpoint(session, visit.engine.settings, row.workspace_id, row.id, {"status": wanted})
+        action = "endpoint.enable" if wanted == endpoints.ENABLED else "endpoint.disable"
+        audit.note(session.connection(), visit.actor, action, target=row.id, workspace_id=row.workspace_id, url=row.url)
+    done = "enabled" if wanted == endpoints.ENABLED else "paused"
+    return answers.redirect(f"/console/endpoints/{row.id}", done=done)
+
+
+@page(api, "POST", "/console/endpoints/{endpoint_id}/rotate", role=OPERATOR)
+def rotate(visit: Visit, endpoint_id: str) -> Response:
+    """Shows the new secret in the answer itself: a redirect would have to keep it somewhere."""
+    with visit.read() as connection:
+        row = _row(connection, endpoint_id)
+    with visit.act() as session:
+        changed = endpoints.rotate_secret(session, visit.engine.settings, row.workspace_id, row.id)
+        secret = endpoints.read_secrets(session, visit.engine.settings, changed)
+        audit.note(session.connection(), visit.actor, "endpoint.rotate", target=row.id, workspace_id=row.workspace_id)
+    return _page(visit, endpoint_id, secret)
+
+
+def _page(visit: Visit, endpoint_id: str, secret: dict[str, Any] | None) -> Response:
+    with visit.read() as connection:
+        row = _row(connection, endpoint_id)
+        now = database_time(connection)
+        with Session(connection) as session:
+            stats = reads.endpoint_stats(session, row.workspace_id, row.id)
+        return visit.show(
+            "endpoint.html",
+            row=row,
+            now=now,
+            stats=stats,
+            waiting=waiting.waiting_for(connection, [row.id]).get(row.id, 0),
+            header_names=header_names(connection, visit.engine.settings, row.workspace_id, row.id),
+            last=search.log_page(connection, Filters(endpoint=row.id), limit=_LAST).rows,
+            secret=secret,
+            overlap_seconds=visit.engine.settings.secret_overlap_seconds,
+        )
+
+
+def _row(connection: Connection, endpoint_id: str) -> Row[Any]:
+    rows = browsing.endpoints_page(connection, id=endpoint_id, limit=1)
+    if not rows:
+        raise Problem("not_found", "There is no such endpoint. It may have been deleted.")
+    return rows[0]

@@ -1,0 +1,109 @@
+// The delivery log as it happens. Attempts are put in a few times a second, however many come; the page keeps the newest.
+
+const DRAW_MILLISECONDS = 250;
+const MOST_ROWS = 100;
+const MOST_LIT = 5; // new rows light up for a moment, unless there are so many that it would only flicker
+const NAMES = {
+  http_error: "HTTP error",
+  dns_error: "name not found",
+  connect_error: "no connection",
+  tls_error: "TLS error",
+  blocked_address: "blocked address",
+  protocol_error: "protocol error",
+};
+
+const page = (id) => document.getElementById(id);
+const tail = page("tail");
+let source = null;
+let waiting = new Map(); // by delivery: of several attempts of one the last is shown
+let seen = 0;
+let drawing = 0;
+
+function say(text, state) {
+  page("tail-state").textContent = text;
+  page("switch").setAttribute("aria-pressed", String(source !== null));
+  page("switch").textContent = source ? "Stop" : "Live";
+  tail.dataset.state = state;
+}
+
+function start() {
+  source = new EventSource(tail.dataset.url);
+  say("Connecting …", "connecting");
+  source.onopen = () => say("Live: attempts appear as they are recorded.", "live");
+  source.onerror = () => {
+    if (source?.readyState === EventSource.CONNECTING) return say("The connection was cut. Trying again …", "waiting");
+    stop("The live view ended. Load the page again to go on.");
+  };
+  source.addEventListener("attempt", (event) => {
+    const row = JSON.parse(event.data);
+    waiting.delete(row.id);
+    waiting.set(row.id, row);
+    if (waiting.size > MOST_ROWS) waiting.delete(waiting.keys().next().value);
+    seen += 1;
+    drawing ||= setTimeout(draw, DRAW_MILLISECONDS);
+  });
+}
+
+function stop(text = "") {
+  source?.close();
+  source = null;
+  say(text || (seen ? `Stopped after ${seen.toLocaleString("en")} attempts.` : "Stopped."), "stopped");
+}
+
+function draw() {
+  drawing = 0;
+  const rows = page("rows");
+  const made = [...waiting.values()].reverse();
+  waiting = new Map();
+  for (const { id } of made) rows.querySelector(`tr[data-id="${id}"]`)?.remove();
+  rows.prepend(...made.map((it) => row(it, made.length <= MOST_LIT ? "fresh" : "")));
+  while (rows.childElementCount > MOST_ROWS) rows.lastElementChild.remove();
+  page("none")?.remove();
+}
+
+function row(it, name) {
+  const made = document.createElement("tr");
+  made.className = name;
+  made.dataset.id = it.id;
+  const time = document.createElement("time");
+  time.dateTime = it.at;
+  time.textContent = it.at.slice(11, 23);
+  const status = document.createElement("span");
+  status.className = `state ${it.status}`;
+  status.textContent = it.status;
+  made.append(
+    cell("When", "nowrap", time),
+    cell("Event", "", link(`/console/deliveries/${it.id}`, it.type), it.stream ? quiet(` ${it.stream}`) : ""),
+    cell("Customer", "", link(`/console/workspaces/${it.workspace}`, it.customer)),
+    cell("Endpoint", "clip mono", it.url ? link(`/console/endpoints/${it.endpoint}`, it.url) : "deleted"),
+    cell("Status", "", status),
+    cell("Attempt", "", `${it.number}: ${NAMES[it.outcome] ?? it.outcome}${it.code ? ` ${it.code}` : ""}`),
+    cell("Took", "number", `${it.ms.toLocaleString("en")} ms`),
+  );
+  return made;
+}
+
+function cell(label, name, ...content) {
+  const made = document.createElement("td");
+  made.dataset.label = label;
+  made.className = name;
+  made.append(...content);
+  return made;
+}
+
+function link(href, text) {
+  const made = document.createElement("a");
+  made.href = href;
+  made.textContent = text;
+  return made;
+}
+
+function quiet(text) {
+  const made = document.createElement("span");
+  made.className = "quiet small";
+  made.textContent = text;
+  return made;
+}
+
+page("switch").addEventListener("click", () => (source ? stop() : start()));
+tail.hidden = false;

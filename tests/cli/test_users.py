@@ -1,0 +1,104 @@
+"""`twofold user`: people for the console, made and changed by whoever has the database."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from app.accounts import audit, passwords, users
+from app.cli.main import main
+from app.database.connection import Database
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(autouse=True)
+def _database(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    status = main(["user", *argv])
+    shown = capsys.readouterr()
+    return status, shown.out, shown.err
+
+
+def matches(database: Database, name: str, password: str) -> bool:
+    with database.begin() as connection:
+        found = users.find_user(connection, name)
+    assert found is not None
+    return passwords.matches(password, found[1])
+
+
+def test_a_user_gets_a_password_that_is_printed_once(capsys: pytest.CaptureFixture[str], database: Database) -> None:
+    status, out, _ = run(capsys, "create", "Ana@Example.com", "--role", "operator")
+    made = json.loads(out)
+    assert (status, made["name"], made["role"]) == (0, "ana@example.com", "operator")
+    assert matches(database, "ana@example.com", made["password"])
+    _, listed, _ = run(capsys, "list")
+    assert listed == "ana@example.com  operator  enabled  sessions: 0\n"
+
+
+def test_a_given_password_is_not_printed_and_a_new_one_ends_the_sessions(
+    capsys: pytest.CaptureFixture[str], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
+    status, out, _ = run(capsys, "create", "vic", "--password-stdin")
+    assert (status, PASSWORD in out, json.loads(out)["role"]) == (0, False, "viewer")
+    assert matches(database, "vic", PASSWORD)
+    with database.begin() as connection:
+        users.begin_session(connection, users.get_user(connection, "vic").id)
+    assert run(capsys, "list")[1].endswith("sessions: 1\n")
+    _, out, _ = run(capsys, "password", "vic")
+    assert matches(database, "vic", json.loads(out)["password"])
+    assert run(capsys, "list")[1].endswith("sessions: 0\n")
+
+
+def test_a_user_is_disabled_enabled_and_given_another_role_and_each_is_written_down(
+    capsys: pytest.CaptureFixture[str], database: Database
+) -> None:
+    run(capsys, "create", "vic")
+    for argv, shown in (
+        (("disable", "vic"), "vic  viewer  disabled"),
+        (("enable", "vic"), "vic  viewer  enabled"),
+        (("role", "vic", "operator"), "vic  operator  enabled"),
+    ):
+        assert run(capsys, *argv)[0] == 0
+        assert run(capsys, "list")[1].startswith(shown)
+    with database.begin() as connection:
+        written = [(entry.actor, entry.action, entry.target) for entry in audit.entries(connection, limit=9)]
+    assert written == [
+        ("command line", action, "vic") for action in ("user.role", "user.enable", "user.disable", "user.create")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "typed", "said"),
+    [
+        (("create", "vic"), "", "There is a user vic already."),
+        (("create", "a b"), "", "name: must have 1 to 100 characters"),
+        (("create", "bob", "--password-stdin"), "short\n", "password: must have 12 to 200 characters, this has 5"),
+        (("create", "bob", "--password-stdin"), "\n", "standard input has no password"),
+        (("disable", "bob"), "", "There is no user bob."),
+    ],
+)
+def test_what_cannot_be_done_is_explained(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...], typed: str, said: str
+) -> None:
+    run(capsys, "create", "vic")
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    status, out, err = run(capsys, *argv)
+    assert (status, out) == (1, "")
+    assert said in err
+
+
+def test_a_hash_is_salted_and_says_how_it_was_made() -> None:
+    first, second = passwords.hashed(PASSWORD), passwords.hashed(PASSWORD)
+    assert first != second
+    assert first.startswith("scrypt$32768$8$3$")
+    assert passwords.matches(PASSWORD, first)
+    assert not passwords.matches(PASSWORD + " ", first)
+    assert not passwords.matches(PASSWORD, None)
+    assert not passwords.matches("x" * 100_000, first)
