@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
         stack.callback(run.close)
         stack.callback(ending.ignore)
         for scenario in possible:
-            _do(run, scenario, options.rounds or form.count(scenario), progress, ending)
+            _do(run, scenario, options.rounds or form.count(scenario), progress)
     done = {name: verdict for name, verdict in progress.done.items() if any(one.name == name for one in possible)}
     _tell(options, form, possible, done, progress)
     return 0 if done and all(verdict.is_good for verdict in done.values()) else 1
@@ -163,10 +163,9 @@ def _progress(options: argparse.Namespace, form: Form) -> Progress:
     return resume(file, identity) if form.name == "full" and not options.fresh else Progress(file, identity)
 
 
-def _do(run: Run, scenario: Scenario, rounds: int, progress: Progress, ending: Ending) -> None:
+def _do(run: Run, scenario: Scenario, rounds: int, progress: Progress) -> None:
     verdict = progress.done.setdefault(scenario.name, Verdict())
     while verdict.times < rounds and (verdict.is_good or not verdict.times):
-        ending.check()
         began = time.monotonic()
         print(f"{scenario.name} ({verdict.times + 1} of {rounds}) …", end=" ", flush=True)
         verdict.add(run.do(scenario, min(BATCH, rounds - verdict.times)))

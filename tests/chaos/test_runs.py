@@ -97,6 +97,26 @@ def test_scenarios_are_chosen_by_name_or_by_part_of_it() -> None:
     assert set(names()) < {one.name for one in scenarios("")}
 
 
+class Careless:
+    """Python drops what its finalizer raises, as that of redis-py's connection pools."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_run_ends_although_python_has_dropped_the_exception() -> None:
+    """In a process of its own: signals are the process's."""
+    told = (
+        "import time; from tests.chaos.ending import Ending; from tests.chaos.test_runs import Careless\n"
+        "ending = Ending(); ending.listen(); Careless(); print('dropped', flush=True)\n"
+        "try: time.sleep(60)\nfinally: ending.ignore()"
+    )
+    command = [sys.executable, "-c", told]
+    done = subprocess.run(command, cwd=ROOT, env=environment({}), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, b"dropped\n")
+    assert b"ending what was started" in done.stderr
+
+
 def test_an_interrupted_run_leaves_no_process_no_mount_and_no_files(engine_directory: Path) -> None:
     only, place = ("redis flushed", "engines/redis") if NO_MOUNT else ("disk full", f"{engines.SMALL}/engines/redis")
     command = [sys.executable, "-m", "tests.chaos", "--only", only]
