@@ -157,11 +157,12 @@ class Claimer:
         if "complete" not in note:
             claim.more |= bool(claim.rows)
             return claim, None
+        low = None
         if note["walked"]:
             self._walk_until = self._walk_until if asked.get("walking") else now + WALK_SECONDS
         else:
             low = moment if note["low"] is None else datetime.fromisoformat(note["low"])
-            self._low_water.end(low, now, now - self._started_at)
+        self._low_water.end(low, now, now - self._started_at)
         asking = note.get("asking") or []
         self._after = note["after"] or ""
         self.ended.add(note["ended"] or ())

@@ -2,7 +2,7 @@
 
 How an endpoint has been answering is counted where its outcomes are recorded (database/functions/endpoint_tallies.sql).
 An endpoint that somebody else has locked is skipped there and here (a recovery may take long, and all others'
-deliveries would wait for it). Its count is lost, and its next failure says once more that it has failed for too long.
+deliveries would wait for it); here, so is one whose workspace is locked. Its count is lost, and its next failure says once more that it has failed for too long.
 Only a 410 is remembered until its endpoint can be locked: an endpoint that is gone is not sent anything again that
 could tell us once more.
 """
@@ -72,14 +72,21 @@ JOIN unnest(%(ids)s::text[], %(since)s::timestamptz[]) AS gone (id, since) ON go
 WHERE e.status = 'enabled' AND e.updated_at <= gone.since
 """
 
-# Lock endpoints, but for those that somebody else has locked.
-_LOCK = "SELECT id FROM endpoints WHERE id = ANY (%(ids)s::text[]) ORDER BY id FOR UPDATE SKIP LOCKED"
+# Lock endpoints with their workspaces, but for those that somebody else has locked. A workspace's row is written with
+# the commit, which counts its endpoints' version up: while somebody deletes the workspace, all others' deliveries would
+# wait for that.
+_LOCK = """
+SELECT e.id FROM endpoints e JOIN workspaces w ON w.id = e.workspace_id WHERE e.id = ANY (%(ids)s::text[])
+ORDER BY e.id FOR UPDATE OF e SKIP LOCKED FOR NO KEY UPDATE OF w SKIP LOCKED
+"""
 
-# Lock those endpoints that still fail since then, but for those that somebody else has locked.
+# Lock those endpoints that still fail since then, with their workspaces, but for those that somebody else has locked.
 _LOCK_FAILING = """
 SELECT e.id FROM endpoints e
 JOIN unnest(%(ids)s::text[], %(since)s::timestamptz[]) AS failing (id, since) ON failing.id = e.id
-WHERE e.status = 'enabled' AND e.failing_since = failing.since ORDER BY e.id FOR UPDATE OF e SKIP LOCKED
+JOIN workspaces w ON w.id = e.workspace_id
+WHERE e.status = 'enabled' AND e.failing_since = failing.since
+ORDER BY e.id FOR UPDATE OF e SKIP LOCKED FOR NO KEY UPDATE OF w SKIP LOCKED
 """
 
 # Disable one endpoint, which its owner may have done in the meantime.

@@ -75,6 +75,7 @@ def change_endpoint(
 ) -> Endpoint:
     """Change what `wanted` names: url, headers (all of them at once), status and the plain fields. Raises Problem."""
     _check(settings, wanted)
+    _keep_workspace(session, workspace_id)
     row = get_endpoint(session, workspace_id, endpoint_id, lock=True)
     for name in ("url", *_PLAIN):
         if name in wanted:
@@ -93,6 +94,7 @@ def change_endpoint(
 
 def delete_endpoint(session: Session, workspace_id: str, endpoint_id: str) -> None:
     """Forget an endpoint and its secrets. What is pending is cancelled; its deliveries can still be read."""
+    _keep_workspace(session, workspace_id)
     row = get_endpoint(session, workspace_id, endpoint_id, lock=True)
     cancel_pending(session.connection(), row.id, deliveries.ENDPOINT_DELETED)
     session.execute(delete(Endpoint).where(Endpoint.id == row.id))
@@ -174,6 +176,12 @@ def _make_room(session: Session, settings: Settings, workspace_id: str) -> None:
     count = session.scalar(select(func.count()).select_from(Endpoint).where(Endpoint.workspace_id == workspace_id))
     if (count or 0) >= settings.max_endpoints:
         raise Problem("too_many", f"This workspace has {count} endpoints, the most there may be; delete one.")
+
+
+def _keep_workspace(session: Session, workspace_id: str) -> None:
+    # Its row is written with the commit (bump_endpoints_version.sql). Whoever deletes the workspace locks that row before
+    # its endpoints; in the other order, the two would wait for each other.
+    session.execute(select(Workspace.id).where(Workspace.id == workspace_id).with_for_update(read=True, key_share=True))
 
 
 def _seal_headers(settings: Settings, headers: Mapping[str, str] | None) -> bytes | None:

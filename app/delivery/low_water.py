@@ -18,6 +18,9 @@ FAR = timedelta(seconds=5)
 LOOK_FAR_SECONDS = 1.0
 # Looks at everything take no more than this share of the time.
 DEAREST_SHARE = 0.005
+# After one that did not end, the next comes twice as late as the last, up to this: one that is so dear that the server
+# cancels it would be cancelled again, and nothing would ever be found.
+LATEST_SECONDS = 1800.0
 
 
 class LowWater:
@@ -26,21 +29,26 @@ class LowWater:
     def __init__(self) -> None:
         self._mark: datetime | None = None
         self._all_at = self._far_at = 0.0
+        self._again_seconds = LOOK_FAR_SECONDS
         self._looks_at_all = True
 
     def start(self, now: float) -> datetime | None:
         """A look begins: from when on it is to read; None for everything."""
         self._looks_at_all = self._mark is None or now >= self._all_at
         if self._mark is None or self._looks_at_all:
+            self._again_seconds = min(2 * self._again_seconds, LATEST_SECONDS)
+            self._all_at = now + self._again_seconds
             return None
         if now >= self._far_at:
             self._far_at = now + LOOK_FAR_SECONDS
             return self._mark - FAR
         return self._mark - NEAR
 
-    def end(self, oldest: datetime, now: float, took_seconds: float) -> None:
-        """The look has ended. oldest: the time of the first row it saw; the time of the look when it saw none."""
-        self._mark = oldest
+    def end(self, oldest: datetime | None, now: float, took_seconds: float) -> None:
+        """The look has ended. oldest: the time of the first row it saw; the time of the look when it saw none; None when
+        it does not know."""
+        self._mark = oldest or self._mark
         if self._looks_at_all:
+            self._again_seconds = LOOK_FAR_SECONDS
             self._far_at = now + LOOK_FAR_SECONDS
             self._all_at = now + max(LOOK_FAR_SECONDS, took_seconds / DEAREST_SHARE)

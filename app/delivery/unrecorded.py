@@ -29,7 +29,7 @@ MOST_AT_ONCE = 256
 
 
 class Unrecorded:
-    """One drain's outcomes, in the order in which they came. delays: the retry schedule, seconds."""
+    """One drain's outcomes, in the order in which they came, those that were found locked last. delays: the retry schedule, seconds."""
 
     def __init__(self, delays: Sequence[float]) -> None:
         self._delays = delays
@@ -43,7 +43,8 @@ class Unrecorded:
     def add(self, exchange: Exchange) -> None:
         """This has come."""
         if len(self._exchanges) >= MOST_KEPT:
-            first = self._exchanges.pop(0)
+            first = min(self._exchanges, key=lambda kept: kept.ended_at)
+            self._exchanges.remove(first)
             self._doubtful.discard(first.attempt_id)
             log.error("an outcome of delivery %s is given up: too many wait for the database", first.claimed.id)
         self._exchanges.append(exchange)
@@ -72,9 +73,12 @@ class Unrecorded:
         return Batch(exchanges, now, jitters=jitters, delays=self._delays, doubtful=before)
 
     def settle(self, exchanges: Sequence[Exchange], locked: Sequence[Exchange] = ()) -> None:
-        """The call has answered: of these, only `locked` are still to be recorded."""
+        """The call has answered: of these, only `locked` are still to be recorded. They go to the end with all others of
+        their deliveries: however many there are, the next call has room for what nobody has locked."""
         done = {exchange.attempt_id for exchange in exchanges} - {exchange.attempt_id for exchange in locked}
-        self._exchanges = [exchange for exchange in self._exchanges if exchange.attempt_id not in done]
+        waiting = {exchange.claimed.id for exchange in locked}
+        kept = [exchange for exchange in self._exchanges if exchange.attempt_id not in done]
+        self._exchanges = sorted(kept, key=lambda exchange: exchange.claimed.id in waiting)
         self._doubtful -= done
 
 

@@ -48,9 +48,9 @@ DECLARE
   burst CONSTANT float8 := 0.1;  -- seconds: BURST_SECONDS
   rounding CONSTANT float8 := 1e-6;
   spacing float8 := 1.0 / CASE WHEN per_second > 0 AND per_second < 'Infinity' THEN per_second ELSE 1.0 END;
-  arrival float8 := CASE WHEN tat > '-Infinity' AND tat < 'Infinity' THEN greatest(tat, now_at) ELSE now_at END;
+  arrival float8 := CASE WHEN tat <= now_at + 60.0 THEN greatest(tat, now_at) ELSE now_at END;  -- MOST_AHEAD_SECONDS
 BEGIN
-  -- In PostgreSQL's order NaN is greater than any number, so that `tat < 'Infinity'` leaves it out.
+  -- In PostgreSQL's order NaN is greater than any number, so that `tat <= …` leaves it out.
   granted := floor(greatest(0.0, least(want::float8, (now_at + burst + spacing - arrival) / spacing + rounding)))::int;
   next_tat := arrival + granted * spacing;
   wait := CASE WHEN (now_at + burst + spacing - next_tat) / spacing + rounding >= 1 THEN 0

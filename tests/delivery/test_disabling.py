@@ -204,3 +204,38 @@ def test_a_410_counts_though_somebody_holds_the_endpoint_at_that_moment(world: W
         assert len(receiver.seen) == 1
     assert world.endpoint_row(endpoint_id).status == ("enabled" if changed else "disabled")
     assert world.statuses() == {"failed": 1, ("pending" if changed else "cancelled"): 5}
+
+
+def test_a_410_whose_workspace_somebody_holds_keeps_nobody_waiting(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    other_world = World(world.database, world.settings)
+    with ScriptedServer(answering(GONE)) as receiver, ScriptedServer(answering(OK)) as other:
+        endpoint_id, healthy = world.endpoint(receiver.url), other_world.endpoint(other.url)
+        world.publish()
+        drain = world.drain()
+        with world.database.begin() as person:
+            locking = "SELECT FROM workspaces WHERE id = %(id)s FOR UPDATE"
+            person.exec_driver_sql(locking, {"id": world.workspace_id})
+            eventually(lambda: drain.run_once(poll_seconds=0.01) and world.statuses(endpoint_id) == {"failed": 1})
+            other_world.publish()
+            eventually(lambda: drain.run_once(poll_seconds=0.01) and world.statuses(healthy) == {"delivered": 1}, 1)
+        assert world.endpoint_row(endpoint_id).status == "enabled"
+        drain.run()
+    assert world.endpoint_row(endpoint_id).status == "disabled"
+    assert "cannot be used" not in caplog.text
+    other_world.close()
+
+
+def test_an_endpoint_that_fails_for_too_long_is_left_while_somebody_holds_its_workspace(world: World) -> None:
+    with ScriptedServer(answering(NO)) as receiver:
+        endpoint_id = world.endpoint(receiver.url)
+        world.publish()
+        world.sql("UPDATE endpoints SET failing_since = now() - interval '1 year', consecutive_failures = 9")
+        drain = world.drain()
+        with world.database.begin() as person:
+            locking = "SELECT FROM workspaces WHERE id = %(id)s FOR UPDATE"
+            person.exec_driver_sql(locking, {"id": world.workspace_id})
+            eventually(lambda: drain.run_once(poll_seconds=0.01) and len(world.attempts()) == 1)
+        assert world.endpoint_row(endpoint_id).status == "enabled"
+        world.sql("UPDATE due SET due_at = now()")
+        eventually(lambda: drain.run_once(poll_seconds=0.01) and len(world.attempts()) == 2)
+    assert world.endpoint_row(endpoint_id).status == "disabled"

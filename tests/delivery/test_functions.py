@@ -16,7 +16,7 @@ from app.core.webhook.shares import LANES
 from app.delivery import grants
 from tests.delivery.world import World
 
-NUMBERS = [None, math.nan, math.inf, -math.inf, -1e300, 0.0, 3.0, 49.95, 50.0, 50.09, 50.3, 1000.0]
+NUMBERS = [None, math.nan, math.inf, -math.inf, -1e300, 0.0, 3.0, 49.95, 50.0, 50.09, 50.3, 109.9, 110.1, 1000.0, 1e308]
 
 
 def test_rate_limits_are_those_of_the_core(world: World) -> None:

@@ -53,3 +53,26 @@ def test_a_row_further_down_that_was_found_lowers_the_water() -> None:
     assert water.start(1.0) == at(100) - FAR
     water.end(at(80), 1.0, 0.001)
     assert water.start(1.1) == at(80) - NEAR
+
+
+def test_a_look_at_everything_that_was_broken_off_is_not_begun_again_at_once() -> None:
+    water = LowWater()
+    water.start(0.0)
+    water.end(at(0), 0.0, 0.001)
+    begun = [second for second in range(1, 3600) if water.start(float(second)) is None]
+    assert begun[:5] == [1, 3, 7, 15, 31]
+    assert len(begun) == 11
+    water.start(5000.0)
+    water.end(at(0), 5000.0, 0.001)
+    assert water.start(5001.0) is None
+
+
+def test_a_walk_leaves_the_water_as_it_is_and_counts_as_a_look_at_everything() -> None:
+    water = LowWater()
+    water.start(0.0)
+    water.end(at(100), 0.0, 0.001)
+    assert water.start(1.5) is None
+    water.end(None, 1.5, 0.001)
+    assert water.start(1.6) == at(100) - NEAR
+    water.end(None, 1.6, 0.001)
+    assert water.start(2.6) is None

@@ -101,6 +101,7 @@ def test_a_drain_that_is_always_busy_sends_suspicious_rows_at_the_end_of_its_tur
         {"rate_limit": -1},
         {"rate_limit": 5, "rate_tat": math.nan},
         {"rate_limit": 5, "rate_tat": math.inf},
+        {"rate_limit": 10_000, "rate_tat": 1e308},
         {"rate_limit": 0, "rate_tat": math.nan},
     ],
     ids=lambda damage: ",".join(f"{name}={str(value)[:8]}" for name, value in damage.items()),

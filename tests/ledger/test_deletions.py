@@ -12,6 +12,7 @@ from app.accounts import workspaces
 from app.core.event.acceptance import Accepted
 from app.core.problem import Problem
 from app.database.connection import Database
+from app.delivery import endpoints
 from app.ledger.ledger import Submission
 from app.settings import Settings
 from tests.ledger.books import Answer, Books, draft
@@ -130,3 +131,21 @@ def test_a_deletion_under_fire_ends_and_leaves_nothing_behind(books: Books, sett
     assert books.seqs() == {"same": list(range(1, kept + 1))}
     for table in ("streams", "events", "deliveries"):
         assert books.sql(f"SELECT FROM {table} WHERE workspace_id = %(w)s", w=going) == [], table
+
+
+@pytest.mark.parametrize("act", ["change", "delete"])
+def test_a_deletion_and_a_change_of_an_endpoint_do_not_wait_for_each_other(
+    books: Books, settings: Settings, act: str
+) -> None:
+    going = books.workspace()
+    endpoint_id = books.endpoint(settings, workspace_id=going)
+    with ThreadPoolExecutor(1) as pool:
+        with books.database.session() as session:
+            if act == "change":
+                endpoints.change_endpoint(session, settings, going, endpoint_id, {"event_types": ["a"]})
+            else:
+                endpoints.delete_endpoint(session, going, endpoint_id)
+            deletion = pool.submit(delete, books, going)
+            eventually(lambda: books.sql("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+        deletion.result(10)
+    assert books.sql("SELECT FROM endpoints WHERE workspace_id = %(w)s", w=going) == []

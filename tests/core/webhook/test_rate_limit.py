@@ -53,7 +53,7 @@ def test_the_wait_is_exactly_until_the_next_grant(per_second: float) -> None:
 
 
 @pytest.mark.parametrize("per_second", [-1, 0, float("-inf"), float("nan"), 1e-300, 1e308, float("inf")])
-@pytest.mark.parametrize("tat", [None, float("nan"), float("inf"), float("-inf"), -1e308, 0.0, 50.0])
+@pytest.mark.parametrize("tat", [None, float("nan"), float("inf"), float("-inf"), -1e308, 1e308, 0.0, 50.0, 110.1])
 @pytest.mark.parametrize("want", [0, 1, 10**9])
 def test_the_arithmetic_has_an_answer_for_every_number(per_second: float, tat: float | None, want: int) -> None:
     granted, after = gcra(tat, 50.0, per_second, want)
