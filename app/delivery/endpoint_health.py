@@ -2,9 +2,9 @@
 
 How an endpoint has been answering is counted where its outcomes are recorded (database/functions/endpoint_tallies.sql).
 An endpoint that somebody else has locked is skipped there and here (a recovery may take long, and all others'
-deliveries would wait for it); here, so is one whose workspace is locked. Its count is lost, and its next failure says once more that it has failed for too long.
-Only a 410 is remembered until its endpoint can be locked: an endpoint that is gone is not sent anything again that
-could tell us once more.
+deliveries would wait for it); here, so is one whose workspace is locked. Its count is lost, and its next failure says
+once more that it has failed for too long. Only a 410 is remembered until its endpoint can be locked: an endpoint that
+is gone is not sent anything again that could tell us once more.
 """
 
 from __future__ import annotations

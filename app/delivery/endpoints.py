@@ -179,8 +179,8 @@ def _make_room(session: Session, settings: Settings, workspace_id: str) -> None:
 
 
 def _keep_workspace(session: Session, workspace_id: str) -> None:
-    # Its row is written with the commit (bump_endpoints_version.sql). Whoever deletes the workspace locks that row before
-    # its endpoints; in the other order, the two would wait for each other.
+    # Its row is written with the commit (bump_endpoints_version.sql). Whoever deletes the workspace locks that row
+    # before its endpoints; in the other order, the two would wait for each other.
     session.execute(select(Workspace.id).where(Workspace.id == workspace_id).with_for_update(read=True, key_share=True))
 
 

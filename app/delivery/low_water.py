@@ -45,8 +45,8 @@ class LowWater:
         return self._mark - NEAR
 
     def end(self, oldest: datetime | None, now: float, took_seconds: float) -> None:
-        """The look has ended. oldest: the time of the first row it saw; the time of the look when it saw none; None when
-        it does not know."""
+        """The look has ended. oldest: the time of the first row it saw; the time of the look when it saw none; None
+        when it does not know."""
         self._mark = oldest or self._mark
         if self._looks_at_all:
             self._again_seconds = LOOK_FAR_SECONDS

@@ -29,7 +29,10 @@ MOST_AT_ONCE = 256
 
 
 class Unrecorded:
-    """One drain's outcomes, in the order in which they came, those that were found locked last. delays: the retry schedule, seconds."""
+    """One drain's outcomes, in the order in which they came, those that were found locked last.
+
+    delays: the retry schedule, seconds.
+    """
 
     def __init__(self, delays: Sequence[float]) -> None:
         self._delays = delays
@@ -73,8 +76,8 @@ class Unrecorded:
         return Batch(exchanges, now, jitters=jitters, delays=self._delays, doubtful=before)
 
     def settle(self, exchanges: Sequence[Exchange], locked: Sequence[Exchange] = ()) -> None:
-        """The call has answered: of these, only `locked` are still to be recorded. They go to the end with all others of
-        their deliveries: however many there are, the next call has room for what nobody has locked."""
+        """The call has answered: of these, only `locked` are still to be recorded. They go to the end with all others
+        of their deliveries: however many there are, the next call has room for what nobody has locked."""
         done = {exchange.attempt_id for exchange in exchanges} - {exchange.attempt_id for exchange in locked}
         waiting = {exchange.claimed.id for exchange in locked}
         kept = [exchange for exchange in self._exchanges if exchange.attempt_id not in done]

@@ -206,7 +206,9 @@ def test_a_410_counts_though_somebody_holds_the_endpoint_at_that_moment(world: W
     assert world.statuses() == {"failed": 1, ("pending" if changed else "cancelled"): 5}
 
 
-def test_a_410_whose_workspace_somebody_holds_keeps_nobody_waiting(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_410_whose_workspace_somebody_holds_keeps_nobody_waiting(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     other_world = World(world.database, world.settings)
     with ScriptedServer(answering(GONE)) as receiver, ScriptedServer(answering(OK)) as other:
         endpoint_id, healthy = world.endpoint(receiver.url), other_world.endpoint(other.url)

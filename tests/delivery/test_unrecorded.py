@@ -25,7 +25,17 @@ def exchange(delivery: str, *, resent: bool = False) -> Exchange:
     )
     started_at = NOW + timedelta(seconds=next(_seconds))
     return Exchange(
-        claimed, Outcome.SUCCESS, 200, None, None, (), b"", None, started_at=started_at, duration_seconds=0, resent=resent
+        claimed,
+        Outcome.SUCCESS,
+        200,
+        None,
+        None,
+        (),
+        b"",
+        None,
+        started_at=started_at,
+        duration_seconds=0,
+        resent=resent,
     )
 
 

@@ -10,8 +10,8 @@ import math
 # How far ahead of an even spacing transfers may run. A tenth of a second keeps any second within 110 % of the limit
 # (and one transfer), lets a claim take more than one row, and loses nothing to a loop that asks ten times a second.
 BURST_SECONDS = 0.1
-# A time further ahead cannot have come from a limit of one a second or more: it is damaged, or from before the clock was
-# set back. It counts as none, because an endpoint would wait for it, and the arithmetic might overflow.
+# A time further ahead cannot have come from a limit of one a second or more: it is damaged, or from before the clock
+# was set back. It counts as none, because an endpoint would wait for it, and the arithmetic might overflow.
 MOST_AHEAD_SECONDS = 60.0
 # What an endpoint gets whose limit is damaged: the least that a limit can say.
 SLOWEST_PER_SECOND = 1.0

@@ -151,13 +151,16 @@ def by_known_key(declared: ApiRoute) -> Admission:
     """Admit whoever has a key that was good some seconds ago, to be judged again; others as by_key. Raises Problem."""
     callers = engine().callers
     secret, named = credential(request), request.headers.get("X-Workspace")
-    caller = callers.remembered(secret)
+    caller, workspace_id = callers.remembered(secret), ""
+    if caller is not None:
+        try:
+            caller.require(declared.scope)
+            workspace_id = callers.workspace_for(caller, named, remembered=True)
+        except Problem:  # a key that has been revoked meanwhile is told that first
+            caller = None
     if caller is None:
         admission = by_key(declared)
         caller, workspace_id = admission.caller, admission.workspace_id
-    else:
-        caller.require(declared.scope)
-        workspace_id = callers.workspace_for(caller, named, remembered=True)
     reference = named if named and named != caller.workspace_id else ""
     return Admission(caller, workspace_id, Presented(digest(secret), reference))
 

@@ -31,6 +31,17 @@ def test_a_key_is_refused_from_the_moment_its_revocation_is_answered(acme: Door)
     assert [one["seq"] for one in acme.get("/v1/events")["data"]] == [1]
 
 
+def test_a_revoked_key_is_told_that_before_anything_else_that_is_wrong(acme: Door) -> None:
+    door, key_id = with_new_key(acme, "subscribe")
+    door.get("/v1/events")
+    elsewhere = {"X-Workspace": "elsewhere"}
+    assert door.ask("POST", "/v1/events", EVENT).status_code == 403
+    assert door.ask("GET", "/v1/streams/call/c1", headers=elsewhere).status_code == 404
+    acme.delete(f"/v1/keys/{key_id}")
+    assert door.ask("POST", "/v1/events", EVENT).status_code == 401
+    assert door.ask("GET", "/v1/streams/call/c1", headers=elsewhere).status_code == 401
+
+
 def test_a_key_without_the_scope_is_told_which_it_has(acme: Door) -> None:
     door, _ = with_new_key(acme, "subscribe")
     assert door.get("/v1/events")["data"] == []
