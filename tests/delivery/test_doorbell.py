@@ -84,7 +84,8 @@ def test_a_bell_that_is_closed_takes_no_ring_from_others(redis_url: str, wake: W
     first = Doorbell(redis_url)
     assert not first.wait(0.01)
     first.close()
-    eventually(lambda: not [each for each in client.client_list() if each["cmd"] == "blpop"])
+    own = str(client.connection_pool.connection_kwargs["db"])  # other tests' products wait in theirs
+    eventually(lambda: not [each for each in client.client_list() if (each["cmd"], each["db"]) == ("blpop", own)])
     wake.ring()
     assert client.llen(BELL) == 1
 
