@@ -10,6 +10,7 @@ It promises:
   - A lock that somebody holds on a stream delays others once, for a second, and then for some seconds not at all.
   - A key that was revoked, and an endpoint that was registered, before an event was posted, is seen by it.
   - One workspace's events do not wait for another's.
+  - A request is accepted however many deliveries it makes, in slices: each of its events is, or is refused, by itself.
   - What may have been committed is not tried again: the caller learns that it is unknown, and repeats with its key.
 
 It imports accounts, database and core, never flask, Redis or Celery: whom to tell of events is passed in. live,
@@ -22,6 +23,7 @@ transaction.
 ledger.py      group commit: who travels together, what is tried again, announcing
 group.py       one call: judge, lock, decide, insert, commit
 parcel.py      what the call takes and gives (pure)
+slices.py      how heavy a request is, and how far a slice of it reaches (pure)
 matching.py    which endpoints want an event, as far as this process remembers
 submission.py  what is asked, and what is answered
 quarantine.py  which streams were found locked lately

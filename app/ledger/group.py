@@ -14,8 +14,10 @@ from app.core.problem import Problem
 from app.core.wire.envelope import Announcement
 from app.database.connection import Database
 from app.database.patience import within
+from app.ledger import slices
 from app.ledger.matching import RememberedEndpoints
 from app.ledger.parcel import Answered, Parcel
+from app.ledger.slices import Wanting
 from app.ledger.statements import ACCEPT_EVENTS
 from app.ledger.submission import Answers, Submission
 
@@ -26,6 +28,20 @@ SKIPPING_LOCK_SECONDS = 0.1
 CALL_SECONDS = 5.0
 # Each match of a group uses endpoints that were read a moment before: somebody changes them all the time.
 MATCHINGS = 5
+
+
+class Overweight(Exception):
+    """The group makes more deliveries than one call may, as its endpoints have turned out: nothing has been done, and
+    they are remembered now."""
+
+
+class EndpointsChanging(Problem):
+    """The endpoints of these workspaces are changed faster than events can be matched; nothing has been done."""
+
+    def __init__(self, workspace_ids: frozenset[str]) -> None:
+        text = "The workspace's endpoints are being changed all the time; repeat the request."
+        super().__init__("unavailable", text, retry_after_seconds=1)
+        self.workspace_ids = workspace_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +56,18 @@ class Committed:
 
 
 class Committer:
-    """Commits groups, one call each. ends: the contracts' rule (kind, type, data) -> bool."""
+    """Commits groups, one call each. ends: the contracts' rule (kind, type, data) -> bool. most_weight: see slices."""
 
     def __init__(
-        self, database: Database, *, ends: Callable[[str, str, Any], bool], window: timedelta, max_open_streams: int
+        self,
+        database: Database,
+        *,
+        ends: Callable[[str, str, Any], bool],
+        window: timedelta,
+        max_open_streams: int,
+        most_weight: int,
     ) -> None:
+        self._most_weight = most_weight
         self._database = database
         self._ends = ends
         self._window_seconds = int(window.total_seconds())
@@ -52,13 +75,14 @@ class Committer:
         self._endpoints = RememberedEndpoints()
 
     def commit(self, submissions: Sequence[Submission], *, lock_seconds: float, skip: bool) -> Committed:
-        """Commit what can be accepted. Raises DBAPIError, Unanswered, and Problem unavailable.
+        """Commit what can be accepted. Raises DBAPIError, Unanswered, Overweight and
+        EndpointsChanging.
 
         lock_seconds: how long a lock is waited for. skip: streams that somebody else holds are not waited for at all,
         and their events are answered `unavailable`.
         """
         parcel = Parcel(submissions, self._ends)
-        answered = self._call(parcel, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
+        answered = self._call(submissions, parcel, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
         return Committed(
             parcel.answers(answered, self._max_open_streams),
             parcel.announcements(answered),
@@ -66,10 +90,16 @@ class Committer:
             parcel.busy(answered),
         )
 
-    def _call(self, parcel: Parcel, lock_seconds: float, skip: bool) -> Answered:
+    def wanting(self, workspace_id: str) -> Wanting:
+        """Which endpoints of a workspace get an event, as far as is remembered."""
+        return self._endpoints.of(workspace_id).matcher.wanting
+
+    def _call(self, submissions: Sequence[Submission], parcel: Parcel, lock_seconds: float, skip: bool) -> Answered:
         failpoints.reach("ledger.commit")
         limits = (int(lock_seconds * 1000), skip, self._window_seconds, self._max_open_streams)
+        changing: frozenset[str] = frozenset()
         for _ in range(MATCHINGS):
+            self._weigh(submissions)
             wants = [self._endpoints.of(workspace_id) for workspace_id in parcel.workspace_ids]
             with within(CALL_SECONDS):
                 (row,) = self._database.write(ACCEPT_EVENTS, *limits, *parcel.values(wants, os.urandom))
@@ -77,6 +107,11 @@ class Committer:
             if answered.stale is None:
                 failpoints.reach("ledger.committed")
                 return answered
-            self._endpoints.learn(answered.stale)
-        text = "The workspace's endpoints are being changed all the time; repeat the request."
-        raise Problem("unavailable", text, retry_after_seconds=1)
+            changing = self._endpoints.learn(answered.stale)
+        raise EndpointsChanging(changing)
+
+    def _weigh(self, submissions: Sequence[Submission]) -> None:
+        """Raise Overweight if this must not be one call. A single event is one, however many endpoints get it."""
+        weight = sum(slices.weight_of(one, self.wanting(one.workspace_id)) for one in submissions)
+        if weight > self._most_weight and sum(len(one.drafts) for one in submissions) > 1:
+            raise Overweight

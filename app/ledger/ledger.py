@@ -2,7 +2,8 @@
 
 In one transaction callers are judged, streams are locked in id order, repeats are dropped by idempotency key, each
 event takes the next seq of its stream, and events and delivery rows are inserted. A caller is answered only after
-COMMIT, and only then is anything announced. Groups of different workspaces are committed side by side.
+COMMIT, and only then is anything announced. Groups of different workspaces are committed side by side. A request that
+makes more deliveries than a group may is committed in slices, with other groups in between.
 
 A lock that somebody else does not let go harms his streams alone: the group that waited for it is committed without
 them, and for some seconds their events travel in a group of their own that waits for no lock.
@@ -28,8 +29,8 @@ from app.database.batching import Abandoned, Batcher
 from app.database.calls import Unanswered
 from app.database.connection import Database
 from app.database.partitions import make_partitions
-from app.ledger import rows
-from app.ledger.group import Committed, Committer
+from app.ledger import rows, slices
+from app.ledger.group import Committed, Committer, EndpointsChanging, Overweight
 from app.ledger.quarantine import Quarantine
 from app.ledger.submission import Answers, Submission
 
@@ -37,12 +38,18 @@ __all__ = ["Answers", "Ledger", "Submission"]
 
 log = logging.getLogger(__name__)
 
-MAX_BATCH = 1000  # events in one transaction: some tens of milliseconds, so that the next group does not wait long
 # Groups of different workspaces that are committed side by side, so that one that posts thousands at a time keeps
 # nobody else waiting. More would only share the same disk.
 GROUPS_AT_ONCE = 3
+# After so long no slice of a request is begun: with the limit of its last one (batching.LIMIT_SECONDS) it is answered
+# within 20 s, before clients usually give up.
+SLICING_SECONDS = 8.0
 TRIES = 3  # a lost connection, a deadlock or a missing partition is mended and tried again before anybody is told
 
+# What a request, or its part of a group, is answered with in place of its events' answers.
+FAILURES = (DBAPIError, TimeoutError, Unanswered, Problem)
+
+Outcomes = list[Answers | Exception]  # for each submission of a group
 Announce = Callable[[Sequence[Announcement], bool], None]
 
 
@@ -51,6 +58,7 @@ class Ledger:
 
     ends, refuses: the contracts' rules (kind, type, data) -> bool, and -> what is wrong with which field, or None.
     announce: called after commit with what happened and whether any delivery is due; must not block or raise.
+    most_weight: of a group, see slices.
     on_commit: called after each commit of events, with the number of requests in it and of events.
     """
 
@@ -65,20 +73,26 @@ class Ledger:
         max_open_streams: int,
         on_commit: Callable[[int, int], object] = lambda requests, events: None,
         groups_at_once: int = GROUPS_AT_ONCE,
+        most_weight: int = slices.MOST_WEIGHT,
     ) -> None:
         self._database = database
         self._refuses = refuses
         self._announce = announce
         self._on_commit = on_commit
         self._committer = Committer(
-            database, ends=ends, window=timedelta(seconds=window_seconds), max_open_streams=max_open_streams
+            database,
+            ends=ends,
+            window=timedelta(seconds=window_seconds),
+            max_open_streams=max_open_streams,
+            most_weight=most_weight,
         )
+        self._most_weight = most_weight
         self._quarantine = Quarantine()
         self.lock_seconds = rows.LOCK_SECONDS  # how long a stream's lock is waited for
         self._batcher: Batcher[Submission, Answers] = Batcher(
             self._commit_group,
-            max_weight=MAX_BATCH,
-            weigh=lambda submission: max(1, len(submission.drafts)),
+            max_weight=most_weight,
+            weigh=lambda submission: submission.weight,
             lane_of=lambda submission: submission.workspace_id,
             most_runs=groups_at_once,
         )
@@ -96,23 +110,47 @@ class Ledger:
     def accept(self, submission: Submission) -> Answers:
         """Commit the events of one request, together with whoever else is waiting; one answer each, in order.
 
+        A heavy request is committed in slices. If one fails, its events and those behind get the Problem as their
+        answers; what is raised is about the first slice, when nothing is stored.
+
         Raises Problem("unavailable") when the database cannot be reached or does not answer in time: then it is not
         known to be stored, and the producer repeats with the same idempotency key. Raises DBAPIError when the request
         itself is at fault (faults.is_requests_fault).
         """
         if not submission.drafts:
             return []
+        checked, answers = self._checked(submission), Answers()
+        begin_before = time.monotonic() + SLICING_SECONDS
+        while len(answers) < len(checked.drafts):
+            try:
+                answers += self._accept_slice(checked, len(answers), begin_before)
+            except Overweight:  # its endpoints were not known; now they are
+                continue
+            except Exception as error:
+                if not answers:
+                    raise
+                if not isinstance(error, Problem):
+                    log.error("events behind a slice not accepted: %s", first_line(error))
+                problem = error if isinstance(error, Problem) else _unreachable()
+                return answers + [problem] * (len(checked.drafts) - len(answers))
+        return answers
+
+    def _accept_slice(self, submission: Submission, start: int, begin_before: float) -> Answers:
+        """Commit what fits into one group, from the event at `start` on. begin_before: monotonic seconds.
+
+        Raises Overweight, and what `accept` does.
+        """
+        if time.monotonic() > begin_before:
+            raise _too_much_at_once()
+        wanting = self._committer.wanting(submission.workspace_id)
+        stop, weight = slices.reach(submission, start, wanting, self._most_weight)
         try:
-            return self._batcher.submit(self._checked(submission))
+            return self._batcher.submit(submission.part(start, stop, weight))
         except (DBAPIError, TimeoutError, Abandoned, Unanswered) as error:
             if isinstance(error, DBAPIError) and faults.is_requests_fault(error):
                 raise
             log.warning("events not accepted: %s", first_line(error))
-            raise Problem(
-                "unavailable",
-                "The event store cannot be reached; repeat the request with the same idempotency key.",
-                retry_after_seconds=1,
-            ) from None
+            raise _unreachable() from None
 
     def _checked(self, submission: Submission) -> Submission:
         """The submission with its refusals: decided before any lock is held, so that no neighbour waits for schemas."""
@@ -140,22 +178,26 @@ class Ledger:
             raise not_found("stream")
         self._announce([Announcement(stream.id, stream.last_seq, None, True)], False)
 
-    def _commit_group(self, submissions: list[Submission]) -> Sequence[Answers | Exception]:
+    def _commit_group(self, submissions: list[Submission]) -> Outcomes:
         """Commit those that touch a quarantined stream after the others, in a group that waits for no lock."""
         now = time.monotonic()
         apart = [self._quarantine.touches(submission.subjects, now) for submission in submissions]
         if not any(apart):
             return self._commit(submissions, skip=False)
         together = [one for one, away in zip(submissions, apart, strict=True) if not away]
-        outcomes = iter(self._commit(together, skip=False) if together else ())
+        outcomes = iter(self._outcomes(together, skip=False))
         quarantined = [one for one, away in zip(submissions, apart, strict=True) if away]
-        try:
-            others = iter(self._commit(quarantined, skip=True))
-        except (DBAPIError, TimeoutError, Unanswered) as error:
-            others = iter([error] * len(quarantined))
+        others = iter(self._outcomes(quarantined, skip=True))
         return [next(others if away else outcomes) for away in apart]
 
-    def _commit(self, submissions: list[Submission], *, skip: bool) -> Sequence[Answers | Exception]:
+    def _outcomes(self, submissions: list[Submission], *, skip: bool) -> Outcomes:
+        """Commit a part of a group. Its failure is its own: what the other parts have committed stays accepted."""
+        try:
+            return self._commit(submissions, skip=skip) if submissions else []
+        except FAILURES as error:
+            return [error] * len(submissions)
+
+    def _commit(self, submissions: list[Submission], *, skip: bool) -> Outcomes:
         """Commit a group; once more where that may help. skip: wait for no stream's lock."""
         for attempt in range(1, TRIES + 1):
             try:
@@ -171,11 +213,11 @@ class Ledger:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _singly(self, submissions: Sequence[Submission], error: DBAPIError) -> Sequence[Answers | Exception]:
+    def _singly(self, submissions: Sequence[Submission], error: DBAPIError) -> Outcomes:
         """Commit each submission by itself. error: what they were refused with together."""
         if len(submissions) == 1:
             return [self._refused(submissions[0], error)]
-        outcomes: list[Answers | Exception] = []
+        outcomes: Outcomes = []
         stuck: set[Subject] = set()
         for submission in submissions:
             if not stuck.isdisjoint(submission.subjects):  # its like has just waited for the same lock
@@ -187,7 +229,7 @@ class Ledger:
                 if faults.is_lock_timeout(error):
                     stuck.update(submission.subjects)
                 outcomes.append(self._refused(submission, error))
-            except (TimeoutError, Unanswered) as error:
+            except FAILURES as error:
                 outcomes.append(error)
         return outcomes
 
@@ -206,8 +248,31 @@ class Ledger:
             return True
         return faults.may_pass(error)
 
-    def _commit_once(self, submissions: Sequence[Submission], *, skip: bool) -> list[Answers | Exception]:
-        done = self._committer.commit(submissions, lock_seconds=self.lock_seconds, skip=skip)
+    def _without(self, submissions: Sequence[Submission], refused: EndpointsChanging, *, skip: bool) -> Outcomes:
+        """Commit the others than those whose endpoints are being changed."""
+        away = [one.workspace_id in refused.workspace_ids for one in submissions]
+        others = [one for one, is_away in zip(submissions, away, strict=True) if not is_away]
+        outcomes = iter(self._outcomes(others, skip=skip))
+        return [refused if is_away else next(outcomes) for is_away in away]
+
+    def _parted(self, submissions: Sequence[Submission], error: Overweight, *, skip: bool) -> Outcomes:
+        """Commit a group that has turned out too heavy in parts. A submission that is too heavy by itself goes back to
+        its caller, who cuts it again."""
+        if len(submissions) == 1:
+            return [error]
+        weights = [slices.weight_of(one, self._committer.wanting(one.workspace_id)) for one in submissions]
+        outcomes: Outcomes = []
+        for start, stop in slices.packed(weights, self._most_weight):
+            outcomes += self._outcomes(list(submissions[start:stop]), skip=skip)
+        return outcomes
+
+    def _commit_once(self, submissions: Sequence[Submission], *, skip: bool) -> Outcomes:
+        try:
+            done = self._committer.commit(submissions, lock_seconds=self.lock_seconds, skip=skip)
+        except EndpointsChanging as refused:
+            return self._without(submissions, refused, skip=skip)
+        except Overweight as error:
+            return self._parted(submissions, error, skip=skip)
         if done.busy:
             self._quarantine.add(done.busy, time.monotonic())
         if done.announcements:
@@ -218,3 +283,13 @@ class Ledger:
     def _tell(self, done: Committed, requests: int) -> None:
         self._on_commit(requests, len(done.announcements))
         self._announce(done.announcements, done.due)
+
+
+def _unreachable() -> Problem:
+    text = "The event store cannot be reached; repeat the request with the same idempotency key."
+    return Problem("unavailable", text, retry_after_seconds=1)
+
+
+def _too_much_at_once() -> Problem:
+    text = "The batch makes more deliveries than one request has time for; repeat the events that were not accepted."
+    return Problem("unavailable", text, retry_after_seconds=1)

@@ -33,12 +33,14 @@ class RememberedEndpoints:
         """What is remembered of a workspace; UNKNOWN_VERSION and no endpoints for another."""
         return self._wants.get(workspace_id, _NOTHING_KNOWN)
 
-    def learn(self, stale: str) -> None:
+    def learn(self, stale: str) -> frozenset[str]:
         """Remember what the database has answered, as JSON: [workspace id, version, [[endpoint id, event types, stream
-        kinds], …] or null] for each workspace whose version was another."""
-        for workspace_id, version, endpoints in json.loads(stale):
+        kinds], …] or null] for each workspace whose version was another. The ids of those workspaces."""
+        learned = json.loads(stale)
+        for workspace_id, version, endpoints in learned:
             filters = [EndpointFilter(id, workspace_id, types, kinds) for id, types, kinds in endpoints or ()]
             self._wants[workspace_id] = Wants(version, Matcher(filters))
             self._wants.move_to_end(workspace_id)
         while len(self._wants) > MOST_WORKSPACES:
             self._wants.popitem(last=False)
+        return frozenset(workspace_id for workspace_id, _, _ in learned)

@@ -1,6 +1,7 @@
 """Streams that somebody holds locked. For some seconds their events travel apart, so that nobody waits for them again.
 
-Pure: the clock is passed in. One quarantine belongs to one ledger, whose groups are committed one at a time.
+Pure: the clock is passed in. One quarantine belongs to one ledger and serves all its groups, several of which are
+committed at once: the streams of each are another workspace's.
 """
 
 from __future__ import annotations

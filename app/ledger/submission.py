@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.accounts.callers import Presented
 from app.core.event.acceptance import Accepted, Subject, subject_of
@@ -18,7 +18,7 @@ class Submission:
     """The events of one request. only_endpoint_id: a test event, delivered to that endpoint alone.
 
     refusals: what the schemas have against the draft at an index; the ledger looks by itself. presented: judged along
-    with the commit; None for a caller who has been judged otherwise.
+    with the commit; None for a caller who has been judged otherwise. weight: see slices.
     """
 
     workspace_id: str
@@ -26,8 +26,14 @@ class Submission:
     only_endpoint_id: str | None = None
     refusals: Mapping[int, Complaint] = field(default_factory=dict)
     presented: Presented | None = None
+    weight: int = 1
 
     @property
     def subjects(self) -> list[Subject]:
         """The stream of each draft, in order."""
         return [subject_of(self.workspace_id, draft) for draft in self.drafts]
+
+    def part(self, start: int, stop: int, weight: int) -> Submission:
+        """The events from `start` up to `stop`, with their refusals."""
+        refusals = {index - start: reason for index, reason in self.refusals.items() if start <= index < stop}
+        return replace(self, drafts=self.drafts[start:stop], refusals=refusals, weight=weight)
