@@ -89,6 +89,7 @@ class Ledger:
         self._most_weight = most_weight
         self._quarantine = Quarantine()
         self.lock_seconds = rows.LOCK_SECONDS  # how long a stream's lock is waited for
+        self.slicing_seconds = SLICING_SECONDS  # after so long no slice of a request is begun
         self._batcher: Batcher[Submission, Answers] = Batcher(
             self._commit_group,
             max_weight=most_weight,
@@ -120,7 +121,7 @@ class Ledger:
         if not submission.drafts:
             return []
         checked, answers = self._checked(submission), Answers()
-        begin_before = time.monotonic() + SLICING_SECONDS
+        begin_before = time.monotonic() + self.slicing_seconds
         while len(answers) < len(checked.drafts):
             try:
                 answers += self._accept_slice(checked, len(answers), begin_before)

@@ -148,3 +148,26 @@ def test_a_light_request_that_shared_a_group_with_a_heavy_one_is_stored(
         assert time.monotonic() - begun < 10
     assert max(commits) <= MOST_WEIGHT // (slices.EVENT_WEIGHT + ENDPOINTS)
     books.close()
+
+
+def test_a_request_that_takes_too_long_keeps_what_it_has_and_is_repeated(
+    make: Callable[..., tuple[Books, list[int]]],
+) -> None:
+    commits: list[int] = []
+
+    def on_commit(requests: int, events: int) -> None:
+        commits.append(events)
+        books.ledger.slicing_seconds = 60.0
+        eventually(lambda: time.monotonic() > late)
+
+    books, _ = make(on_commit=on_commit)
+    books.ledger.slicing_seconds = 1.0
+    late = time.monotonic() + 1.1
+    answers = books.accept(*DRAFTS)
+    (stored,) = commits
+    assert [one.seq for one in answers[:stored] if isinstance(one, Accepted)] == list(range(1, stored + 1))
+    assert [str(one) for one in answers[stored:] if "more deliveries" in str(one)] == [str(answers[-1])] * (30 - stored)
+    assert [one.seq for one in books.accept(*DRAFTS[stored:]) if isinstance(one, Accepted)] == list(
+        range(stored + 1, 31)
+    )
+    books.close()
