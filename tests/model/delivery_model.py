@@ -82,7 +82,7 @@ class DeliverySteps:
     # Accidents
 
     def _accidents(self, state: State, number: int, worker: Worker) -> Iterator[Made]:
-        if "crash" in self._scenario.accidents and (worker.items or worker.gone):
+        if "crash" in self._scenario.accidents and (worker.items or worker.gone or worker.unwanted):
             yield Made(f"{name(number)} is killed", self._workers.killed(state, number), "accident")
         if "freeze" in self._scenario.accidents and worker.items:
             workers = put(state.workers, number, worker._replace(frozen=True))
@@ -115,6 +115,8 @@ class DeliverySteps:
                     # Claims of the former window that are still out do not count in this one, whatever comes of them.
                     out = sum(item.delivery == index for worker in state.workers for item in worker.items)
                     truth = truth._replace(excused=truth.excused + 1, lost=-out, holder=0)
+                if retried.lease_token is None:
+                    truth = truth._replace(holder=0)
                 yield (
                     f"retries delivery {index + 1}",
                     state._replace(rows=put(state.rows, index, retried), truths=put(state.truths, index, truth)),
@@ -122,7 +124,7 @@ class DeliverySteps:
 
     def _time(self, state: State) -> Iterator[Made]:
         """To the next moment at which something is due. Those who are frozen lose their leases."""
-        moments = [row.due_at for row in state.rows if row.status == "pending"]
+        moments = [reference.wakes_at(row) for row in state.rows if row.status == "pending"]
         for worker in state.workers:
             moments += [item.ends_at for item in worker.items]
             moments += [item.lease_ends for item in worker.items if worker.frozen]

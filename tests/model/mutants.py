@@ -169,7 +169,7 @@ def _decide_without(old: str, new: str) -> Rules:
 
 MUTANTS: list[Mutant | CrowdMutant] = [
     Mutant("Without row locks at the claim", Rules(locks_claims=False), SCENARIOS["accidents"]),
-    Mutant("Without moving the due time at the claim", Rules(leases_claims=False), SCENARIOS["slow answers"]),
+    Mutant("Without a lease at the claim", Rules(leases_claims=False), SCENARIOS["slow answers"]),
     Mutant("Without a lease that outlasts an attempt", Rules(), SCENARIOS["slow answers"]._replace(lease=1)),
     Mutant("Without an end to the lease", Rules(ends_leases=False), SCENARIOS["accidents"]),
     Mutant("Without a token of its own for each claim", Rules(fresh_tokens=False), SCENARIOS["slow answers"]),

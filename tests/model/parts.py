@@ -87,10 +87,12 @@ class Item(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """gone: the endpoint has answered 410, and has still to be disabled."""
+    """gone: the endpoint has answered 410, and has still to be disabled. unwanted: what is to be tried again at an
+    endpoint that has ended has still to be cancelled."""
 
     frozen: bool = False
     gone: bool = False
+    unwanted: bool = False
     items: tuple[Item, ...] = ()
 
 

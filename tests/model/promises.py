@@ -73,7 +73,8 @@ def _of_row(which: str, row: Row, truth: Truth, most_attempts: int) -> str | Non
         return f"the log of {which} shows {row.attempt_count} attempts, and there were {truth.recorded}"
     if row.window_attempts > most_attempts:
         return f"{which} is attempted more often than its schedule says"
-    if row.status == "pending" and row.lease_token is None and row.due_at > row.deadline_at:
+    is_planned = row.status == "pending" and row.lease_token is None and row.trigger == "schedule"
+    if is_planned and row.due_at > row.deadline_at:  # a person's retry is due at once, also after it
         return f"the next attempt of {which} is due after its deadline"
     if row.status == "pending" and truth.lost > MOST_LOST_CLAIMS:
         return f"{which} has lost {truth.lost} claims, and is not given up"

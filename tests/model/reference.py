@@ -1,4 +1,5 @@
-"""What the SQL of app.delivery.claims, outcomes, cancelling and deliveries does to a row, as pure functions.
+"""What a drain's round, cancelling and people do to a delivery in the database, as pure functions: its row in
+`deliveries`, and while it is pending the one in `due`, are one here.
 
 The search in `delivery_model` runs through these; `test_reference` holds them to the real thing. Each
 safeguard is a member of `Rules`, so that `mutants` can take it out.
@@ -26,8 +27,8 @@ class Rules(NamedTuple):
 
     decide: Callable[..., Decision] = retry.decide
     locks_claims: bool = True  # FOR UPDATE SKIP LOCKED: what is picked is nobody else's before it is leased
-    leases_claims: bool = True  # a claim moves due_at forward
-    ends_leases: bool = True  # ... by the lease, and not for ever
+    leases_claims: bool = True  # a claim lasts until leased_until
+    ends_leases: bool = True  # ... which comes, and is not for ever
     fresh_tokens: bool = True  # each claim has a token of its own
     fences_failures: bool = True  # a failure counts under its own lease only
     takes_late_successes: bool = True  # a success counts without its lease, too
@@ -46,7 +47,10 @@ class Rules(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A delivery's columns."""
+    """A delivery's columns. due_at, claims, leased_until and lease_token say nothing of one that has ended.
+
+    A claim leaves due_at as it is: the lease is apart, so that no index has to be changed for it.
+    """
 
     due_at: datetime
     window_started_at: datetime
@@ -57,6 +61,7 @@ class Row(NamedTuple):
     attempt_count: int = 0
     window_attempts: int = 0
     claims: int = 0
+    leased_until: datetime | None = None
     lease_token: Token = None
     finished_at: datetime | None = None
 
@@ -81,7 +86,12 @@ class Exchange(NamedTuple):
 
 
 def is_due(row: Row, now: datetime) -> bool:
-    return row.status == "pending" and row.due_at <= now
+    return row.status == "pending" and row.due_at <= now and not _is_sent(row, now)
+
+
+def wakes_at(row: Row) -> datetime:
+    """From when on it is due, unless something happens to it before."""
+    return row.due_at if row.leased_until is None else max(row.due_at, row.leased_until)
 
 
 def lost_claims(row: Row, rules: Rules) -> int:
@@ -94,21 +104,29 @@ def is_suspect(row: Row, rules: Rules) -> bool:
 
 
 def lease(row: Row, now: datetime, length: timedelta, token: Token, rules: Rules) -> Row:
-    """A due row after its claim; it is to be sent if it is still pending."""
-    due_at = now + length if rules.leases_claims else row.due_at
-    leased = row._replace(
-        due_at=due_at if rules.ends_leases else FOR_EVER,
+    """A due row after its claim; it is to be sent unless it is hopeless."""
+    leased_until = now + length if rules.leases_claims else None
+    return row._replace(
+        leased_until=leased_until if rules.ends_leases else FOR_EVER,
         lease_token=token,
         claims=row.claims + 1,
     )
-    if rules.parks_after is not None and lost_claims(row, rules) >= rules.parks_after:
-        return _end(leased, "failed", deliveries.WORKER_CRASH, now)
-    return leased
 
 
-def expire(row: Row, now: datetime) -> Row:
-    """A claimed row whose event is past retention."""
-    return _end(row, "failed", deliveries.EVENT_EXPIRED, now)
+def why_hopeless(leased: Row, rules: Rules, *, has_event: bool = True) -> str | None:
+    """Why a row that has just been leased cannot be sent. has_event: it is not past retention."""
+    # Its last claim is the one just made, which is not lost yet.
+    if rules.parks_after is not None and lost_claims(leased, rules) - 1 >= rules.parks_after:
+        return deliveries.WORKER_CRASH
+    return None if has_event else deliveries.EVENT_EXPIRED
+
+
+def fail(row: Row, token: Token, reason: str, now: datetime) -> Row:
+    """A hopeless row is ended by the drain that has leased it, in a transaction of its own after the claim's. Who has
+    lost the lease meanwhile changes nothing: it may be delivered by now, by a success that came late."""
+    if row.lease_token != token:
+        return row
+    return _end(row, "failed", reason, now)
 
 
 def cancel(row: Row, endpoint: Endpoint, now: datetime, rules: Rules) -> Row:
@@ -126,7 +144,9 @@ def retry_by_person(row: Row, endpoint: Endpoint, now: datetime, window: timedel
     if row.status == "pending":
         if rules.spares_the_sent and _is_sent(row, now):
             return row
-        return row._replace(due_at=now, trigger=trigger)
+        # A lease that has ended is taken away, too: whoever had it knows nothing of this retry, and can only report a
+        # success. So the attempt that decides was claimed for what the row says now.
+        return row._replace(due_at=now, trigger=trigger, leased_until=None, lease_token=None)
     return Row(
         due_at=now,
         window_started_at=now,
@@ -139,19 +159,27 @@ def retry_by_person(row: Row, endpoint: Endpoint, now: datetime, window: timedel
 
 def record(
     row: Row,
-    endpoint: Endpoint,
     exchange: Exchange,
     now: datetime,
     delays: Sequence[float],
     rules: Rules,
     *,
+    decided_at: datetime | None = None,
     jitter: float = 0.0,
+    is_doubtful: bool = False,
     is_known: bool = False,
 ) -> tuple[Row, bool]:
-    """The row after an attempt, and whether the endpoint has said that it is gone. is_known: recorded already."""
+    """The row after an attempt, and whether the endpoint has said that it is gone.
+
+    decided_at: the worker's idea of the database's time, by which it has decided what comes next; None: `now`.
+    is_doubtful: it may have been recorded, by a call whose answer was lost; is_known: and it has been.
+
+    What is to be tried again at an endpoint that has ended is pending after this; whoever recorded it cancels it then,
+    in another transaction.
+    """
+    has_told = row.reason == retry.ENDPOINT_GONE and exchange.status_code == retry.GONE_STATUS and rules.retells_gone
     if is_known and rules.knows_attempts:
-        is_gone = row.reason == retry.ENDPOINT_GONE and exchange.status_code == retry.GONE_STATUS
-        return row, is_gone and rules.retells_gone
+        return row, has_told
     row = row._replace(attempt_count=row.attempt_count + 1)
     if exchange.resent and rules.awaits_resent:
         return row._replace(claims=row.claims + 1), False
@@ -159,11 +187,11 @@ def record(
     if exchange.outcome == Outcome.SUCCESS:
         counts = counts or rules.takes_late_successes
     if not counts or (rules.keeps_ends and row.status != "pending"):
-        return row, False
+        return row, has_told and is_doubtful
     scheduled = row.trigger != "manual" or row.window_attempts == 0
     row = row._replace(window_attempts=row.window_attempts + scheduled)
     decision = rules.decide(
-        now=now,
+        now=decided_at or now,
         window_started_at=row.window_started_at,
         deadline_at=row.deadline_at,
         scheduled_attempts=row.window_attempts,
@@ -174,21 +202,20 @@ def record(
         delays=delays,
         unanswered=exchange.unanswered and rules.says_unknown,
     )
-    return _move(row, endpoint, decision, now), decision.disable_endpoint
+    return _move(row, decision, now), decision.disable_endpoint
 
 
-def _move(row: Row, endpoint: Endpoint, decision: Decision, now: datetime) -> Row:
+def _move(row: Row, decision: Decision, now: datetime) -> Row:
     if decision.status == "pending":
         if row.trigger == "test":
             return _end(row, "failed", f"{deliveries.TEST_FAILED}: {decision.reason}", now)
-        if endpoint.status != "enabled":
-            return _end(row, "cancelled", why_cancelled(*endpoint), now)
         assert decision.due_at is not None
         return row._replace(
             status="pending",
             reason=decision.reason,
             due_at=decision.due_at,
             trigger="schedule",
+            leased_until=None,
             lease_token=None,
             finished_at=None,
         )
@@ -196,8 +223,8 @@ def _move(row: Row, endpoint: Endpoint, decision: Decision, now: datetime) -> Ro
 
 
 def _is_sent(row: Row, now: datetime) -> bool:
-    return row.lease_token is not None and row.due_at > now
+    return row.leased_until is not None and row.leased_until > now
 
 
 def _end(row: Row, status: str, reason: str | None, now: datetime) -> Row:
-    return row._replace(status=status, reason=reason, lease_token=None, finished_at=now)
+    return row._replace(status=status, reason=reason, leased_until=None, lease_token=None, finished_at=now)

@@ -1,29 +1,32 @@
 """The reference beside the real rows: every operation is done to both, and then they must say the same.
 
-Times are compared exactly: each operation on the rows tells the reference its transaction's now().
+Workers are real drains. Each of their transactions is compared before it is committed, and what follows from it is kept
+until they have done it. Times are compared exactly: each transaction tells the reference its now().
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from app.core.problem import Problem
 from app.core.webhook.fairness import PROBE_PLACES, SLOW_PLACES
 from app.core.webhook.retry import Outcome
 from app.delivery import deliveries, endpoint_health, endpoints
-from app.delivery.attempts import Exchange
-from app.delivery.claims import Claimed
+from app.delivery.drain import Phase
 from tests.delivery.world import World
 from tests.model import adapter, reference
-from tests.model.adapter import DELAYS, JITTER, LEASE_SECONDS, Answer, Worker, as_reference, exchange_of
-from tests.model.reference import Endpoint, Row, Rules
+from tests.model.adapter import DELAYS, JITTER, LEASE_SECONDS, Answer, Asked, Worker, as_reference
+from tests.model.reference import Endpoint, Row, Rules, Token
 
-_DISABLE = "UPDATE endpoints SET status = 'disabled', disabled_reason = %(reason)s WHERE id = %(id)s"
+BROKE: Answer = (Outcome.PROTOCOL_ERROR, None, None)
 
 
 class Shadow:
@@ -41,64 +44,47 @@ class Shadow:
         self._event_of = {row.id: row.event_id for row in rows}
         self._expired: set[str] = set()
         self._endpoints = dict.fromkeys(self.endpoint_ids, Endpoint())
-        self._outcomes: dict[str, str | None] = dict.fromkeys(self.endpoint_ids)
+        # By lease, what the delivery was claimed for; by attempt, what it was made for.
+        self._claimed_for: dict[tuple[str, Token], str] = {}
+        self._made_for: dict[str, str] = {}
+        self._locked: list[set[str]] = []  # the rows that transactions have which are open now
+        self._owed: dict[Worker, set[tuple[str, ...]]] = {}  # what has to follow from what a worker has committed
+        self._decided: dict[Worker, dict[str, int]] = {}  # how it has to share the places, when that is left to it
+        self._has_shared: set[Worker] = set()
         # The third has hardly a place left, so that what there is has to be divided.
-        self.workers = [Worker({}), Worker({}), Worker({"fast": PROBE_PLACES - 1, "slow": SLOW_PLACES - 1})]
+        crowds: list[dict[adapter.Lane, int]] = [{}, {}, {"fast": PROBE_PLACES - 1, "slow": SLOW_PLACES - 1}]
+        self.workers = [Worker(world, self, lambda: self.clock, taken) for taken in crowds]
         with world.database.begin() as connection:
             self.rows = adapter.read(connection)
 
     # What is done to both
 
-    def claim(self, number: int, *, fast_only: bool = False, commits: bool = True) -> None:
-        """A worker claims. commits: or its transaction is rolled back."""
-        with self.world.database.begin() as connection:
-            transaction = connection.get_transaction()
-            found, rows = self._claimed(connection, self.workers[number], self.rows, set(), fast_only)
-            if not commits:
-                assert transaction is not None
-                transaction.rollback()
-        if commits:
-            self._took(self.workers[number], found, rows)
-        self.check()
+    def claim(self, number: int, *, fast_only: bool = False, accidents: Sequence[str] = ()) -> None:
+        """A worker claims, and records what it has not recorded yet. accidents: what happens to its calls."""
+        self._round(number, "closing" if fast_only else "open", accidents)
 
     def claim_beside(self, number: int, other: int, *, commits: bool) -> None:
         """Two workers claim at the same time. commits: whether the first one's transaction does, after the other's."""
-        first, second = self.workers[number], self.workers[other]
-        with self.world.database.begin() as one, self.world.database.begin() as two:
-            transaction = one.get_transaction()
-            found, rows = self._claimed(one, first, self.rows, set(), False)
-            changed = {id for id in self.ids if rows[id] != self.rows[id]}
-            also_found, also_rows = self._claimed(two, second, self.rows, changed, False)
-            if not commits:
-                assert transaction is not None
-                transaction.rollback()
-        if commits:
-            also_rows = also_rows | {id: rows[id] for id in changed}
-        self._took(second, also_found, also_rows)
-        if commits:
-            self._took(first, found, also_rows)
-        self.check()
+        accidents = [] if commits else ["", "refused"] if self.workers[number].taken else ["refused"]
+        self._round(number, "open", accidents, beside=partial(self._round, other, "open"))
 
-    def record(self, number: int, count: int, answer: Answer, *, commits: bool = True) -> None:
-        """A worker records an answer to the first ones that it holds. commits: or the transaction is rolled back."""
-        worker = self.workers[number]
-        exchanges = [exchange_of(claimed, answer) for claimed in worker.held[:count]]
-        self._record(worker, exchanges, commits=commits)
-        if commits:
-            worker.let_go(exchanges, self.clock)
-            worker.recorded = exchanges
+    def record(self, number: int, count: int, answer: Answer, *, accidents: Sequence[str] = ()) -> None:
+        """The first ones that a worker has sent are answered, and it records that."""
+        self.workers[number].answer(count, answer)
+        self._round(number, "closed", accidents)
+
+    def record_rest(self, number: int) -> None:
+        """A worker records what it could not record before."""
+        self._round(number, "closed")
+
+    def record_and_claim(self, number: int, count: int, answer: Answer, *, accidents: Sequence[str] = ()) -> None:
+        """The same in one call."""
+        self.workers[number].answer(count, answer)
+        self._round(number, "open", accidents)
 
     def record_beside(self, number: int, other: int, answer: Answer) -> None:
         """A worker records while another's claim holds the rows that have become due; what is locked waits."""
-        worker = self.workers[number]
-        exchanges = [exchange_of(claimed, answer) for claimed in worker.held]
-        with self.world.database.begin() as one, self.world.database.begin() as two:
-            found, claimed_rows = self._claimed(one, self.workers[other], self.rows, set(), False)
-            changed = {id for id in self.ids if claimed_rows[id] != self.rows[id]}
-            rows, left = self._recorded(two, worker, exchanges, changed)
-        worker.let_go([exchange for exchange in exchanges if exchange not in left], self.clock)
-        self._took(self.workers[other], found, rows | {id: claimed_rows[id] for id in changed})
-        self.check()
+        self._round(other, "open", beside=partial(self.record, number, len(self.ids), answer))
 
     def lose_claims(self, number: int, count: int) -> None:
         """A worker is killed after its claim, again and again."""
@@ -115,30 +101,29 @@ class Shadow:
         self.record(number, len(self.ids), late)
         self.record(other, len(self.ids), then)
 
-    def record_again(self, number: int) -> None:
-        """The answer to a worker's last COMMIT was lost, so it records the same outcomes again."""
-        worker = self.workers[number]
-        self._record(worker, worker.recorded, commits=True, are_known=True)
+    def give_up_beside(self, number: int, other: int, answer: Answer) -> None:
+        """A worker claims, and before it ends what is hopeless, another records an answer that it had all the time."""
+        beside = partial(self.record, other, len(self.ids), answer)
+        self._round(number, "open", before_next=beside)
 
-    def resend(self, number: int, count: int) -> None:
+    def resend(self, number: int, count: int, *, accidents: Sequence[str] = ()) -> None:
         """The connections of the first that a worker holds break, and it sends them once more at once."""
-        worker = self.workers[number]
-        broke = (Outcome.PROTOCOL_ERROR, None, None)
-        worker.recorded = [exchange_of(claimed, broke, resent=True) for claimed in worker.held[:count]]
-        self._record(worker, worker.recorded, commits=True)
+        self.workers[number].answer(count, BROKE, breaks=True)
+        self._round(number, "closed", accidents)
 
     def kill(self, number: int) -> None:
-        self.workers[number].restart(self.clock)
+        self.workers[number].restart()
 
     def let_pass(self, seconds: float) -> None:
         span = timedelta(seconds=seconds)
         self.world.let_pass(span)
         self.clock += seconds
         for worker in self.workers:
-            worker.slots.advance(self.clock)
+            worker.let_pass(span)
         for id, row in self.rows.items():
             self.rows[id] = row._replace(
-                due_at=row.due_at - span,
+                due_at=row.due_at if row.due_at == reference.FOR_EVER else row.due_at - span,
+                leased_until=row.leased_until and row.leased_until - span,
                 window_started_at=row.window_started_at - span,
                 deadline_at=row.deadline_at - span,
                 finished_at=row.finished_at and row.finished_at - span,
@@ -160,18 +145,14 @@ class Shadow:
         self.check()
 
     def change(self, index: int, status: str | None) -> None:
-        """A person enables, disables or deletes (None) an endpoint, or it says that it is gone."""
+        """A person enables, disables or deletes (None) an endpoint."""
         endpoint_id = self.endpoint_ids[index % len(self.endpoint_ids)]
         before = self._endpoints[endpoint_id]
-        if before.status is None or before.status == status or (status == "gone" and before.status != "enabled"):
+        if before.status is None or before.status == status:
             return
         with self.world.database.session() as session:
             now = session.execute(text("SELECT now()")).scalar_one()
-            if status == "gone":  # the drain disables it; what is pending is cancelled by the next claim that finds it
-                after = Endpoint("disabled", endpoint_health.GONE)
-                values = {"id": endpoint_id, "reason": after.disabled_reason}
-                session.connection().exec_driver_sql(_DISABLE, values)
-            elif status is None:
+            if status is None:
                 endpoints.delete_endpoint(session, self.world.workspace_id, endpoint_id)
                 after = Endpoint(None)
             else:
@@ -181,17 +162,14 @@ class Shadow:
                 )
                 after = Endpoint(row.status, row.disabled_reason)
         self._endpoints[endpoint_id] = after
-        if status == "enabled":
-            self._outcomes[endpoint_id] = None
-        elif status != "gone":
-            self._cancel(self.rows, endpoint_id, now, set())
+        if status != "enabled":
+            self._cancel(endpoint_id, now)
         self.check()
 
     def answer_like(self, index: int, outcome: str | None) -> None:
         """An endpoint's last attempt ended so, which decides its lane."""
         endpoint_id = self.endpoint_ids[index % len(self.endpoint_ids)]
         self.world.sql("UPDATE endpoints SET last_outcome = %(o)s WHERE id = %(id)s", o=outcome, id=endpoint_id)
-        self._outcomes[endpoint_id] = outcome
 
     def expire(self, index: int) -> None:
         """An event is past retention."""
@@ -200,108 +178,195 @@ class Shadow:
         self._expired.add(event_id)
 
     def make_test(self, index: int) -> None:
-        """A delivery is one of a test event."""
+        """A delivery is one of a test event. That has been decided before anybody claims it."""
         id = self.ids[index % len(self.ids)]
+        if self.rows[id].lease_token is not None:
+            return
         self.world.sql("UPDATE deliveries SET trigger = 'test' WHERE id = %(id)s", id=id)
+        self.world.sql("UPDATE due SET trigger = 'test' WHERE delivery_id = %(id)s", id=id)
         self.rows[id] = self.rows[id]._replace(trigger="test")
 
     def check(self) -> None:
         """The rows are what the reference says."""
         with self.world.database.begin() as connection:
-            assert adapter.read(connection) == self.rows
+            assert adapter.read(connection) == _visible(self.rows)
+
+    def check_log(self) -> None:
+        """Each attempt is in the log once, as what it was claimed for; and no delivery contradicts its row of `due`."""
+        logged = {row.id: row.trigger for row in self.world.attempts()}
+        assert logged == self._made_for
+        assert self.world.contradictions() == []
+
+    # What a worker does
+
+    def called(self, worker: Worker, connection: Connection, asked: Asked) -> Callable[[bool, bool], None]:
+        """It has recorded and claimed."""
+        now, after = adapter.now_of(connection), adapter.read(connection)
+        expected = dict(self.rows)
+        owed, made_for = self._recorded(expected, asked, now)
+        if asked.claims:
+            owed |= self._claimed(worker, connection, expected, asked, now, after)
+        assert after == _visible(expected)
+        changed = {id: row for id, row in expected.items() if row != self.rows[id]}
+        locked = {exchange.claimed.id for exchange, _ in asked.exchanges} | changed.keys()
+        self._locked.append(locked)
+
+        def settle(is_committed: bool, is_known: bool) -> None:
+            self._locked.remove(locked)
+            if is_committed:
+                self.rows.update(changed)
+                self._made_for |= made_for
+            if is_known:
+                self._owed[worker] |= owed
+
+        return settle
+
+    def failed(self, worker: Worker, connection: Connection, reasons: dict[str, str]) -> None:
+        """It has ended rows that were hopeless."""
+        now = adapter.now_of(connection)
+        for id, reason in reasons.items():
+            tokens = [owed[3] for owed in self._owed[worker] if owed[:3] == ("fail", id, reason)]
+            assert len(tokens) == 1
+            self._does(worker, "fail", id, reason, tokens[0])
+            self.rows[id] = reference.fail(self.rows[id], tokens[0], reason, now)
+
+    def cancelled(self, worker: Worker, connection: Connection, endpoint_id: str) -> None:
+        """It has cancelled what an endpoint that has ended has pending."""
+        self._does(worker, "cancel", endpoint_id)
+        self._cancel(endpoint_id, adapter.now_of(connection))
+
+    def disabled(self, worker: Worker, endpoint_id: str, reason: str) -> None:
+        """It has disabled an endpoint that has said that it is gone."""
+        self._does(worker, "disable", endpoint_id)
+        self._owed[worker].add(("cancel", endpoint_id))
+        self._endpoints[endpoint_id] = Endpoint("disabled", reason)
+        assert reason == endpoint_health.GONE
 
     # How
 
+    def _round(
+        self,
+        number: int,
+        phase: Phase,
+        accidents: Sequence[str] = (),
+        *,
+        beside: Callable[[], None] | None = None,
+        before_next: Callable[[], None] | None = None,
+    ) -> None:
+        worker = self.workers[number]
+        line = worker.line
+        line.accidents, line.beside, line.before_next = list(accidents), beside, before_next
+        self._owed[worker] = set()
+        self._decided.pop(worker, None)
+        self._has_shared.discard(worker)
+        try:
+            worker.round(phase)
+        except DBAPIError:
+            assert accidents
+        else:
+            assert self._owed[worker] == set()
+            assert worker in self._has_shared or not self._decided.get(worker)
+        line.accidents, line.beside, line.before_next = [], None, None
+        self.check()
+
+    def _does(self, worker: Worker, *what: str) -> None:
+        assert what in self._owed[worker], "nothing that it has committed leads to this"
+        self._owed[worker].remove(what)
+
+    def _recorded(
+        self, expected: dict[str, Row], asked: Asked, now: datetime
+    ) -> tuple[set[tuple[str, ...]], dict[str, str]]:
+        """Record as the reference does; what has to follow, and what the new attempts were made for."""
+        locked, owed, made_for, left = set().union(*self._locked), set[tuple[str, ...]](), dict[str, str](), []
+        for number, (exchange, is_doubtful) in enumerate(asked.exchanges):
+            id = exchange.claimed.id
+            if id in locked:
+                left.append(number)
+                continue
+            before, endpoint, is_known = expected[id], self._endpoint(id), exchange.attempt_id in self._made_for
+            assert is_doubtful or not is_known
+            expected[id], is_gone = reference.record(
+                before,
+                as_reference(exchange),
+                now,
+                DELAYS,
+                self._rules,
+                decided_at=asked.decided_at,
+                jitter=JITTER,
+                is_doubtful=is_doubtful,
+                is_known=is_known,
+            )
+            if not is_known:
+                made_for[exchange.attempt_id] = self._claimed_for[id, exchange.claimed.lease_token]
+            is_to_come = expected[id].status == "pending" and expected[id].lease_token != before.lease_token
+            if is_to_come and endpoint.status != "enabled":
+                owed.add(("cancel", self._endpoint_of[id]))
+            if is_gone and endpoint.status == "enabled":
+                owed.add(("disable", self._endpoint_of[id]))
+        assert sorted(asked.recorded.get("locked") or []) == left
+        return owed, made_for
+
     def _claimed(
-        self, connection: Connection, worker: Worker, rows: dict[str, Row], locked: set[str], fast_only: bool
-    ) -> tuple[list[Claimed], dict[str, Row]]:
-        """Claim really, and then as the reference does; what was claimed, and the rows as they are now."""
-        now = adapter.now_of(connection)
-        found = worker.claim(connection, fast_only=fast_only)
-        after = adapter.read(connection)
-        expected = dict(rows)
+        self,
+        worker: Worker,
+        connection: Connection,
+        rows: dict[str, Row],
+        asked: Asked,
+        now: datetime,
+        after: dict[str, Row],
+    ) -> set[tuple[str, ...]]:
+        """Claim in `rows` as the reference does; what has to follow."""
+        owed, locked = set[tuple[str, ...]](), set().union(*self._locked)
         due = [id for id in self.ids if reference.is_due(rows[id], now)]
-        asking = [id for id in self.endpoint_ids if any(self._endpoint_of[row] == id for row in due)]
-        for endpoint_id in asking:
-            if self._endpoints[endpoint_id].status != "enabled":
-                self._cancel(expected, endpoint_id, now, locked)
-        outcomes = {id: self._outcomes[id] for id in asking if self._endpoints[id].status == "enabled"}
-        lanes, most = worker.may_take(outcomes, fast_only=fast_only)
-        free = [id for id in due if self._endpoint_of[id] in outcomes and id not in locked]
+        asking = Counter(self._endpoint_of[id] for id in due)
+        enabled = [id for id in asking if self._endpoints[id].status == "enabled"]
+        if asked.granted is None:
+            lanes = worker.lanes(connection, enabled)
+            if asked.leaves:  # among equals, the first one in the answer's order comes first
+                assert sorted(asked.askers) == sorted(enabled)
+                lanes = {id: lanes[id] for id in asked.askers}
+            most = worker.slots.shares({id: lane for id, lane in lanes.items() if lane in asked.lanes}, asking).rows
+            assert asked.ended == asking.keys() - set(enabled)
+            owed |= {("cancel", id) for id in asked.ended}
+        else:
+            assert asked.granted == self._decided[worker]
+            most = asked.granted
+            self._has_shared.add(worker)
+        assert asked.may_go_alone == (not worker.slots.in_flight)
+        if asked.leaves:
+            self._decided[worker] = dict(most)
+            assert not asked.taken
+            return owed
+        free = [id for id in due if self._endpoint_of[id] in enabled and id not in locked]
         picked = [id for id in free if after[id].claims > rows[id].claims]
         suspects = [id for id in free if reference.is_suspect(rows[id], self._rules)]
-        for endpoint_id in outcomes:
+        for endpoint_id in enabled:
             ordinary = [id for id in free if self._endpoint_of[id] == endpoint_id and id not in suspects]
             taken = [id for id in ordinary if id in picked]
             assert _is_oldest(rows, ordinary, taken, most.get(endpoint_id, 0))
         alone = [id for id in picked if id in suspects]
-        sends_others = any(not claimed.alone for claimed in found)
-        assert len(alone) == bool(suspects and not sends_others and not worker.slots.in_flight)
-        token = found[0].lease_token if found else "none was sent"
+        assert len(alone) == bool(suspects and asked.may_go_alone and len(picked) == len(alone))
+        assert asked.taken == set(picked)
         for id in picked:
-            expected[id] = reference.lease(rows[id], now, timedelta(seconds=LEASE_SECONDS), token, self._rules)
-            if expected[id].status == "pending" and self._event_of[id] in self._expired:
-                expected[id] = reference.expire(expected[id], now)
-        assert after == expected
-        assert {claimed.id for claimed in found} == {id for id in picked if after[id].status == "pending"}
-        assert all(claimed.lane == lanes[claimed.endpoint_id] for claimed in found)
-        assert all(claimed.alone == (claimed.id in alone) for claimed in found)
-        return found, after
+            self._claimed_for[id, asked.token] = rows[id].trigger
+            rows[id] = reference.lease(rows[id], now, timedelta(seconds=LEASE_SECONDS), asked.token, self._rules)
+            has_event = self._event_of[id] not in self._expired
+            if reason := reference.why_hopeless(rows[id], self._rules, has_event=has_event):
+                owed.add(("fail", id, reason, asked.token))
+        return owed
 
-    def _took(self, worker: Worker, found: Sequence[Claimed], rows: dict[str, Row]) -> None:
-        worker.take(found, self.clock)
-        self.rows = rows
-
-    def _record(self, worker: Worker, exchanges: Sequence[Exchange], *, commits: bool, are_known: bool = False) -> None:
-        with self.world.database.begin() as connection:
-            transaction = connection.get_transaction()
-            rows, locked = self._recorded(connection, worker, exchanges, set(), are_known=are_known)
-            assert locked == []
-            if not commits:
-                assert transaction is not None
-                transaction.rollback()
-        if commits:
-            self.rows = rows
-        self.check()
-
-    def _recorded(
-        self,
-        connection: Connection,
-        worker: Worker,
-        exchanges: Sequence[Exchange],
-        locked: set[str],
-        *,
-        are_known: bool = False,
-    ) -> tuple[dict[str, Row], list[Exchange]]:
-        """Record really, and as the reference does; the rows as they are now, and what is left because of locks."""
-        expected, gone, now = dict(self.rows), [], adapter.now_of(connection)
-        really_gone, left = worker.record(connection, exchanges, are_known=are_known)
-        assert [exchange.claimed.id for exchange in left] == [e.claimed.id for e in exchanges if e.claimed.id in locked]
-        for exchange in exchanges:
-            id = exchange.claimed.id
-            if id not in locked:
-                expected[id], is_gone = reference.record(
-                    expected[id],
-                    self._endpoint(id),
-                    as_reference(exchange),
-                    now,
-                    DELAYS,
-                    self._rules,
-                    jitter=JITTER,
-                    is_known=are_known,
-                )
-                gone.append(is_gone)
-        assert adapter.read(connection) == expected
-        assert really_gone == gone
-        return expected, left
-
-    def _cancel(self, rows: dict[str, Row], endpoint_id: str, now: datetime, locked: set[str]) -> None:
+    def _cancel(self, endpoint_id: str, now: datetime) -> None:
+        locked = set().union(*self._locked)
         for id in self.ids:
             if self._endpoint_of[id] == endpoint_id and id not in locked:
-                rows[id] = reference.cancel(rows[id], self._endpoints[endpoint_id], now, self._rules)
+                self.rows[id] = reference.cancel(self.rows[id], self._endpoints[endpoint_id], now, self._rules)
 
     def _endpoint(self, delivery_id: str) -> Endpoint:
         return self._endpoints[self._endpoint_of[delivery_id]]
+
+
+def _visible(rows: dict[str, Row]) -> dict[str, Row]:
+    return {id: adapter.visible(row) for id, row in rows.items()}
 
 
 def _is_oldest(rows: dict[str, Row], free: list[str], picked: list[str], most: int) -> bool:

@@ -51,6 +51,12 @@ class WorkerSteps:
         yield from self._rounds(state, number)
         if worker.gone:
             yield self._disable_gone(state, number, worker)
+        if worker.unwanted:
+            workers = put(state.workers, number, worker._replace(unwanted=False))
+            state = state._replace(workers=workers)
+            if state.endpoint.status != "enabled":
+                state = cancelled(self._rules, state)
+            yield Made(f"{name(number)} cancels what has ended", state)
 
     def _send(self, state: State, number: int, position: int) -> Iterator[Made]:
         worker = state.workers[number]
@@ -81,8 +87,9 @@ class WorkerSteps:
     def _rounds(self, state: State, number: int) -> Iterator[Made]:
         """One transaction: record what has ended, and claim what is due."""
         items = state.workers[number].items
-        moments = [item.ends_at for item in items] + [row.due_at for row in state.rows]
-        if min(moments) > state.now and not any(item.broken for item in items):
+        moments = [item.ends_at for item in items]
+        moments += [reference.wakes_at(row) for row in state.rows if row.status == "pending"]
+        if all(moment > state.now for moment in moments) and not any(item.broken for item in items):
             return
         recorded, broken, told = self._record(state, number)
         claims = list(self._claims(recorded, number))
@@ -101,18 +108,18 @@ class WorkerSteps:
         ended = [item for item in worker.items if item.step == "sent" and item.ends_at <= state.now]
         if not ended:
             return state, None, f"records {' and '.join(told)}" if told else ""
-        rows, truths, gone = state.rows, state.truths, worker.gone
+        rows, truths, gone, unwanted = state.rows, state.truths, worker.gone, worker.unwanted
         for item in ended:
             answer, row, truth = ANSWERS[item.answer], rows[item.delivery], truths[item.delivery]
             unanswered = answer.status_code is None
             exchange = Exchange(item.token, answer.outcome, answer.status_code, answer.retry_after, unanswered)
             after, is_gone = reference.record(
                 row,
-                state.endpoint,
                 exchange,
                 state.now,
                 self._scenario.delays,
                 self._rules,
+                is_doubtful=item.recorded,
                 is_known=item.recorded,
             )
             succeeded = answer.outcome == Outcome.SUCCESS
@@ -122,8 +129,11 @@ class WorkerSteps:
             holder = truth.holder if after.lease_token is not None else 0
             truths = put(truths, item.delivery, truth._replace(holder=holder))
             rows, gone = put(rows, item.delivery, after), gone or is_gone
+            is_to_come = after.status == "pending" and after.lease_token != row.lease_token
+            unwanted |= is_to_come and state.endpoint.status != "enabled"
             told.append(f"the {'success' if succeeded else 'failure'} of delivery {item.delivery + 1}")
-        worker = worker._replace(gone=gone, items=tuple(item for item in worker.items if item not in ended))
+        items = tuple(item for item in worker.items if item not in ended)
+        worker = worker._replace(gone=gone, unwanted=unwanted, items=items)
         workers = put(state.workers, number, worker)
         return state._replace(rows=rows, truths=truths, workers=workers), broken, f"records {' and '.join(told)}"
 
@@ -136,9 +146,7 @@ class WorkerSteps:
                 continue
             exchange = Exchange(item.token, Outcome.PROTOCOL_ERROR, unanswered=True, resent=True)
             row, truth, is_known = rows[item.delivery], truths[item.delivery], item.broken == "recorded"
-            after, _ = reference.record(
-                row, state.endpoint, exchange, state.now, self._scenario.delays, self._rules, is_known=is_known
-            )
+            after, _ = reference.record(row, exchange, state.now, self._scenario.delays, self._rules, is_known=is_known)
             rows = put(rows, item.delivery, after)
             truths = put(truths, item.delivery, truth._replace(recorded=truth.recorded + (not is_known)))
             items[position] = item._replace(broken="")
@@ -193,6 +201,10 @@ class WorkerSteps:
         serial = next(serial for serial in range(1, 100) if serial not in used and serial != truth.holder)
         token = serial if self._rules.fresh_tokens else number + 1
         row = reference.lease(state.rows[index], state.now, self._lease, token, self._rules)
+        # Two transactions, one step: between them nobody has it but this worker, and if that is killed the row is
+        # claimed, and given up, once more.
+        if reason := reference.why_hopeless(row, self._rules):
+            row = reference.fail(row, token, reason, state.now)
         items = list(worker.items)
         if row.status == "pending":
             items[position] = Item(index, serial, token, state.now + self._lease, alone=items[position].alone)
