@@ -97,7 +97,7 @@ class Claim:
     more: bool = False
     left: bool = False
     wait_seconds: float | None = None
-    hopeless: list[tuple[str, datetime, str]] = field(default_factory=list)
+    hopeless: list[tuple[str, datetime, str, str]] = field(default_factory=list)
 
 
 class Claimer:
@@ -197,9 +197,9 @@ class Claimer:
             )
             failures, outcome, url, headers, secrets, body = rest
             if lost >= MOST_LOST_CLAIMS:
-                claim.hopeless.append((id, created_at, deliveries.WORKER_CRASH))
+                claim.hopeless.append((id, created_at, deliveries.WORKER_CRASH, asked["token"]))
             elif body is None:
-                claim.hopeless.append((id, created_at, deliveries.EVENT_EXPIRED))
+                claim.hopeless.append((id, created_at, deliveries.EVENT_EXPIRED, asked["token"]))
             else:
                 lane = slots.lane(endpoint, failures, outcome)
                 address = EndpointAddress(url, headers, secrets)
@@ -224,21 +224,24 @@ class Claimer:
                 )
 
 
-def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str]]) -> None:
-    """End deliveries that cannot be sent any more, given as (id, created_at, reason)."""
-    ids, created, reasons = zip(*hopeless, strict=True)
-    values = {"ids": list(ids), "created": list(created), "reasons": list(reasons)}
+def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:
+    """End deliveries that cannot be sent any more, given as (id, created_at, reason, lease token)."""
+    ids, created, reasons, tokens = zip(*hopeless, strict=True)
+    values = {"ids": list(ids), "created": list(created), "reasons": list(reasons), "tokens": list(tokens)}
     connection.exec_driver_sql(_FAIL, values)
     connection.exec_driver_sql(_FORGET, {"ids": list(ids)})
 
 
-# End rows that cannot be sent any more, each with its reason. One whose delivery somebody has locked stays until its
-# lease ends.
+# End rows that cannot be sent any more, each with its reason, for whoever still has the lease: meanwhile another drain
+# may have recorded a late success, or a person may have begun anew. One that somebody has locked stays until its lease
+# ends.
 _FAIL = """
 WITH failed AS MATERIALIZED (
   SELECT d.id, d.created_at, given.reason
-  FROM unnest(%(ids)s::text[], %(created)s::timestamptz[], %(reasons)s::text[]) AS given (id, created_at, reason)
-  JOIN deliveries d ON d.id = given.id AND d.created_at = given.created_at FOR UPDATE OF d SKIP LOCKED
+  FROM unnest(%(ids)s::text[], %(created)s::timestamptz[], %(reasons)s::text[], %(tokens)s::uuid[])
+    AS given (id, created_at, reason, token)
+  JOIN deliveries d ON d.id = given.id AND d.created_at = given.created_at AND d.status = 'pending'
+  JOIN due ON due.delivery_id = given.id AND due.lease_token = given.token FOR UPDATE OF d, due SKIP LOCKED
 ), ended AS (
   DELETE FROM due USING failed WHERE due.delivery_id = failed.id
 )

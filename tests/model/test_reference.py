@@ -226,9 +226,6 @@ GIVEN_UP_BESIDE_A_SUCCESS = [
 ]
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, strict=True, reason="claims.fail ends what it has claimed whatever has become of it since"
-)
 def test_what_is_delivered_is_not_given_up(new_shadow: NewShadow) -> None:
     shadow = new_shadow(1, Rules())
     run(shadow, GIVEN_UP_BESIDE_A_SUCCESS)
