@@ -132,7 +132,7 @@ def test_an_endpoint_that_answers_is_looked_at_in_each_claim(world: World, monke
         drain.run_once()
         step_until_delivered(world, drain, healthy, 1)
         world.sql(
-            "UPDATE endpoints SET rate_limit = 1, rate_tat = extract(epoch FROM now()) + 1000 WHERE id <> %(id)s",
+            "UPDATE endpoints SET rate_limit = 1, rate_tat = extract(epoch FROM now()) + 50 WHERE id <> %(id)s",
             id=healthy,
         )
         world.publish(2)
