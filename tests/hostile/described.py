@@ -129,8 +129,6 @@ class Surroundings:
             key = self._token(contract, case)
         headers = {name: value for name, value in sent.pop("headers").items() if name != "X-Workspace"}
         headers |= {"Authorization": f"Bearer {key}", "X-API-Key": self.server.workspace_key}
-        # Making requests up may take as long as the server keeps an idle connection, and then both act at once.
-        headers["Connection"] = "close"
         sent.pop("cookies", None)
         return self._session.request(
             **sent, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUT_SECONDS

@@ -11,9 +11,9 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from flask import Flask, Request, Response, g, request
@@ -21,6 +21,9 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from app.core.problem import Problem
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 # A body has this long to begin, and then as long as its bytes take at the least rate: a bad mobile line is faster.
 START_SECONDS = 10.0
@@ -62,6 +65,7 @@ class _Arriving:
 
 
 _arriving = _Arriving()
+_CLOSE = "twofold.close"  # in the environment: tells gunicorn that the connection ends with this answer
 
 
 def read_bytes(request: Request, most: int, owner: str = "") -> bytes:
@@ -114,14 +118,24 @@ def _read(request: Request, most: int) -> bytes:
 
 
 def install(app: Flask) -> None:
-    """Close the connection behind every answer to a request whose body was not read to its end."""
+    """Close the connection behind every answer to a request whose body was not read to its end, and say so."""
     app.after_request(_close_behind_the_rest)
+    answer = app.wsgi_app
+
+    def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # gunicorn drops a Connection header of ours. Its own says `close` when its response object is told to.
+        gunicorns = getattr(start_response, "__self__", None)
+        environ[_CLOSE] = getattr(gunicorns, "force_close", lambda: None)
+        return answer(environ, start_response)
+
+    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
 
 
 def _close_behind_the_rest(response: Response) -> Response:
     announced = bool(request.content_length) or "Transfer-Encoding" in request.headers
     sock = request.environ.get("gunicorn.socket")
     if announced and not g.get("body_was_read") and sock is not None and not response.direct_passthrough:
+        request.environ[_CLOSE]()
         body = response.get_data()
         response.headers["Content-Length"] = str(len(body))
         response.response = _then_close(body, sock)

@@ -53,7 +53,8 @@ def test_a_workspace_is_read_newest_first(acme: Door) -> None:
 def test_events_are_filtered_by_type_and_kind(acme: Door, query: str, types: list[str]) -> None:
     for kind, type in (("call", "call.started"), ("bot", "botax"), ("bot", "bot_x"), ("call", "call.ended")):
         acme.publish(kind, "s1", type)
-    assert [event["type"] for event in acme.get(f"/v1/events?{query}")["data"]] == types
+    # Events of the same millisecond are in no order across streams.
+    assert sorted(event["type"] for event in acme.get(f"/v1/events?{query}")["data"]) == sorted(types)
 
 
 def test_a_page_of_large_events_ends_early_and_goes_on(acme: Door, monkeypatch: pytest.MonkeyPatch) -> None:

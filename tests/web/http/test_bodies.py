@@ -66,6 +66,7 @@ def test_a_stranger_is_refused_before_the_body_and_cannot_hold_the_connection(se
     with connect(server, "Content-Length: 4000000", b"{", key="sk_unknown") as sock:
         answer = everything(sock)
     assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"\r\nConnection: close\r\n" in answer  # or a client would send its next request here
     assert time.monotonic() - began < START_SECONDS  # the answer at once, then a moment for the client to read it
 
 
