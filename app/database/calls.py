@@ -133,7 +133,7 @@ def call(lent: PoolProxiedConnection, prepared: Prepared, values: Sequence[Any])
             lent.invalidate(error)
         if connection.sent and error.sqlstate is None:
             raise Unanswered(str(error)) from error
-        raise as_sqlalchemy(prepared, error, useless) from error
+        raise as_sqlalchemy(prepared.text, error, useless) from error
     except BaseException:  # killed in the middle: what comes on this connection belongs to nobody
         lent.invalidate()
         raise
@@ -190,10 +190,10 @@ def _result(connection: PatientConnection) -> Any:
     return result
 
 
-def as_sqlalchemy(prepared: Prepared, error: psycopg.Error, useless: bool) -> DBAPIError:
+def as_sqlalchemy(statement: str, error: psycopg.Error, useless: bool) -> DBAPIError:
     """The error as SQLAlchemy raises it: of the class that fits, and without parameters, which may be secret."""
     raised = DBAPIError.instance(
-        prepared.text, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=useless
+        statement, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=useless
     )
     assert isinstance(raised, DBAPIError)
     return raised

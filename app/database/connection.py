@@ -139,7 +139,7 @@ class Database:
         try:
             return self.engine.raw_connection()
         except psycopg.Error as error:
-            raise calls.as_sqlalchemy(prepared, error, False) from error
+            raise calls.as_sqlalchemy(prepared.text, error, False) from error
 
     def keep(self, direct: Direct) -> None:
         """Close this with the other connections."""

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
 
-from app.database.patience import READ_ONLY
+from app.database.calls import as_sqlalchemy
+from app.database.patience import is_useless
 
 if TYPE_CHECKING:
     from app.database.connection import Database
@@ -46,9 +46,9 @@ class Direct:
             return rows
         except psycopg.Error as error:
             # After a fail-over the connection may lead to a server that only reads.
-            if self._connection is not None and (self._connection.closed or error.sqlstate == READ_ONLY):
+            if self._connection is not None and is_useless(error, self._connection):
                 self.close()
-            raise _as_sqlalchemy(error, statement) from error
+            raise as_sqlalchemy(statement.decode(), error, False) from error
 
     def close(self) -> None:
         """Give the connection back to the server; the next call makes another."""
@@ -62,7 +62,3 @@ class Direct:
         self._pooled.detach()  # the pool may make another; this one is closed with its wrapper
         connection.autocommit = True
         return connection
-
-
-def _as_sqlalchemy(error: psycopg.Error, statement: bytes) -> BaseException:
-    return DBAPIError.instance(statement.decode(), None, error, psycopg.Error, hide_parameters=True)

@@ -1,4 +1,4 @@
-"""What waits to be delivered, for people's pages: the one place where those read due times and leases.
+"""What waits to be delivered, for people's pages and metrics: the one place where those read due times and leases.
 
 Counts stop at a bound, so that a long backlog does not make the page that shows it slow.
 """
@@ -11,20 +11,19 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from app.delivery.deliveries import IS_DUE
+
 COUNTED = 100_000  # a longer backlog is shown as this many and more
 COUNTED_EACH = 1_000  # for one endpoint
 
 # How many deliveries are pending and how many of them due, and for how many seconds the oldest has been due. A delivery
 # that is being sent is not due before its lease ends.
 BACKLOG = f"""
-WITH ready AS (
-  SELECT greatest(due_at, leased_until) AS since FROM due
-  WHERE due_at <= now() AND (leased_until IS NULL OR leased_until <= now()) ORDER BY due_at LIMIT {COUNTED}
-)
 SELECT
-  (SELECT count(*) FROM (SELECT FROM due LIMIT {COUNTED}) AS p) AS pending,
-  (SELECT count(*) FROM ready) AS due,
-  (SELECT extract(epoch FROM now() - min(since))::float FROM ready) AS oldest_due_seconds
+  (SELECT count(*) FROM (SELECT FROM due LIMIT %(counted)s) AS p) AS pending,
+  (SELECT count(*) FROM (SELECT FROM due WHERE {IS_DUE} LIMIT %(counted)s) AS d) AS due,
+  (SELECT extract(epoch FROM now() - greatest(due_at, leased_until))::float FROM due WHERE {IS_DUE}
+   ORDER BY due_at LIMIT 1) AS oldest_due_seconds
 """
 
 # How many deliveries wait for each of some endpoints.
@@ -62,9 +61,9 @@ class NextAttempt:
     sending: bool
 
 
-def backlog(connection: Connection) -> Backlog:
-    """What waits now."""
-    return Backlog(*connection.exec_driver_sql(BACKLOG).one())
+def backlog(connection: Connection, counted: int = COUNTED) -> Backlog:
+    """What waits now. counted: as how many a longer backlog shows."""
+    return Backlog(*connection.exec_driver_sql(BACKLOG, {"counted": counted}).one())
 
 
 def waiting_for(connection: Connection, endpoint_ids: Sequence[str]) -> dict[str, int]:

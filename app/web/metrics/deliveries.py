@@ -15,22 +15,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database.connection import Database
-from app.delivery.deliveries import IS_DUE
+from app.delivery import waiting
 from app.delivery.live_log import ATTEMPTS, ENDED, UNTOLD, LogReader
 from app.redis_connection import FAILURES
 
 KEPT_SECONDS = 5.0  # each process asks PostgreSQL and Redis at most this often, however many ask it
 COUNTED = 1_000_000  # a longer backlog shows as this many: counting takes a fifth of a second by then
-
-# How many deliveries are pending, how many of them are due, and for how many seconds the oldest has been due (null:
-# none is).
-BACKLOG = f"""
-SELECT
-  (SELECT count(*) FROM (SELECT FROM due LIMIT {COUNTED}) AS p) AS pending,
-  (SELECT count(*) FROM (SELECT FROM due WHERE {IS_DUE} LIMIT {COUNTED}) AS d) AS due,
-  (SELECT extract(epoch FROM now() - greatest(due_at, leased_until))::float FROM due WHERE {IS_DUE}
-   ORDER BY due_at LIMIT 1) AS late
-"""
 
 
 class DeliveryMetrics:
@@ -63,13 +53,15 @@ class DeliveryMetrics:
     def _backlog(self) -> Iterator[Metric]:
         try:
             with self._database.begin() as connection:
-                row = connection.exec_driver_sql(BACKLOG).one()
+                backlog = waiting.backlog(connection, COUNTED)
         except SQLAlchemyError:
             return
-        yield GaugeMetricFamily("twofold_deliveries_pending", "Deliveries that have not ended.", row.pending)
-        yield GaugeMetricFamily("twofold_deliveries_due", "Pending deliveries that a worker could claim now.", row.due)
+        yield GaugeMetricFamily("twofold_deliveries_pending", "Deliveries that have not ended.", backlog.pending)
+        yield GaugeMetricFamily(
+            "twofold_deliveries_due", "Pending deliveries that a worker could claim now.", backlog.due
+        )
         words = "How long the oldest due delivery has been waiting for a worker."
-        yield GaugeMetricFamily("twofold_oldest_due_delivery_seconds", words, row.late or 0.0)
+        yield GaugeMetricFamily("twofold_oldest_due_delivery_seconds", words, backlog.oldest_due_seconds or 0.0)
 
     def _counts(self) -> Iterator[Metric]:
         try:
