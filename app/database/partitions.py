@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -60,22 +59,6 @@ def week_of_partition(name: str) -> datetime | None:
     """Where the partition of this name begins; None for any other table."""
     match = _NAME.fullmatch(name)
     return None if match is None else datetime.strptime(match[1], "%Y%m%d").replace(tzinfo=UTC)
-
-
-def partitions_of(table: str, keys: Iterable[tuple[str, datetime]]) -> dict[str, list[str]]:
-    """Rows, given as (id, created_at), by the partition that holds them: partition name -> ids in order.
-
-    A statement on the partition itself is planned and run in a fraction of the time that one on its parent takes,
-    because the latter opens all partitions.
-    """
-    partitions: dict[str, list[str]] = {}
-    days: dict[date, list[str]] = {}  # there are few, and working out a week costs more than looking up a day
-    for id, created_at in sorted(keys):
-        day = created_at.astimezone(UTC).date()
-        if day not in days:
-            days[day] = partitions.setdefault(partition_name(table, week_of(created_at)), [])
-        days[day].append(id)
-    return partitions
 
 
 def partitions_in(connection: Connection, table: str) -> list[str]:

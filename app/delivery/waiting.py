@@ -40,9 +40,6 @@ SELECT delivery_id AS id, greatest(due_at, leased_until) AS due_at, coalesce(lea
 FROM due WHERE delivery_id = ANY (%(ids)s::text[])
 """
 
-# The newest pending deliveries, as ids with their times.
-PENDING_IDS = "SELECT delivery_id AS id, created_at FROM due ORDER BY delivery_id DESC LIMIT %(window)s"
-
 
 @dataclass(frozen=True, slots=True)
 class Backlog:

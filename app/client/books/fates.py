@@ -60,9 +60,6 @@ class Fates:
         """The accepted events of a stream by seq, in no order."""
         return self._by_seq.get(name, {})
 
-    def with_id(self, event_id: str) -> Post | None:
-        return self._by_id.get(event_id)
-
     def take(self, record: dict[str, Any], known: dict[str, int]) -> None:
         """Take up a producer's next record; others are let pass. known: stream -> the highest seq that this producer
         has been told, kept here. Raises JournalError when the record contradicts those before it."""

@@ -12,7 +12,6 @@ from datetime import datetime
 
 from app.core.event.filters import matches
 
-_TEST = "test"
 # The code at the beginning of a delivery's reason -> (our code, what to tell a person).
 _ENDED = {
     "endpoint_disabled": (
