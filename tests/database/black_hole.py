@@ -5,28 +5,20 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-PIECE_BYTES = 65536
+from tests.database.proxy import PIECE_BYTES, Proxy
 
 
-class BlackHole:
-    """A proxy in front of the PostgreSQL of a URL. url: the way through it."""
+class BlackHole(Proxy):
+    """Passes everything on until it is told to fall silent."""
 
     def __init__(self, database_url: str) -> None:
-        parts = urlsplit(database_url)
-        self._target = (parts.hostname, parts.port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        login = parts.netloc.rpartition("@")[0]
-        self.url = urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{self._listener.getsockname()[1]}"))
         self._flows = threading.Event()
         self._flows.set()
         self._forgotten = threading.Event()  # set for connections that nothing passes through any more
-        self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(database_url)
 
     def fall_silent(self) -> None:
         """Nothing passes any more, on new connections neither."""
@@ -44,30 +36,21 @@ class BlackHole:
     def close(self) -> None:
         """Cut everything."""
         self._flows.set()
-        self._listener.close()
-        for one in self._sockets:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        super().close()
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(self._target)  # type: ignore[arg-type]
-                self._sockets += [near, far]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, sink, self._forgotten), daemon=True).start()
+    def shared(self) -> threading.Event:
+        """Whether the connection is forgotten."""
+        return self._forgotten
 
-    def _pump(self, source: socket.socket, sink: socket.socket, forgotten: threading.Event) -> None:
-        with suppress(OSError):
-            while piece := source.recv(PIECE_BYTES):
-                self._flows.wait()
-                if not forgotten.is_set():
-                    sink.sendall(piece)
+    def pump(self, source: socket.socket, sink: socket.socket, is_client: bool, shared: threading.Event) -> None:
+        """Pass on what comes, when anything flows, unless the connection is forgotten by then."""
+        while piece := source.recv(PIECE_BYTES):
             self._flows.wait()
-            if not forgotten.is_set():
-                sink.shutdown(socket.SHUT_WR)
+            if not shared.is_set():
+                sink.sendall(piece)
+        self._flows.wait()
+        if not shared.is_set():
+            sink.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture
