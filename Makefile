@@ -68,9 +68,10 @@ demo: $(STAMP)
 	@CONTRACT="$(CONTRACT)" exec $(BIN)/python -m app.demo
 
 # ONLY=name: scenarios with this in their names. REV=revision: the older release beside this one.
+# JOBS=number: so many products are tried at once.
 chaos: $(STAMP)
 	@exec $(BIN)/python -m tests.chaos --form $(if $(FULL),full,$(if $(SHORT),short,normal)) \
-		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)")
+		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
 
 # ONLY=name: loads with this in their names. TREE=/path: a checkout whose product is measured. STRICT=1: a missed bar fails.
 bench: $(STAMP)

@@ -7,7 +7,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,18 +15,18 @@ from pathlib import Path
 from tests.chaos import engines, page, trial
 from tests.chaos.ending import Ending
 from tests.chaos.engines import Engines
+from tests.chaos.hands import Hands, serve
 from tests.chaos.product import Build, Product
 from tests.chaos.progress import Progress, resume
 from tests.chaos.releases import default_release, revision
 from tests.chaos.stage import Scenario
 from tests.chaos.table import scenarios
 from tests.chaos.verdict import Verdict
+from tests.chaos.work import Work
 from tests.processes import ROOT
 
 VAR = ROOT / "var" / "chaos"
 PAGE = ROOT / "docs" / "reliability.md"
-BATCH = 10  # rounds for which one set of books is kept
-FAULTS_SHOWN, LONGEST_FAULT = 12, 300
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
         "--release", default=default_release(), metavar="REV", help="an older release to run beside this one"
     )
     found.add_argument("--keep-logs", action="store_true", help="keep the processes' logs of good scenarios, too")
+    found.add_argument("--jobs", type=int, default=1, metavar="N", help="so many products at once")
+    found.add_argument("--hand", action="store_true", help=argparse.SUPPRESS)
     found.add_argument("--fresh", action="store_true", help="forget how far an earlier run came")
     return found
 
@@ -125,6 +127,8 @@ def main(arguments: Sequence[str]) -> int:
     form = FORMS[options.form]
     wanted = chosen(scenarios(options.release), options.only, form)
     possible = [one for one in wanted if not one.impossible]
+    if options.hand:
+        return _alone(options, lambda run: serve(run.do, possible, sys.stdin, sys.stdout))
     if options.list:
         print("\n".join(f"{one.name:36} {form.count(one):4}  {one.what}" for one in wanted))
     for one in wanted:
@@ -132,7 +136,20 @@ def main(arguments: Sequence[str]) -> int:
             print(f"left out: {one.name}: {one.impossible}", flush=True)
     if options.list:
         return 0
-    progress, ending = _progress(options, form), Ending()
+    progress = _progress(options, form)
+    work = Work(possible, lambda one: options.rounds or form.count(one), progress)
+    if options.jobs > 1:
+        _together(options.jobs, arguments, work)
+    else:
+        _alone(options, lambda run: _do(run, work))
+    done = {name: verdict for name, verdict in progress.done.items() if any(one.name == name for one in possible)}
+    _tell(options, form, possible, done, progress)
+    return 0 if done and all(verdict.is_good for verdict in done.values()) else 1
+
+
+def _alone(options: argparse.Namespace, do: Callable[[Run], None]) -> int:
+    """With engines and products of this process."""
+    ending = Ending()
     ending.listen()
     with ExitStack() as stack:
         directory = stack.enter_context(engines.work_directory())
@@ -140,11 +157,19 @@ def main(arguments: Sequence[str]) -> int:
         run = Run(directory, options)
         stack.callback(run.close)
         stack.callback(ending.ignore)
-        for scenario in possible:
-            _do(run, scenario, options.rounds or form.count(scenario), progress)
-    done = {name: verdict for name, verdict in progress.done.items() if any(one.name == name for one in possible)}
-    _tell(options, form, possible, done, progress)
-    return 0 if done and all(verdict.is_good for verdict in done.values()) else 1
+        do(run)
+    return 0
+
+
+def _together(number: int, arguments: Sequence[str], work: Work) -> None:
+    ending = Ending()
+    ending.listen()
+    hands = Hands(number, arguments, work)
+    try:
+        hands.work()
+    finally:
+        ending.ignore()
+        hands.close()
 
 
 def chosen(every: Sequence[Scenario], only: Sequence[str], form: Form) -> list[Scenario]:
@@ -163,23 +188,11 @@ def _progress(options: argparse.Namespace, form: Form) -> Progress:
     return resume(file, identity) if form.name == "full" and not options.fresh else Progress(file, identity)
 
 
-def _do(run: Run, scenario: Scenario, rounds: int, progress: Progress) -> None:
-    verdict = progress.done.setdefault(scenario.name, Verdict())
-    while verdict.times < rounds and (verdict.is_good or not verdict.times):
+def _do(run: Run, work: Work) -> None:
+    while (piece := work.take()) is not None:
         began = time.monotonic()
-        print(f"{scenario.name} ({verdict.times + 1} of {rounds}) …", end=" ", flush=True)
-        verdict.add(run.do(scenario, min(BATCH, rounds - verdict.times)))
-        took = time.monotonic() - began
-        progress.seconds += took
-        progress.save()
-        state = "as promised" if verdict.is_good else "NOT AS PROMISED"
-        print(
-            f"{state}: {verdict.times} times in {took:.0f} s, {verdict.acknowledged} acknowledged, {verdict.lost} lost,"
-            f" {verdict.repeated} repeated, {verdict.holes} holes, {verdict.disorder} disorder,"
-            f" worst {verdict.worst_seconds:.1f} s"
-        )
-        for fault in verdict.faults[:FAULTS_SHOWN]:
-            print(f"  ! {fault[:LONGEST_FAULT]}", flush=True)
+        verdict = run.do(*piece)
+        work.done(piece, verdict, time.monotonic() - began)
 
 
 def _tell(

@@ -23,14 +23,16 @@ WRITING = ("normal", "full")
 
 @dataclass(frozen=True)
 class Told:
-    """What a run says of itself above its table."""
+    """What a run says of itself above its table. minutes: of all products, those beside each other added up."""
 
     form: str
     revision: str
     minutes: float
 
     def __str__(self) -> str:
-        return f"The {self.form} form at {self.revision} in {self.minutes:.0f} minutes on {os.cpu_count()} cores"
+        return (
+            f"The {self.form} form at {self.revision} in {self.minutes:.0f} minutes of trials on {os.cpu_count()} cores"
+        )
 
 
 def writes(page: Path, form: str) -> bool:

@@ -17,8 +17,9 @@ from tests.chaos import engines, page
 from tests.chaos.__main__ import FORMS, chosen
 from tests.chaos.page import BEGIN, END, Told
 from tests.chaos.progress import Progress, resume
-from tests.chaos.table import NO_MOUNT, scenarios
+from tests.chaos.table import NO_MOUNT, RELAYED, scenarios
 from tests.chaos.verdict import Verdict
+from tests.chaos.work import Work
 from tests.processes import ROOT, environment, eventually
 
 SLOWEST_SECONDS = 120.0  # for engines to start or to end, on a machine that has much else to do
@@ -97,6 +98,19 @@ def test_scenarios_are_chosen_by_name_or_by_part_of_it() -> None:
     assert set(names()) < {one.name for one in scenarios("")}
 
 
+def test_each_round_is_handed_out_once_and_first_those_of_the_same_build(tmp_path: Path) -> None:
+    every = [one for one in scenarios("") if one.name in {"web killed", "redis cut", "redis black-holed", "poison row"}]
+    work = Work(every, lambda one: 7, Progress(tmp_path / "progress.json", {}))
+    first, beside = work.take(), work.take(RELAYED)
+    assert first is not None
+    assert beside is not None
+    assert (first[0].name, first[1], beside[0].name, beside[1]) == ("web killed", 5, "redis black-holed", 5)
+    work.done(first, Verdict(times=5), 1.0)
+    work.done(beside, Verdict(times=1, lost=1), 1.0)  # it is not tried again
+    left = [(piece[0].name, piece[1]) for piece in iter(work.take, None)]
+    assert left == [("web killed", 2), ("poison row", 5), ("poison row", 2)]
+
+
 class Careless:
     """Python drops what its finalizer raises, as that of redis-py's connection pools."""
 
@@ -117,19 +131,21 @@ def test_a_run_ends_although_python_has_dropped_the_exception() -> None:
     assert b"ending what was started" in done.stderr
 
 
-def test_an_interrupted_run_leaves_no_process_no_mount_and_no_files(engine_directory: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_run_leaves_no_process_no_mount_and_no_files(engine_directory: Path, jobs: int) -> None:
     only, place = ("redis flushed", "engines/redis") if NO_MOUNT else ("disk full", f"{engines.SMALL}/engines/redis")
-    command = [sys.executable, "-m", "tests.chaos", "--only", only]
+    command = [sys.executable, "-m", "tests.chaos", "--only", only, "--rounds", "20", "--jobs", str(jobs)]
     env = environment({"TMPDIR": str(engine_directory)})
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
         try:
-            eventually(lambda: list(engine_directory.glob(f"{engines.PREFIX}*/{place}")), SLOWEST_SECONDS)
-            [directory] = engine_directory.glob(f"{engines.PREFIX}*")
-            assert len(children.marked(directory)) > 1
+            eventually(lambda: len(list(engine_directory.glob(f"{engines.PREFIX}*/{place}"))) == jobs, SLOWEST_SECONDS)
+            directories = list(engine_directory.glob(f"{engines.PREFIX}*"))
+            assert all(len(children.marked(directory)) > 1 for directory in directories)
         finally:
             for _ in range(2):  # as impatient people do
                 run.send_signal(signal.SIGINT)
         assert run.wait(SLOWEST_SECONDS) == 128 + signal.SIGINT
-    assert children.marked(directory) == []
-    assert str(directory) not in Path("/proc/mounts").read_text()
-    assert not directory.exists()
+    for directory in directories:
+        assert children.marked(directory) == []
+        assert str(directory) not in Path("/proc/mounts").read_text()
+        assert not directory.exists()
