@@ -91,8 +91,8 @@ class Committer:
         )
 
     def wanting(self, workspace_id: str) -> Wanting:
-        """Which endpoints of a workspace get an event, as far as is remembered."""
-        return self._endpoints.of(workspace_id).matcher.wanting
+        """How many endpoints of a workspace may get an event, as far as is remembered."""
+        return self._endpoints.of(workspace_id).matcher.weight
 
     def _call(self, submissions: Sequence[Submission], parcel: Parcel, lock_seconds: float, skip: bool) -> Answered:
         failpoints.reach("ledger.commit")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 from app.core.event.acceptance import EndpointFilter, Matcher
+from app.core.event.filters.reading import stored_filter
 
 MOST_WORKSPACES = 1000  # remembered at once, those that accepted last
 UNKNOWN_VERSION = -1  # no workspace has it: the database then answers with the endpoints
@@ -35,12 +37,18 @@ class RememberedEndpoints:
 
     def learn(self, stale: str) -> frozenset[str]:
         """Remember what the database has answered, as JSON: [workspace id, version, [[endpoint id, event types, stream
-        kinds], …] or null] for each workspace whose version was another. The ids of those workspaces."""
+        kinds, and of those that look closer channels, content filter], …] or null] for each workspace whose version was
+        another. The ids of those workspaces."""
         learned = json.loads(stale)
         for workspace_id, version, endpoints in learned:
-            filters = [EndpointFilter(id, workspace_id, types, kinds) for id, types, kinds in endpoints or ()]
-            self._wants[workspace_id] = Wants(version, Matcher(filters))
+            self._wants[workspace_id] = Wants(version, Matcher([_filter(workspace_id, *one) for one in endpoints or ()]))
             self._wants.move_to_end(workspace_id)
         while len(self._wants) > MOST_WORKSPACES:
             self._wants.popitem(last=False)
         return frozenset(workspace_id for workspace_id, _, _ in learned)
+
+
+def _filter(
+    workspace_id: str, id: str, types: Any, kinds: Any, channels: Any = None, content: str | None = None
+) -> EndpointFilter:
+    return EndpointFilter(id, workspace_id, types, kinds, channels, None if content is None else stored_filter(content))

@@ -241,7 +241,7 @@ class Parcel:
             if event.only_endpoint_id is not None:
                 pairs.append((number, event.only_endpoint_id, True))
             elif not event.refused:
-                wanting = of_stream[event.stream - 1].wanting(event.draft.kind, event.draft.type)
+                wanting = of_stream[event.stream - 1].wanting(event.draft)
                 pairs += [(number, endpoint_id, False) for endpoint_id in wanting]
         return pairs
 

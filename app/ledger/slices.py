@@ -18,7 +18,9 @@ MOST_EVENTS = 1000
 MOST_WEIGHT = 5_000
 EVENT_WEIGHT = MOST_WEIGHT // MOST_EVENTS  # so that one bound is for both
 
-Wanting = Callable[[str, str], Sequence[str]]  # (kind, type) -> the endpoints that get such an event (Matcher.wanting)
+# (kind, type) -> how many endpoints may get such an event (Matcher.weight). One that looks closer is counted as if it did:
+# looking takes time, too.
+Wanting = Callable[[str, str], int]
 
 
 def reach(submission: Submission, start: int, wanting: Wanting, most: int) -> tuple[int, int]:
@@ -55,4 +57,4 @@ def _weight(submission: Submission, index: int, wanting: Wanting) -> int:
     if index in submission.refusals:
         return EVENT_WEIGHT
     draft = submission.drafts[index]
-    return EVENT_WEIGHT + len(wanting(draft.kind, draft.type))
+    return EVENT_WEIGHT + wanting(draft.kind, draft.type)

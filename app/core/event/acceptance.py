@@ -14,7 +14,8 @@ from typing import Any
 
 from app.core import ids
 from app.core.event.drafts import Draft
-from app.core.event.filters import matches
+from app.core.event.filters import matches, shares_channel
+from app.core.event.filters.content import ContentFilter
 from app.core.problem import Complaint, Problem
 from app.core.wire import envelope
 
@@ -87,7 +88,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """A row of `events` to insert, and what the bus needs of it."""
+    """A row of `events` to insert, and what the bus and the endpoints' filters need of it."""
 
     workspace_id: str
     stream: int
@@ -97,16 +98,30 @@ class NewEvent:
     key: str | None
     ends: bool
     only_endpoint_id: str | None
+    draft: Draft
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointFilter:
-    """What an enabled endpoint wants. None: everything; see filters.matches."""
+    """What an enabled endpoint wants. None: everything; see filters."""
 
     id: str
     workspace_id: str
     event_types: list[str] | None
     stream_kinds: list[str] | None
+    channels: list[str] | None = None
+    content: ContentFilter | None = None
+
+    @property
+    def looks_closer(self) -> bool:
+        """Whether it asks for more than a type and a kind."""
+        return self.channels is not None or self.content is not None
+
+    def wants(self, draft: Draft) -> bool:
+        """Whether an event of a type and kind that it takes passes the rest of its filters, too."""
+        return shares_channel(self.channels, draft.channels) and (
+            self.content is None or self.content.holds(draft.value)
+        )
 
 
 @dataclass(slots=True)
@@ -167,7 +182,17 @@ class Acceptance:
         )
         event = envelope.Event(id, stream.last_seq, draft.type, timestamp, body)
         self.events.append(
-            NewEvent(workspace_id, stream.id, draft.kind, event, occurred_at, draft.idempotency_key, stream.ended, only)
+            NewEvent(
+                workspace_id,
+                stream.id,
+                draft.kind,
+                event,
+                occurred_at,
+                draft.idempotency_key,
+                stream.ended,
+                only,
+                draft,
+            )
         )
         accepted = Accepted(id, stream.last_seq, draft.kind, draft.stream_id, draft.type, occurred_at, self.now, False)
         if draft.idempotency_key is not None:
@@ -175,22 +200,37 @@ class Acceptance:
         return accepted
 
 
+# So many tests of an event's data take as long as making one delivery (31 microseconds, see ledger.slices).
+TESTS_OF_A_DELIVERY = 64
+
+
 class Matcher:
-    """Which endpoints of one workspace get an event, by its stream's kind and its type. Remembers what it has found."""
+    """Which endpoints of one workspace get an event. Remembers what it has found by the stream's kind and the type."""
 
     def __init__(self, filters: Sequence[EndpointFilter]) -> None:
         self._filters = filters
-        self._found: dict[tuple[str, str], list[str]] = {}
+        self._found: dict[tuple[str, str], tuple[list[str], list[EndpointFilter], int]] = {}
 
-    def wanting(self, kind: str, type: str) -> list[str]:
-        """The ids of the endpoints whose filters let such an event through."""
+    def weight(self, kind: str, type: str) -> int:
+        """What an event of this type on a stream of this kind costs at most, in deliveries."""
+        return self._candidates(kind, type)[2]
+
+    def wanting(self, draft: Draft) -> list[str]:
+        """The ids of the endpoints whose filters let an event through."""
+        every, looking, _ = self._candidates(draft.kind, draft.type)
+        return [*every, *(one.id for one in looking if one.wants(draft))] if looking else every
+
+    def _candidates(self, kind: str, type: str) -> tuple[list[str], list[EndpointFilter], int]:
+        """The endpoints that get every event of this kind and type, those that look closer first, and the weight."""
         found = self._found.get((kind, type))
         if found is None:
             if len(self._found) >= MOST_REMEMBERED:  # the producer chooses types: a new one for each event, perhaps
                 self._found.clear()
-            found = self._found[kind, type] = [
-                one.id for one in self._filters if matches(one.event_types, one.stream_kinds, type=type, kind=kind)
-            ]
+            passing = [one for one in self._filters if matches(one.event_types, one.stream_kinds, type=type, kind=kind)]
+            looking = [one for one in passing if one.looks_closer]
+            tests = sum(one.content.cost for one in looking if one.content is not None)
+            every = [one.id for one in passing if not one.looks_closer]
+            found = self._found[kind, type] = every, looking, len(passing) + tests // TESTS_OF_A_DELIVERY
         return found
 
 
@@ -209,6 +249,6 @@ def match(events: Sequence[NewEvent], filters: Sequence[EndpointFilter]) -> list
         if new.only_endpoint_id is not None:
             pairs.append((new, new.only_endpoint_id))
         else:
-            wanting = matchers.get(new.workspace_id, nobody).wanting(new.kind, new.event.type)
+            wanting = matchers.get(new.workspace_id, nobody).wanting(new.draft)
             pairs += [(new, endpoint_id) for endpoint_id in wanting]
     return pairs

@@ -27,6 +27,7 @@ class Draft:
     value: Any
     occurred_at: datetime | None
     idempotency_key: str | None
+    channels: tuple[str, ...] = ()
 
 
 def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:

@@ -29,3 +29,7 @@ UID_HINT = "must be 1 to 128 letters, digits and _ . ~ : @ -, other than . and .
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEY_HINT = "must be 1 to 255 printable ASCII characters without spaces"
+
+# A label on an event that endpoints may ask for.
+CHANNEL = re.compile(r"[A-Za-z0-9_.:~@-]{1,64}")
+CHANNEL_HINT = "must be 1 to 64 letters, digits and _ . : ~ @ -, such as project-7"

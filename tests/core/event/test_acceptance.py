@@ -161,7 +161,8 @@ def test_a_bad_event_on_a_stream_that_may_not_be_made_is_told_its_own_fault() ->
 
 
 def new_event(workspace_id: str = "ws_1", kind: str = "call", type: str = "note", only: str | None = None) -> NewEvent:
-    return NewEvent(workspace_id, 1, kind, Event("evt_1", 1, type, "", b"{}"), NOW, None, False, only)
+    posted = Draft(kind, "one", type, "{}", {}, None, None)
+    return NewEvent(workspace_id, 1, kind, Event("evt_1", 1, type, "", b"{}"), NOW, None, False, only, posted)
 
 
 def wants(

@@ -1,4 +1,5 @@
-"""Which events an endpoint wants: its event types and its stream kinds.
+"""Which events an endpoint wants: its event types, its stream kinds, its channels; content and reading are about what
+it asks of an event's data.
 
 A pattern is an exact type (`call.started`), a prefix (`call.*`: everything that begins with `call.`) or `*`.
 Nothing else is special, so a type that holds a dot, a percent sign or a star is compared as it is written.
@@ -20,6 +21,11 @@ def matches(event_types: Sequence[str] | None, stream_kinds: Sequence[str] | Non
     if stream_kinds is not None and kind not in stream_kinds:
         return False
     return event_types is None or any(_matches(pattern, type) for pattern in event_types)
+
+
+def shares_channel(wanted: Sequence[str] | None, carried: Sequence[str]) -> bool:
+    """Whether an event that carries these channels has one that the endpoint wants; None means that it asks for none."""
+    return wanted is None or not set(wanted).isdisjoint(carried)
 
 
 def like_patterns(event_types: Sequence[str] | None) -> list[str] | None:
