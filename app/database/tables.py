@@ -218,6 +218,7 @@ class Endpoint(Base):
         # In PostgreSQL's order NaN is greater than any number.
         CheckConstraint("rate_tat > '-Infinity' AND rate_tat < 'Infinity'", name="rate_tat"),
         Index("ix_endpoints_failing_since", "failing_since", postgresql_where=text("failing_since IS NOT NULL")),
+        Index("uq_endpoints_workspace_id_uid", "workspace_id", "uid", unique=True),
         {"postgresql_with": {"fillfactor": 70}},  # health columns change with every batch of outcomes
     )
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -239,6 +240,25 @@ class Endpoint(Base):
     failing_since: Mapped[datetime | None]
     last_outcome: Mapped[str | None]
     rate_tat: Mapped[float | None]  # theoretical arrival time of the rate limit (GCRA), Unix seconds
+    uid: Mapped[str | None]  # the caller's own name for it
+    # `metadata` is a word of SQLAlchemy's.
+    own_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'::jsonb"))
+    timeout_seconds: Mapped[int | None] = mapped_column(Integer)  # NULL: the setting's
+    retry_delays_seconds: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))  # NULL: the setting's
+    channels: Mapped[list[str] | None]  # NULL: every event, with or without channels
+    content_filter: Mapped[str | None]  # JSON as text: jsonb would spell large numbers in another way
+
+
+class EndpointChange(Base):
+    """A change of an endpoint's state, noted by a trigger: what it became, and when. The last hundred are kept."""
+
+    __tablename__ = "endpoint_changes"
+    __table_args__ = (Index("ix_endpoint_changes_endpoint_id_id", "endpoint_id", "id"),)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id", ondelete="CASCADE"))
+    changed_at: Mapped[datetime]
+    state: Mapped[str]  # enabled, disabled, failing or recovered
+    reason: Mapped[str | None]
 
 
 class EndpointSecret(Base):

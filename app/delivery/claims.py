@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -55,11 +55,14 @@ WALK_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class EndpointAddress:
-    """How to reach an endpoint, as it is stored. sealed_secrets: those that sign now, newest first."""
+    """How to reach an endpoint, as it is stored. sealed_secrets: those that sign now, newest first. timeout_seconds,
+    delays: of its own, where it has them."""
 
     url: str
     sealed_headers: bytes | None
     sealed_secrets: Sequence[bytes]
+    timeout_seconds: int | None = None
+    delays: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,9 +195,20 @@ class Claimer:
         self, claim: Claim, asked: dict[str, Any], moment: datetime, rows: Sequence[tuple[Any, ...]], slots: Slots
     ) -> None:
         for row in rows:
-            (_, id, created_at, workspace, endpoint, event, trigger, started_at, attempts, deadline_at, lost, *rest) = (
-                row
-            )
+            (
+                own,
+                id,
+                created_at,
+                workspace,
+                endpoint,
+                event,
+                trigger,
+                started_at,
+                attempts,
+                deadline_at,
+                lost,
+                *rest,
+            ) = row
             failures, outcome, url, headers, secrets, body = rest
             if lost >= MOST_LOST_CLAIMS:
                 claim.hopeless.append((id, created_at, deliveries.WORKER_CRASH, asked["token"]))
@@ -203,6 +217,9 @@ class Claimer:
             else:
                 lane = slots.lane(endpoint, failures, outcome)
                 address = EndpointAddress(url, headers, secrets)
+                if own is not None:
+                    timeout_seconds, delays = own["timeout_seconds"], own["retry_delays_seconds"]
+                    address = replace(address, timeout_seconds=timeout_seconds, delays=delays)
                 claim.rows.append(
                     Claimed(
                         id,

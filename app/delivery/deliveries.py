@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Row
 from sqlalchemy.orm import Session
 
 from app.core import ids
-from app.core.event.filters import like_patterns
 from app.core.problem import Problem, not_found
+from app.delivery.missed import missed
 
 # Why a delivery ended without success: a code, then what it means. Callers may rely on the code.
 ENDPOINT_DISABLED = "endpoint_disabled"
@@ -39,12 +39,14 @@ RECOVER_MOST = 10_000  # deliveries of one call: a person waits for the answer, 
 class Recovered:
     """What `recover` did. retried: deliveries that had failed or were cancelled; missed: events that had none.
 
-    complete: whether nothing is left; else the same call goes on where this one stopped.
+    complete: whether nothing is left; else the same call goes on where this one stopped. looked_until: when the
+    endpoint's content filter has been asked as often as one call may, the time from which the next one is to go on.
     """
 
     retried: int
     missed: int
     complete: bool
+    looked_until: datetime | None = None
 
     @property
     def count(self) -> int:
@@ -101,13 +103,14 @@ def recover(
     span = {**endpoint_key, "since": since, "until": until}
     # One more than wanted of both together, which tells whether anything is left.
     ended = connection.exec_driver_sql(_ENDED, {**span, "most": most + 1}).all()
-    filters = {"types": like_patterns(endpoint.event_types), "kinds": endpoint.stream_kinds}
-    missed = connection.exec_driver_sql(_MISSED, {**span, **filters, "most": max(most + 1 - len(ended), 0)}).all()
-    retried, created = ended[:most], missed[: max(most - len(ended), 0)]
+    found = missed(connection, endpoint, since=since, until=until, most=most + 1 - len(ended))
+    retried, created = ended[:most], found.events[: max(most - len(ended), 0)]
     keys = [(row.id, row.created_at) for row in retried]
     _reopen(connection, keys, trigger="recover", window_seconds=window_seconds)
     _insert_missed(connection, workspace_id, endpoint_id, created, window_seconds)
-    return Recovered(len(retried), len(created), len(ended) + len(missed) <= most)
+    complete = len(ended) + len(found.events) <= most and found.looked_until is None
+    looked_until = found.looked_until if len(ended) + len(found.events) <= most else None
+    return Recovered(len(retried), len(created), complete, looked_until)
 
 
 def _reopen(connection: Connection, keys: Sequence[tuple[str, datetime]], *, trigger: str, window_seconds: int) -> None:
@@ -186,20 +189,6 @@ WHERE endpoint_id = %(endpoint)s AND workspace_id = %(workspace)s AND status IN 
   AND event_created_at >= %(since)s AND created_at >= %(since)s
   AND (%(until)s::timestamptz IS NULL OR event_created_at < %(until)s) AND trigger <> 'test'
 ORDER BY id LIMIT %(most)s FOR UPDATE
-"""
-
-# Find the events in a span that an endpoint's filters match and that have no delivery to it, oldest first.
-_MISSED = """
-SELECT e.id, e.created_at, e.type FROM events e JOIN streams s ON s.id = e.stream_id
-WHERE e.workspace_id = %(workspace)s AND e.created_at >= %(since)s
-  AND (%(until)s::timestamptz IS NULL OR e.created_at < %(until)s)
-  AND (%(types)s::text[] IS NULL OR e.type LIKE ANY (%(types)s::text[]))
-  AND (%(kinds)s::text[] IS NULL OR s.kind = ANY (%(kinds)s::text[]))
-  AND NOT EXISTS (
-    SELECT FROM deliveries d
-    WHERE d.event_id = e.id AND d.created_at >= %(since)s AND (d.endpoint_id = %(endpoint)s OR d.trigger = 'test')
-  )
-ORDER BY e.id LIMIT %(most)s
 """
 
 # The database's time as rows and ids have it.

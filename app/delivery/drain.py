@@ -368,8 +368,16 @@ class Drain:
 
     def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
         """Raises ValueError: it cannot be signed."""
-        url, owner = claimed.address.url, claimed.workspace_id
-        return Request((claimed, started_at), url, self._signer.headers(claimed), claimed.body, owner, own_connection)
+        address, headers = claimed.address, self._signer.headers(claimed)
+        return Request(
+            key=(claimed, started_at),
+            url=address.url,
+            headers=headers,
+            body=claimed.body,
+            owner=claimed.workspace_id,
+            own_connection=own_connection,
+            total_seconds=address.timeout_seconds,
+        )
 
 
 def _exchange(claimed: Claimed, started_at: datetime, result: Result | Exception) -> Exchange:

@@ -13,52 +13,83 @@ from sqlalchemy.orm import Session
 
 from app.core import ids, sealing
 from app.core.problem import Problem, not_found
-from app.core.webhook import addresses, signing
-from app.core.webhook.headers import check_headers
+from app.core.webhook import signing
 from app.core.wire.envelope import rfc3339
 from app.database.tables import Endpoint, EndpointSecret, Workspace
-from app.delivery import deliveries
+from app.delivery import deliveries, endpoint_rows, endpoint_rules
 from app.delivery.cancelling import cancel_pending
+from app.delivery.endpoint_rows import BY_OWNER, DISABLED, ED25519, ENABLED, HMAC, header_names, sealed
 from app.settings import Settings
 
-ENABLED, DISABLED = "enabled", "disabled"
-HMAC, ED25519 = "hmac", "ed25519"
-BY_OWNER = "disabled_by_owner"  # disabled_reason when a person did it; the drain writes others
+__all__ = [
+    "BY_OWNER",
+    "DISABLED",
+    "ED25519",
+    "ENABLED",
+    "HMAC",
+    "change_endpoint",
+    "create_endpoint",
+    "delete_endpoint",
+    "find_id",
+    "get_endpoint",
+    "header_names",
+    "list_endpoints",
+    "put_endpoint",
+    "read_secrets",
+    "rotate_secret",
+    "shown",
+]
+
 _MOST_FORMER = 8  # secrets that sign besides the newest: rotating in a loop must not grow a header without end
-_PLAIN = ("description", "event_types", "stream_kinds", "rate_limit")
 
 
 def create_endpoint(session: Session, settings: Settings, workspace_id: str, wanted: Mapping[str, Any]) -> Endpoint:
-    """Register a URL. wanted: url, and any of description, event_types, stream_kinds, headers, rate_limit, signing.
+    """Register a URL. wanted: url, and any of the fields of app.web.api.endpoints.
 
-    Raises Problem: invalid for a URL or header that could never work, too_many at the workspace's limit.
+    Raises Problem: invalid for what could never work, conflict for a uid that is taken, too_many at the workspace's
+    limit.
     """
-    _check(settings, wanted)
-    _make_room(session, settings, workspace_id)
-    now = ids.truncate(datetime.now(UTC))
-    row = Endpoint(
-        id=ids.make(ids.ENDPOINT, now, os.urandom(ids.RANDOM_BYTES)),
-        workspace_id=workspace_id,
-        url=wanted["url"],
-        signing=wanted.get("signing", HMAC),
-        status=ENABLED,
-        created_at=now,
-        updated_at=now,
-        consecutive_failures=0,
-        sealed_headers=_seal_headers(settings, wanted.get("headers")),
-        **{name: wanted[name] for name in _PLAIN if name in wanted},
-    )
-    session.add(row)
-    session.flush()
-    session.refresh(row)
-    _add_secrets(session, settings, row, now)
-    return row
+    endpoint_rules.check(settings, wanted)
+    _lock_workspace(session, workspace_id)
+    _refuse_taken(session, workspace_id, wanted.get("uid"))
+    return _add(session, settings, workspace_id, wanted)
 
 
-def get_endpoint(session: Session, workspace_id: str, endpoint_id: str, *, lock: bool = False) -> Endpoint:
-    """An endpoint of this workspace, locked for a change if asked. Raises Problem not_found."""
-    query = select(Endpoint).where(Endpoint.id == endpoint_id, Endpoint.workspace_id == workspace_id)
-    row = session.scalars(query.with_for_update() if lock else query).one_or_none()
+def put_endpoint(
+    session: Session, settings: Settings, workspace_id: str, reference: str, wanted: Mapping[str, Any]
+) -> tuple[Endpoint, bool]:
+    """Make the endpoint with this uid what `wanted` says, and whether it is new. Raises Problem, not_found for an id of
+    ours that is not there.
+
+    One that exists keeps its secret, its signing and its state unless they are given: a new secret is rotated to, and
+    another kind of signing is a conflict. Everything else that is left out is as for a new one.
+    """
+    endpoint_rules.check(settings, wanted)
+    _lock_workspace(session, workspace_id)
+    row = _find(session, workspace_id, reference, lock=True)
+    if row is None:
+        if reference.startswith(f"{ids.ENDPOINT}_"):
+            raise not_found("endpoint")
+        return _add(session, settings, workspace_id, {**wanted, "uid": reference}), True
+    if wanted.get("signing", row.signing) != row.signing:
+        raise Problem("conflict", f"The endpoint signs by {row.signing}, which cannot be changed; make another one.")
+    left_out = {**endpoint_rows.PLAIN, "headers": None, "metadata": None, "content_filter": None}
+    endpoint_rows.change(session, settings, row, left_out | dict(wanted))
+    if wanted.get("secret") not in (None, read_secrets(session, settings, row)["secret"]):
+        _rotate(session, settings, row, wanted["secret"])
+    return row, False
+
+
+def find_id(session: Session, workspace_id: str, reference: str) -> str | None:
+    """The id of the endpoint with this id or uid. An id of ours is not looked up: what it names may be deleted."""
+    if reference.startswith(f"{ids.ENDPOINT}_"):
+        return reference
+    return session.scalar(select(Endpoint.id).where(Endpoint.workspace_id == workspace_id, Endpoint.uid == reference))
+
+
+def get_endpoint(session: Session, workspace_id: str, reference: str, *, lock: bool = False) -> Endpoint:
+    """The endpoint of this workspace with this id or uid, locked for a change if asked. Raises Problem not_found."""
+    row = _find(session, workspace_id, reference, lock=lock)
     if row is None:
         raise not_found("endpoint")
     return row
@@ -73,28 +104,21 @@ def list_endpoints(session: Session, workspace_id: str, *, limit: int, before: s
 def change_endpoint(
     session: Session, settings: Settings, workspace_id: str, endpoint_id: str, wanted: Mapping[str, Any]
 ) -> Endpoint:
-    """Change what `wanted` names: url, headers (all of them at once), status and the plain fields. Raises Problem."""
-    _check(settings, wanted)
-    _keep_workspace(session, workspace_id)
+    """Change what `wanted` names: headers, metadata and filters all of each at once. Raises Problem."""
+    endpoint_rules.check(settings, wanted)
+    _lock_workspace(session, workspace_id)
     row = get_endpoint(session, workspace_id, endpoint_id, lock=True)
-    for name in ("url", *_PLAIN):
-        if name in wanted:
-            setattr(row, name, wanted[name])
-    if "headers" in wanted:
-        row.sealed_headers = _seal_headers(settings, wanted["headers"])
-    if wanted.get("status", row.status) != row.status:
-        if wanted["status"] == ENABLED:
-            _enable(row)
-        else:
-            _disable(session, row)
-    row.updated_at = ids.truncate(datetime.now(UTC))
+    if wanted.get("uid") != row.uid:
+        _refuse_taken(session, workspace_id, wanted.get("uid"))
+    endpoint_rows.change(session, settings, row, wanted)
+    row.updated_at = ids.truncate(datetime.now(UTC))  # also of one that was so already: its owner wants it so now
     session.flush()
     return row
 
 
 def delete_endpoint(session: Session, workspace_id: str, endpoint_id: str) -> None:
     """Forget an endpoint and its secrets. What is pending is cancelled; its deliveries can still be read."""
-    _keep_workspace(session, workspace_id)
+    _lock_workspace(session, workspace_id)
     row = get_endpoint(session, workspace_id, endpoint_id, lock=True)
     cancel_pending(session.connection(), row.id, deliveries.ENDPOINT_DELETED)
     session.execute(delete(Endpoint).where(Endpoint.id == row.id))
@@ -103,15 +127,19 @@ def delete_endpoint(session: Session, workspace_id: str, endpoint_id: str) -> No
 def rotate_secret(session: Session, settings: Settings, workspace_id: str, endpoint_id: str) -> Endpoint:
     """Give an endpoint a new secret. The present one signs too until settings.secret_overlap_seconds have passed."""
     row = get_endpoint(session, workspace_id, endpoint_id, lock=True)
+    _rotate(session, settings, row)
+    return row
+
+
+def _rotate(session: Session, settings: Settings, row: Endpoint, secret: str | None = None) -> None:
     now = ids.truncate(datetime.now(UTC))
     for position, secret in enumerate(_secrets(session, row.id)):
         if position >= _MOST_FORMER:
             secret.expires_at = func.now()  # the database's, by which it is judged: ours may be a moment later
         elif secret.expires_at is None:
             secret.expires_at = now + timedelta(seconds=settings.secret_overlap_seconds)
-    _add_secrets(session, settings, row, now)
+    _add_secrets(session, settings, row, now, secret)
     row.updated_at = now
-    return row
 
 
 def read_secrets(session: Session, settings: Settings, row: Endpoint) -> dict[str, Any]:
@@ -135,14 +163,20 @@ def shown(row: Endpoint) -> dict[str, Any]:
     """An endpoint as the API answers it. Header values are not shown: they are often credentials."""
     return {
         "id": row.id,
+        "uid": row.uid,
         "url": row.url,
         "description": row.description,
+        "metadata": row.own_metadata,
         "status": row.status,
         "disabled_reason": row.disabled_reason,
         "disabled_at": rfc3339(row.disabled_at) if row.disabled_at else None,
         "event_types": row.event_types,
         "stream_kinds": row.stream_kinds,
+        "channels": row.channels,
+        "content_filter": None if row.content_filter is None else json.loads(row.content_filter),
         "rate_limit": row.rate_limit,
+        "timeout_seconds": row.timeout_seconds,
+        "retry_delays_seconds": row.retry_delays_seconds,
         "signing": row.signing,
         "consecutive_failures": row.consecutive_failures,
         "failing_since": rfc3339(row.failing_since) if row.failing_since else None,
@@ -151,45 +185,23 @@ def shown(row: Endpoint) -> dict[str, Any]:
     }
 
 
-def header_names(settings: Settings, row: Endpoint) -> list[str]:
-    """The names of an endpoint's extra headers, in the order in which they were given."""
-    if row.sealed_headers is None:
-        return []
-    return list(json.loads(sealing.unseal(settings.secret_keys, row.sealed_headers)))
+def _find(session: Session, workspace_id: str, reference: str, *, lock: bool = False) -> Endpoint | None:
+    named = Endpoint.id if reference.startswith(f"{ids.ENDPOINT}_") else Endpoint.uid
+    query = select(Endpoint).where(named == reference, Endpoint.workspace_id == workspace_id)
+    return session.scalars(query.with_for_update() if lock else query).one_or_none()
 
 
-def _check(settings: Settings, wanted: Mapping[str, Any]) -> None:
-    errors = []
-    if "url" in wanted:
-        errors += [
-            {"field": "url", "detail": reason} for reason in addresses.check_url(wanted["url"], settings.allow_subnets)
-        ]
-    for name, reason in check_headers(wanted.get("headers") or {}):
-        errors.append({"field": f"headers.{name}" if name else "headers", "detail": reason})
-    if errors:
-        raise Problem("invalid", "; ".join(f"{e['field']}: {e['detail']}" for e in errors), errors=errors)
-
-
-def _make_room(session: Session, settings: Settings, workspace_id: str) -> None:
-    # The lock keeps two that are created at once from both taking the last place.
+def _lock_workspace(session: Session, workspace_id: str) -> None:
+    # Whoever changes what a workspace's endpoints want writes its row with the commit (bump_endpoints_version.sql), and
+    # whoever deletes the workspace locks that row before its endpoints. Locked here first, by all, nobody waits for it
+    # with an endpoint in hand. And two who are at once cannot both take the last place, or the same uid.
     session.execute(select(Workspace.id).where(Workspace.id == workspace_id).with_for_update(key_share=True))
-    count = session.scalar(select(func.count()).select_from(Endpoint).where(Endpoint.workspace_id == workspace_id))
-    if (count or 0) >= settings.max_endpoints:
-        raise Problem("too_many", f"This workspace has {count} endpoints, the most there may be; delete one.")
 
 
-def _keep_workspace(session: Session, workspace_id: str) -> None:
-    # Its row is written with the commit (bump_endpoints_version.sql). Whoever deletes the workspace locks that row
-    # before its endpoints; in the other order, the two would wait for each other.
-    session.execute(select(Workspace.id).where(Workspace.id == workspace_id).with_for_update(read=True, key_share=True))
-
-
-def _seal_headers(settings: Settings, headers: Mapping[str, str] | None) -> bytes | None:
-    return _sealed(settings, json.dumps(dict(headers))) if headers else None
-
-
-def _sealed(settings: Settings, text: str) -> bytes:
-    return sealing.seal(settings.secret_key, text.encode(), os.urandom(sealing.NONCE_BYTES))
+def _refuse_taken(session: Session, workspace_id: str, uid: str | None) -> None:
+    if uid is not None and _find(session, workspace_id, uid) is not None:
+        words = f"An endpoint with the uid {uid} exists already; read it, or replace it by PUT, at /v1/endpoints/{uid}."
+        raise Problem("conflict", words)
 
 
 def _secrets(session: Session, endpoint_id: str) -> Sequence[EndpointSecret]:
@@ -204,22 +216,18 @@ def _secrets(session: Session, endpoint_id: str) -> Sequence[EndpointSecret]:
     ).all()
 
 
-def _add_secrets(session: Session, settings: Settings, row: Endpoint, now: datetime) -> None:
-    """Every endpoint has an HMAC secret, which every verifier knows; one with ed25519 has a key pair besides."""
-    made = [signing.new_secret(os.urandom(signing.SECRET_BYTES))]
+def _add(session: Session, settings: Settings, workspace_id: str, wanted: Mapping[str, Any]) -> Endpoint:
+    row = endpoint_rows.add(session, settings, workspace_id, wanted)
+    _add_secrets(session, settings, row, row.created_at, wanted.get("secret"))
+    return row
+
+
+def _add_secrets(session: Session, settings: Settings, row: Endpoint, now: datetime, secret: str | None = None) -> None:
+    """Every endpoint has an HMAC secret, which every verifier knows; one with ed25519 has a key pair besides. secret:
+    the owner's own, else one is made."""
+    made = [secret or signing.new_secret(os.urandom(signing.SECRET_BYTES))]
     if row.signing == ED25519:
         made.append(signing.new_signing_key(os.urandom(32)))
     for text in made:
-        session.add(EndpointSecret(endpoint_id=row.id, sealed=_sealed(settings, text), created_at=now))
+        session.add(EndpointSecret(endpoint_id=row.id, sealed=sealed(settings, text), created_at=now))
     session.flush()
-
-
-def _enable(row: Endpoint) -> None:
-    row.status = ENABLED
-    row.disabled_reason = row.disabled_at = row.failing_since = row.last_outcome = None
-    row.consecutive_failures = 0
-
-
-def _disable(session: Session, row: Endpoint) -> None:
-    row.status, row.disabled_reason, row.disabled_at = DISABLED, BY_OWNER, ids.truncate(datetime.now(UTC))
-    cancel_pending(session.connection(), row.id, deliveries.ENDPOINT_DISABLED)

@@ -53,7 +53,8 @@ class Recorded:
 
 
 def decide(exchange: Exchange, now: datetime, jitter: float, delays: Sequence[float]) -> Decision:
-    """What becomes of the delivery, if this drain still holds its lease. delays: the retry schedule, seconds."""
+    """What becomes of the delivery, if this drain still holds its lease. delays: the retry schedule of an endpoint that
+    has none of its own, seconds."""
     claimed = exchange.claimed
     # A person's attempt in the middle of a window does not use up one of the schedule.
     of_schedule = claimed.trigger != "manual" or claimed.window_attempts == 0
@@ -66,7 +67,7 @@ def decide(exchange: Exchange, now: datetime, jitter: float, delays: Sequence[fl
         status_code=exchange.status_code,
         retry_after=exchange.retry_after,
         jitter=jitter,
-        delays=delays,
+        delays=claimed.address.delays or delays,
         unanswered=exchange.unanswered,
     )
     if decision.status == "pending" and claimed.trigger == "test":

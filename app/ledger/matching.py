@@ -41,7 +41,9 @@ class RememberedEndpoints:
         another. The ids of those workspaces."""
         learned = json.loads(stale)
         for workspace_id, version, endpoints in learned:
-            self._wants[workspace_id] = Wants(version, Matcher([_filter(workspace_id, *one) for one in endpoints or ()]))
+            self._wants[workspace_id] = Wants(
+                version, Matcher([_filter(workspace_id, *one) for one in endpoints or ()])
+            )
             self._wants.move_to_end(workspace_id)
         while len(self._wants) > MOST_WORKSPACES:
             self._wants.popitem(last=False)

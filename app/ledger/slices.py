@@ -18,8 +18,8 @@ MOST_EVENTS = 1000
 MOST_WEIGHT = 5_000
 EVENT_WEIGHT = MOST_WEIGHT // MOST_EVENTS  # so that one bound is for both
 
-# (kind, type) -> how many endpoints may get such an event (Matcher.weight). One that looks closer is counted as if it did:
-# looking takes time, too.
+# (kind, type) -> how many endpoints may get such an event (Matcher.weight). One that looks closer is counted as if it
+# did: looking takes time, too.
 Wanting = Callable[[str, str], int]
 
 

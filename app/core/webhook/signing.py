@@ -10,6 +10,7 @@ import binascii
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from itertools import pairwise
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -20,6 +21,7 @@ PUBLIC_KEY_PREFIX = "whpk_"
 # The specification's bounds for a v1 secret; we make them of 32, the length of the hash.
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 SECRET_BYTES = 32
+_LEAST_DIFFERENT = 12  # bytes of a secret, and steps from one to the next
 _SEED_BYTES = 32  # ed25519, RFC 8032, 5.1.5
 
 
@@ -45,6 +47,26 @@ def new_signing_key(seed: bytes) -> str:
 def public_key(signing_key: str) -> str:
     """The ``whpk_`` form of a ``whsk_`` key, which is what receivers are given. Raises SigningSecretError."""
     return PUBLIC_KEY_PREFIX + b64encode(_private_key(signing_key).public_key().public_bytes_raw()).decode()
+
+
+def why_weak(secret: str) -> str | None:
+    """Why a ``whsec_`` secret that somebody has chosen must not be used, as the end of a sentence; else None.
+
+    Whoever can guess it can sign. Of 24 random bytes fewer than 12 are different in one of 10^13 cases; words repeated,
+    a run of numbers and a single byte are what people choose for a try, and forget.
+    """
+    try:
+        key = _hmac_key(secret)
+    except SigningSecretError as error:
+        return (
+            f"must be {SECRET_PREFIX} and then base64 of {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} random bytes: {error}"
+        )
+    if SECRET_PREFIX + b64encode(key).decode() != secret:
+        return "is not base64 as it should be written: its last letter has bits that mean nothing"
+    steps = {(after - before) % 256 for before, after in pairwise(key)}
+    if len(set(key)) < _LEAST_DIFFERENT or len(steps) < _LEAST_DIFFERENT:
+        return "is too easy to guess: take random bytes"
+    return None
 
 
 def sign(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> str:

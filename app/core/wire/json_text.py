@@ -49,6 +49,11 @@ def _text(raw: bytes, max_depth: int) -> str:
     return text
 
 
+def value_of(raw: bytes) -> Any:
+    """The value of JSON that was read by `read_json` before it was kept, read in the same way."""
+    return _DECODER.decode(raw.decode())
+
+
 def split_array(raw: bytes, most: int) -> list[bytes]:
     """The elements of a JSON array, each in its own spelling.
 

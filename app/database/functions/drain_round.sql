@@ -12,7 +12,8 @@
 --   answering: endpoints that have just answered; they are looked at, however many others there are
 --   alone: whether a row that has lost claims may be taken; `only`: nothing else
 --
--- Answers one row whose note is an object, then one for each row taken. note: now, recorded (see record_outcomes); after,
+-- Answers one row whose note is an object, then one for each row taken, whose note is an object of the timeout_seconds and
+-- retry_delays_seconds of its endpoint, if it has its own. The first note: now, recorded (see record_outcomes); after,
 -- where the next walk begins; low,
 -- complete, walked (look_for_due); left: whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something due; wait (take_due);
 -- asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to decide: then nothing is
@@ -103,7 +104,10 @@ BEGIN
   IF taken IS NOT NULL THEN
     SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
     RETURN QUERY
-      SELECT NULL::jsonb, t.delivery_id, t.created_at, t.workspace_id, t.endpoint_id, t.event_id, t.trigger,
+      SELECT CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL THEN jsonb_build_object(
+          'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds
+        ) END,
+        t.delivery_id, t.created_at, t.workspace_id, t.endpoint_id, t.event_id, t.trigger,
         t.window_started_at, t.window_attempts, t.deadline_at, t.claims - 1 - t.attempt_count,
         e.consecutive_failures, e.last_outcome, e.url, e.sealed_headers,
         ARRAY(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -34,10 +35,11 @@ class LookUps:
     """Between a request and its sending. What has come of it: `resolved` or `failed`, each emptied by its reader."""
 
     def __init__(self, resolver: Resolver, seconds: float) -> None:
-        """seconds: how long one request may wait."""
+        """seconds: how long one request may wait, if it has no less time in all."""
         self._resolver, self._seconds = resolver, seconds
         self._waiting: dict[str, list[_Waiting]] = {}  # by name
-        self._oldest: deque[_Waiting] = deque()
+        self._ends: list[tuple[float, int, _Waiting]] = []  # a heap: the first to end is the first
+        self._count = 0
         self.resolved: deque[Resolved] = deque()
         self.failed: list[Result] = []
 
@@ -48,7 +50,7 @@ class LookUps:
     @property
     def ends_at(self) -> float | None:
         """When the first of them has waited for too long, by the monotonic clock; None when none waits."""
-        return self._oldest[0].since + self._seconds if self._oldest else None
+        return self._ends[0][0] if self._ends else None
 
     def add(self, request: Request) -> None:
         """Look the host of a request up. Raises ValueError for a URL that cannot be sent to."""
@@ -62,7 +64,10 @@ class LookUps:
             self._end(waiting, resolution)
         else:
             self._waiting.setdefault(waiting.name, []).append(waiting)
-            self._oldest.append(waiting)
+            own = request.total_seconds
+            seconds = self._seconds if own is None else min(own, self._seconds)
+            self._count += 1  # tells two apart that end at the same time
+            heapq.heappush(self._ends, (waiting.since + seconds, self._count, waiting))
 
     def advance(self) -> None:
         """Take the answers that have come, and end the requests that have waited for too long."""
@@ -70,19 +75,19 @@ class LookUps:
             for waiting in self._waiting.pop(name, ()):
                 self._end(waiting, resolution)
         now = time.monotonic()
-        while self._oldest:
-            first = self._oldest[0]
+        while self._ends:
+            until, _, first = self._ends[0]
             if first.request is not None:
-                if now - first.since < self._seconds:
+                if now < until:
                     return
                 self._give_up(first, first.request, now - first.since)
-            self._oldest.popleft()
+            heapq.heappop(self._ends)
 
     def close(self) -> None:
         """Give all of them up. Look-ups under way end by themselves."""
         self._resolver.close()
         self._waiting.clear()
-        self._oldest.clear()
+        self._ends.clear()
         self.resolved.clear()
 
     def _end(self, waiting: _Waiting, resolution: Resolution) -> None:

@@ -11,17 +11,8 @@ from app.core.webhook.retry import Outcome
 class Request(NamedTuple):
     """One POST. ``key`` comes back with the result; ``headers`` are added to ours, and win over them. ``owner``: whose
     names are looked up together, so that they keep only each other waiting. ``own_connection``: send it over a new
-    connection that no other request uses; for a request whose last result said ``again``."""
-
-    key: object
-    url: str
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-    owner: str = ""
-    own_connection: bool = False
-
-
-class Result(NamedTuple):
+    connection that no other request uses; for a request whose last result said ``again``. ``total_seconds``: its own
+    limit, if that is less than the sender's.
     """What came of a request, which was sent once at most.
 
     A complete head of an answer decides, whatever follows it: ``status_code`` is set exactly when ``outcome`` is

@@ -61,7 +61,8 @@ class Transfer:
         self._total_seconds, self._connect_seconds = total_seconds, connect_seconds
         self._host: ResolvedHost | None = None
         self._entries: list[str] = []
-        self._spent_seconds = self._set_spent_seconds = -1.0
+        self._spent_seconds = -1.0
+        self._set_time = (-1.0, -1.0)
         self._began_at = 0.0
         self._set_connection = (False, False)
         self._set_waiting = False
@@ -169,9 +170,11 @@ class Transfer:
     def _use_time(self, spent_seconds: float) -> None:
         """Set the limits to what is left of them."""
         self._spent_seconds, self._began_at = spent_seconds, time.monotonic()
-        if spent_seconds != self._set_spent_seconds:
-            self._set_spent_seconds = spent_seconds
-            self.curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(self._total_seconds - spent_seconds))
+        own = self.request.total_seconds if self.request is not None else None
+        total_seconds = self._total_seconds if own is None else min(own, self._total_seconds)
+        if (spent_seconds, total_seconds) != self._set_time:
+            self._set_time = spent_seconds, total_seconds
+            self.curl.setopt(pycurl.TIMEOUT_MS, _milliseconds(total_seconds - spent_seconds))
             self.curl.setopt(pycurl.CONNECTTIMEOUT_MS, _milliseconds(self._connect_seconds - spent_seconds))
 
     def forget(self) -> None:

@@ -7,20 +7,21 @@ from functools import partial
 from typing import Any
 
 from flask import Blueprint
+from sqlalchemy.orm import Session
 
 from app.core import ids
 from app.core.times import read_time
-from app.delivery import deliveries, reads
+from app.delivery import deliveries, endpoints, reads
 from app.ledger import events
 from app.web.http import paging
 from app.web.http.call import Answer, Call
-from app.web.http.fields import Field, id_field, type_filter
+from app.web.http.fields import Field, endpoint_field, type_filter
 from app.web.http.routes import route
 
 api = Blueprint("deliveries", __name__)
 
 STATUS = Field("status", "text", "only deliveries in this state", choices=reads.STATUSES)
-ENDPOINT = id_field("endpoint_id", ids.ENDPOINT, "only deliveries to this endpoint")
+ENDPOINT = endpoint_field("only deliveries to this endpoint")
 TYPE = type_filter("event_type", "only of this type")
 SINCE = Field("since", "time", "only deliveries made at this time or later")
 UNTIL = Field("until", "time", "only deliveries made before this time")
@@ -93,13 +94,20 @@ def _page(call: Call, event_id: str | None) -> Answer:
         call.session,
         call.workspace_id,
         status=call.args.get("status"),
-        endpoint_id=call.args.get("endpoint_id"),
+        endpoint_id=named_endpoint(call.session, call.workspace_id, call.args),
         event_id=event_id,
         event_type=call.args.get("event_type"),
         since=_moment(call.args, "since"),
         until=_moment(call.args, "until"),
     )
     return Answer(paging.newest_first(call.args, ids.DELIVERY, read, lambda row: row))
+
+
+def named_endpoint(session: Session, workspace_id: str, args: dict[str, Any]) -> str | None:
+    """The id of the endpoint that a query names; None when it names none, "" for a uid that no endpoint has."""
+    if "endpoint_id" not in args:
+        return None
+    return endpoints.find_id(session, workspace_id, args["endpoint_id"]) or ""
 
 
 def _moment(args: dict[str, Any], name: str) -> datetime | None:

@@ -14,15 +14,17 @@ from flask import Blueprint
 from app.core import ids
 from app.core.event import drafts, names
 from app.core.event.acceptance import Accepted
-from app.core.problem import Problem
+from app.core.event.filters.reading import MOST_BYTES, MOST_LEVELS, MOST_TESTS
+from app.core.problem import Problem, not_found
 from app.core.times import read_time
 from app.core.webhook.addresses import MAX_URL_LENGTH
 from app.core.webhook.headers import MAX_BYTES as MAX_HEADER_BYTES
 from app.core.webhook.headers import MAX_HEADERS, VALUE, name_pattern
+from app.core.wire.envelope import rfc3339
 from app.database.tables import Endpoint
-from app.delivery import deliveries, endpoints, reads
+from app.delivery import deliveries, endpoint_history, endpoint_rules, endpoints, reads
 from app.ledger.ledger import Submission
-from app.web.http import paging
+from app.web.http import paging, shapes
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
 from app.web.http.routes import route
@@ -31,6 +33,9 @@ api = Blueprint("endpoints", __name__)
 
 # The stream that test events belong to: one for each workspace, made when it is first needed.
 TEST_KIND, TEST_STREAM, TEST_TYPE = "twofold", "tests", "twofold.test"
+# Base64 of 24 to 64 bytes as it is written: whole groups of four, and a last one whose spare bits are zero.
+_FOUR = "[A-Za-z0-9+/]{4}"
+_BASE64 = rf"(?:(?:{_FOUR}){{8,21}}(?:[A-Za-z0-9+/][AQgw]==)?|(?:{_FOUR}){{8,20}}[A-Za-z0-9+/]{{2}}[AEIMQUYcgkosw048]=)"
 _MOST_FILTERS = 100  # entries of one filter: matching is linear in them, for every event
 
 # What a URL may be is told by addresses.check_url.
@@ -42,6 +47,17 @@ _URL = Field(
     shortest=1,
     longest=MAX_URL_LENGTH,
     shape=_URL_SHAPE,
+)
+_UID = Field(
+    "uid",
+    "text",
+    "your own name for it, unique in the workspace; it stands wherever an endpoint's id may",
+    nullable=True,
+    pattern=names.UID,
+    hint=names.UID_HINT,
+    longest=128,
+    shape={"not": {"pattern": f"^{ids.ENDPOINT}_"}},
+    example="billing",
 )
 URL = replace(_URL, required=True, example="https://example.com/in")
 OPTIONS = (
@@ -80,7 +96,72 @@ OPTIONS = (
         },
     ),
     Field("rate_limit", "integer", "attempts per second at most; null: no limit", nullable=True, least=1, most=10_000),
+    Field(
+        "channels",
+        "texts",
+        "only events that carry at least one of these channels; null: all events",
+        nullable=True,
+        pattern=names.CHANNEL,
+        hint=names.CHANNEL_HINT,
+        least=1,
+        most=endpoint_rules.MOST_CHANNELS,
+        example=["project-7"],
+    ),
+    Field(
+        "content_filter",
+        "object",
+        "only events whose data is so: a path (JSON Pointer) with eq, in, gt, gte, lt, lte or exists; and, or, not;"
+        f" {MOST_TESTS} tests, {MOST_LEVELS} levels and {MOST_BYTES} bytes at most; null: all",
+        nullable=True,
+        shape=shapes.FILTER,
+        example={"and": [{"path": "/amount", "gte": 100}, {"path": "/customer/tier", "in": ["gold", "silver"]}]},
+    ),
+    Field(
+        "timeout_seconds",
+        "integer",
+        "for one attempt, when that is less than the server allows (15, unless it is set); null: what it allows",
+        nullable=True,
+        least=1,
+        most=endpoint_rules.LONGEST_TIMEOUT_SECONDS,
+    ),
+    Field(
+        "retry_delays_seconds",
+        "integers",
+        "from the end of each attempt to the next, within the delivery window; the last attempt is when that ends,"
+        " whatever the schedule; null: the server's",
+        nullable=True,
+        least=1,
+        most=endpoint_rules.MOST_DELAYS,
+        each=(1, endpoint_rules.LONGEST_DELAY_SECONDS),
+        example=[10, 60, 600, 3600],
+    ),
+    Field(
+        "metadata",
+        "text_map",
+        f"texts of your own, {endpoint_rules.MOST_METADATA} at most; shown with the endpoint, and used for nothing",
+        nullable=True,
+        shape={
+            "propertyNames": {"minLength": 1, "maxLength": endpoint_rules.LONGEST_METADATA_NAME},
+            "additionalProperties": {
+                "type": "string",
+                "pattern": shapes.NO_NUL,
+                "maxLength": endpoint_rules.LONGEST_METADATA_VALUE,
+            },
+            "maxProperties": endpoint_rules.MOST_METADATA,
+        },
+        example={"team": "billing"},
+    ),
 )
+SECRET = Field(
+    "secret",
+    "text",
+    "your own signing secret: whsec_, then base64 of 24 to 64 random bytes; one is made when this is left out",
+    pattern=re.compile(f"whsec_{_BASE64}"),
+    hint="must be whsec_ and then base64 of 24 to 64 random bytes, with its padding",
+    longest=endpoint_rules.LONGEST_SECRET,
+    shape={"format": "webhook-secret"},
+)
+ENABLED = Field("enabled", "boolean", "false: it is disabled, and gets nothing until it is enabled")
 SIGNING = Field(
     "signing",
     "text",
@@ -97,13 +178,31 @@ UNTIL = Field("until", "time", "events before this time")
     "POST",
     "/v1/endpoints",
     scope="manage",
-    body=(URL, *OPTIONS, SIGNING),
+    body=(_UID, URL, *OPTIONS, SIGNING, SECRET, ENABLED),
+    refusals=("conflict",),
     answers={201: "EndpointWithSecret"},
     summary="Register a webhook URL; its signing secret is in the answer",
 )
 def create_endpoint(call: Call) -> Answer:
     row = endpoints.create_endpoint(call.session, call.engine.settings, call.workspace_id, call.body)
     return Answer(_shown(call, row) | endpoints.read_secrets(call.session, call.engine.settings, row), 201)
+
+
+@route(
+    api,
+    "PUT",
+    "/v1/endpoints/{endpoint_id}",
+    scope="manage",
+    body=(URL, *OPTIONS, SIGNING, SECRET, ENABLED),
+    answers={201: "EndpointWithSecret", 200: "EndpointWithSecret"},
+    refusals=("conflict", "too_many"),
+    summary="Register a webhook URL under a uid, or make what is registered there the same; may be repeated safely",
+)
+def put_endpoint(call: Call, endpoint_id: str) -> Answer:
+    settings = call.engine.settings
+    row, is_new = endpoints.put_endpoint(call.session, settings, call.workspace_id, endpoint_id, call.body)
+    secrets = endpoints.read_secrets(call.session, settings, row)
+    return Answer(_shown(call, row) | secrets, 201 if is_new else 200)
 
 
 @route(
@@ -137,8 +236,9 @@ def get_endpoint(call: Call, endpoint_id: str) -> Answer:
     "PATCH",
     "/v1/endpoints/{endpoint_id}",
     scope="manage",
-    body=(_URL, *OPTIONS, STATUS),
+    body=(_UID, _URL, *OPTIONS, STATUS),
     answers={200: "Endpoint"},
+    refusals=("conflict",),
     summary="Change an endpoint, disable it (what is pending is cancelled) or enable it",
 )
 def change_endpoint(call: Call, endpoint_id: str) -> Answer:
@@ -202,10 +302,10 @@ def test_endpoint(call: Call, endpoint_id: str) -> Answer:
         row = endpoints.get_endpoint(session, call.workspace_id, endpoint_id)
     if row.status != endpoints.ENABLED:
         raise Problem("conflict", 'The endpoint is disabled; enable it first: PATCH {"status": "enabled"}.')
-    data = {"endpoint_id": endpoint_id, "text": "A test of this endpoint, asked for by its owner."}
-    key = _key_of_test(endpoint_id, call.idempotency_key) if call.idempotency_key else None
+    data = {"endpoint_id": row.id, "text": "A test of this endpoint, asked for by its owner."}
+    key = _key_of_test(row.id, call.idempotency_key) if call.idempotency_key else None
     draft = drafts.Draft(TEST_KIND, TEST_STREAM, TEST_TYPE, json.dumps(data, separators=(",", ":")), data, None, key)
-    (outcome,) = call.engine.ledger.accept(Submission(call.workspace_id, [draft], endpoint_id))
+    (outcome,) = call.engine.ledger.accept(Submission(call.workspace_id, [draft], row.id))
     if not isinstance(outcome, Accepted):
         raise outcome
     return Answer(outcome.body(), 200 if outcome.duplicate else 202)
@@ -231,13 +331,15 @@ def recover_endpoint(call: Call, endpoint_id: str) -> Answer:
     done = deliveries.recover(
         call.session,
         call.workspace_id,
-        endpoint_id,
+        _id(call, endpoint_id),
         since=read_time(call.body["since"]),
         until=read_time(until) if until is not None else None,
         window_seconds=call.engine.settings.delivery_window_seconds,
     )
     call.due = done.count > 0
-    return Answer({"retried": done.retried, "missed": done.missed, "complete": done.complete}, 202)
+    answer = {"retried": done.retried, "missed": done.missed, "complete": done.complete}
+    looked = None if done.looked_until is None else rfc3339(done.looked_until)
+    return Answer(answer | {"next_since": looked}, 202)
 
 
 @route(
@@ -249,7 +351,30 @@ def recover_endpoint(call: Call, endpoint_id: str) -> Answer:
     summary="How an endpoint has been doing, and what waits for it",
 )
 def endpoint_stats(call: Call, endpoint_id: str) -> Answer:
-    return Answer(reads.endpoint_stats(call.session, call.workspace_id, endpoint_id))
+    return Answer(reads.endpoint_stats(call.session, call.workspace_id, _id(call, endpoint_id)))
+
+
+@route(
+    api,
+    "GET",
+    "/v1/endpoints/{endpoint_id}/changes",
+    scope="manage",
+    answers={200: "EndpointChanges"},
+    summary="List when an endpoint was enabled, disabled, failing and recovered, newest first",
+)
+def endpoint_changes(call: Call, endpoint_id: str) -> Answer:
+    row = endpoints.get_endpoint(call.session, call.workspace_id, endpoint_id)
+    changes = endpoint_history.changes_of(call.session.connection(), row.id)
+    shown = [{"changed_at": rfc3339(one.changed_at), "state": one.state, "reason": one.reason} for one in changes]
+    return Answer({"data": shown})
+
+
+def _id(call: Call, reference: str) -> str:
+    """The id of an endpoint by its id or uid. Raises Problem not_found for a uid that none has."""
+    found = endpoints.find_id(call.session, call.workspace_id, reference)
+    if found is None:
+        raise not_found("endpoint")
+    return found
 
 
 def _shown(call: Call, row: Endpoint) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from app.web.http import shapes
 from app.web.http.call import OPTIONAL_WORKSPACE, PLATFORM, ApiRoute
 from app.web.http.cookie import COOKIE
 from app.web.http.reading import JSON
-from app.web.http.routes import IDS
+from app.web.http.routes import HAVE_UIDS, IDS
 
 VERSION = "1"
 # Names of answers that are not JSON: (content type, what it is).
@@ -162,7 +162,7 @@ def _about(name: str) -> str:
     """What a path parameter is, by its name."""
     if name in IDS:
         prefix, what = IDS[name]
-        return f"the id of the {what}, {prefix}_…"
+        return f"the id of the {what}, {prefix}_…" + (", or your uid of it" if name in HAVE_UIDS else "")
     return _ABOUT_PATH.get(name, name)
 
 
@@ -171,6 +171,8 @@ _PATH_SHAPES = {"workspace": shapes.WORKSPACE, "kind": shapes.KIND, "stream_id":
 
 def _shape(name: str) -> dict[str, Any]:
     """The form of a path parameter, by its name."""
+    if name in HAVE_UIDS:
+        return shapes.ENDPOINT
     if name in IDS:
         return shapes.id_of(IDS[name][0])
     return _PATH_SHAPES.get(name, shapes.matching(r"[A-Za-z0-9_.-]+", maxLength=100))

@@ -10,8 +10,10 @@ from typing import Any
 from app.accounts.keys import SCOPES
 from app.core import ids, times
 from app.core.contract.model import ERROR_STATUS
+from app.core.event import names
 from app.core.problem import CODES
 from app.core.webhook.retry import Outcome
+from app.delivery import endpoint_history
 from app.delivery.reads import STATUSES
 from app.web.http import shapes
 
@@ -71,15 +73,21 @@ _KEY: Schema = {
 }
 _ENDPOINT: Schema = {
     "id": _ENDPOINT_ID,
+    "uid": _or_null(shapes.matching(names.UID)),
     "url": _TEXT,
     "description": _TEXT,
+    "metadata": {"type": "object", "additionalProperties": _TEXT},
     "status": _one_of("enabled", "disabled"),
     "disabled_reason": _or_null(_TEXT),
     "disabled_at": _or_null(_TIME),
     "event_types": _or_null(_TEXTS),
     "stream_kinds": _or_null(_TEXTS),
+    "channels": _or_null(_TEXTS),
+    "content_filter": {"type": ["object", "null"], **shapes.FILTER},
     "header_names": _TEXTS,
     "rate_limit": _or_null(_NUMBER),
+    "timeout_seconds": _or_null(_NUMBER),
+    "retry_delays_seconds": _or_null({"type": "array", "items": _NUMBER}),
     "signing": _one_of("hmac", "ed25519"),
     "consecutive_failures": _COUNT,
     "failing_since": _or_null(_TIME),
@@ -246,6 +254,28 @@ SCHEMAS: dict[str, Schema] = {
             "retried": _COUNT | {"description": "deliveries that had failed or were cancelled"},
             "missed": _COUNT | {"description": "events that had no delivery to this endpoint"},
             "complete": {"type": "boolean", "description": "false: there is more; repeat the request"},
+            "next_since": _or_null(_TIME)
+            | {
+                "description": "when it is given: repeat the request with this as `since`; so many events were"
+                " looked at for the endpoint's content_filter that the rest is left to the next request"
+            },
+        },
+    ),
+    "EndpointChanges": _object(
+        "The states of an endpoint, newest first: the last hundred.",
+        {
+            "data": {
+                "type": "array",
+                "items": _object(
+                    "A change. A failure is told of when it lasts, and when it has lasted for a minute or more.",
+                    {
+                        "changed_at": _TIME,
+                        "state": _one_of(*endpoint_history.STATES),
+                        "reason": _or_null(_TEXT)
+                        | {"description": "why it was disabled; how the last attempt of a failure ended"},
+                    },
+                ),
+            }
         },
     ),
     "Stats": _object(

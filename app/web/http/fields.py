@@ -38,11 +38,11 @@ _NAMES = {
 class Field:
     """One member of a body, or one query parameter.
 
-    kind: text, integer, object, texts, text_map, time. about: what it is, for the documentation. pattern: what a text
-    (or each of several) must match. hint: the same in words, the end of a sentence that begins with the field's name.
-    shortest and longest bound the length of a text, least and most a number or the length of an array. needs: another
-    field, without which this one means nothing. shape: what the documentation says besides, as JSON Schema: rules that
-    are checked where the value is used.
+    kind: text, integer, integers, boolean, object, texts, text_map, time. about: what it is, for the documentation.
+    pattern: what a text (or each of several) must match. hint: the same in words, the end of a sentence that begins
+    with the field's name. shortest and longest bound the length of a text, least and most a number or the length of an
+    array, each the numbers in it. needs: another field, without which this one means nothing. shape: what the
+    documentation says besides, as JSON Schema: rules that are checked where the value is used.
     """
 
     name: str
@@ -57,15 +57,20 @@ class Field:
     longest: int = _LONGEST_TEXT
     least: int = 0
     most: int = 2**63 - 1
+    each: tuple[int, int] = (0, 2**31 - 1)
     needs: str = ""
     shape: Mapping[str, Any] = field(default_factory=dict, compare=False)
     example: Any = field(default=None, compare=False)
 
 
-def id_field(name: str, prefix: str, about: str) -> Field:
-    """A field for one of our ids."""
-    pattern = re.compile(ids.pattern(prefix))
-    return Field(name, "text", about, pattern=pattern, hint=f"must be an id that begins with {prefix}_")
+# An endpoint, by our id or its owner's uid.
+ENDPOINT_NAME = re.compile(rf"{ids.pattern(ids.ENDPOINT)}|(?!{ids.ENDPOINT}_){names.UID.pattern}")
+
+
+def endpoint_field(about: str) -> Field:
+    """A query parameter that names an endpoint."""
+    hint = f"must be an id that begins with {ids.ENDPOINT}_, or a uid"
+    return Field("endpoint_id", "text", f"{about}, by id or uid", pattern=ENDPOINT_NAME, hint=hint)
 
 
 def type_filter(name: str, about: str) -> Field:
@@ -143,6 +148,20 @@ def _integer(item: Field, path: str, value: Any) -> list[Complaint]:
     return []
 
 
+def _integers(item: Field, path: str, value: Any) -> list[Complaint]:
+    if not isinstance(value, list):
+        return [_wrong(path, "an array of numbers", value)]
+    if not item.least <= len(value) <= item.most:
+        return [complaint(path, f"must have {item.least} to {item.most} entries, this has {len(value)}")]
+    one = Field(item.name, "integer", item.about, least=item.each[0], most=item.each[1])
+    wrong = (fault for index, number in enumerate(value) for fault in _integer(one, f"{path}[{index}]", number))
+    return list(islice(wrong, MOST_COMPLAINTS + 1))
+
+
+def _boolean(_item: Field, path: str, value: Any) -> list[Complaint]:
+    return [] if isinstance(value, bool) else [_wrong(path, "true or false", value)]
+
+
 def _texts(item: Field, path: str, value: Any) -> list[Complaint]:
     if not isinstance(value, list):
         return [_wrong(path, "an array of strings", value)]
@@ -180,6 +199,8 @@ def _time(_item: Field, path: str, value: Any) -> list[Complaint]:
 _CHECKS: dict[str, Callable[[Field, str, Any], list[Complaint]]] = {
     "text": _text,
     "integer": _integer,
+    "integers": _integers,
+    "boolean": _boolean,
     "texts": _texts,
     "object": _object,
     "text_map": _text_map,

@@ -58,8 +58,15 @@ def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: 
     json.loads(text, object_pairs_hook=lambda pairs: _note_repeats(pairs, repeated), parse_int=str)
     refuse([complaint(name, "is given twice in one object") for name in repeated[: MOST_COMPLAINTS + 1]])
     refuse(check(fields, value))
-    whole = {item.name for item in fields if item.kind == "integer"}
-    return {name: int(one) if name in whole and one is not None else one for name, one in value.items()}
+    kinds = {item.name: item.kind for item in fields}
+    return {name: _whole(kinds[name], one) for name, one in value.items()}
+
+
+def _whole(kind: str, value: Any) -> Any:
+    """The value with integers as such: 7.0 is one, too."""
+    if value is None or kind not in ("integer", "integers"):
+        return value
+    return int(value) if kind == "integer" else [int(one) for one in value]
 
 
 def require_json(request: Request) -> None:

@@ -47,6 +47,8 @@ IDS = {
     "delivery_id": (ids.DELIVERY, "delivery"),
     "token_id": (ids.TOKEN, "token"),
 }
+# Those of them that may also be their owners' own names.
+HAVE_UIDS = ("endpoint_id",)
 _ROUTES = "twofold.routes"
 
 
@@ -182,6 +184,8 @@ def _check_path(values: Mapping[str, str]) -> None:
     for name, value in values.items():
         if name in IDS:
             prefix, what = IDS[name]
+            if name in HAVE_UIDS and not value.startswith(f"{prefix}_") and names.UID.fullmatch(value):
+                continue
             try:
                 ids.created_at_of(value if ids.is_id(prefix, value) else "")
             except ValueError:

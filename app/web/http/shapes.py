@@ -8,7 +8,8 @@ from typing import Any
 
 from app.core import ids, times
 from app.core.event import names
-from app.web.http.fields import LAST_SEQ, Field
+from app.core.event.filters import reading
+from app.web.http.fields import ENDPOINT_NAME, LAST_SEQ, Field
 
 Schema = dict[str, Any]
 
@@ -32,9 +33,39 @@ STREAM_ID = matching(names.EXTERNAL_ID)
 TYPE = matching(names.TYPE)
 NEW_TYPE: Schema = TYPE | {"not": {"enum": sorted(names.RESERVED_TYPES)}}
 WORKSPACE = matching(names.UID)  # an id of ours is one, too
+ENDPOINT = matching(ENDPOINT_NAME)
 KEY = matching(names.KEY)
 LAST_EVENT_ID = matching("[0-9]{1,18}")
 SEQ: Schema = {"type": "integer", "minimum": 0, "maximum": LAST_SEQ}
+
+
+# A content filter, as app/core/event/filters/reading.py reads it. What is inside and, or and not is one again, which is
+# told in words: tools that make requests from descriptions do not follow circles.
+_VALUE: Schema = {"type": ["string", "number", "boolean", "null"]}
+_BOUND: Schema = {"type": ["string", "number"]}
+_FILTERS: Schema = {"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": reading.MOST_TESTS}
+_TESTS: Schema = {
+    "eq": _VALUE,
+    "in": {"type": "array", "items": _VALUE, "minItems": 1, "maxItems": reading.MOST_VALUES},
+    **dict.fromkeys(reading.RANGES, _BOUND),
+    "exists": {"type": "boolean"},
+}
+_PATH: Schema = matching(rf"(?:/(?:[^~/\u0000]|~[01])*){{1,{reading.MOST_STEPS}}}", maxLength=reading.LONGEST_PATH)
+
+
+def _closed(properties: Schema, **more: Any) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False, **more}
+
+
+FILTER: Schema = {
+    "anyOf": [
+        _closed({"path": _PATH, **_TESTS}, required=["path"], minProperties=2),
+        _closed({"and": _FILTERS | {"description": "filters, all of which must hold"}}, required=["and"]),
+        _closed({"or": _FILTERS | {"description": "filters, one of which must hold"}}, required=["or"]),
+        _closed({"not": {"type": "object", "description": "a filter that must not hold"}}, required=["not"]),
+        {"type": "null"},
+    ]
+}
 
 
 def schema(item: Field) -> Schema:
@@ -70,6 +101,12 @@ def _text(item: Field) -> Schema:
     return made
 
 
+def _integers(item: Field) -> Schema:
+    least, most = item.each
+    numbers = {"type": "integer", "minimum": least, "maximum": most}
+    return {"type": "array", "items": numbers, "minItems": item.least, "maxItems": item.most}
+
+
 def _texts(item: Field) -> Schema:
     return {"type": "array", "items": _text(item), "minItems": item.least, "maxItems": item.most}
 
@@ -78,6 +115,8 @@ _SHAPES: dict[str, Callable[[Field], Schema]] = {
     "text": _text,
     "time": lambda _: TIME | matching(times.TIME),
     "integer": lambda item: {"type": "integer", "minimum": item.least, "maximum": item.most},
+    "integers": _integers,
+    "boolean": lambda _: {"type": "boolean"},
     "texts": _texts,
     "text_map": lambda _: {"type": "object", "additionalProperties": {"type": "string"}},
     "object": lambda _: {"type": "object"},

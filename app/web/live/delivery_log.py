@@ -30,7 +30,7 @@ from app.delivery.live_log import Entry
 from app.live.beat import Beat
 from app.live.carrier import prepare_socket
 from app.redis_connection import FAILURES
-from app.web.api.deliveries import ENDPOINT, STATUS, TYPE
+from app.web.api.deliveries import ENDPOINT, STATUS, TYPE, named_endpoint
 from app.web.engine import Engine
 from app.web.http.call import Call
 from app.web.http.routes import route
@@ -110,6 +110,8 @@ class KeysView:
 
     def __init__(self, call: Call) -> None:
         self._engine, self._caller, self._wanted = call.engine, call.caller, call.args
+        with self._engine.database.session() as session:
+            self._endpoint = named_endpoint(session, call.workspace_id, call.args)
         self.channel = call.workspace_id
         self.owners: Mapping[str, str] = {call.caller.key_id: "The key", call.workspace_id: "The workspace"}
 
@@ -134,7 +136,7 @@ class KeysView:
         wanted = self._wanted
         return (
             wanted.get("status", seen["status"]) == seen["status"]
-            and wanted.get("endpoint_id", seen["endpoint_id"]) == seen["endpoint_id"]
+            and self._endpoint in (None, seen["endpoint_id"])
             and ("event_type" not in wanted or matches([wanted["event_type"]], None, type=seen["event_type"], kind=""))
         )
 

@@ -24,7 +24,7 @@ def matches(event_types: Sequence[str] | None, stream_kinds: Sequence[str] | Non
 
 
 def shares_channel(wanted: Sequence[str] | None, carried: Sequence[str]) -> bool:
-    """Whether an event that carries these channels has one that the endpoint wants; None means that it asks for none."""
+    """Whether an event that carries these channels has one that an endpoint wants. None: it takes every event."""
     return wanted is None or not set(wanted).isdisjoint(carried)
 
 

@@ -17,7 +17,18 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from app.core.event.filters.content import All, AnyOf, Condition, ContentFilter, Not, Test, equal, exists, one_of, ordered
+from app.core.event.filters.content import (
+    All,
+    AnyOf,
+    Condition,
+    ContentFilter,
+    Not,
+    Test,
+    equal,
+    exists,
+    one_of,
+    ordered,
+)
 from app.core.problem import Complaint, complaint
 
 MOST_BYTES = 4096  # as compact JSON: a thousand endpoints' filters are remembered by every process

@@ -1,0 +1,538 @@
+"""Gives endpoints a name and metadata of their owner's, a timeout and a retry schedule of their own, filters by channel
+and content, and a history of their states.
+
+The functions are copies of app/database/functions as they were with this migration. Processes of the release before go
+on: what they call takes and answers what it did, and more only for endpoints that have something new.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0009"
+down_revision = "0006"
+
+ACCEPT_EVENTS = """
+-- Accept a group of events in this one statement: judge the callers, lock the streams, drop repeats, number, insert.
+-- The rules are those of app/core/event/acceptance.py, which the tests hold this to. Arrays are numbered from 1.
+--
+-- workspaces, versions: of this group, and of their endpoints as the pairs were made with. callers: the key and the
+-- name of the workspace with which a request came. streams, keys: each of the group once. events: in the order of
+-- arrival; caller and key 0 mean none. heads, middles and tails are the envelope around the id, the time and the seq; a
+-- time that the producer gave is in the middle already. pairs: the events and endpoints of which deliveries are made.
+--
+-- verdicts: for each caller, '' or why its events are not accepted. stale: the endpoints (JSON) of the workspaces whose
+-- version is another; nothing has been done then. outcomes: for each event accepted, repeat, or the code of a refusal;
+-- ids and seqs of those accepted; known_…: for each key, what the event is that has it.
+CREATE OR REPLACE FUNCTION accept_events(
+  lock_milliseconds int, skipping boolean, window_seconds int, most_open int,
+  workspaces text[], versions bigint[],
+  caller_digests bytea[], caller_workspaces int[], caller_references text[],
+  stream_workspaces int[], stream_kinds text[], stream_names text[],
+  key_streams int[], keys text[],
+  event_callers int[], event_streams int[], event_keys int[], event_types text[], event_times timestamptz[],
+  event_ends boolean[], event_refused boolean[], event_letters text[], event_digests bytea[],
+  heads bytea[], middles bytea[], tails bytea[],
+  pair_events int[], pair_endpoints text[], pair_tests boolean[], pair_letters text[],
+  OUT verdicts text[], OUT stale text, OUT moment timestamptz, OUT due int,
+  OUT outcomes text[], OUT ids text[], OUT seqs bigint[], OUT stream_ids bigint[],
+  OUT known_ids text[], OUT known_seqs bigint[], OUT known_types text[], OUT known_times timestamptz[],
+  OUT known_created timestamptz[]
+)
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+  states text[] := array_fill(''::text, ARRAY[cardinality(workspaces)]);
+  current_versions bigint[];
+  wanted boolean[];
+  last_seqs bigint[];
+  ended boolean[];
+  changed boolean[];
+  found_one record;
+  time_letters text;
+  stamp bytea;
+  accepted int := 0;
+  keyed boolean := false;
+  original record;
+  stream_no int;
+  key_no int;
+BEGIN
+  PERFORM set_config('lock_timeout', lock_milliseconds || 'ms', true);
+  outcomes := array_fill(''::text, ARRAY[cardinality(event_streams)]);
+  ids := array_fill(NULL::text, ARRAY[cardinality(event_streams)]);
+  seqs := array_fill(0::bigint, ARRAY[cardinality(event_streams)]);
+  known_ids := array_fill(''::text, ARRAY[cardinality(keys)]);
+  known_seqs := array_fill(0::bigint, ARRAY[cardinality(keys)]);
+  known_types := known_ids;
+  known_times := array_fill(NULL::timestamptz, ARRAY[cardinality(keys)]);
+  known_created := known_times;
+  verdicts := '{}';
+  due := 0;
+
+  -- A statement of its own for each key, so that a revocation that has been answered is seen.
+  FOR i IN 1..cardinality(caller_digests) LOOP
+    verdicts[i] := judge_caller(
+      caller_digests[i], 'publish', workspaces[caller_workspaces[i]], caller_references[i]
+    );
+  END LOOP;
+
+  -- Keep the workspaces from being deleted, except those that somebody is deleting (or giving another uid) now: nobody
+  -- waits for that.
+  SELECT array_agg(held.endpoints_version ORDER BY u.no) INTO current_versions
+  FROM unnest(workspaces) WITH ORDINALITY AS u (id, no)
+  LEFT JOIN (
+    SELECT w.id, w.endpoints_version FROM workspaces w
+    WHERE w.id = ANY (workspaces) ORDER BY w.id FOR KEY SHARE SKIP LOCKED
+  ) held ON held.id = u.id;
+  IF current_versions IS DISTINCT FROM versions THEN
+    FOR i IN 1..cardinality(workspaces) LOOP
+      IF current_versions[i] IS NULL THEN
+        PERFORM FROM workspaces w WHERE w.id = workspaces[i];
+        states[i] := CASE WHEN FOUND THEN 'changing' ELSE 'not_found' END;
+      END IF;
+    END LOOP;
+    SELECT json_agg(json_build_array(u.id, u.present, (
+      SELECT json_agg(CASE WHEN e.channels IS NULL AND e.content_filter IS NULL
+        THEN json_build_array(e.id, e.event_types, e.stream_kinds)
+        ELSE json_build_array(e.id, e.event_types, e.stream_kinds, e.channels, e.content_filter) END ORDER BY e.id)
+      FROM endpoints e WHERE e.workspace_id = u.id AND e.status = 'enabled'
+    ))) INTO stale
+    FROM unnest(workspaces, versions, current_versions) AS u (id, given, present) WHERE u.present <> u.given;
+    IF stale IS NOT NULL THEN
+      RETURN;
+    END IF;
+  END IF;
+
+  -- New streams first, in the order of their names, then locks, in the order of their ids. Whoever makes a stream waits
+  -- only for others who are making it. Whoever waits for a lock waits for a row that he sees, and he sees no new stream
+  -- before its maker is done. So nobody waits in a circle.
+  SELECT array_agg(coalesce(s.id, 0) ORDER BY u.no) INTO stream_ids
+  FROM unnest(stream_workspaces, stream_kinds, stream_names) WITH ORDINALITY AS u (workspace, kind, name, no)
+  LEFT JOIN streams s
+    ON s.workspace_id = workspaces[u.workspace] AND s.kind = u.kind AND s.external_id = u.name
+    AND states[u.workspace] = '';
+  IF 0 = ANY (stream_ids) THEN
+    wanted := array_fill(false, ARRAY[cardinality(stream_ids)]);
+    FOR i IN 1..cardinality(event_streams) LOOP
+      stream_no := event_streams[i];
+      IF NOT event_refused[i] AND stream_ids[stream_no] = 0 AND states[stream_workspaces[stream_no]] = ''
+        AND (event_callers[i] = 0 OR verdicts[event_callers[i]] = '')
+      THEN
+        wanted[stream_no] := true;
+      END IF;
+    END LOOP;
+    INSERT INTO streams (workspace_id, kind, external_id, created_at)
+    SELECT made.workspace_id, made.kind, made.name, date_trunc('milliseconds', clock_timestamp())
+    FROM (
+      SELECT workspaces[u.workspace] AS workspace_id, u.kind, u.name,
+        row_number() OVER (PARTITION BY u.workspace ORDER BY u.no) AS place
+      FROM unnest(stream_workspaces, stream_kinds, stream_names, wanted) WITH ORDINALITY AS u (
+        workspace, kind, name, is_wanted, no
+      )
+      WHERE u.is_wanted
+    ) made
+    JOIN (
+      SELECT w.id, (SELECT count(*) FROM streams o WHERE o.workspace_id = w.id AND o.ended_at IS NULL) AS open
+      FROM unnest(workspaces) WITH ORDINALITY AS w (id, no)
+      WHERE w.no IN (
+        SELECT u.workspace FROM unnest(stream_workspaces, wanted) AS u (workspace, is_wanted) WHERE u.is_wanted
+      )
+    ) room ON room.id = made.workspace_id
+    WHERE room.open + made.place <= most_open
+    ORDER BY made.workspace_id, made.kind, made.name
+    ON CONFLICT DO NOTHING;
+    SELECT array_agg(CASE WHEN u.id > 0 THEN u.id ELSE coalesce(s.id, 0) END ORDER BY u.no) INTO stream_ids
+    FROM unnest(stream_workspaces, stream_kinds, stream_names, stream_ids) WITH ORDINALITY AS u (
+      workspace, kind, name, id, no
+    )
+    LEFT JOIN streams s
+      ON u.id = 0 AND s.workspace_id = workspaces[u.workspace] AND s.kind = u.kind AND s.external_id = u.name
+      AND states[u.workspace] = '';
+  END IF;
+
+  -- NO KEY: a token that refers to a stream can be minted meanwhile.
+  last_seqs := array_fill(-1::bigint, ARRAY[cardinality(stream_ids)]);
+  ended := array_fill(false, ARRAY[cardinality(stream_ids)]);
+  changed := ended;
+  IF skipping THEN
+    FOR found_one IN
+      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended
+      FROM unnest(stream_ids) WITH ORDINALITY AS u (id, no) JOIN streams s ON s.id = u.id
+      ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
+    LOOP
+      last_seqs[found_one.no] := found_one.last_seq;
+      ended[found_one.no] := found_one.has_ended;
+    END LOOP;
+  ELSE
+    FOR found_one IN
+      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended
+      FROM unnest(stream_ids) WITH ORDINALITY AS u (id, no) JOIN streams s ON s.id = u.id
+      ORDER BY s.id FOR NO KEY UPDATE OF s
+    LOOP
+      last_seqs[found_one.no] := found_one.last_seq;
+      ended[found_one.no] := found_one.has_ended;
+    END LOOP;
+  END IF;
+
+  -- After the locks are held, so that within a stream created_at never runs against seq; in milliseconds, because that
+  -- is what ids carry.
+  moment := date_trunc('milliseconds', clock_timestamp());
+  time_letters := id_time(moment);
+
+  -- The events that took these idempotency keys. A key whose event retention has dropped is free again.
+  IF cardinality(keys) > 0 THEN
+    FOR found_one IN
+      SELECT u.no, k.event_id, k.created_at
+      FROM unnest(key_streams, keys) WITH ORDINALITY AS u (stream, key, no)
+      JOIN event_keys k ON k.stream_id = stream_ids[u.stream] AND k.key = u.key
+    LOOP
+      SELECT e.seq, e.type, e.occurred_at INTO original
+      FROM events e WHERE e.id = found_one.event_id AND e.created_at = found_one.created_at;
+      IF FOUND THEN
+        known_ids[found_one.no] := found_one.event_id;
+        known_seqs[found_one.no] := original.seq;
+        known_types[found_one.no] := original.type;
+        known_times[found_one.no] := original.occurred_at;
+        known_created[found_one.no] := found_one.created_at;
+      END IF;
+    END LOOP;
+  END IF;
+
+  FOR i IN 1..cardinality(event_streams) LOOP
+    stream_no := event_streams[i];
+    key_no := event_keys[i];
+    IF event_callers[i] > 0 AND verdicts[event_callers[i]] <> '' THEN
+      outcomes[i] := verdicts[event_callers[i]];
+    ELSIF states[stream_workspaces[stream_no]] <> '' THEN
+      outcomes[i] := states[stream_workspaces[stream_no]];
+    ELSIF last_seqs[stream_no] < 0 AND stream_ids[stream_no] > 0 THEN
+      outcomes[i] := 'locked';
+    ELSIF key_no > 0 AND known_ids[key_no] <> '' THEN
+      outcomes[i] := 'repeat';
+    ELSIF ended[stream_no] THEN
+      outcomes[i] := 'stream_ended';
+    ELSIF event_refused[i] THEN
+      outcomes[i] := 'schema_mismatch';
+    ELSIF last_seqs[stream_no] < 0 THEN
+      outcomes[i] := 'too_many';
+    ELSE
+      outcomes[i] := 'accepted';
+      accepted := accepted + 1;
+      last_seqs[stream_no] := last_seqs[stream_no] + 1;
+      ended[stream_no] := event_ends[i];
+      changed[stream_no] := true;
+      ids[i] := 'evt_' || time_letters || event_letters[i];
+      seqs[i] := last_seqs[stream_no];
+      IF key_no > 0 THEN
+        keyed := true;
+        known_ids[key_no] := ids[i];
+        known_seqs[key_no] := seqs[i];
+        known_types[key_no] := event_types[i];
+        known_times[key_no] := coalesce(event_times[i], moment);
+        known_created[key_no] := moment;
+      END IF;
+    END IF;
+  END LOOP;
+  IF accepted = 0 THEN
+    RETURN;
+  END IF;
+
+  stamp := convert_to(to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'UTF8');
+  INSERT INTO events (id, created_at, workspace_id, stream_id, seq, type, occurred_at, body)
+  SELECT a.id, moment, workspaces[stream_workspaces[a.stream]], stream_ids[a.stream], a.seq, a.type,
+    coalesce(a.occurred_at, moment),
+    '{"id":"'::bytea || convert_to(a.id, 'UTF8') || a.head || CASE WHEN a.occurred_at IS NULL THEN stamp ELSE '' END
+      || a.middle || convert_to(a.seq::text, 'UTF8') || a.tail
+  FROM unnest(ids, seqs, event_streams, event_types, event_times, heads, middles, tails) AS a (
+    id, seq, stream, type, occurred_at, head, middle, tail
+  )
+  WHERE a.id IS NOT NULL;
+
+  IF keyed THEN
+    INSERT INTO event_keys (stream_id, key, event_id, created_at, digest)
+    SELECT stream_ids[a.stream], keys[a.key], a.id, moment, a.digest
+    FROM unnest(ids, event_streams, event_keys, event_digests) AS a (id, stream, key, digest)
+    WHERE a.id IS NOT NULL AND a.key > 0
+    ON CONFLICT (stream_id, key) DO UPDATE
+      SET event_id = excluded.event_id, created_at = excluded.created_at, digest = excluded.digest;
+  END IF;
+
+  UPDATE streams SET last_seq = u.last_seq, ended_at = CASE WHEN u.has_ended THEN moment END
+  FROM unnest(stream_ids, last_seqs, ended, changed) AS u (id, last_seq, has_ended, has_changed)
+  WHERE streams.id = u.id AND u.has_changed;
+
+  IF cardinality(pair_events) > 0 THEN
+    WITH made AS (
+      INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,
+        trigger, window_started_at, deadline_at)
+      SELECT 'dlv_' || time_letters || p.letters, moment, workspaces[stream_workspaces[event_streams[p.event]]],
+        p.endpoint_id, ids[p.event], moment, event_types[p.event], CASE WHEN p.is_test THEN 'test' ELSE 'schedule' END,
+        moment, moment + make_interval(secs => window_seconds)
+      FROM unnest(pair_events, pair_endpoints, pair_tests, pair_letters) AS p (event, endpoint_id, is_test, letters)
+      WHERE ids[p.event] IS NOT NULL
+      RETURNING *
+    )
+    INSERT INTO due (delivery_id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, due_at,
+      window_started_at, deadline_at)
+    SELECT m.id, m.created_at, m.workspace_id, m.endpoint_id, m.event_id, m.event_created_at, m.trigger,
+      m.window_started_at, m.window_started_at, m.deadline_at
+    FROM made m;
+    GET DIAGNOSTICS due = ROW_COUNT;
+  END IF;
+END
+$$;
+"""
+
+DRAIN_ROUND = """
+-- One round of a drain: record what has ended, and claim what is due. Either may be NULL.
+--
+-- outcomes: see record_outcomes. asked: an object.
+--   crew: as which this round is stamped; left out: it is not
+--   token, lease_seconds: of the leases
+--   low_water, walking, after, most_rows, most_endpoints: where to look, and at how many (look_for_due); the first three
+--     may be left out
+--   granted, limited: what was decided after the last look (take_due); left out: look
+--   rooms: by lane, the room of an endpoint that this drain does not know; known: by endpoint, {lane, fast, new, slow}:
+--     its rooms, and `slow` when it hangs, `fast` when it has just answered; left out: only look
+--   free: by lane, how many rows may be taken without sharing; a lane that is left out gets nothing
+--   answering: endpoints that have just answered; they are looked at, however many others there are
+--   alone: whether a row that has lost claims may be taken; `only`: nothing else
+--
+-- Answers one row whose note is an object, then one for each row taken, whose note is an object of the timeout_seconds and
+-- retry_delays_seconds of its endpoint, if it has its own. The first note: now, recorded (see record_outcomes); after,
+-- where the next walk begins; low,
+-- complete, walked (look_for_due); left: whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something due; wait (take_due);
+-- asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to decide: then nothing is
+-- taken. As long as every endpoint can have as many rows as it has room for, there is nothing to share.
+CREATE OR REPLACE FUNCTION drain_round(outcomes json, disable_seconds int, asked jsonb)
+RETURNS TABLE (
+  note jsonb, delivery_id text, created_at timestamptz, workspace_id text, endpoint_id text, event_id text, trigger text,
+  window_started_at timestamptz, window_attempts int, deadline_at timestamptz, lost_claims int,
+  consecutive_failures int, last_outcome text, url text, sealed_headers bytea, secrets bytea[], body bytea
+)
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET lock_timeout = '2s'
+AS $$
+#variable_conflict use_column
+DECLARE
+  said jsonb := jsonb_build_object('now', now());
+  low_water timestamptz := coalesce((asked ->> 'low_water')::timestamptz, '-infinity');
+  token uuid := asked ->> 'token';
+  lease interval := make_interval(secs => (asked ->> 'lease_seconds')::float8);
+  granted jsonb := asked -> 'granted';
+  limited boolean := (asked ->> 'limited')::boolean;
+  alone text := asked ->> 'alone';
+  look record;
+  share record;
+  taking record;
+  endpoint_ids text[] := ARRAY(SELECT jsonb_array_elements_text(asked -> 'among'));
+  taken due[];
+  suspicious boolean := true;
+  first_at timestamptz;
+  last_at timestamptz;
+BEGIN
+  IF outcomes IS NOT NULL THEN
+    said := said || jsonb_build_object('recorded', record_outcomes(outcomes, disable_seconds));
+  END IF;
+  IF asked IS NULL THEN
+    RETURN QUERY SELECT said, NULL, NULL::timestamptz, NULL, NULL, NULL, NULL, NULL::timestamptz, NULL::int,
+      NULL::timestamptz, NULL::int, NULL::int, NULL, NULL, NULL::bytea, NULL::bytea[], NULL::bytea;
+    RETURN;
+  END IF;
+  -- A stamp that is locked is being written; one of the future is from before the clock was set back.
+  IF asked ? 'crew' THEN
+    UPDATE drain_rounds r SET stamped_at = now() FROM (
+      SELECT crew FROM drain_rounds
+      WHERE crew = asked ->> 'crew'
+        AND stamped_at NOT BETWEEN now() - interval '1 second' AND now() + interval '10 seconds'
+      FOR UPDATE SKIP LOCKED
+    ) AS free WHERE r.crew = free.crew;
+  END IF;
+
+  IF granted IS NULL THEN
+    look := look_for_due(
+      low_water, coalesce((asked ->> 'walking')::boolean, false), coalesce(asked ->> 'after', ''),
+      (asked ->> 'most_rows')::int, (asked ->> 'most_endpoints')::int,
+      ARRAY(SELECT jsonb_array_elements_text(asked -> 'answering'))
+    );
+    share := share_places(look.asking, look.counts, asked -> 'rooms', asked -> 'known', asked -> 'free');
+    said := said || jsonb_build_object('low', look.low, 'after', look.stopped_at, 'complete', look.complete, 'walked', look.walked,
+      'ended', share.ended,
+      'left', look.walked OR look.counts IS NOT NULL AND (SELECT sum(c) FROM unnest(look.counts) AS c)
+        > coalesce((SELECT sum(g.value::int) FROM jsonb_each_text(share.granted) AS g), 0));
+    endpoint_ids := share.enabled;
+    suspicious := look.suspicious;
+    IF look.walked AND NOT look.complete OR share.granted IS NULL OR alone = 'only' THEN
+      suspicious := false;  -- not before whoever shares has asked for it
+      said := said || jsonb_build_object('asking', share.asking);
+    ELSE
+      granted := share.granted;
+      limited := share.limited;
+    END IF;
+  END IF;
+  IF granted <> '{}' THEN
+    taking := take_due(granted, limited, low_water, token, lease);
+    taken := taking.taken;
+    said := said || jsonb_build_object('wait', taking.wait);
+  END IF;
+  IF taken IS NULL AND alone IS NOT NULL AND suspicious AND cardinality(endpoint_ids) > 0 THEN
+    taken := take_suspicious(endpoint_ids, token, lease);
+  END IF;
+
+  RETURN QUERY SELECT said, NULL, NULL::timestamptz, NULL, NULL, NULL, NULL, NULL::timestamptz, NULL::int,
+    NULL::timestamptz, NULL::int, NULL::int, NULL, NULL, NULL::bytea, NULL::bytea[], NULL::bytea;
+  IF taken IS NOT NULL THEN
+    SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
+    RETURN QUERY
+      SELECT CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL THEN jsonb_build_object(
+          'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds
+        ) END,
+        t.delivery_id, t.created_at, t.workspace_id, t.endpoint_id, t.event_id, t.trigger,
+        t.window_started_at, t.window_attempts, t.deadline_at, t.claims - 1 - t.attempt_count,
+        e.consecutive_failures, e.last_outcome, e.url, e.sealed_headers,
+        ARRAY(
+          SELECT s.sealed FROM endpoint_secrets s
+          WHERE s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now()) ORDER BY s.id DESC
+        ), v.body
+      FROM unnest(taken) AS t
+      JOIN endpoints e ON e.id = t.endpoint_id  -- one deleted this moment: cancelled when the lease ends
+      LEFT JOIN events v ON v.id = t.event_id AND v.created_at = t.event_created_at
+        AND v.created_at BETWEEN first_at AND last_at
+      ORDER BY t.due_at;
+  END IF;
+END
+$$;
+"""
+
+NOTE_ENDPOINT_CHANGE = """
+-- Note what an endpoint has become: enabled, disabled, or failing and recovered, once that has lasted for a minute. Of each
+-- endpoint the last hundred are kept, however often it changes. What fires this is a trigger, whose condition says what
+-- a change is; an attempt that succeeds where the last one did does not come here.
+CREATE OR REPLACE FUNCTION note_endpoint_change() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    INSERT INTO endpoint_changes (endpoint_id, changed_at, state, reason)
+    VALUES (NEW.id, NEW.created_at, NEW.status, NEW.disabled_reason);
+    RETURN NULL;
+  END IF;
+  IF OLD.failing_since IS NOT NULL AND OLD.status = 'enabled' THEN
+    INSERT INTO endpoint_changes (endpoint_id, changed_at, state, reason)
+    VALUES (NEW.id, OLD.failing_since, 'failing', OLD.last_outcome);
+  END IF;
+  INSERT INTO endpoint_changes (endpoint_id, changed_at, state, reason)
+  VALUES (NEW.id, date_trunc('milliseconds', clock_timestamp()),
+    CASE WHEN NEW.status <> OLD.status THEN NEW.status ELSE 'recovered' END, NEW.disabled_reason);
+  DELETE FROM endpoint_changes WHERE endpoint_id = NEW.id AND id <= (
+    SELECT c.id FROM endpoint_changes c WHERE c.endpoint_id = NEW.id ORDER BY c.id DESC OFFSET 100 LIMIT 1
+  );
+  RETURN NULL;
+END
+$$;
+"""
+
+# At the commit, as 0005 has it.
+VERSION_TRIGGER = """
+CREATE CONSTRAINT TRIGGER endpoints_version_of_changed AFTER UPDATE ON endpoints
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+WHEN ((OLD.workspace_id, OLD.status, OLD.event_types, OLD.stream_kinds{more_old})
+  IS DISTINCT FROM (NEW.workspace_id, NEW.status, NEW.event_types, NEW.stream_kinds{more_new}))
+EXECUTE FUNCTION bump_endpoints_version()
+"""
+MORE = ", {row}.channels, {row}.content_filter"
+
+# What is a change worth noting: another status, or the end of a failure that has lasted for a minute.
+HISTORY_TRIGGERS = (
+    """
+    CREATE TRIGGER endpoint_changes_of_new AFTER INSERT ON endpoints
+    FOR EACH ROW EXECUTE FUNCTION note_endpoint_change()
+    """,
+    """
+    CREATE TRIGGER endpoint_changes_of_changed AFTER UPDATE ON endpoints FOR EACH ROW
+    WHEN (OLD.status <> NEW.status OR (OLD.status = 'enabled' AND OLD.failing_since IS DISTINCT FROM NEW.failing_since
+      AND OLD.failing_since < now() - interval '1 minute'))
+    EXECUTE FUNCTION note_endpoint_change()
+    """,
+)
+COLUMNS = (
+    sa.Column("uid", sa.Text(), nullable=True),
+    sa.Column(
+        "metadata", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'::jsonb"), nullable=False
+    ),
+    sa.Column("timeout_seconds", sa.Integer(), nullable=True),
+    sa.Column("retry_delays_seconds", sa.ARRAY(sa.Integer()), nullable=True),
+    sa.Column("channels", sa.ARRAY(sa.Text()), nullable=True),
+    sa.Column("content_filter", sa.Text(), nullable=True),
+)
+
+
+def upgrade() -> None:
+    for column in COLUMNS:
+        op.add_column("endpoints", column.copy())
+    op.create_index("uq_endpoints_workspace_id_uid", "endpoints", ["workspace_id", "uid"], unique=True)
+    op.create_table(
+        "endpoint_changes",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("endpoint_id", sa.Text(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["endpoint_id"],
+            ["endpoints.id"],
+            name=op.f("fk_endpoint_changes_endpoint_id_endpoints"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_endpoint_changes")),
+    )
+    op.create_index("ix_endpoint_changes_endpoint_id_id", "endpoint_changes", ["endpoint_id", "id"])
+    watched = VERSION_TRIGGER.format(more_old=MORE.format(row="OLD"), more_new=MORE.format(row="NEW"))
+    _run("DROP TRIGGER endpoints_version_of_changed ON endpoints", watched, ACCEPT_EVENTS, DRAIN_ROUND)
+    _run(NOTE_ENDPOINT_CHANGE, *HISTORY_TRIGGERS)
+
+
+def downgrade() -> None:
+    _run(
+        "DROP TRIGGER endpoint_changes_of_changed ON endpoints",
+        "DROP TRIGGER endpoint_changes_of_new ON endpoints",
+        "DROP FUNCTION note_endpoint_change",
+        "DROP TRIGGER endpoints_version_of_changed ON endpoints",
+        VERSION_TRIGGER.format(more_old="", more_new=""),
+        ACCEPT_EVENTS.replace(_WANTS_NOW, _WANTS_BEFORE),
+        DRAIN_ROUND.replace(_OWN_NOW, _OWN_BEFORE),
+    )
+    op.drop_table("endpoint_changes")
+    op.drop_index("uq_endpoints_workspace_id_uid", table_name="endpoints")
+    for column in reversed(COLUMNS):
+        op.drop_column("endpoints", column.name)
+
+
+def _run(*statements: str) -> None:
+    """Past SQLAlchemy, which would read the colons of casts as parameters."""
+    for statement in statements:
+        op.get_bind().exec_driver_sql(statement)
+
+
+# What the functions read of endpoints, and what they read before these columns.
+_WANTS_NOW = """CASE WHEN e.channels IS NULL AND e.content_filter IS NULL
+        THEN json_build_array(e.id, e.event_types, e.stream_kinds)
+        ELSE json_build_array(e.id, e.event_types, e.stream_kinds, e.channels, e.content_filter) END"""
+_WANTS_BEFORE = "json_build_array(e.id, e.event_types, e.stream_kinds)"
+_OWN_NOW = """CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL THEN jsonb_build_object(
+          'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds
+        ) END"""
+_OWN_BEFORE = "NULL::jsonb"
