@@ -13,6 +13,18 @@ class Request(NamedTuple):
     names are looked up together, so that they keep only each other waiting. ``own_connection``: send it over a new
     connection that no other request uses; for a request whose last result said ``again``. ``total_seconds``: its own
     limit, if that is less than the sender's.
+    """
+
+    key: object
+    url: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    owner: str = ""
+    own_connection: bool = False
+    total_seconds: float | None = None
+
+
+class Result(NamedTuple):
     """What came of a request, which was sent once at most.
 
     A complete head of an answer decides, whatever follows it: ``status_code`` is set exactly when ``outcome`` is
