@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -12,13 +13,18 @@ from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, inv
 from app.core.times import TIME_HINT, read_time
 from app.core.wire import json_text
 
-FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key")
+FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key", "metadata", "channels")
 _STREAM_FIELDS = ("kind", "id")
+_OBJECTS = ("stream", "metadata")  # whose members, too, may be given once only
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event as posted, checked in itself. data: compact JSON text; value: the same, parsed."""
+    """An event as posted, checked in itself. data: compact JSON text; value: the same, parsed.
+
+    channels: labels, each once. metadata: texts, numbers, true, false and null by their names; metadata_text: the same as
+    compact JSON text in the producer's spelling, "" for none.
+    """
 
     kind: str
     stream_id: str
@@ -28,6 +34,8 @@ class Draft:
     occurred_at: datetime | None
     idempotency_key: str | None
     channels: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata_text: str = ""
 
 
 def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
@@ -45,7 +53,9 @@ def _draft(text: str, value: Any) -> Draft:
         raise invalid_fields(complaints)
     members = json_text.members(text)
     spelled = {name: raw for name, raw, _ in members}
-    if len(members) != len(value) or len(json_text.members(spelled["stream"])) != len(value["stream"]):
+    if len(members) != len(value) or any(
+        len(json_text.members(spelled[name])) != len(value[name]) for name in _OBJECTS if value.get(name)
+    ):
         raise invalid("body", "a field is given twice")
     return Draft(
         value["stream"]["kind"],
@@ -55,6 +65,9 @@ def _draft(text: str, value: Any) -> Draft:
         value["data"],
         read_time(value["occurred_at"]) if value.get("occurred_at") is not None else None,
         value.get("idempotency_key"),
+        tuple(dict.fromkeys(value.get("channels") or ())),
+        value.get("metadata") or {},
+        json_text.compact(spelled["metadata"]) if value.get("metadata") else "",
     )
 
 
@@ -67,6 +80,8 @@ def _complaints(value: dict[str, Any]) -> list[Complaint]:
         *_of_data(value),
         *_of_key(value.get("idempotency_key")),
         *_of_time(value.get("occurred_at")),
+        *_of_metadata(value.get("metadata")),
+        *_of_channels(value.get("channels")),
     ]
 
 
@@ -112,3 +127,40 @@ def _of_time(text: Any) -> list[Complaint]:
     except ValueError:
         return [complaint("occurred_at", TIME_HINT)]
     return []
+
+
+def _of_metadata(metadata: Any) -> list[Complaint]:
+    if metadata is None:
+        return []
+    if not isinstance(metadata, dict):
+        return [complaint("metadata", 'give an object such as {"request_id": "r_1"}')]
+    if len(metadata) > names.MOST_METADATA:
+        return [complaint("metadata", f"must have at most {names.MOST_METADATA} members, this has {len(metadata)}")]
+    wrong = (complaint(f"metadata.{name}", why) for name, value in metadata.items() if (why := _of_note(name, value)))
+    return list(islice(wrong, MOST_COMPLAINTS + 1))
+
+
+def _of_note(name: str, value: Any) -> str | None:
+    """What is wrong with one member of the metadata. Its values hold nothing: `data` is the one object of an envelope
+    that may follow `"data":` (envelope.data_of)."""
+    if not names.METADATA_NAME.fullmatch(name):
+        return names.METADATA_NAME_HINT
+    if isinstance(value, dict | list):
+        return "must be a text, a number, true, false or null"
+    if len(str(value)) > names.LONGEST_METADATA:
+        return f"must have at most {names.LONGEST_METADATA} letters"
+    return None
+
+
+def _of_channels(channels: Any) -> list[Complaint]:
+    if channels is None:
+        return []
+    if not isinstance(channels, list):
+        return [complaint("channels", 'give an array of texts such as ["team:billing"]')]
+    if len(channels) > names.MOST_CHANNELS:
+        return [complaint("channels", f"must have at most {names.MOST_CHANNELS} entries, this has {len(channels)}")]
+    return [
+        complaint(f"channels[{index}]", names.CHANNEL_HINT)
+        for index, channel in enumerate(channels)
+        if not isinstance(channel, str) or not names.CHANNEL.fullmatch(channel)
+    ]

@@ -1,4 +1,5 @@
-"""How an event's type, its stream and its idempotency key may be spelled, with a hint for whoever misspells them.
+"""How an event's type, its stream, its labels and its idempotency key may be spelled, with a hint for whoever misspells
+them.
 
 Allow-lists, because these names stand in SSE lines, URLs and headers: no CR, LF, NUL, space or slash gets there. A hint
 completes a sentence that begins with the name of the field: "kind: must be …".
@@ -30,6 +31,13 @@ UID_HINT = "must be 1 to 128 letters, digits and _ . ~ : @ -, other than . and .
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEY_HINT = "must be 1 to 255 printable ASCII characters without spaces"
 
-# A label on an event that endpoints may ask for.
-CHANNEL = re.compile(r"[A-Za-z0-9_.:~@-]{1,64}")
-CHANNEL_HINT = "must be 1 to 64 letters, digits and _ . : ~ @ -, such as project-7"
+# Labels that endpoints may ask for. Each costs a comparison for each endpoint that asks, for every event.
+CHANNEL = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+CHANNEL_HINT = "must be 1 to 64 letters, digits and _ . : -, such as team:billing"
+MOST_CHANNELS = 10
+
+# What a producer notes beside the data. It travels with every delivery: notes, not documents.
+METADATA_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+METADATA_NAME_HINT = "a name has 1 to 64 letters, digits and _ . : -"
+MOST_METADATA = 50
+LONGEST_METADATA = 500  # letters of a value
