@@ -1,4 +1,4 @@
-"""What an endpoint has been: enabled, disabled and why, failing, recovered. A trigger notes it (note_endpoint_change)."""
+"""What an endpoint has been: enabled, disabled and why, failing, recovered. note_endpoint_change notes it."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.core import ids
+from app.core.event import names
 from app.core.event.filters.reading import check_filter
 from app.core.problem import Complaint, complaint, invalid_fields
 from app.core.webhook import addresses, retry, signing
@@ -15,7 +16,6 @@ from app.settings import Settings
 LONGEST_TIMEOUT_SECONDS = 60  # the most that SEND_TOTAL_SECONDS may be
 MOST_DELAYS = 30  # attempts that are logged of each delivery
 LONGEST_DELAY_SECONDS = 30 * 86_400  # the most that DELIVERY_WINDOW_SECONDS may be
-MOST_METADATA, LONGEST_METADATA_NAME, LONGEST_METADATA_VALUE = 50, 40, 500
 MOST_CHANNELS = 100  # as of the other filters: matching is linear in them, for every event
 LONGEST_SECRET = len(signing.SECRET_PREFIX) + 88  # 64 bytes as base64
 
@@ -44,14 +44,13 @@ def check(settings: Settings, wanted: Mapping[str, Any]) -> None:
 
 
 def _of_metadata(metadata: Mapping[str, str]) -> list[Complaint]:
-    if len(metadata) > MOST_METADATA:
-        return [complaint("metadata", f"must have at most {MOST_METADATA} members, this has {len(metadata)}")]
+    if len(metadata) > names.MOST_METADATA:
+        return [complaint("metadata", f"must have at most {names.MOST_METADATA} members, this has {len(metadata)}")]
     found = []
     for name, value in metadata.items():
-        if not 1 <= len(name) <= LONGEST_METADATA_NAME:
-            words = f"a name must have 1 to {LONGEST_METADATA_NAME} characters, this has {len(name)}"
-            found.append(complaint(f"metadata.{name}", words))
-        if len(value) > LONGEST_METADATA_VALUE:
-            words = f"must have at most {LONGEST_METADATA_VALUE} characters, this has {len(value)}"
+        if not names.METADATA_NAME.fullmatch(name):
+            found.append(complaint(f"metadata.{name}", names.METADATA_NAME_HINT))
+        if len(value) > names.LONGEST_METADATA:
+            words = f"must have at most {names.LONGEST_METADATA} letters"
             found.append(complaint(f"metadata.{name}", words))
     return found

@@ -14,6 +14,18 @@ from sqlalchemy.dialects import postgresql
 revision = "0009"
 down_revision = "0006"
 
+ENDPOINT_WANTS = """
+-- What an endpoint wants, as accept_events answers it: [id, event types, stream kinds], and of an endpoint that looks
+-- closer also [channels, content filter]. Processes of the release before know three members only.
+CREATE OR REPLACE FUNCTION endpoint_wants(e endpoints) RETURNS json
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+  SELECT CASE WHEN e.channels IS NULL AND e.content_filter IS NULL
+    THEN json_build_array(e.id, e.event_types, e.stream_kinds)
+    ELSE json_build_array(e.id, e.event_types, e.stream_kinds, e.channels, e.content_filter) END
+$$;
+"""
+
 ACCEPT_EVENTS = """
 -- Accept a group of events in this one statement: judge the callers, lock the streams, drop repeats, number, insert.
 -- The rules are those of app/core/event/acceptance.py, which the tests hold this to. Arrays are numbered from 1.
@@ -99,9 +111,7 @@ BEGIN
       END IF;
     END LOOP;
     SELECT json_agg(json_build_array(u.id, u.present, (
-      SELECT json_agg(CASE WHEN e.channels IS NULL AND e.content_filter IS NULL
-        THEN json_build_array(e.id, e.event_types, e.stream_kinds)
-        ELSE json_build_array(e.id, e.event_types, e.stream_kinds, e.channels, e.content_filter) END ORDER BY e.id)
+      SELECT json_agg(endpoint_wants(e) ORDER BY e.id)
       FROM endpoints e WHERE e.workspace_id = u.id AND e.status = 'enabled'
     ))) INTO stale
     FROM unnest(workspaces, versions, current_versions) AS u (id, given, present) WHERE u.present <> u.given;
@@ -501,7 +511,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_endpoint_changes_endpoint_id_id", "endpoint_changes", ["endpoint_id", "id"])
     watched = VERSION_TRIGGER.format(more_old=MORE.format(row="OLD"), more_new=MORE.format(row="NEW"))
-    _run("DROP TRIGGER endpoints_version_of_changed ON endpoints", watched, ACCEPT_EVENTS, DRAIN_ROUND)
+    _run("DROP TRIGGER endpoints_version_of_changed ON endpoints", watched, ENDPOINT_WANTS, ACCEPT_EVENTS, DRAIN_ROUND)
     _run(NOTE_ENDPOINT_CHANGE, *HISTORY_TRIGGERS)
 
 
@@ -512,7 +522,8 @@ def downgrade() -> None:
         "DROP FUNCTION note_endpoint_change",
         "DROP TRIGGER endpoints_version_of_changed ON endpoints",
         VERSION_TRIGGER.format(more_old="", more_new=""),
-        ACCEPT_EVENTS.replace(_WANTS_NOW, _WANTS_BEFORE),
+        ACCEPT_EVENTS.replace("endpoint_wants(e)", _WANTS_BEFORE),
+        "DROP FUNCTION endpoint_wants",
         DRAIN_ROUND.replace(_OWN_NOW, _OWN_BEFORE),
     )
     op.drop_table("endpoint_changes")
@@ -528,9 +539,6 @@ def _run(*statements: str) -> None:
 
 
 # What the functions read of endpoints, and what they read before these columns.
-_WANTS_NOW = """CASE WHEN e.channels IS NULL AND e.content_filter IS NULL
-        THEN json_build_array(e.id, e.event_types, e.stream_kinds)
-        ELSE json_build_array(e.id, e.event_types, e.stream_kinds, e.channels, e.content_filter) END"""
 _WANTS_BEFORE = "json_build_array(e.id, e.event_types, e.stream_kinds)"
 _OWN_NOW = """CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL THEN jsonb_build_object(
           'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds

@@ -82,9 +82,7 @@ BEGIN
       END IF;
     END LOOP;
     SELECT json_agg(json_build_array(u.id, u.present, (
-      SELECT json_agg(CASE WHEN e.channels IS NULL AND e.content_filter IS NULL
-        THEN json_build_array(e.id, e.event_types, e.stream_kinds)
-        ELSE json_build_array(e.id, e.event_types, e.stream_kinds, e.channels, e.content_filter) END ORDER BY e.id)
+      SELECT json_agg(endpoint_wants(e) ORDER BY e.id)
       FROM endpoints e WHERE e.workspace_id = u.id AND e.status = 'enabled'
     ))) INTO stale
     FROM unnest(workspaces, versions, current_versions) AS u (id, given, present) WHERE u.present <> u.given;

@@ -138,16 +138,16 @@ OPTIONS = (
     Field(
         "metadata",
         "text_map",
-        f"texts of your own, {endpoint_rules.MOST_METADATA} at most; shown with the endpoint, and used for nothing",
+        f"texts of your own, {names.MOST_METADATA} at most; shown with the endpoint, and used for nothing",
         nullable=True,
         shape={
-            "propertyNames": {"minLength": 1, "maxLength": endpoint_rules.LONGEST_METADATA_NAME},
+            "propertyNames": {"pattern": f"^(?:{names.METADATA_NAME.pattern})$"},
             "additionalProperties": {
                 "type": "string",
                 "pattern": shapes.NO_NUL,
-                "maxLength": endpoint_rules.LONGEST_METADATA_VALUE,
+                "maxLength": names.LONGEST_METADATA,
             },
-            "maxProperties": endpoint_rules.MOST_METADATA,
+            "maxProperties": names.MOST_METADATA,
         },
         example={"team": "billing"},
     ),
