@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row
 
 from app.core import ids
 from app.core.event.filters import like_patterns
-from app.delivery.search import within
+from app.database.spans import within
 
 WINDOW = 10_000  # rows that one page of a list looks at
 MOST_FOUND = 20  # things that one name may mean
@@ -160,6 +160,12 @@ def endpoints_page(
         conditions.append("e.id < %(before)s")
     values = {"workspace": workspace, "state": state, "id": id, "before": before, "limit": limit}
     return connection.exec_driver_sql(ENDPOINTS.format(conditions=" AND ".join(conditions)), values).all()
+
+
+def endpoints_of(connection: Connection, endpoint_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """These endpoints, newest first; what is deleted is left out."""
+    values = {"ids": list(endpoint_ids), "limit": len(endpoint_ids)}
+    return connection.exec_driver_sql(ENDPOINTS.format(conditions="e.id = ANY (%(ids)s::text[])"), values).all()
 
 
 def streams_page(

@@ -23,6 +23,14 @@ _ENDED = {
         "endpoint_gone",
         "The endpoint answered 410 Gone, which says that it wants no more; it was disabled.",
     ),
+    "disabled_by_receiver": (
+        "disabled_by_receiver",
+        "The endpoint answered with webhook-delivery: disable, which asks for no more; it was disabled.",
+    ),
+    "aborted_by_receiver": (
+        "aborted_by_receiver",
+        "Failed: the endpoint answered with webhook-delivery: abort-message, so it is not tried again.",
+    ),
     "event_expired": ("event_expired", "Cancelled: the event is older than events are kept."),
     "worker_crash": (
         "worker_crash",
@@ -34,6 +42,31 @@ _ENDED = {
         "Not known: the last attempt was sent and never answered. The receiver may have it; it is not tried again.",
     ),
 }
+
+
+# Every code that `explain` gives. A delivery that another release has ended for a reason of its own is told as how it
+# stands: failed or cancelled.
+CODES = (
+    "delivered",
+    "sending",
+    "due",
+    "due_again",
+    "rate_limited",
+    "retrying",
+    "blocked",
+    "exhausted",
+    *_ENDED,
+    "failed",
+    "cancelled",
+    "test_of_another",
+    "registered_later",
+    "filtered_kind",
+    "filtered_type",
+    "disabled_then",
+    "disabled_since",
+    "changed_since",
+    "missed",
+)
 
 
 @dataclass(frozen=True, slots=True)

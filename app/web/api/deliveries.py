@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import partial
-from typing import Any
+import re
 
 from flask import Blueprint
 
 from app.core import ids
-from app.core.times import read_time
-from app.delivery import deliveries, reads
+from app.core.event import names
+from app.core.webhook.retry import Outcome
+from app.delivery import deliveries, reads, search
+from app.delivery.search import Filters
 from app.ledger import events
 from app.web.http import paging
-from app.web.http.call import Answer, Call
-from app.web.http.fields import Field, id_field, type_filter
+from app.web.http.call import OPTIONAL_WORKSPACE, Answer, Call
+from app.web.http.fields import Field, id_field, time_of, type_filter
 from app.web.http.routes import route
 
 api = Blueprint("deliveries", __name__)
 
 STATUS = Field("status", "text", "only deliveries in this state", choices=reads.STATUSES)
+SEVERAL = Field(
+    "status",
+    "texts",
+    "only deliveries in one of these states, joined by commas",
+    choices=reads.STATUSES,
+    least=1,
+    most=len(reads.STATUSES),
+)
 ENDPOINT = id_field("endpoint_id", ids.ENDPOINT, "only deliveries to this endpoint")
 TYPE = type_filter("event_type", "only of this type")
-SINCE = Field("since", "time", "only deliveries made at this time or later")
-UNTIL = Field("until", "time", "only deliveries made before this time")
+EVENT = id_field("event_id", ids.EVENT, "only deliveries of this event")
+KIND = Field(
+    "stream_kind",
+    "text",
+    "only deliveries of events of a stream of this kind; needs stream_id",
+    pattern=names.KIND,
+    hint=names.KIND_HINT,
+    needs="stream_id",
+)
+STREAM = Field(
+    "stream_id",
+    "text",
+    f"only deliveries of this stream's last {search.STREAM_EVENTS} events; needs stream_kind",
+    pattern=names.EXTERNAL_ID,
+    hint=names.EXTERNAL_ID_HINT,
+    needs="stream_kind",
+)
+OUTCOME = Field(
+    "outcome",
+    "text",
+    "only attempts that ended so: each row is an attempt then, unless an event or a stream is asked for",
+    choices=tuple(str(outcome) for outcome in Outcome),
+)
+STATUS_CODE = Field(
+    "status_code",
+    "text",
+    "only attempts that were answered so: a status such as 404, or a class such as 5xx; each row is an attempt then,"
+    " unless an event or a stream is asked for",
+    pattern=re.compile("[2-5](?:[0-9]{2}|xx)"),
+    hint="must be a status from 200 to 599, or one of 2xx, 3xx, 4xx, 5xx",
+)
+SINCE = Field("since", "time", "only deliveries made at this time or later; where each row is an attempt, attempts")
+UNTIL = Field("until", "time", "only deliveries made before this time; where each row is an attempt, attempts")
 
 
 @route(
@@ -31,12 +70,13 @@ UNTIL = Field("until", "time", "only deliveries made before this time")
     "GET",
     "/v1/deliveries",
     scope="operate",
-    query=(STATUS, ENDPOINT, TYPE, SINCE, UNTIL, *paging.PAGE),
+    acts_for=OPTIONAL_WORKSPACE,
+    query=(SEVERAL, ENDPOINT, EVENT, KIND, STREAM, TYPE, OUTCOME, STATUS_CODE, SINCE, UNTIL, *paging.PAGE),
     answers={200: "DeliveryList"},
-    summary="Read the delivery log, newest first",
+    summary="Read the delivery log, newest first; without a workspace, a platform key reads that of all",
 )
 def list_deliveries(call: Call) -> Answer:
-    return _page(call, None)
+    return _page(call, call.args.get("event_id"))
 
 
 @route(
@@ -44,7 +84,7 @@ def list_deliveries(call: Call) -> Answer:
     "GET",
     "/v1/events/{event_id}/deliveries",
     scope="operate",
-    query=(STATUS, *paging.PAGE),
+    query=(SEVERAL, *paging.PAGE),
     answers={200: "DeliveryList"},
     summary="List the deliveries of an event, newest first",
 )
@@ -88,19 +128,23 @@ def retry_delivery(call: Call, delivery_id: str) -> Answer:
 
 
 def _page(call: Call, event_id: str | None) -> Answer:
-    read = partial(
-        reads.list_deliveries,
-        call.session,
-        call.workspace_id,
-        status=call.args.get("status"),
-        endpoint_id=call.args.get("endpoint_id"),
-        event_id=event_id,
-        event_type=call.args.get("event_type"),
-        since=_moment(call.args, "since"),
-        until=_moment(call.args, "until"),
+    args = call.args
+    code: str | None = args.get("status_code")
+    filters = Filters(
+        workspace=call.workspace_id or None,
+        endpoint=args.get("endpoint_id"),
+        event=event_id,
+        stream=args.get("stream_id"),
+        stream_kind=args.get("stream_kind"),
+        status=",".join(args["status"]) if "status" in args else None,
+        event_type=args.get("event_type"),
+        outcome=args.get("outcome"),
+        status_class=int(code[0]) if code and code.endswith("xx") else None,
+        status_code=int(code) if code and not code.endswith("xx") else None,
+        since=time_of(args, "since"),
+        until=time_of(args, "until"),
     )
-    return Answer(paging.newest_first(call.args, ids.DELIVERY, read, lambda row: row))
-
-
-def _moment(args: dict[str, Any], name: str) -> datetime | None:
-    return read_time(args[name]) if name in args else None
+    prefix = ids.ATTEMPT if filters.of_attempts else ids.DELIVERY
+    before = paging.after_cursor(args, lambda mark: ids.is_id(prefix, mark))
+    page = reads.list_deliveries(call.session.connection(), filters, limit=paging.limit_of(args), before=before)
+    return Answer(paging.searched(page.rows, page.cursor, page.searched_to))

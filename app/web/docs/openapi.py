@@ -130,15 +130,14 @@ def _parameters(declared: ApiRoute) -> list[dict[str, Any]]:
         for name in re.findall(r"\{(\w+)\}", declared.path)
     ]
     for item in declared.query:
-        made.append(
-            {
-                "name": item.name,
-                "in": "query",
-                "required": item.required,
-                "schema": shapes.schema(item),
-                "description": item.about,
-            }
-        )
+        one = {
+            "name": item.name,
+            "in": "query",
+            "required": item.required,
+            "schema": shapes.schema(item),
+            "description": item.about,
+        }
+        made.append(one | ({"style": "form", "explode": False} if item.kind == "texts" else {}))
     if not declared.public and declared.acts_for != PLATFORM:
         needed = "a platform key may name" if declared.acts_for == OPTIONAL_WORKSPACE else "a platform key must name"
         made.append(_header("X-Workspace", f"the workspace that {needed}, by id or uid", shapes.WORKSPACE))
