@@ -185,6 +185,23 @@ class Event(Base):
     body: Mapped[bytes]
 
 
+class EventType(Base):
+    """A type of events that a workspace has declared. A change counts its workspace's endpoints_version up, by which
+    processes know the schemas that they remember. schema and example are JSON as text: they are read as a whole."""
+
+    __tablename__ = "event_types"
+    __table_args__ = (CheckConstraint("\"check\" IN ('warn', 'reject')", name="check"),)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True)
+    type: Mapped[str] = mapped_column(primary_key=True)
+    description: Mapped[str] = mapped_column(server_default=text("''"))
+    schema: Mapped[str | None]
+    example: Mapped[str | None]
+    check: Mapped[str] = mapped_column(server_default=text("'warn'"))
+    deprecated: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
 class EventKey(Base):
     """An idempotency key of a stream and the event that used it; kept 7 days."""
 

@@ -59,7 +59,8 @@ class Ledger:
     ends, refuses: the contracts' rules (kind, type, data) -> bool, and -> what is wrong with which field, or None.
     announce: called after commit with what happened and whether any delivery is due; must not block or raise.
     most_weight: of a group, see slices.
-    on_commit: called after each commit of events, with the number of requests in it and of events.
+    on_commit: called after each commit of events, with the number of requests in it and of events. on_warning: for each
+    event that does not fit a schema of its workspace that only warns.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Ledger:
         window_seconds: int,
         max_open_streams: int,
         on_commit: Callable[[int, int], object] = lambda requests, events: None,
+        on_warning: Callable[[], object] = lambda: None,
         groups_at_once: int = GROUPS_AT_ONCE,
         most_weight: int = slices.MOST_WEIGHT,
     ) -> None:
@@ -85,6 +87,7 @@ class Ledger:
             window=timedelta(seconds=window_seconds),
             max_open_streams=max_open_streams,
             most_weight=most_weight,
+            on_warning=on_warning,
         )
         self._most_weight = most_weight
         self._quarantine = Quarantine()

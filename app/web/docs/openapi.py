@@ -25,6 +25,7 @@ OTHER_ANSWERS = {
 # The document's tags in the order in which readers need them, and the blueprints whose routes have each.
 TAGS = {
     "events": ("publish", "events"),
+    "event types": ("event_types",),
     "streams": ("streams",),
     "live streams": ("contracts",),
     "endpoints": ("endpoints",),
@@ -154,6 +155,7 @@ _ABOUT_PATH = {
     "kind": "the kind of the stream",
     "stream_id": "your id of the stream",
     "name": "the name of the file",
+    "type": "the name of the event type",
 }
 
 
@@ -165,7 +167,7 @@ def _about(name: str) -> str:
     return _ABOUT_PATH.get(name, name)
 
 
-_PATH_SHAPES = {"workspace": shapes.WORKSPACE, "kind": shapes.KIND, "stream_id": shapes.STREAM_ID}
+_PATH_SHAPES = {"workspace": shapes.WORKSPACE, "kind": shapes.KIND, "stream_id": shapes.STREAM_ID, "type": shapes.NEW_TYPE}
 
 
 def _shape(name: str) -> dict[str, Any]:

@@ -246,6 +246,23 @@ SCHEMAS: dict[str, Schema] = {
         "The answers to an array, in its order.",
         {"data": {"type": "array", "items": {"anyOf": [_ref("EventOut"), _ref("Problem")]}}},
     ),
+    "EventType": _object(
+        "What events of a type look like.",
+        {
+            "type": shapes.TYPE,
+            "source": _one_of("contract", "workspace")
+            | {"description": "who declares it: a contract, or the workspace itself"},
+            "kind": _or_null(shapes.KIND) | {"description": "the kind of its streams; null: every kind"},
+            "description": _TEXT,
+            "schema": _ANY_OBJECT | {"type": ["object", "null"], "description": "JSON Schema of data"},
+            "example": _ANY_OBJECT | {"type": ["object", "null"], "description": "data that fits the schema"},
+            "check": _one_of("warn", "reject") | {"description": "what becomes of an event that does not fit"},
+            "deprecated": {"type": "boolean"},
+            "created_at": _or_null(_TIME),
+            "updated_at": _or_null(_TIME),
+        },
+    ),
+    "EventTypeList": _list_of("EventType"),
     "Stream": _object(
         "A live subject.",
         {

@@ -39,7 +39,7 @@ _NAMES = {
 class Field:
     """One member of a body, or one query parameter.
 
-    kind: text, integer, object, texts, text_map, time. about: what it is, for the documentation. pattern: what a text
+    kind: text, integer, boolean, object, texts, text_map, time. about: what it is, for the documentation. pattern: what a text
     (or each of several) must match. hint: the same in words, the end of a sentence that begins with the field's name.
     shortest and longest bound the length of a text, least and most a number or the length of an array. needs: another
     field, without which this one means nothing. shape: what the documentation says besides, as JSON Schema: rules that
@@ -149,6 +149,10 @@ def _integer(item: Field, path: str, value: Any) -> list[Complaint]:
     return []
 
 
+def _boolean(_item: Field, path: str, value: Any) -> list[Complaint]:
+    return [] if isinstance(value, bool) else [_wrong(path, "true or false", value)]
+
+
 def _texts(item: Field, path: str, value: Any) -> list[Complaint]:
     if not isinstance(value, list):
         return [_wrong(path, "an array of strings", value)]
@@ -186,6 +190,7 @@ def _time(_item: Field, path: str, value: Any) -> list[Complaint]:
 _CHECKS: dict[str, Callable[[Field, str, Any], list[Complaint]]] = {
     "text": _text,
     "integer": _integer,
+    "boolean": _boolean,
     "texts": _texts,
     "object": _object,
     "text_map": _text_map,

@@ -78,6 +78,7 @@ _SHAPES: dict[str, Callable[[Field], Schema]] = {
     "text": _text,
     "time": lambda _: TIME | matching(times.TIME),
     "integer": lambda item: {"type": "integer", "minimum": item.least, "maximum": item.most},
+    "boolean": lambda _: {"type": "boolean"},
     "texts": _texts,
     "text_map": lambda _: {"type": "object", "additionalProperties": {"type": "string"}},
     "object": lambda _: {"type": "object"},
