@@ -369,7 +369,8 @@ class Drain:
     def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
         """Raises ValueError: it cannot be signed."""
         url, owner = claimed.address.url, claimed.workspace_id
-        return Request((claimed, started_at), url, self._signer.headers(claimed), claimed.body, owner, own_connection)
+        headers = self._signer.headers(claimed, started_at)
+        return Request((claimed, started_at), url, headers, claimed.body, owner, own_connection)
 
 
 def _exchange(claimed: Claimed, started_at: datetime, result: Result | Exception) -> Exchange:

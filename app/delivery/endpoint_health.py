@@ -25,7 +25,7 @@ FAILING = "endpoint_failing: every attempt has failed since {since:%Y-%m-%d %H:%
 
 
 class Gone(NamedTuple):
-    """That an endpoint wants no more, and when it said so. by_header: with `webhook-delivery: disable`, not with 410."""
+    """That an endpoint wants no more, and when it said so. by_header: by `webhook-delivery: disable`, not by 410."""
 
     said_at: datetime
     by_header: bool = False

@@ -214,8 +214,9 @@ def _time(moment: datetime | None) -> str | None:
 
 # What the log shows of a delivery d.
 _COLUMNS = """
-  d.id, d.workspace_id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at, d.deadline_at,
-  d.finished_at, greatest(due.due_at, due.leased_until) AS due_at, coalesce(due.leased_until > now(), false) AS sending
+  d.id, d.workspace_id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at,
+  d.deadline_at, d.finished_at, greatest(due.due_at, due.leased_until) AS due_at,
+  coalesce(due.leased_until > now(), false) AS sending
 """
 
 # Of a pending delivery, when it is due.

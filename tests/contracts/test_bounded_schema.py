@@ -12,7 +12,10 @@ from app.contracts.bounded_schema import MOST_STEPS, MOST_STEPS_TOGETHER, Bounde
 WAYS = [
     ({"uniqueItems": True}, [[1, 2], [1, 1.0], [1, True], [{"a": [1]}, {"a": [1.0]}], [{"a": 1}, {"b": 1}], ["1", 1]]),
     ({"pattern": "^a+$"}, ["aaa", "ab", 7]),
-    ({"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False}, [{"x": 1}, {"x": "1"}, {"y": 1}]),
+    (
+        {"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False},
+        [{"x": 1}, {"x": "1"}, {"y": 1}],
+    ),
     ({"anyOf": [{"type": "string"}, {"minimum": 3}]}, ["a", 3, 2]),
     ({"required": ["a"], "properties": {"a": {"enum": [1, None]}}}, [{"a": 1}, {"a": 2}, {}, []]),
     ({"$defs": {"n": {"type": "number"}}, "items": {"$ref": "#/$defs/n"}}, [[1, 2], ["1"]]),

@@ -36,7 +36,9 @@ def test_a_410_disables_the_endpoint_and_cancels_what_waits_saying_so(world: Wor
     assert len(world.deliveries(endpoint_id)) == 6
 
 
-@pytest.mark.parametrize(("code", "status", "reason"), [(500, "failed", "disabled_by_receiver"), (200, "delivered", None)])
+@pytest.mark.parametrize(
+    ("code", "status", "reason"), [(500, "failed", "disabled_by_receiver"), (200, "delivered", None)]
+)
 def test_a_receiver_that_asks_for_it_is_disabled_and_what_waits_is_cancelled_saying_so(
     world: World, code: int, status: str, reason: str | None
 ) -> None:

@@ -26,7 +26,13 @@ ABSENT = {
     **dict.fromkeys(("stream_id", "bot_id", "call_id", "conversation_id", "session_id", "callId", "type"), NOTHING),
     **{name: f"{prefix}_01k00000000000000000000000" for name, (prefix, _) in IDS.items()},
 }
-_VALUES: dict[str, Any] = {"time": "2026-01-01T00:00:00Z", "integer": 1, "texts": ["publish"], "object": {}, "boolean": True}
+_VALUES: dict[str, Any] = {
+    "time": "2026-01-01T00:00:00Z",
+    "integer": 1,
+    "texts": ["publish"],
+    "object": {},
+    "boolean": True,
+}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 
 

@@ -146,7 +146,8 @@ def _wrong(place: str, schema: Mapping[str, Any]) -> Iterator[str]:
 def _expanded(schema: dict[str, Any]) -> int:
     """How many subschemas there are when each reference is replaced by what it leads to. Raises ValueError where one
     leads back to itself, or nowhere."""
-    definitions = schema.get("$defs") if isinstance(schema.get("$defs"), dict) else {}
+    given = schema.get("$defs")
+    definitions: dict[str, Any] = given if isinstance(given, dict) else {}
     sizes: dict[str, int] = {}
     under_way: set[str] = set()
 

@@ -9,7 +9,7 @@ from flask import Blueprint
 from app.core import ids
 from app.core.event import names
 from app.core.webhook.retry import Outcome
-from app.delivery import deliveries, reads, search
+from app.delivery import deliveries, reads, search, sent_requests
 from app.delivery.search import Filters
 from app.ledger import events
 from app.web.http import paging
@@ -104,7 +104,12 @@ def list_deliveries_of_event(call: Call, event_id: str) -> Answer:
     summary="Read a delivery with its attempts",
 )
 def get_delivery(call: Call, delivery_id: str) -> Answer:
-    return Answer(reads.read_delivery(call.engine.database, call.judged_along, call.workspace_id, delivery_id))
+    database = call.engine.database
+    found = reads.read_delivery(database, call.judged_along, call.workspace_id, delivery_id)
+    if not found["attempts"]:
+        return Answer(found)
+    with database.begin() as connection:
+        return Answer(sent_requests.add_requests(connection, call.engine.settings.secret_keys, found))
 
 
 @route(
@@ -124,7 +129,9 @@ def retry_delivery(call: Call, delivery_id: str) -> Answer:
         window_seconds=call.engine.settings.delivery_window_seconds,
     )
     call.due = True
-    return Answer(reads.get_delivery(call.session, call.workspace_id, delivery_id), 202)
+    found = reads.get_delivery(call.session, call.workspace_id, delivery_id)
+    keys = call.engine.settings.secret_keys
+    return Answer(sent_requests.add_requests(call.session.connection(), keys, found), 202)
 
 
 def _page(call: Call, event_id: str | None) -> Answer:

@@ -1,4 +1,4 @@
-"""/v1/event-types: the catalogue of what a workspace's events may be, from the contracts and from the workspace itself."""
+"""/v1/event-types: the catalogue of what a workspace's events may be, by the contracts and by the workspace itself."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ EXAMPLE = Field(
 CHECK = Field(
     "check",
     "text",
-    "what becomes of an event that does not fit: it is only counted (warn), or answered with 422 schema_mismatch (reject)",
+    "what becomes of an event that does not fit: it is only counted (warn), or refused as schema_mismatch (reject)",
     choices=(event_types.WARN, event_types.REJECT),
 )
 DEPRECATED = Field("deprecated", "boolean", "whether producers should stop sending it; it is accepted all the same")
@@ -88,7 +88,7 @@ def get_event_type(call: Call, type: str) -> Answer:
     body=(DESCRIPTION, SCHEMA, EXAMPLE, CHECK, DEPRECATED),
     answers={200: "EventType", 201: "EventType"},
     refusals=("too_many",),
-    summary="Declare an event type anew, for events of every kind of stream; it holds for each event from the answer on",
+    summary="Declare an event type anew, for streams of every kind; it holds for each event from the answer on",
 )
 def put_event_type(call: Call, type: str) -> Answer:
     if type in names.RESERVED_TYPES:

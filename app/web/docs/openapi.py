@@ -167,7 +167,12 @@ def _about(name: str) -> str:
     return _ABOUT_PATH.get(name, name)
 
 
-_PATH_SHAPES = {"workspace": shapes.WORKSPACE, "kind": shapes.KIND, "stream_id": shapes.STREAM_ID, "type": shapes.NEW_TYPE}
+_PATH_SHAPES = {
+    "workspace": shapes.WORKSPACE,
+    "kind": shapes.KIND,
+    "stream_id": shapes.STREAM_ID,
+    "type": shapes.NEW_TYPE,
+}
 
 
 def _shape(name: str) -> dict[str, Any]:

@@ -120,6 +120,27 @@ _TRIED: Schema = {
     "trigger": _one_of("schedule", "manual", "recover", "test"),
 }
 _ATTEMPT: Schema = _TRIED | {
+    "request": {
+        "anyOf": [
+            _object(
+                "The request as it was sent. What the endpoint's owner has given as headers is masked, and the body is"
+                " the envelope of the event.",
+                {
+                    "method": _one_of("POST"),
+                    "url": _TEXT,
+                    "headers": {"type": "object", "additionalProperties": _TEXT},
+                    "body": _object("GET /v1/events/{id} has it.", {"event_id": _EVENT_ID, "bytes": _or_null(_COUNT)}),
+                    "exact": {
+                        "type": "boolean",
+                        "description": "false: the endpoint has been changed, disabled or given another secret since;"
+                        " URL and headers are those of today",
+                    },
+                },
+            ),
+            _NULL,
+        ],
+        "description": "null: none was made, or the endpoint has been deleted",
+    },
     "response_headers": {"type": ["object", "null"]},
     "response_body": _or_null(_TEXT),
     "response_body_truncated": {"type": "boolean"},

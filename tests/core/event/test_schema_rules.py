@@ -63,7 +63,9 @@ def test_the_ways_of_a_pattern_are_counted(pattern: str, length: int, most: int)
     assert tries(pattern, length) == most
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+", "(a|b|ab)*", "(a?){20}", "(?=a)", "(?<!a)b", r"(a)\1", "(?P<x>a)(?P=x)", "["])
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+", "(a|b|ab)*", "(a?){20}", "(?=a)", "(?<!a)b", r"(a)\1", "(?P<x>a)(?P=x)", "["]
+)
 def test_patterns_that_may_be_tried_in_exponentially_many_ways_are_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"repeats|looks|not a pattern"):
         tries(pattern, 100)

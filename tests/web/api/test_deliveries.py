@@ -52,7 +52,7 @@ FROM deliveries WHERE id = %(delivery)s
 
 
 def log_of_three(acme: Door, database: Database) -> tuple[list[dict[str, Any]], list[str]]:
-    """Deliveries of c1 (failed: 500, then 404), c2 (delivered: time-out, then 200) and c3 (pending), and their attempts'
+    """Deliveries of c1 (failed: 500, then 404), c2 (delivered: time-out, then 200), c3 (pending); their attempts'
     ids in order."""
     register(acme)
     for stream in ("c1", "c2", "c3"):

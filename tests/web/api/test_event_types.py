@@ -56,7 +56,12 @@ def test_in_a_batch_only_what_does_not_fit_is_refused(acme: Door) -> None:
         {"stream": {"kind": "call", "id": "c1"}, "type": "order.paid", "data": data} for data in (GOOD, BAD, {}, GOOD)
     ]
     answers = acme.post("/v1/events", events, status=202)["data"]
-    assert [answer.get("code", "stored") for answer in answers] == ["stored", "schema_mismatch", "schema_mismatch", "stored"]
+    assert [answer.get("code", "stored") for answer in answers] == [
+        "stored",
+        "schema_mismatch",
+        "schema_mismatch",
+        "stored",
+    ]
     assert [answer["errors"][0]["field"] for answer in answers[1:3]] == ["data.order", "data.order"]
 
 

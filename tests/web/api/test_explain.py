@@ -1,4 +1,4 @@
-"""Why an event has, or has not, reached an endpoint: each reason made by what people and receivers do, and asked for."""
+"""Why an event has, or has not, reached an endpoint: each reason made as it comes about, and asked for over HTTP."""
 
 from __future__ import annotations
 
