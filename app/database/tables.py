@@ -151,6 +151,7 @@ class Stream(Base):
     last_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    end_seq: Mapped[int | None] = mapped_column(BigInteger)  # last_seq at the end; what came behind it came late
 
 
 class StreamToken(Base):
@@ -183,6 +184,7 @@ class Event(Base):
     type: Mapped[str]
     occurred_at: Mapped[datetime]
     body: Mapped[bytes]
+    channels: Mapped[list[str] | None]  # NULL: none
 
 
 class EventKey(Base):

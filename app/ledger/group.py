@@ -56,20 +56,22 @@ class Committed:
 
 
 class Committer:
-    """Commits groups, one call each. ends: the contracts' rule (kind, type, data) -> bool. most_weight: see slices."""
+    """Commits groups, one call each. ends, late: the contracts' rules (kind, type, data) -> bool and (kind, type) ->
+    bool. most_weight: see slices."""
 
     def __init__(
         self,
         database: Database,
         *,
         ends: Callable[[str, str, Any], bool],
+        late: Callable[[str, str], bool],
         window: timedelta,
         max_open_streams: int,
         most_weight: int,
     ) -> None:
         self._most_weight = most_weight
         self._database = database
-        self._ends = ends
+        self._ends, self._late = ends, late
         self._window_seconds = int(window.total_seconds())
         self._max_open_streams = max_open_streams
         self._endpoints = RememberedEndpoints()
@@ -81,7 +83,7 @@ class Committer:
         lock_seconds: how long a lock is waited for. skip: streams that somebody else holds are not waited for at all,
         and their events are answered `unavailable`.
         """
-        parcel = Parcel(submissions, self._ends)
+        parcel = Parcel(submissions, self._ends, self._late)
         answered = self._call(submissions, parcel, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
         return Committed(
             parcel.answers(answered, self._max_open_streams),

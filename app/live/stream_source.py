@@ -11,10 +11,12 @@ from app.core.wire.envelope import Event
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far a stream has come: the seq of its last committed event, and whether it has ended."""
+    """How far a stream has come: the seq of its last committed event; and of an ended one (else None) the seq at its end,
+    behind which late events may have come, and how long ago that was."""
 
     last_seq: int
-    ended: bool
+    end_seq: int | None = None
+    ended_seconds: float = 0.0
 
 
 class StreamSource(Protocol):
