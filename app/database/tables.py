@@ -151,7 +151,7 @@ class Stream(Base):
     last_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
-    end_seq: Mapped[int | None] = mapped_column(BigInteger)  # last_seq at the end; what came behind it came late
+    late_came: Mapped[bool] = mapped_column(server_default=text("false"))  # an event that may follow the end has come
 
 
 class StreamToken(Base):

@@ -46,7 +46,7 @@ def end_stream(connection: Connection, subject: Subject) -> StreamState | None:
         return None
     if row.ended_at is None:
         connection.exec_driver_sql(statements.END_STREAM, {"stream": row.id})
-    return StreamState(row.id, row.last_seq, True, end_seq=row.last_seq if row.end_seq is None else row.end_seq)
+    return StreamState(row.id, row.last_seq, True)
 
 
 def _timeout(seconds: float) -> str:

@@ -99,12 +99,10 @@ ON CONFLICT DO NOTHING
 
 # Lock one stream, to end it.
 LOCK_STREAM = """
-SELECT id, last_seq, ended_at, end_seq FROM streams
+SELECT id, last_seq, ended_at FROM streams
 WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(id)s
 FOR NO KEY UPDATE
 """
 
 # End a stream without an event.
-END_STREAM = """
-UPDATE streams SET ended_at = date_trunc('milliseconds', clock_timestamp()), end_seq = last_seq WHERE id = %(stream)s
-"""
+END_STREAM = "UPDATE streams SET ended_at = date_trunc('milliseconds', clock_timestamp()) WHERE id = %(stream)s"

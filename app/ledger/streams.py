@@ -26,7 +26,7 @@ MAX_ATTRIBUTES_BYTES = 16 * 1024  # they are read with every opening of the stre
 
 # The stream that a subscriber asks for.
 FIND_STREAM = """
-SELECT id, last_seq, ended_at IS NOT NULL AS ended, attributes, coalesce(end_seq, last_seq) AS end_seq,
+SELECT id, last_seq, ended_at IS NOT NULL AS ended, attributes, late_came,
   greatest(extract(epoch FROM clock_timestamp() - ended_at), 0)::float8 AS ended_seconds
 FROM streams
 WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(id)s
@@ -35,8 +35,8 @@ WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(id)s
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """A stream as a subscriber's request found it. end_seq, ended_seconds: of an ended one, the seq at its end and how
-    long ago that was."""
+    """A stream as a subscriber's request found it. late_came: whether an event that may follow its end has come;
+    ended_seconds: how long ago it ended, if it has."""
 
     id: int
     workspace_id: str
@@ -45,13 +45,13 @@ class StreamRow:
     last_seq: int
     ended: bool
     attributes: Mapping[str, Any]
-    end_seq: int = 0
+    late_came: bool = False
     ended_seconds: float = 0.0
 
     def over(self, linger_seconds: int) -> bool:
-        """Whether it has ended and is shown no longer, by a route that stays open for so many seconds, or until a late
-        event has come."""
-        return self.ended and (self.last_seq > self.end_seq or self.ended_seconds >= linger_seconds)
+        """Whether it has ended and is shown no longer, by a route that stays open for so many seconds, or until an event
+        that may follow the end has come."""
+        return self.ended and (self.late_came or self.ended_seconds >= linger_seconds)
 
 
 def open_stream(
@@ -154,7 +154,7 @@ def find_stream(connection: Connection, workspace_id: str, kind: str, external_i
         row.last_seq,
         row.ended,
         row.attributes,
-        row.end_seq,
+        row.late_came,
         row.ended_seconds,
     )
 

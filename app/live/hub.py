@@ -124,8 +124,9 @@ class Hub:
             self.fill([live])
 
     def _note_end(self, live: LiveStream, head: Head) -> None:
-        if head.end_seq is not None:
-            live.end(head.end_seq, self.clock() - head.ended_seconds)
+        live.late_came = live.late_came or head.late_came
+        if head.ended:
+            live.end(head.last_seq, self.clock() - head.ended_seconds)
 
     def _reach(self, live: LiveStream, seq: int) -> None:
         """Read on until the stream is at `seq` or later: a subscriber may know of events that the bus has not told."""
@@ -223,8 +224,9 @@ class Hub:
             if head.last_seq > live.last_seq:
                 live.target = max(live.target, head.last_seq)
                 behind.append(live)
-            if head.end_seq is not None and not live.ended:
-                self._note_end(live, head)
+            ended = live.ended
+            self._note_end(live, head)
+            if live.ended and not ended:
                 live.extend([])
         self.fill(behind)
 

@@ -41,6 +41,9 @@ class LiveStream:
     target: int = 0  # the highest seq that the bus has announced
     end_seq: int | None = None  # the stream's last seq at its end, once it is known to have ended
     ended_at: float = 0.0  # when that was, in the hub's monotonic seconds
+    late_came: bool = (
+        False  # whether an event that may follow the end is known to have come, before the end or behind it
+    )
     ring: deque[Event] = field(default_factory=deque)
     ring_bytes: int = 0
     joined: dict[View, set[Subscriber]] = field(default_factory=dict)  # who sees it live, by view
@@ -53,16 +56,17 @@ class LiveStream:
         return self.end_seq is not None and self.last_seq >= self.end_seq
 
     def over(self, linger_seconds: float, now: float) -> bool:
-        """Whether nothing more is waited for: the stream has ended, and as much time has passed or a late event has come.
+        """Whether nothing more is waited for: the stream has ended, and as much time has passed, or an event that may
+        follow the end has come.
 
         now: the hub's monotonic seconds.
         """
         if self.end_seq is None or self.last_seq < self.end_seq:
             return False
-        return self.last_seq > self.end_seq or now >= self.ended_at + linger_seconds
+        return self.late_came or self.last_seq > self.end_seq or now >= self.ended_at + linger_seconds
 
     def end(self, seq: int, at: float) -> None:
-        """Take note of the end. It does not move: who announces it again may know of late events."""
+        """Take note of the end. It does not move: who tells of it again may know of more events."""
         if self.end_seq is None:
             self.end_seq, self.ended_at = seq, at
 

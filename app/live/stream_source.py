@@ -11,12 +11,13 @@ from app.core.wire.envelope import Event
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far a stream has come: the seq of its last committed event; and of an ended one (else None) the seq at its end,
-    behind which late events may have come, and how long ago that was."""
+    """How far a stream has come: the seq of its last committed event, whether it has ended and how long ago, and whether
+    an event that may follow the end has come."""
 
     last_seq: int
-    end_seq: int | None = None
+    ended: bool
     ended_seconds: float = 0.0
+    late_came: bool = False
 
 
 class StreamSource(Protocol):

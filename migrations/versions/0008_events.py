@@ -1,4 +1,4 @@
-"""Gives events channels, streams the place of their end, and idempotency keys an eye for another payload.
+"""Gives events channels, streams what may follow their end, and idempotency keys an eye for another payload.
 
 The functions are copies of app/database/functions as they were with this migration.
 """
@@ -61,7 +61,7 @@ DECLARE
   wanted boolean[];
   last_seqs bigint[];
   ended boolean[];
-  end_seqs bigint[];
+  late_came boolean[];
   known_digests bytea[];
   changed boolean[];
   found_one record;
@@ -172,26 +172,26 @@ BEGIN
   last_seqs := array_fill(-1::bigint, ARRAY[cardinality(stream_ids)]);
   ended := array_fill(false, ARRAY[cardinality(stream_ids)]);
   changed := ended;
-  end_seqs := array_fill(NULL::bigint, ARRAY[cardinality(stream_ids)]);
+  late_came := ended;
   IF skipping THEN
     FOR found_one IN
-      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended, s.end_seq
+      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended, s.late_came
       FROM unnest(stream_ids) WITH ORDINALITY AS u (id, no) JOIN streams s ON s.id = u.id
       ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
     LOOP
       last_seqs[found_one.no] := found_one.last_seq;
       ended[found_one.no] := found_one.has_ended;
-      end_seqs[found_one.no] := found_one.end_seq;
+      late_came[found_one.no] := found_one.late_came;
     END LOOP;
   ELSE
     FOR found_one IN
-      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended, s.end_seq
+      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended, s.late_came
       FROM unnest(stream_ids) WITH ORDINALITY AS u (id, no) JOIN streams s ON s.id = u.id
       ORDER BY s.id FOR NO KEY UPDATE OF s
     LOOP
       last_seqs[found_one.no] := found_one.last_seq;
       ended[found_one.no] := found_one.has_ended;
-      end_seqs[found_one.no] := found_one.end_seq;
+      late_came[found_one.no] := found_one.late_came;
     END LOOP;
   END IF;
 
@@ -242,12 +242,8 @@ BEGIN
       outcomes[i] := 'accepted';
       accepted := accepted + 1;
       last_seqs[stream_no] := last_seqs[stream_no] + 1;
-      IF ended[stream_no] THEN  -- the end stays where it was
-        end_seqs[stream_no] := coalesce(end_seqs[stream_no], last_seqs[stream_no] - 1);
-      ELSIF event_ends[i] THEN
-        ended[stream_no] := true;
-        end_seqs[stream_no] := last_seqs[stream_no];
-      END IF;
+      ended[stream_no] := ended[stream_no] OR event_ends[i];
+      late_came[stream_no] := late_came[stream_no] OR event_late[i];
       changed[stream_no] := true;
       ids[i] := 'evt_' || time_letters || event_letters[i];
       seqs[i] := last_seqs[stream_no];
@@ -287,9 +283,9 @@ BEGIN
       SET event_id = excluded.event_id, created_at = excluded.created_at, digest = excluded.digest;
   END IF;
 
-  UPDATE streams SET last_seq = u.last_seq, end_seq = u.end_seq,
+  UPDATE streams SET last_seq = u.last_seq, late_came = u.late_came,
     ended_at = CASE WHEN u.has_ended THEN coalesce(streams.ended_at, moment) END
-  FROM unnest(stream_ids, last_seqs, ended, end_seqs, changed) AS u (id, last_seq, has_ended, end_seq, has_changed)
+  FROM unnest(stream_ids, last_seqs, ended, late_came, changed) AS u (id, last_seq, has_ended, late_came, has_changed)
   WHERE streams.id = u.id AND u.has_changed;
 
   IF cardinality(pair_events) > 0 THEN
@@ -316,7 +312,7 @@ $$;
 
 
 def upgrade() -> None:
-    op.add_column("streams", sa.Column("end_seq", sa.BigInteger(), nullable=True))
+    op.add_column("streams", sa.Column("late_came", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.add_column("events", sa.Column("channels", postgresql.ARRAY(sa.Text()), nullable=True))
     # It takes other arguments now, which would make a second one of the same name.
     for statement in ("DROP FUNCTION accept_events", ENDPOINT_WANTS, ACCEPT_EVENTS):
@@ -328,4 +324,4 @@ def downgrade() -> None:
     for statement in ("DROP FUNCTION accept_events", "DROP FUNCTION endpoint_wants", before):
         op.get_bind().exec_driver_sql(statement)
     op.drop_column("events", "channels")
-    op.drop_column("streams", "end_seq")
+    op.drop_column("streams", "late_came")

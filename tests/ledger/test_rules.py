@@ -31,7 +31,7 @@ TIMES = [
 ]  # fmt: skip
 
 
-ENDS = "SELECT workspace_id, kind, external_id, last_seq, end_seq FROM streams"
+ENDS = "SELECT workspace_id, kind, external_id, last_seq, late_came FROM streams"
 
 
 class Model:
@@ -70,9 +70,7 @@ class Model:
         first = list(dict.fromkeys(subject_of(workspace_id, one) for one in drafts))
         wanted = {subject_of(workspace_id, one) for one in drafts if one.type != "bad"}
         open_streams = sum(
-            not state.ended
-            for (of, kind, _), state in self.streams.items()
-            if of == workspace_id and kind != OWN_KIND
+            not state.ended for (of, kind, _), state in self.streams.items() if of == workspace_id and kind != OWN_KIND
         )
         for subject in first:
             own = subject[1] == OWN_KIND
@@ -142,9 +140,11 @@ def test_answers_and_envelopes_are_those_of_the_rules(limited: Books, seed: int)
     assert [one.event.body for one in limited.announced if one.event] == bodies
     stored = {row.id: bytes(row.body) for row in limited.sql("SELECT id, body FROM events")}
     assert sorted(stored.values()) == sorted(bodies)
-    ends = {(row.workspace_id, row.kind, row.external_id): (row.last_seq, row.end_seq) for row in limited.sql(ENDS)}
+    ends = {(row.workspace_id, row.kind, row.external_id): (row.last_seq, row.late_came) for row in limited.sql(ENDS)}
     kept = {
-        subject: (state.last_seq, state.end_seq) for model in models.values() for subject, state in model.streams.items()
+        subject: (state.last_seq, state.late_came)
+        for model in models.values()
+        for subject, state in model.streams.items()
     }
     assert ends == kept
 

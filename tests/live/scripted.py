@@ -90,12 +90,13 @@ def subscriber(
 
 @dataclass
 class MemoryLog:
-    """PostgreSQL as the hub sees it. ended: the seq at the end of a stream. reads: what was asked for behind which
-    seq."""
+    """PostgreSQL as the hub sees it. late: streams that have an event which may follow the end. reads: what was asked
+    for behind which seq."""
 
     events: dict[int, list[Event]] = field(default_factory=dict)
-    ended: dict[int, int] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
     ended_seconds: float = 0.0
+    late: set[int] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
     page: int = 200
     away: bool = False
@@ -107,7 +108,12 @@ class MemoryLog:
     def heads(self, stream_ids: Sequence[int]) -> Mapping[int, Head]:
         self._answer()
         return {
-            stream: Head(self._last_seq(stream), self.ended.get(stream), self.ended_seconds)
+            stream: Head(
+                max((one.seq for one in self.events[stream]), default=0),
+                stream in self.ended,
+                self.ended_seconds,
+                stream in self.late,
+            )
             for stream in stream_ids
             if stream in self.events
         }
@@ -123,9 +129,6 @@ class MemoryLog:
     def dead_credentials(self, key_ids: Sequence[str], token_ids: Sequence[str]) -> set[str]:
         self._answer()
         return self.dead & {*key_ids, *token_ids}
-
-    def _last_seq(self, stream: int) -> int:
-        return max((one.seq for one in self.events[stream]), default=0)
 
     def _answer(self) -> None:
         if self.away:

@@ -73,13 +73,13 @@ def stream_locked() -> Problem:
 
 @dataclass(slots=True)
 class StreamState:
-    """A locked stream row; it moves on as events are accepted. end_seq: how far it had come when it ended."""
+    """A locked stream row; it moves on as events are accepted. late_came: whether one that may follow the end has come."""
 
     id: int
     last_seq: int
     ended: bool
     changed: bool = False
-    end_seq: int | None = None
+    late_came: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +179,8 @@ class Acceptance:
         stream.last_seq += 1
         stream.changed = True
         ends = not stream.ended and self.ends(draft.kind, draft.type, draft.value)
-        if ends:
-            stream.ended, stream.end_seq = True, stream.last_seq
+        stream.ended = stream.ended or ends
+        stream.late_came = stream.late_came or self.late(draft.kind, draft.type)
         occurred_at = draft.occurred_at or self.now
         id = ids.make(ids.EVENT, self.now, self.random())
         timestamp = envelope.rfc3339(occurred_at)

@@ -60,7 +60,9 @@ def publish(call: Call) -> Answer | Response:
     if raw.lstrip(b" \t\r\n").startswith(b"["):
         answers = _accept(call, raw, partial(json_text.split_array, most=settings.max_batch_events), settings)
         return Answer({"data": [_shown(answer) for answer in breathing(answers)]}, 202)
-    draft = drafts.with_key(drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key)
+    draft = drafts.with_key(
+        drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key
+    )
     only = call.engine.ledger.accept(Submission(call.workspace_id, [draft], presented=call.presented))[0]
     if isinstance(only, Problem):
         raise only
