@@ -151,6 +151,7 @@ class Stream(Base):
     last_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    late_came: Mapped[bool] = mapped_column(server_default=text("false"))  # an event that may follow the end has come
 
 
 class StreamToken(Base):
@@ -183,6 +184,7 @@ class Event(Base):
     type: Mapped[str]
     occurred_at: Mapped[datetime]
     body: Mapped[bytes]
+    channels: Mapped[list[str] | None]  # NULL: none
 
 
 class EventType(Base):

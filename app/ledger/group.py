@@ -57,14 +57,16 @@ class Committed:
 
 
 class Committer:
-    """Commits groups, one call each. ends: the contracts' rule (kind, type, data) -> bool. most_weight: see slices.
-    on_warning: called for each event that does not fit a schema of its workspace that only warns."""
+    """Commits groups, one call each. ends, late: the contracts' rules (kind, type, data) -> bool and (kind, type) ->
+    bool. most_weight: see slices. on_warning: called for each event that does not fit a schema of its workspace that
+    only warns."""
 
     def __init__(
         self,
         database: Database,
         *,
         ends: Callable[[str, str, Any], bool],
+        late: Callable[[str, str], bool],
         window: timedelta,
         max_open_streams: int,
         most_weight: int,
@@ -72,7 +74,7 @@ class Committer:
     ) -> None:
         self._most_weight = most_weight
         self._database = database
-        self._ends = ends
+        self._ends, self._late = ends, late
         self._window_seconds = int(window.total_seconds())
         self._max_open_streams = max_open_streams
         self._endpoints = RememberedEndpoints()
@@ -103,7 +105,7 @@ class Committer:
         changing: frozenset[str] = frozenset()
         for _ in range(MATCHINGS):
             self._weigh(submissions)
-            parcel = Parcel(self._checked(submissions), self._ends)
+            parcel = Parcel(self._checked(submissions), self._ends, self._late)
             wants = [self._endpoints.of(workspace_id) for workspace_id in parcel.workspace_ids]
             with within(CALL_SECONDS):
                 (row,) = self._database.write(ACCEPT_EVENTS, *limits, *parcel.values(wants, os.urandom))

@@ -57,6 +57,7 @@ class Ledger:
     """The writer of one process.
 
     ends, refuses: the contracts' rules (kind, type, data) -> bool, and -> what is wrong with which field, or None.
+    late: which (kind, type) an ended stream still takes.
     announce: called after commit with what happened and whether any delivery is due; must not block or raise.
     most_weight: of a group, see slices.
     on_commit: called after each commit of events, with the number of requests in it and of events. on_warning: for each
@@ -69,6 +70,7 @@ class Ledger:
         *,
         ends: Callable[[str, str, Any], bool],
         refuses: Callable[[str, str, Any], Complaint | None],
+        late: Callable[[str, str], bool] = lambda kind, type: False,
         announce: Announce,
         window_seconds: int,
         max_open_streams: int,
@@ -84,6 +86,7 @@ class Ledger:
         self._committer = Committer(
             database,
             ends=ends,
+            late=late,
             window=timedelta(seconds=window_seconds),
             max_open_streams=max_open_streams,
             most_weight=most_weight,

@@ -78,6 +78,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         database,
         ends=rules.ends,
         refuses=schemas.refuses,
+        late=rules.late,
         announce=announcer.announce,
         window_seconds=settings.delivery_window_seconds,
         max_open_streams=settings.max_open_streams,

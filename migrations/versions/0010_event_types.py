@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0006"
+down_revision = "0008"
 
 # A change of a workspace's types counts up what processes compare before they accept events by what they remember.
 # A deleted workspace has no row to count up any more, and needs none.

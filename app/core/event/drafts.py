@@ -1,24 +1,35 @@
-"""Reading posted events: the bytes of one event in, a draft or a refusal that names every wrong field out."""
+"""Reading posted events: the bytes of one event in, a draft or a refusal that names every wrong field out.
+
+An event that names no stream is given one of its workspace's own, by a hash of its idempotency key: so a repeat meets the
+first, and the key is unique in the workspace. One without a key is placed by what it says.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
+from zlib import crc32
 
 from app.core.event import names
 from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid, invalid_fields
 from app.core.times import TIME_HINT, read_time
 from app.core.wire import json_text
 
-FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key")
+FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key", "metadata", "channels")
 _STREAM_FIELDS = ("kind", "id")
+_OBJECTS = ("stream", "metadata")  # whose members, too, may be given once only
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event as posted, checked in itself. data: compact JSON text; value: the same, parsed."""
+    """An event as posted, checked in itself. data: compact JSON text; value: the same, parsed.
+
+    channels: labels, each once. metadata: texts, numbers, true, false and null by their names; metadata_text: the same
+    as compact JSON text in the producer's spelling, "" for none.
+    """
 
     kind: str
     stream_id: str
@@ -27,6 +38,21 @@ class Draft:
     value: Any
     occurred_at: datetime | None
     idempotency_key: str | None
+    channels: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata_text: str = ""
+
+
+OWN_STREAMS = 8  # of each workspace: so many of its web processes commit side by side
+
+
+def with_key(draft: Draft, key: str | None) -> Draft:
+    """The draft under this idempotency key, if it has none of its own."""
+    if key is None or draft.idempotency_key is not None:
+        return draft
+    if draft.kind == names.OWN_KIND:
+        return replace(draft, idempotency_key=key, stream_id=_own_stream(key))
+    return replace(draft, idempotency_key=key)
 
 
 def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
@@ -39,42 +65,59 @@ def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
 
 def _draft(text: str, value: Any) -> Draft:
     if not isinstance(value, dict):
-        raise Problem("invalid", "An event must be a JSON object with stream, type and data.")
+        raise Problem("invalid", "An event must be a JSON object with type and data.")
     if complaints := _complaints(value):
         raise invalid_fields(complaints)
     members = json_text.members(text)
     spelled = {name: raw for name, raw, _ in members}
-    if len(members) != len(value) or len(json_text.members(spelled["stream"])) != len(value["stream"]):
+    if len(members) != len(value) or any(
+        len(json_text.members(spelled[name])) != len(value[name]) for name in _OBJECTS if value.get(name)
+    ):
         raise invalid("body", "a field is given twice")
+    data, key = json_text.compact(spelled["data"]), value.get("idempotency_key")
+    own = {"kind": names.OWN_KIND, "id": _own_stream(key or value["type"] + data)}
+    stream = value.get("stream", own)
     return Draft(
-        value["stream"]["kind"],
-        value["stream"]["id"],
+        stream["kind"],
+        stream["id"],
         value["type"],
-        json_text.compact(spelled["data"]),
+        data,
         value["data"],
         read_time(value["occurred_at"]) if value.get("occurred_at") is not None else None,
-        value.get("idempotency_key"),
+        key,
+        tuple(dict.fromkeys(value.get("channels") or ())),
+        value.get("metadata") or {},
+        json_text.compact(spelled["metadata"]) if value.get("metadata") else "",
     )
+
+
+def _own_stream(text: str) -> str:
+    """Which of the workspace's own streams takes an event, by its idempotency key, or else by what it says."""
+    return f"events-{crc32(text.encode(errors='surrogatepass')) % OWN_STREAMS + 1}"
 
 
 def _complaints(value: dict[str, Any]) -> list[Complaint]:
     unknown = islice((name for name in value if name not in FIELDS), MOST_COMPLAINTS + 1)
     return [
         *(complaint(name, f"unknown field; an event has {', '.join(FIELDS)}") for name in unknown),
-        *_of_stream(value.get("stream")),
+        *(_of_stream(value["stream"]) if "stream" in value else ()),
         *_of_type(value.get("type")),
         *_of_data(value),
         *_of_key(value.get("idempotency_key")),
         *_of_time(value.get("occurred_at")),
+        *_of_metadata(value.get("metadata")),
+        *_of_channels(value.get("channels")),
     ]
 
 
 def _of_stream(stream: Any) -> list[Complaint]:
     if not isinstance(stream, dict):
-        return [complaint("stream", 'give an object such as {"kind": "call", "id": "call_1"}')]
+        return [complaint("stream", 'give an object such as {"kind": "call", "id": "call_1"}, or leave it out')]
     unknown = islice((name for name in stream if name not in _STREAM_FIELDS), MOST_COMPLAINTS + 1)
     complaints = [complaint(f"stream.{name}", "unknown field; a stream has kind and id") for name in unknown]
-    if not isinstance(stream.get("kind"), str) or not names.KIND.fullmatch(stream["kind"]):
+    if stream.get("kind") == names.OWN_KIND:
+        complaints.append(complaint("stream.kind", names.OWN_KIND_HINT))
+    elif not isinstance(stream.get("kind"), str) or not names.NEW_KIND.fullmatch(stream["kind"]):
         complaints.append(complaint("stream.kind", names.KIND_HINT))
     if not isinstance(stream.get("id"), str) or not names.EXTERNAL_ID.fullmatch(stream["id"]):
         complaints.append(complaint("stream.id", names.EXTERNAL_ID_HINT))
@@ -111,3 +154,40 @@ def _of_time(text: Any) -> list[Complaint]:
     except ValueError:
         return [complaint("occurred_at", TIME_HINT)]
     return []
+
+
+def _of_metadata(metadata: Any) -> list[Complaint]:
+    if metadata is None:
+        return []
+    if not isinstance(metadata, dict):
+        return [complaint("metadata", 'give an object such as {"request_id": "r_1"}')]
+    if len(metadata) > names.MOST_METADATA:
+        return [complaint("metadata", f"must have at most {names.MOST_METADATA} members, this has {len(metadata)}")]
+    wrong = (complaint(f"metadata.{name}", why) for name, value in metadata.items() if (why := _of_note(name, value)))
+    return list(islice(wrong, MOST_COMPLAINTS + 1))
+
+
+def _of_note(name: str, value: Any) -> str | None:
+    """What is wrong with one member of the metadata. Its values hold nothing: `data` is the one object of an envelope
+    that may follow `"data":` (envelope.data_of)."""
+    if not names.METADATA_NAME.fullmatch(name):
+        return names.METADATA_NAME_HINT
+    if isinstance(value, dict | list):
+        return "must be a text, a number, true, false or null"
+    if len(str(value)) > names.LONGEST_METADATA:
+        return f"must have at most {names.LONGEST_METADATA} letters"
+    return None
+
+
+def _of_channels(channels: Any) -> list[Complaint]:
+    if channels is None:
+        return []
+    if not isinstance(channels, list):
+        return [complaint("channels", 'give an array of texts such as ["team:billing"]')]
+    if len(channels) > names.MOST_CHANNELS:
+        return [complaint("channels", f"must have at most {names.MOST_CHANNELS} entries, this has {len(channels)}")]
+    return [
+        complaint(f"channels[{index}]", names.CHANNEL_HINT)
+        for index, channel in enumerate(channels)
+        if not isinstance(channel, str) or not names.CHANNEL.fullmatch(channel)
+    ]

@@ -41,9 +41,9 @@ class Field:
 
     kind: text, integer, boolean, object, texts, text_map, time. about: what it is, for the documentation. pattern: what
     a text (or each of several) must match. hint: the same in words, the end of a sentence that begins with the field's
-    name. shortest and longest bound the length of a text, least and most a number or the length of an array. needs: another
-    field, without which this one means nothing. shape: what the documentation says besides, as JSON Schema: rules that
-    are checked where the value is used.
+    name. shortest and longest bound the length of a text, least and most a number or the length of an array. needs:
+    another field, without which this one means nothing. shape: what the documentation says besides, as JSON Schema:
+    rules that are checked where the value is used.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -48,6 +49,24 @@ def test_what_may_be_left_out_may_also_be_null() -> None:
     draft = read(event(occurred_at="null", idempotency_key="null"))
     assert draft.occurred_at is None
     assert draft.idempotency_key is None
+    assert read(event(metadata="null", channels="null")) == read(event(metadata="{}", channels="[]")) == read(GOOD)
+
+
+def test_labels_and_notes_are_read() -> None:
+    metadata = '{ "request_id": "r_1", "attempt": 12345678901234567890, "late": true, "none": null, "data": "x" }'
+    draft = read(event(metadata=metadata, channels='["team:billing","a","team:billing"]'))
+    assert draft.channels == ("team:billing", "a")
+    assert draft.metadata == {
+        "request_id": "r_1", "attempt": 12345678901234567890, "late": True, "none": None, "data": "x",
+    }  # fmt: skip
+    assert draft.metadata_text == metadata.replace(" ", "")
+
+
+def test_labels_and_notes_at_their_limits() -> None:
+    channels = [f"{number:064}" for number in range(10)]
+    metadata = {f"{number:064}": "é" * 500 for number in range(50)}
+    draft = read(event(channels=json.dumps(channels), metadata=json.dumps(metadata)))
+    assert (draft.channels, draft.metadata) == (tuple(channels), metadata)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +127,7 @@ def test_the_payload_keeps_its_spelling(data: str) -> None:
         (f'{{{STREAM},"type":"a","data":{{}},"data":{{}}}}'.encode(), "invalid", "twice"),
         (f'{{{STREAM},"type":"a","data":{{}},"\\u0064ata":{{}}}}'.encode(), "invalid", "twice"),
         (event(stream='{"kind":"call","id":"a","id":"b"}').encode(), "invalid", "twice"),
+        (event(metadata='{"a":1,"a":1}').encode(), "invalid", "twice"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason(body: bytes, code: str, words: str) -> None:
@@ -182,6 +202,27 @@ WRONG_FIELDS = [
     ("idempotency_key", '"é"'),
     ("idempotency_key", '"a\\n"'),
     ("idempotency_key", '"' + "k" * 256 + '"'),
+    ("metadata", "[]"),
+    ("metadata", '"a"'),
+    ("metadata", json.dumps({str(number): 1 for number in range(51)})),
+    ("metadata.a b", '{"a b":1}'),
+    ("metadata.", '{"":1}'),
+    ("metadata." + "a" * 65, json.dumps({"a" * 65: 1})),
+    ("metadata.a", '{"a":{}}'),
+    ("metadata.a", '{"a":[]}'),
+    ("metadata.a", json.dumps({"a": "b" * 501})),
+    ("metadata.a", '{"a":' + "9" * 501 + "}"),
+    ("channels", '"a"'),
+    ("channels", "{}"),
+    ("channels", json.dumps([str(number) for number in range(11)])),
+    ("channels[0]", "[7]"),
+    ("channels[0]", '[""]'),
+    ("channels[1]", '["a","b c"]'),
+    ("channels[1]", '["a","b,c"]'),
+    ("channels[0]", '["\\""]'),
+    ("channels[0]", '["{a}"]'),
+    ("channels[0]", '["a\\n"]'),
+    ("channels[0]", json.dumps(["a" * 65])),
     ("ocurred_at", "1"),
     ("\\ud800", "1"),
 ]
@@ -189,7 +230,7 @@ WRONG_FIELDS = [
 
 @pytest.mark.parametrize(("field", "raw"), WRONG_FIELDS)
 def test_a_wrong_field_is_named(field: str, raw: str) -> None:
-    name = field.partition(".")[0]
+    name = field.partition(".")[0].partition("[")[0]
     problem = refusal(event(**{name: raw}))
     assert problem.code == "invalid"
     assert [error["field"] for error in problem.errors] == [field.replace("\\ud800", "\ud800")]
