@@ -59,23 +59,24 @@ class Schemas:
         if error is None:
             return complaint("data", f"The contract's schema of {type} cannot be applied to this data.")
         # Both may quote the payload, which may be large.
-        place, why = _cut(_place(error.absolute_path)), _cut(error.message)
-        return complaint(_cut(_field(error)), f"The contract's schema of {type} refuses {place}: {why}")
+        place, why = cut(place_of(error.absolute_path)), cut(error.message)
+        return complaint(cut(field_of(error)), f"The contract's schema of {type} refuses {place}: {why}")
 
 
-def _field(error: Any) -> str:
+def field_of(error: Any, root: str = "data") -> str:
     """The field that an error of jsonschema is about; of a missing one its own name, rather than its object's."""
     required = error.validator_value if error.validator == "required" else ()
     missing = [name for name in required if name not in error.instance]
-    return _place([*error.absolute_path, *missing[:1]])
+    return place_of([*error.absolute_path, *missing[:1]], root)
 
 
-def _place(path: Iterable[str | int]) -> str:
+def place_of(path: Iterable[str | int], root: str = "data") -> str:
     """Where something stands in an event's payload, such as data.items[0].price."""
-    return "data" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text that may quote a payload, QUOTED_LETTERS of it at most."""
     return text if len(text) <= QUOTED_LETTERS else f"{text[:QUOTED_LETTERS]}…"
 
 

@@ -151,6 +151,7 @@ class Stream(Base):
     last_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    late_came: Mapped[bool] = mapped_column(server_default=text("false"))  # an event that may follow the end has come
 
 
 class StreamToken(Base):
@@ -183,6 +184,24 @@ class Event(Base):
     type: Mapped[str]
     occurred_at: Mapped[datetime]
     body: Mapped[bytes]
+    channels: Mapped[list[str] | None]  # NULL: none
+
+
+class EventType(Base):
+    """A type of events that a workspace has declared. A change counts its workspace's endpoints_version up, by which
+    processes know the schemas that they remember. schema and example are JSON as text: they are read as a whole."""
+
+    __tablename__ = "event_types"
+    __table_args__ = (CheckConstraint("\"check\" IN ('warn', 'reject')", name="check"),)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True)
+    type: Mapped[str] = mapped_column(primary_key=True)
+    description: Mapped[str] = mapped_column(server_default=text("''"))
+    schema: Mapped[str | None]
+    example: Mapped[str | None]
+    check: Mapped[str] = mapped_column(server_default=text("'warn'"))
+    deprecated: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
 
 
 class EventKey(Base):

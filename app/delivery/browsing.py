@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row
 
 from app.core import ids
 from app.core.event.filters import like_patterns
-from app.delivery.search import within
+from app.database.spans import within
 
 WINDOW = 10_000  # rows that one page of a list looks at
 MOST_FOUND = 20  # things that one name may mean
@@ -41,7 +41,7 @@ WHERE d.event_id = ANY (%(events)s::text[]) AND d.created_at >= %(oldest)s GROUP
 # One event with its stream and its body. Its id names its partition.
 EVENT = """
 SELECT v.id, v.created_at, v.occurred_at, v.workspace_id, w.name AS workspace_name, v.type, v.seq, v.body,
-  s.kind AS stream_kind, s.external_id AS stream_id
+  v.channels, s.kind AS stream_kind, s.external_id AS stream_id
 FROM events v JOIN streams s ON s.id = v.stream_id JOIN workspaces w ON w.id = v.workspace_id
 WHERE v.id = %(id)s AND v.created_at = %(at)s
 """
@@ -50,7 +50,7 @@ WHERE v.id = %(id)s AND v.created_at = %(at)s
 ENDPOINTS = """
 SELECT e.id, e.url, e.description, e.status, e.disabled_reason, e.disabled_at, e.failing_since, e.consecutive_failures,
   e.last_outcome, e.event_types, e.stream_kinds, e.workspace_id, w.name AS workspace_name, e.created_at, e.updated_at,
-  e.rate_limit, e.signing,
+  e.rate_limit, e.signing, e.uid, e.metadata, e.channels, e.content_filter, e.timeout_seconds, e.retry_delays_seconds,
   CASE WHEN e.rate_limit IS NULL THEN NULL ELSE to_timestamp(e.rate_tat) END AS rate_limited_until
 FROM endpoints e JOIN workspaces w ON w.id = e.workspace_id
 WHERE {conditions} ORDER BY e.id DESC LIMIT %(limit)s
@@ -160,6 +160,12 @@ def endpoints_page(
         conditions.append("e.id < %(before)s")
     values = {"workspace": workspace, "state": state, "id": id, "before": before, "limit": limit}
     return connection.exec_driver_sql(ENDPOINTS.format(conditions=" AND ".join(conditions)), values).all()
+
+
+def endpoints_of(connection: Connection, endpoint_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """These endpoints, newest first; what is deleted is left out."""
+    values = {"ids": list(endpoint_ids), "limit": len(endpoint_ids)}
+    return connection.exec_driver_sql(ENDPOINTS.format(conditions="e.id = ANY (%(ids)s::text[])"), values).all()
 
 
 def streams_page(

@@ -17,7 +17,11 @@ CANCEL_BATCH = 10_000  # rows in one statement: some tenths of a second
 # Rows of disabled and deleted endpoints that one claim cancels: some 80 ms, for which all others' deliveries wait.
 MOST_CANCELLED = 1000
 # Codes of an endpoint's disabled_reason with a sentence of their own for its deliveries.
-_ENDED_WITH = {"endpoint_gone": deliveries.ENDPOINT_GONE, "endpoint_failing": deliveries.ENDPOINT_FAILING}
+_ENDED_WITH = {
+    "endpoint_gone": deliveries.ENDPOINT_GONE,
+    "endpoint_failing": deliveries.ENDPOINT_FAILING,
+    "disabled_by_receiver": deliveries.DISABLED_BY_RECEIVER,
+}
 
 
 class EndedEndpoints:

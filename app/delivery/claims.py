@@ -67,7 +67,7 @@ class EndpointAddress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Claimed:
-    """A delivery that this drain has to send now. claimed_at: the database's time, which the attempt carries. alone:
+    """A delivery that this drain has to send now. claimed_at: the database's time of the claim. alone:
     no other may start beside it. trigger and the three after it: what its next attempt is decided by."""
 
     id: str

@@ -24,6 +24,7 @@ from app.delivery.missed import missed
 ENDPOINT_DISABLED = "endpoint_disabled"
 ENDPOINT_DELETED = "endpoint_deleted"
 ENDPOINT_GONE = "endpoint_gone: the endpoint answered 410 Gone to another delivery"
+DISABLED_BY_RECEIVER = "disabled_by_receiver: the endpoint answered webhook-delivery: disable to another delivery"
 ENDPOINT_FAILING = "endpoint_disabled: every attempt has failed for too long"
 EVENT_EXPIRED = "event_expired: the event is older than the retention period"
 WORKER_CRASH = "worker_crash: it was claimed again and again without an outcome"

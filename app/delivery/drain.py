@@ -27,7 +27,7 @@ from app.delivery.attempts import Exchange
 from app.delivery.claims import Claim, Claimed, Claimer
 from app.delivery.database_clock import DatabaseClock
 from app.delivery.doorbell import Doorbell
-from app.delivery.endpoint_health import disable_failing, disable_gone
+from app.delivery.endpoint_health import Gone, disable_failing, disable_gone
 from app.delivery.outcomes import Recorded, RecordedAttempt
 from app.delivery.round_calls import RoundCalls
 from app.delivery.rounds import Crew, RoundStamp
@@ -105,7 +105,7 @@ class Drain:
             self._database_clock,
             disable_after_seconds=settings.disable_after_seconds,
         )
-        self._gone: dict[str, datetime] = {}  # they answered 410, and are to be disabled when their rows are unlocked
+        self._gone: dict[str, Gone] = {}  # they want no more, and are to be disabled when their rows are unlocked
         self._attempts_made = 0
         self._signer = Signer(settings.secret_keys)
 
@@ -307,7 +307,7 @@ class Drain:
         if attempts:
             self._tell(attempts)
         self._attempts_made += sum(not attempt.by_us for attempt in attempts)
-        gone = {attempt.endpoint_id: attempt.ended_at for attempt in attempts if attempt.gone}
+        gone = {one.endpoint_id: Gone(one.ended_at, one.by_header) for one in attempts if one.gone}
         if gone:
             self._gone.update(gone)
             self._disable_gone()
@@ -320,7 +320,7 @@ class Drain:
                 self._claimer.ended.cancel_some(connection)
 
     def _disable_gone(self) -> None:
-        """Disable endpoints that have answered 410; those whose rows are locked are remembered."""
+        """Disable endpoints that want no more; those whose rows are locked are remembered."""
         if self._gone:
             with self._database.begin() as connection:
                 disabled = disable_gone(connection, self._gone)
@@ -368,7 +368,7 @@ class Drain:
 
     def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
         """Raises ValueError: it cannot be signed."""
-        address, headers = claimed.address, self._signer.headers(claimed)
+        address, headers = claimed.address, self._signer.headers(claimed, started_at)
         return Request(
             key=(claimed, started_at),
             url=address.url,

@@ -43,6 +43,7 @@ def missed(connection: Connection, endpoint: Row[Any], *, since: datetime, until
         "until": until,
         "types": like_patterns(endpoint.event_types),
         "kinds": endpoint.stream_kinds,
+        "channels": endpoint.channels,
     }
     if most <= 0:
         return Missed([])
@@ -80,6 +81,7 @@ WHERE e.workspace_id = %(workspace)s AND e.created_at >= %(since)s AND e.id > %(
   AND (%(until)s::timestamptz IS NULL OR e.created_at < %(until)s)
   AND (%(types)s::text[] IS NULL OR e.type LIKE ANY (%(types)s::text[]))
   AND (%(kinds)s::text[] IS NULL OR s.kind = ANY (%(kinds)s::text[]))
+  AND (%(channels)s::text[] IS NULL OR e.channels && %(channels)s::text[])
   AND NOT EXISTS (
     SELECT FROM deliveries d
     WHERE d.event_id = e.id AND d.created_at >= %(since)s AND (d.endpoint_id = %(endpoint)s OR d.trigger = 'test')

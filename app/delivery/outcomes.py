@@ -16,6 +16,7 @@ from typing import Any
 
 from app.core.webhook import retry
 from app.core.webhook.retry import Decision, Outcome
+from app.core.webhook.steering import asked
 from app.delivery import deliveries
 from app.delivery.attempts import Exchange, attempt_fields
 
@@ -25,7 +26,8 @@ class RecordedAttempt:
     """One attempt after it was recorded, for whoever watches the log.
 
     ended_at: the database's time of recording. ended: the status in which this attempt ended the delivery, None if it
-    did not. gone: it answered 410, and its endpoint is to be disabled. resent: another attempt was begun at once.
+    did not. gone: it answered that its endpoint wants no more, which is to be disabled; by_header: by a header and not
+    by 410. resent: another attempt was begun at once.
     """
 
     workspace_id: str
@@ -38,6 +40,7 @@ class RecordedAttempt:
     gone: bool
     by_us: bool
     resent: bool
+    by_header: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def decide(exchange: Exchange, now: datetime, jitter: float, delays: Sequence[fl
         jitter=jitter,
         delays=claimed.address.delays or delays,
         unanswered=exchange.unanswered,
+        asked=asked(exchange.response_headers),
     )
     if decision.status == "pending" and claimed.trigger == "test":
         return Decision("failed", reason=f"{deliveries.TEST_FAILED}: {decision.reason}")
@@ -148,7 +152,8 @@ def _not_as_decided(
     recorded before, by a call whose answer was lost."""
     if not doubtful:
         return _recorded(exchange, now, None, gone=False)
-    gone = reason == retry.ENDPOINT_GONE and exchange.status_code == retry.GONE_STATUS
+    asks = asked(exchange.response_headers)
+    gone = retry.told_to_disable(exchange.outcome, exchange.status_code, asks, status, reason)
     return _recorded(exchange, now, None if status == "pending" or exchange.resent else status, gone=gone)
 
 
@@ -165,4 +170,5 @@ def _recorded(exchange: Exchange, now: datetime, ended: str | None, *, gone: boo
         gone=gone,
         by_us=exchange.by_us,
         resent=exchange.resent,
+        by_header=gone and exchange.status_code != retry.GONE_STATUS,
     )

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 from sqlalchemy.orm import Session
 
 from app.accounts.callers import Presented, refusal_of
 from app.core import ids
-from app.core.event.filters import like_patterns
 from app.core.problem import invalid, not_found
 from app.core.wire.envelope import rfc3339
 from app.database.calls import BOOL, BYTEA, INT4, MOMENT, TEXT, Prepared
 from app.database.connection import Database
+from app.delivery import search, waiting
+from app.delivery.search import Filters
+from app.delivery.waiting import NextAttempt
 
 STATUSES = ("pending", "delivered", "failed", "cancelled")
 MOST_ATTEMPTS = 200  # of one delivery in one answer, the latest; a schedule has eleven
@@ -24,44 +27,44 @@ KEPT_BODY_BYTES = 16 * 1024  # what the sender keeps of a response
 STATS_HOURS = 24
 
 
-def list_deliveries(
-    session: Session,
-    workspace_id: str,
-    *,
-    status: str | None = None,
-    endpoint_id: str | None = None,
-    event_id: str | None = None,
-    event_type: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    limit: int,
-    before: str | None = None,
-) -> list[dict[str, Any]]:
-    """Deliveries, newest first, at most `limit`, older than the id `before`.
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """Some of the log, newest first. cursor: the id to go on before, None at the end; of an attempt where the filters
+    make each row one. searched_to: how far the page has looked, where it ended before it was full."""
 
-    event_type: a type, or a prefix such as `call.*`. since, until: of the delivery's creation, the latter excluded.
-    Raises Problem invalid for an unknown status or a malformed cursor or event id.
+    rows: list[dict[str, Any]]
+    cursor: str | None
+    searched_to: datetime | None
+
+
+def list_deliveries(connection: Connection, filters: Filters, *, limit: int, before: str | None = None) -> DeliveryPage:
+    """Deliveries with an attempt each: the one that the filters ask for, else the last; at most `limit`.
+
+    Where the filters make each row an attempt, a delivery comes once for each that fits. before: a cursor. Raises
+    Problem invalid for an unknown status or a malformed cursor or event id.
     """
-    if status is not None and status not in STATUSES:
-        raise invalid("status", f"give one of {', '.join(STATUSES)}")
-    given = {
-        "endpoint": endpoint_id,
-        "event": event_id,
-        "event_at": None if event_id is None else _moment("event_id", event_id),
-        "types": None if event_type is None else like_patterns([event_type]),
-        "since": since,
-        "until": until,
-        "before": before,
-        "newest": None if before is None else _moment("cursor", before),
+    if filters.status is not None and not set(filters.statuses) <= set(STATUSES):
+        raise invalid("status", f"give some of {', '.join(STATUSES)}")
+    for field, id in (("event_id", filters.event), ("cursor", before)):
+        if id is not None:
+            _moment(field, id)
+    page = search.log_page(connection, filters, limit=limit, before=before)
+    due = waiting.next_attempts(connection, [row.id for row in page.rows if row.status == "pending"])
+    rows = [shown_with_attempt(row, due.get(row.id)) for row in page.rows]
+    return DeliveryPage(rows, page.cursor, page.searched_to)
+
+
+def shown_with_attempt(row: Row[Any], next_attempt: NextAttempt | None) -> dict[str, Any]:
+    """A row of search.ROWS as the API shows it: the delivery, and the attempt that came with it or None."""
+    waits = next_attempt is not None and not next_attempt.sending
+    attempt = None
+    if row.attempt_id is not None:
+        attempt = _without_response(row, row.attempt_id) | {"trigger": row.attempt_trigger}
+    return {
+        **_delivery(row),
+        "next_attempt_at": rfc3339(next_attempt.due_at) if waits and next_attempt is not None else None,
+        "attempt": attempt,
     }
-    values = {name: value for name, value in given.items() if value is not None}
-    filters = [_FILTERS[name] for name in values]
-    if status is not None:
-        filters.append(f"d.status = '{status}'")  # as a literal, by which PostgreSQL finds the partial indexes
-    only = "" if status == "pending" else "LEFT"  # what is pending is found from the few rows of `due`
-    statement = _LIST.format(only=only, filters="".join(f" AND {condition}" for condition in filters))
-    rows = session.connection().exec_driver_sql(statement, {**values, "workspace": workspace_id, "limit": limit})
-    return [_shown(row) for row in rows]
 
 
 def get_delivery(session: Session, workspace_id: str, delivery_id: str) -> dict[str, Any]:
@@ -157,8 +160,13 @@ def _moment(field: str, id: str) -> datetime:
 def _shown(row: Any) -> dict[str, Any]:
     """A delivery. next_attempt_at: None when it has ended, and while an attempt is being made."""
     waits = row.status == "pending" and not row.sending and row.due_at is not None
+    return _delivery(row) | {"next_attempt_at": rfc3339(row.due_at) if waits else None}
+
+
+def _delivery(row: Any) -> dict[str, Any]:
     return {
         "id": row.id,
+        "workspace_id": row.workspace_id,
         "event_id": row.event_id,
         "endpoint_id": row.endpoint_id,
         "event_type": row.event_type,
@@ -166,7 +174,6 @@ def _shown(row: Any) -> dict[str, Any]:
         "reason": row.reason,
         "attempt_count": row.attempt_count,
         "created_at": rfc3339(row.created_at),
-        "next_attempt_at": rfc3339(row.due_at) if waits else None,
         "deadline_at": rfc3339(row.deadline_at),
         "finished_at": _time(row.finished_at),
     }
@@ -207,31 +214,13 @@ def _time(moment: datetime | None) -> str | None:
 
 # What the log shows of a delivery d.
 _COLUMNS = """
-  d.id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at, d.deadline_at,
-  d.finished_at, greatest(due.due_at, due.leased_until) AS due_at, coalesce(due.leased_until > now(), false) AS sending
+  d.id, d.workspace_id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at,
+  d.deadline_at, d.finished_at, greatest(due.due_at, due.leased_until) AS due_at,
+  coalesce(due.leased_until > now(), false) AS sending
 """
 
 # Of a pending delivery, when it is due.
 _DUE = "JOIN due ON due.delivery_id = d.id AND due.created_at = d.created_at"
-
-# A page of the log, newest first.
-_LIST = f"""
-SELECT {_COLUMNS}
-FROM deliveries d {{only}} {_DUE} WHERE d.workspace_id = %(workspace)s {{filters}} ORDER BY d.id DESC LIMIT %(limit)s
-"""
-
-# What a page may be narrowed by. From `event_at` and `newest` PostgreSQL knows which partitions it can leave out: no
-# delivery is older than its event, and an earlier id is not newer.
-_FILTERS = {
-    "endpoint": "d.endpoint_id = %(endpoint)s",
-    "event": "d.event_id = %(event)s",
-    "event_at": "d.created_at >= %(event_at)s",
-    "types": "d.event_type LIKE ANY (%(types)s)",
-    "since": "d.created_at >= %(since)s",
-    "until": "d.created_at < %(until)s",
-    "before": "d.id < %(before)s",
-    "newest": "d.created_at <= %(newest)s",
-}
 
 # One delivery. Its time, which its id holds, names the partition.
 _ONE = f"""
@@ -248,7 +237,7 @@ ORDER BY number DESC, id DESC LIMIT %(most)s
 
 # One delivery with its latest attempts, each in a row, if the caller may see it.
 _READ_ONE = Prepared(
-    b"read_delivery_1",
+    b"read_delivery_2",
     f"""
     SELECT j.verdict, one.*, a.id AS attempt_id, a.number, a.started_at, a.duration_ms, a.outcome, a.error,
       a.status_code, a.remote_address, a.trigger, a.response_headers::text, a.response_body
@@ -267,6 +256,7 @@ _READ_ONE = Prepared(
     gives={
         "verdict": TEXT,
         "id": TEXT,
+        "workspace_id": TEXT,
         "event_id": TEXT,
         "endpoint_id": TEXT,
         "event_type": TEXT,

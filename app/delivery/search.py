@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
 from app.core import ids
 from app.core.event.filters import like_patterns, matches
+from app.database.spans import within
 
 WINDOW = 10_000  # deliveries or attempts that one page looks at: some tens of milliseconds
 JOINED_WINDOW = 1_000  # attempts whose deliveries have to be looked at, too
@@ -24,11 +25,11 @@ MOST_STREAMS = 20  # of one name: other workspaces, other kinds
 MOST_ATTEMPTS = 200  # of one delivery; a schedule has eleven
 PENDING_STATUS, SUCCESS = "pending", "success"
 _ENDED_BADLY = ("failed", "cancelled")
-_LOWEST = bytes(ids.RANDOM_BYTES)
 
-# A page of deliveries, newest first: the window, and of it what the other filters let through.
+# A page of deliveries, newest first: the window, and of it what the other filters let through; each with the last
+# attempt that the filters ask for, if they do.
 DELIVERIES = """
-SELECT d.id, NULL AS attempt_id FROM (
+SELECT d.id, {attempt} AS attempt_id FROM (
   SELECT * FROM {source} d WHERE {narrow} ORDER BY d.id DESC LIMIT %(window)s
 ) AS d WHERE {rest} ORDER BY d.id DESC LIMIT %(limit)s
 """
@@ -57,6 +58,7 @@ EVENTS_OF_STREAM = f"""
 SELECT e.id, e.created_at FROM (
   SELECT * FROM streams s
   WHERE s.external_id = %(stream)s AND (%(workspace)s::text IS NULL OR s.workspace_id = %(workspace)s)
+    AND (%(kind)s::text IS NULL OR s.kind = %(kind)s)
   ORDER BY s.id DESC LIMIT {MOST_STREAMS}
 ) AS s CROSS JOIN LATERAL (
   SELECT e.id, e.created_at FROM events e
@@ -70,7 +72,7 @@ ROWS = """
 SELECT d.id, d.created_at, d.workspace_id, w.name AS workspace_name, d.endpoint_id, e.url, d.event_id, d.event_type,
   d.event_created_at, d.status, d.reason, d.attempt_count, d.window_started_at, d.deadline_at, d.finished_at, d.trigger,
   s.kind AS stream_kind, s.external_id AS stream_id, a.id AS attempt_id, a.number, a.outcome, a.status_code, a.error,
-  a.duration_ms, a.started_at
+  a.duration_ms, a.started_at, a.remote_address, a.trigger AS attempt_trigger
 FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(attempts)s::text[])
   WITH ORDINALITY AS asked (id, created_at, attempt, place)
 JOIN deliveries d ON d.id = asked.id AND d.created_at = asked.created_at
@@ -98,8 +100,9 @@ SELECT * FROM (
 # Conditions on a delivery d (or an attempt a, where both have the column).
 _TYPE = "d.event_type LIKE ANY (%(types)s::text[])"
 # LIMIT: looked up for each row. As EXISTS, PostgreSQL may read all attempts of the last weeks once instead.
-_OF_ATTEMPT = """(SELECT true FROM attempts x
-  WHERE x.delivery_id = d.id AND x.created_at >= d.created_at - interval '1 min' AND {outcome} LIMIT 1)"""
+_OF_ATTEMPT = """(SELECT x.id FROM attempts x
+  WHERE x.delivery_id = d.id AND x.created_at >= d.created_at - interval '1 min' AND {outcome}
+  ORDER BY x.number DESC, x.id DESC LIMIT 1)"""
 _OF_DELIVERY = """(SELECT true FROM deliveries d
   WHERE d.id = a.delivery_id AND d.created_at <= a.created_at + interval '1 min' AND {conditions} LIMIT 1)"""
 
@@ -108,8 +111,9 @@ _OF_DELIVERY = """(SELECT true FROM deliveries d
 class Filters:
     """What the log is narrowed by; None for what it is not. status_class: 2 for 2xx, and so on.
 
-    stream: a stream's own id. event_type: a type, or a prefix such as `call.*`. since, until: of a delivery's creation,
-    or of an attempt's where outcome or status_class is given; the latter excluded.
+    stream: a stream's own id; stream_kind: its kind, together with it. status: one or several, joined by commas.
+    event_type: a type, or a prefix such as `call.*`. since, until: of a delivery's creation, or of an attempt's where
+    each row is one; the latter excluded.
     """
 
     workspace: str | None = None
@@ -122,6 +126,18 @@ class Filters:
     status_class: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    stream_kind: str | None = None
+    status_code: int | None = None
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """The states that are let through; none for every one."""
+        return () if self.status is None else tuple(self.status.split(","))
+
+    @property
+    def code_class(self) -> int | None:
+        """The class of status codes: status_class, or that of status_code."""
+        return self.status_class if self.status_code is None else self.status_code // 100
 
     @property
     def of_attempts(self) -> bool:
@@ -131,7 +147,7 @@ class Filters:
     @property
     def asks_of_attempts(self) -> bool:
         """Whether an attempt decides what is shown."""
-        return self.outcome is not None or self.status_class is not None
+        return self.outcome is not None or self.code_class is not None
 
     def let_through(self, row: Row[Any]) -> bool:
         """Whether a row of ROWS belongs to this view: for what comes in live. Times are not looked at."""
@@ -140,12 +156,15 @@ class Filters:
             (self.endpoint, row.endpoint_id),
             (self.event, row.event_id),
             (self.stream, row.stream_id),
-            (self.status, row.status),
+            (self.stream_kind, row.stream_kind),
             (self.outcome, row.outcome),
+            (self.status_code, row.status_code),
             (self.status_class, None if row.status_code is None else row.status_code // 100),
         )
-        return all(wanted is None or wanted == found for wanted, found in equal) and (
-            self.event_type is None or matches([self.event_type], None, type=row.event_type, kind="")
+        return (
+            all(wanted is None or wanted == found for wanted, found in equal)
+            and (self.status is None or row.status in self.statuses)
+            and (self.event_type is None or matches([self.event_type], None, type=row.event_type, kind=""))
         )
 
 
@@ -161,12 +180,15 @@ class LogPage:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    """How a page is found. attempt: what a row says of the attempt that was asked for, where it is a delivery."""
+
     statement: str
     alias: str
     source: str
     narrow: str
     rest: str
     values: dict[str, Any]
+    attempt: str = "NULL"
 
 
 def log_page(connection: Connection, filters: Filters, *, limit: int, before: str | None = None) -> LogPage:
@@ -174,12 +196,13 @@ def log_page(connection: Connection, filters: Filters, *, limit: int, before: st
     plan = _plan(connection, filters, before)
     if plan is None:
         return LogPage([])
-    statement = plan.statement.format(source=plan.source, narrow=plan.narrow, rest=plan.rest)
+    parts = {"source": plan.source, "narrow": plan.narrow, "rest": plan.rest}
+    statement = plan.statement.format(**parts, attempt=plan.attempt)
     found = connection.exec_driver_sql(statement, {**plan.values, "limit": limit + 1}).all()
     cursor, searched_to = None, None
     if len(found) > limit:
         found = found[:limit]
-        cursor = found[-1].attempt_id or found[-1].id
+        cursor = found[-1].attempt_id if filters.of_attempts else found[-1].id
     else:
         statement = REACH.format(alias=plan.alias, source=plan.source, narrow=plan.narrow)
         reach = connection.exec_driver_sql(statement, plan.values).one()
@@ -208,7 +231,7 @@ def attempts_of(connection: Connection, delivery_id: str) -> Sequence[Row[Any]]:
 
 def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan | None:
     """How a page is found; None when nothing can be."""
-    values: dict[str, Any] = {"window": WINDOW}
+    values: dict[str, Any] = {"window": WINDOW, "kind": filters.stream_kind}
     if filters.event_type is not None:
         values["types"] = like_patterns([filters.event_type])
     for name in ("workspace", "endpoint", "event"):
@@ -230,32 +253,35 @@ def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan
         (rest if narrow else narrow).append("d.endpoint_id = %(endpoint)s")
     if filters.workspace is not None:
         (rest if narrow else narrow).append("d.workspace_id = %(workspace)s")
-    if filters.status is not None and filters.status != PENDING_STATUS:
-        # As a literal, by which PostgreSQL finds the partial indexes; they have neither endpoints nor what went well.
-        has_index = filters.status in _ENDED_BADLY and filters.endpoint is None
-        (narrow if has_index else rest).append(f"d.status = '{_word(filters.status)}'")
+    pending_alone = filters.statuses == (PENDING_STATUS,)
+    if filters.status is not None and not pending_alone:
+        # As literals, by which PostgreSQL finds the partial indexes; they have neither endpoints nor what went well.
+        has_index = set(filters.statuses) <= set(_ENDED_BADLY) and filters.endpoint is None
+        (narrow if has_index else rest).append(_of_status(filters))
     if filters.event_type is not None:
         rest.append(_TYPE)
+    attempt = "NULL"
     if filters.asks_of_attempts:
-        rest.append(_OF_ATTEMPT.format(outcome=" AND ".join(_outcome(filters, "x"))))
+        attempt = _OF_ATTEMPT.format(outcome=" AND ".join(_outcome(filters, "x")))
+        rest.append(f"{attempt} IS NOT NULL")
     narrow += within("d", ids.DELIVERY, values, since=filters.since, until=filters.until, before=before)
-    if filters.status == PENDING_STATUS:
-        return _Plan(DELIVERIES, "d", PENDING.format(narrow=_all(narrow)), "true", _all(rest), values)
-    return _Plan(DELIVERIES, "d", "deliveries", _all(narrow), _all(rest), values)
+    if pending_alone:
+        return _Plan(DELIVERIES, "d", PENDING.format(narrow=_all(narrow)), "true", _all(rest), values, attempt)
+    return _Plan(DELIVERIES, "d", "deliveries", _all(narrow), _all(rest), values, attempt)
 
 
 def _attempts_plan(filters: Filters, values: dict[str, Any], before: str | None) -> _Plan:
     narrow: list[str] = []
     rest: list[str] = []
     of_delivery: list[str] = []
-    has_index = filters.endpoint is None and filters.outcome != SUCCESS and filters.status_class != 2
+    has_index = filters.endpoint is None and filters.outcome != SUCCESS and filters.code_class != 2
     (narrow if has_index else rest).extend(_outcome(filters, "a"))
     if filters.endpoint is not None:
         narrow.append("a.endpoint_id = %(endpoint)s")
     if filters.workspace is not None:
         rest.append("a.workspace_id = %(workspace)s")
     if filters.status is not None:
-        of_delivery.append(f"d.status = '{_word(filters.status)}'")
+        of_delivery.append(_of_status(filters))
     if filters.event_type is not None:
         of_delivery.append(_TYPE)
     if of_delivery:
@@ -270,36 +296,19 @@ def _outcome(filters: Filters, alias: str) -> list[str]:
     conditions = []
     if filters.outcome is not None:
         conditions.append(f"{alias}.outcome = '{_word(filters.outcome)}'")
-    if filters.status_class == 2:  # an attempt that is answered so is a success, and the other way round
+    if filters.code_class == 2:  # an attempt that is answered so is a success, and the other way round
         conditions.append(f"{alias}.outcome = 'success'")
-    elif filters.status_class is not None:
-        conditions.append(f"{alias}.outcome = 'http_error' AND ({alias}.status_code / 100) = {filters.status_class:d}")
+    elif filters.code_class is not None:
+        conditions.append(f"{alias}.outcome = 'http_error' AND ({alias}.status_code / 100) = {filters.code_class:d}")
+    if filters.status_code is not None:
+        conditions.append(f"{alias}.status_code = {filters.status_code:d}")
     return conditions
 
 
-def within(
-    alias: str,
-    prefix: str,
-    values: dict[str, Any],
-    *,
-    since: datetime | None,
-    until: datetime | None,
-    before: str | None,
-) -> list[str]:
-    """Conditions on when a row was made: as a range of ids, which the indexes have, and as a time, which names the
-    partitions. Puts their parameters into `values`. until: excluded; before: an id, likewise."""
-    conditions = []
-    if since is not None:
-        values |= {"since": since, "since_id": ids.make(prefix, since, _LOWEST)}
-        conditions.append(f"{alias}.id >= %(since_id)s AND {alias}.created_at >= %(since)s")
-    if until is not None:
-        # An id has milliseconds: of the one that `until` is in, those before it are let through by their time.
-        values |= {"until": until, "until_id": ids.make(prefix, until + timedelta(milliseconds=1), _LOWEST)}
-        conditions.append(f"{alias}.id < %(until_id)s AND {alias}.created_at < %(until)s")
-    if before is not None:
-        values |= {"before": before, "before_at": ids.created_at_of(before)}
-        conditions.append(f"{alias}.id < %(before)s AND {alias}.created_at <= %(before_at)s")
-    return conditions
+def _of_status(filters: Filters) -> str:
+    """The condition on a delivery's state."""
+    words = ", ".join(f"'{_word(status)}'" for status in filters.statuses)
+    return f"d.status IN ({words})"
 
 
 def _all(conditions: Sequence[str]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache, partial
 
 from app.core.sealing import unseal
-from app.core.webhook.signing import sign
+from app.core.webhook.headers import signed
 from app.delivery.claims import Claimed
 
 # Unsealed secrets and headers that are kept in memory. They are found by their sealed form, so a changed one is not
@@ -21,9 +22,10 @@ class Signer:
     def __init__(self, secret_keys: Sequence[str]) -> None:
         self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, secret_keys))
 
-    def headers(self, claimed: Claimed) -> list[tuple[str, str]]:
-        """The customer's headers, and the three of Standard Webhooks. Raises ValueError when headers or secrets cannot
-        be unsealed, or there is no secret."""
+    def headers(self, claimed: Claimed, sent_at: datetime) -> list[tuple[str, str]]:
+        """The customer's headers, and the three of Standard Webhooks. sent_at: as the attempt is recorded, so that what
+        was sent can be told from its row (sent_requests.py). Raises ValueError when headers or secrets cannot be
+        unsealed, or there is no secret."""
         address = claimed.address
         own = {} if address.sealed_headers is None else json.loads(self._unseal(address.sealed_headers))
         if not isinstance(own, dict):
@@ -31,10 +33,4 @@ class Signer:
         secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
         if not secrets:
             raise ValueError("the endpoint has no secret")
-        timestamp = int(claimed.claimed_at.timestamp())
-        return [
-            *own.items(),
-            ("webhook-id", claimed.event_id),
-            ("webhook-timestamp", str(timestamp)),
-            ("webhook-signature", sign(secrets, claimed.event_id, timestamp, claimed.body)),
-        ]
+        return signed(own, secrets, claimed.event_id, sent_at, claimed.body)

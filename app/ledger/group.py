@@ -15,7 +15,8 @@ from app.core.wire.envelope import Announcement
 from app.database.connection import Database
 from app.database.patience import within
 from app.ledger import slices
-from app.ledger.matching import RememberedEndpoints
+from app.ledger.event_types import RememberedTypes
+from app.ledger.matching import UNKNOWN_VERSION, RememberedEndpoints
 from app.ledger.parcel import Answered, Parcel
 from app.ledger.slices import Wanting
 from app.ledger.statements import ACCEPT_EVENTS
@@ -56,23 +57,28 @@ class Committed:
 
 
 class Committer:
-    """Commits groups, one call each. ends: the contracts' rule (kind, type, data) -> bool. most_weight: see slices."""
+    """Commits groups, one call each. ends, late: the contracts' rules (kind, type, data) -> bool and (kind, type) ->
+    bool. most_weight: see slices. on_warning: called for each event that does not fit a schema of its workspace that
+    only warns."""
 
     def __init__(
         self,
         database: Database,
         *,
         ends: Callable[[str, str, Any], bool],
+        late: Callable[[str, str], bool],
         window: timedelta,
         max_open_streams: int,
         most_weight: int,
+        on_warning: Callable[[], object] = lambda: None,
     ) -> None:
         self._most_weight = most_weight
         self._database = database
-        self._ends = ends
+        self._ends, self._late = ends, late
         self._window_seconds = int(window.total_seconds())
         self._max_open_streams = max_open_streams
         self._endpoints = RememberedEndpoints()
+        self._types = RememberedTypes(database, on_warning)
 
     def commit(self, submissions: Sequence[Submission], *, lock_seconds: float, skip: bool) -> Committed:
         """Commit what can be accepted. Raises DBAPIError, Unanswered, Overweight and
@@ -81,8 +87,7 @@ class Committer:
         lock_seconds: how long a lock is waited for. skip: streams that somebody else holds are not waited for at all,
         and their events are answered `unavailable`.
         """
-        parcel = Parcel(submissions, self._ends)
-        answered = self._call(submissions, parcel, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
+        parcel, answered = self._call(submissions, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
         return Committed(
             parcel.answers(answered, self._max_open_streams),
             parcel.announcements(answered),
@@ -94,21 +99,28 @@ class Committer:
         """How many endpoints of a workspace may get an event, as far as is remembered."""
         return self._endpoints.of(workspace_id).matcher.weight
 
-    def _call(self, submissions: Sequence[Submission], parcel: Parcel, lock_seconds: float, skip: bool) -> Answered:
+    def _call(self, submissions: Sequence[Submission], lock_seconds: float, skip: bool) -> tuple[Parcel, Answered]:
         failpoints.reach("ledger.commit")
         limits = (int(lock_seconds * 1000), skip, self._window_seconds, self._max_open_streams)
         changing: frozenset[str] = frozenset()
         for _ in range(MATCHINGS):
             self._weigh(submissions)
+            parcel = Parcel(self._checked(submissions), self._ends, self._late)
             wants = [self._endpoints.of(workspace_id) for workspace_id in parcel.workspace_ids]
             with within(CALL_SECONDS):
                 (row,) = self._database.write(ACCEPT_EVENTS, *limits, *parcel.values(wants, os.urandom))
             answered = Answered(*row)
             if answered.stale is None:
                 failpoints.reach("ledger.committed")
-                return answered
+                return parcel, answered
             changing = self._endpoints.learn(answered.stale)
         raise EndpointsChanging(changing)
+
+    def _checked(self, submissions: Sequence[Submission]) -> list[Submission]:
+        """The submissions with what their workspaces' own schemas refuse, as of the versions that the call names. One
+        whose version is not known is answered with it, and nothing is done."""
+        known = {one.workspace_id: self._endpoints.of(one.workspace_id).version for one in submissions}
+        return self._types.check(submissions, {id: one for id, one in known.items() if one != UNKNOWN_VERSION})
 
     def _weigh(self, submissions: Sequence[Submission]) -> None:
         """Raise Overweight if this must not be one call. A single event is one, however many endpoints get it."""

@@ -57,9 +57,11 @@ class Ledger:
     """The writer of one process.
 
     ends, refuses: the contracts' rules (kind, type, data) -> bool, and -> what is wrong with which field, or None.
+    late: which (kind, type) an ended stream still takes.
     announce: called after commit with what happened and whether any delivery is due; must not block or raise.
     most_weight: of a group, see slices.
-    on_commit: called after each commit of events, with the number of requests in it and of events.
+    on_commit: called after each commit of events, with the number of requests in it and of events. on_warning: for each
+    event that does not fit a schema of its workspace that only warns.
     """
 
     def __init__(
@@ -68,10 +70,12 @@ class Ledger:
         *,
         ends: Callable[[str, str, Any], bool],
         refuses: Callable[[str, str, Any], Complaint | None],
+        late: Callable[[str, str], bool] = lambda kind, type: False,
         announce: Announce,
         window_seconds: int,
         max_open_streams: int,
         on_commit: Callable[[int, int], object] = lambda requests, events: None,
+        on_warning: Callable[[], object] = lambda: None,
         groups_at_once: int = GROUPS_AT_ONCE,
         most_weight: int = slices.MOST_WEIGHT,
     ) -> None:
@@ -82,9 +86,11 @@ class Ledger:
         self._committer = Committer(
             database,
             ends=ends,
+            late=late,
             window=timedelta(seconds=window_seconds),
             max_open_streams=max_open_streams,
             most_weight=most_weight,
+            on_warning=on_warning,
         )
         self._most_weight = most_weight
         self._quarantine = Quarantine()

@@ -5,7 +5,6 @@ Pure: the random bytes come in. Arrays are numbered from 1, as in SQL; 0 stands 
 
 from __future__ import annotations
 
-import hashlib
 from base64 import b32encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from app.core import ids
 from app.core.event.acceptance import (
     Accepted,
     Subject,
+    digest_of,
+    key_conflict,
     schema_mismatch,
     stream_ended,
     stream_locked,
@@ -29,8 +30,6 @@ from app.core.wire import envelope
 from app.core.wire.envelope import Announcement, Event, Pieces
 from app.ledger.matching import Wants
 from app.ledger.submission import Answers, Submission
-
-DIGEST_BYTES = 16  # of a payload: to tell two apart that one producer has posted, not to withstand a forger
 
 _STANDARD, _OURS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", ids.ALPHABET
 _TO_OURS = bytes.maketrans(_STANDARD.encode(), _OURS.encode())
@@ -65,6 +64,7 @@ class _Posted:
     caller: int
     refused: bool
     ends: bool
+    late: bool
     only_endpoint_id: str | None
     pieces: Pieces
 
@@ -80,14 +80,19 @@ class _Numbers(dict[Any, int]):
 class Parcel:
     """Some submissions, taken apart into what the database needs once and what it needs of each event."""
 
-    def __init__(self, submissions: Sequence[Submission], ends: Callable[[str, str, Any], bool]) -> None:
-        self._submissions = submissions
+    def __init__(
+        self,
+        submissions: Sequence[Submission],
+        ends: Callable[[str, str, Any], bool],
+        late: Callable[[str, str], bool],
+    ) -> None:
+        self._submissions, self._ends, self._late = submissions, ends, late
         self._workspaces, self._callers, self._streams, self._keys = _Numbers(), _Numbers(), _Numbers(), _Numbers()
         self._events: list[_Posted] = []
         for submission in submissions:
             caller = self._number_of_caller(submission.workspace_id, submission.presented)
             for index, draft in enumerate(submission.drafts):
-                self._add(submission, index, draft, caller, ends)
+                self._add(submission, index, draft, caller)
 
     @property
     def workspace_ids(self) -> list[str]:
@@ -117,9 +122,11 @@ class Parcel:
             [draft.type for draft in drafts],
             [draft.occurred_at for draft in drafts],
             [event.ends for event in events],
+            [event.late for event in events],
             [event.refused for event in events],
             letters[: len(events)],
-            [_digest(event.draft) if event.key else None for event in events],
+            [digest_of(event.draft) if event.key else None for event in events],
+            [_array(draft.channels) for draft in drafts],
             [event.pieces.head for event in events],
             [event.pieces.middle for event in events],
             [event.pieces.tail for event in events],
@@ -195,6 +202,8 @@ class Parcel:
                 answered.known_created[place],
                 True,
             )
+        if outcome == "conflict":
+            return key_conflict(answered.known_ids[event.key - 1])
         if outcome == "stream_ended":
             return stream_ended(draft)
         if outcome == "schema_mismatch":
@@ -206,9 +215,7 @@ class Parcel:
     def _number_of_caller(self, workspace_id: str, presented: Presented | None) -> int:
         return 0 if presented is None else self._callers[self._workspaces[workspace_id], presented]
 
-    def _add(
-        self, submission: Submission, index: int, draft: Draft, caller: int, ends: Callable[[str, str, Any], bool]
-    ) -> None:
+    def _add(self, submission: Submission, index: int, draft: Draft, caller: int) -> None:
         self._workspaces[submission.workspace_id]
         stream = self._streams[submission.workspace_id, draft.kind, draft.stream_id]
         refused = index in submission.refusals
@@ -219,7 +226,8 @@ class Parcel:
                 0 if draft.idempotency_key is None else self._keys[stream, draft.idempotency_key],
                 caller,
                 refused,
-                not refused and ends(draft.kind, draft.type, draft.value),
+                not refused and self._ends(draft.kind, draft.type, draft.value),
+                self._late(draft.kind, draft.type),
                 submission.only_endpoint_id,
                 envelope.around(
                     type=draft.type,
@@ -228,6 +236,7 @@ class Parcel:
                     kind=draft.kind,
                     stream_id=draft.stream_id,
                     data=draft.data,
+                    metadata=draft.metadata_text,
                 ),
             )
         )
@@ -252,7 +261,6 @@ def _letters(random: Callable[[int], bytes], count: int) -> list[str]:
     return [text[at : at + _LETTERS] for at in range(0, count * _LETTERS, _LETTERS)]
 
 
-def _digest(draft: Draft) -> bytes:
-    """What tells another payload under the same key: the event's type, time and data as posted."""
-    time = "" if draft.occurred_at is None else draft.occurred_at.isoformat()
-    return hashlib.sha256(f"{draft.type}\0{time}\0{draft.data}".encode()).digest()[:DIGEST_BYTES]
+def _array(texts: Sequence[str]) -> str | None:
+    """Names as the text of an SQL array; None for none. (They hold neither quotes nor backslashes.)"""
+    return None if not texts else "{" + ",".join(f'"{text}"' for text in texts) + "}"

@@ -20,12 +20,12 @@ from app.database.calls import (
 
 # Accept a group of events (app/database/functions/accept_events.sql says how).
 ACCEPT_EVENTS = Prepared(
-    b"accept_events_1",
+    b"accept_events_2",
     """
     SELECT verdicts, stale, moment, due, outcomes, ids, seqs, stream_ids,
       known_ids, known_seqs, known_types, known_times, known_created
     FROM accept_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-      $22, $23, $24, $25, $26, $27, $28, $29, $30)
+      $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
     """,
     takes=(
         *(INT4, BOOL, INT4, INT4),  # how long to wait, whether to skip, the window, how many streams
@@ -33,7 +33,8 @@ ACCEPT_EVENTS = Prepared(
         *(BYTEAS, INT4S, TEXTS),  # callers
         *(INT4S, TEXTS, TEXTS),  # streams
         *(INT4S, TEXTS),  # keys
-        *(INT4S, INT4S, INT4S, TEXTS, MOMENTS, BOOLS, BOOLS, TEXTS, BYTEAS, BYTEAS, BYTEAS, BYTEAS),  # events
+        *(INT4S, INT4S, INT4S, TEXTS, MOMENTS, BOOLS, BOOLS, BOOLS, TEXTS, BYTEAS, TEXTS),  # events
+        *(BYTEAS, BYTEAS, BYTEAS),  # their envelopes
         *(INT4S, TEXTS, BOOLS, TEXTS),  # pairs
     ),
     gives={
@@ -80,11 +81,11 @@ SELECT set_config('lock_timeout', %(lock_timeout)s::text, true),
   set_config('idle_in_transaction_session_timeout', '10s', true)
 """
 
-# How many open streams each of these workspaces has. One that has none is left out.
+# How many open streams each of these workspaces has, without its own.
 COUNT_OPEN_STREAMS = """
-SELECT workspace_id, count(*) AS open FROM streams
-WHERE workspace_id = ANY(%(workspaces)s) AND ended_at IS NULL
-GROUP BY workspace_id
+SELECT w.id AS workspace_id, (SELECT count(*) FROM streams s WHERE s.workspace_id = w.id AND s.ended_at IS NULL)
+  - (SELECT count(*) FROM streams s WHERE s.workspace_id = w.id AND s.kind = '_workspace') AS open
+FROM unnest(%(workspaces)s::text[]) AS w (id)
 """
 
 # Make streams. One that another transaction has made meanwhile stays as it is.

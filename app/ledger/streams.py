@@ -12,8 +12,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.accounts.callers import Presented, refusal_of
+from app.core.event import names
 from app.core.event.acceptance import Subject, stream_locked, too_many_streams
-from app.core.problem import Problem, not_found
+from app.core.problem import Problem, invalid, not_found
 from app.core.wire.envelope import rfc3339
 from app.database import faults
 from app.database.connection import Database
@@ -25,14 +26,17 @@ MAX_ATTRIBUTES_BYTES = 16 * 1024  # they are read with every opening of the stre
 
 # The stream that a subscriber asks for.
 FIND_STREAM = """
-SELECT id, last_seq, ended_at IS NOT NULL AS ended, attributes FROM streams
+SELECT id, last_seq, ended_at IS NOT NULL AS ended, attributes, late_came,
+  greatest(extract(epoch FROM clock_timestamp() - ended_at), 0)::float8 AS ended_seconds
+FROM streams
 WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(id)s
 """
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """A stream as a subscriber's request found it."""
+    """A stream as a subscriber's request found it. late_came: whether an event that may follow its end has come;
+    ended_seconds: how long ago it ended, if it has."""
 
     id: int
     workspace_id: str
@@ -41,6 +45,13 @@ class StreamRow:
     last_seq: int
     ended: bool
     attributes: Mapping[str, Any]
+    late_came: bool = False
+    ended_seconds: float = 0.0
+
+    def over(self, linger_seconds: int) -> bool:
+        """Whether it has ended and is shown no longer, by a route that stays open for so many seconds, or until an event
+        that may follow the end has come."""
+        return self.ended and (self.late_came or self.ended_seconds >= linger_seconds)
 
 
 def open_stream(
@@ -53,8 +64,10 @@ def open_stream(
 ) -> tuple[dict[str, Any], bool]:
     """Make the stream, or set the attributes of an existing one; (the stream object, whether it is new).
 
-    attributes None leaves them as they are. Raises Problem: a limit, the stream has ended, or somebody holds it locked.
+    attributes None leaves them as they are. Raises Problem: a limit, the stream has ended or is one of the workspace's
+    own, or somebody holds it locked.
     """
+    require_opened_by_producers(kind)
     _check_attributes(attributes)
     subject = (workspace_id, kind, external_id)
     try:
@@ -69,6 +82,12 @@ def open_stream(
         stream.attributes = attributes
         session.flush()
     return stream_object(stream), created
+
+
+def require_opened_by_producers(kind: str) -> None:
+    """Raises Problem invalid for a workspace's own streams: Twofold makes them, and they do not end."""
+    if kind == names.OWN_KIND:
+        raise invalid("kind", names.OWN_KIND_HINT)
 
 
 def get_stream(session: Session, workspace_id: str, kind: str, external_id: str) -> dict[str, Any]:
@@ -127,7 +146,17 @@ def find_stream(connection: Connection, workspace_id: str, kind: str, external_i
     ).one_or_none()
     if row is None:
         return None
-    return StreamRow(row.id, workspace_id, kind, external_id, row.last_seq, row.ended, row.attributes)
+    return StreamRow(
+        row.id,
+        workspace_id,
+        kind,
+        external_id,
+        row.last_seq,
+        row.ended,
+        row.attributes,
+        row.late_came,
+        row.ended_seconds,
+    )
 
 
 def _locked_stream(session: Session, subject: Subject, max_open: int) -> tuple[Stream, bool]:

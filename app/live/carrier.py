@@ -129,7 +129,7 @@ class Carrier:
                 return self._end(subscriber.closing, writer)
             elif not subscriber.joined and not live.join(subscriber):
                 self._read_on()
-            elif live.ended:
+            elif live.over(subscriber.linger_seconds, self._hub.clock()):
                 return self._end("ended", writer)
             else:
                 subscriber.attention.wait()

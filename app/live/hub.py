@@ -18,7 +18,7 @@ from app.live import rounds
 from app.live.connections import ConnectionCounts, ConnectionLimits
 from app.live.live_stream import LiveStream, Totals
 from app.live.rounds import Repeat
-from app.live.stream_source import StreamSource
+from app.live.stream_source import Head, StreamSource
 from app.live.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
@@ -117,12 +117,16 @@ class Hub:
             if head is None:
                 raise LookupError("the stream was deleted meanwhile")
             live.last_seq = head.last_seq
-            if head.ended:
-                live.end_seq = head.last_seq
+            self._note_end(live, head)
         finally:
             live.ready.set()
         if live.target > live.last_seq:
             self.fill([live])
+
+    def _note_end(self, live: LiveStream, head: Head) -> None:
+        live.late_came = live.late_came or head.late_came
+        if head.ended:
+            live.end(head.last_seq, self.clock() - head.ended_seconds)
 
     def _reach(self, live: LiveStream, seq: int) -> None:
         """Read on until the stream is at `seq` or later: a subscriber may know of events that the bus has not told."""
@@ -166,7 +170,7 @@ class Hub:
         for stream, group in by_stream.items():
             live = self._streams.get(stream)
             try:
-                if live is not None and not live.hear(group):
+                if live is not None and not live.hear(group, self.clock()):
                     behind.append(live)
             except Exception:  # the other streams go on; the poll reads this one from SQL
                 log.exception("hub: what the bus told of stream %s could not be handed on", stream)
@@ -191,10 +195,14 @@ class Hub:
     # --- time passes ------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Send heartbeats that are due, close what has expired, cut what has stalled. now: monotonic seconds."""
-        for subscriber in self.subscribers():
-            subscriber.tick(now, STALL_SECONDS)
-            self.totals.frames_dropped += subscriber.take_dropped()
+        """Send heartbeats that are due, close what has expired, cut what has stalled, and wake who has waited long enough
+        for what may follow an end. now: monotonic seconds."""
+        for live in list(self._streams.values()):
+            for subscriber in list(live.subscribers):
+                subscriber.tick(now, STALL_SECONDS)
+                self.totals.frames_dropped += subscriber.take_dropped()
+                if live.over(subscriber.linger_seconds, now):
+                    subscriber.attention.set()
 
     def poll(self) -> None:
         """Find what the bus lost: one query for the heads of all live streams."""
@@ -216,8 +224,9 @@ class Hub:
             if head.last_seq > live.last_seq:
                 live.target = max(live.target, head.last_seq)
                 behind.append(live)
-            if head.ended and not live.ended:
-                live.end_seq = head.last_seq
+            ended = live.ended
+            self._note_end(live, head)
+            if live.ended and not ended:
                 live.extend([])
         self.fill(behind)
 

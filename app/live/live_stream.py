@@ -39,7 +39,11 @@ class LiveStream:
     totals: Totals
     last_seq: int = -1
     target: int = 0  # the highest seq that the bus has announced
-    end_seq: int | None = None  # the stream's last seq, once it is known to have ended
+    end_seq: int | None = None  # the stream's last seq at its end, once it is known to have ended
+    ended_at: float = 0.0  # when that was, in the hub's monotonic seconds
+    late_came: bool = (
+        False  # whether an event that may follow the end is known to have come, before the end or behind it
+    )
     ring: deque[Event] = field(default_factory=deque)
     ring_bytes: int = 0
     joined: dict[View, set[Subscriber]] = field(default_factory=dict)  # who sees it live, by view
@@ -50,6 +54,21 @@ class LiveStream:
     def ended(self) -> bool:
         """Whether the stream has ended and everything up to its end is here."""
         return self.end_seq is not None and self.last_seq >= self.end_seq
+
+    def over(self, linger_seconds: float, now: float) -> bool:
+        """Whether nothing more is waited for: the stream has ended, and as much time has passed, or an event that may
+        follow the end has come.
+
+        now: the hub's monotonic seconds.
+        """
+        if self.end_seq is None or self.last_seq < self.end_seq:
+            return False
+        return self.late_came or self.last_seq > self.end_seq or now >= self.ended_at + linger_seconds
+
+    def end(self, seq: int, at: float) -> None:
+        """Take note of the end. It does not move: who tells of it again may know of more events."""
+        if self.end_seq is None:
+            self.end_seq, self.ended_at = seq, at
 
     def recent(self, after: int) -> list[Event] | None:
         """The events after a seq from the ring; None if the ring does not reach back that far."""
@@ -74,12 +93,15 @@ class LiveStream:
                 del self.joined[subscriber.view]
         subscriber.joined = False
 
-    def hear(self, announcements: Sequence[Announcement]) -> bool:
-        """Hand on what the bus announced of this stream; False if there is a hole to be read from the log."""
+    def hear(self, announcements: Sequence[Announcement], now: float) -> bool:
+        """Hand on what the bus announced of this stream; False if there is a hole to be read from the log.
+
+        now: the hub's monotonic seconds.
+        """
         for announcement in announcements:
             self.target = max(self.target, announcement.seq)
             if announcement.ends:
-                self.end_seq = announcement.seq
+                self.end(announcement.seq, now)
         if self.last_seq < 0:
             return True  # the head is being read; the hub looks at the target afterwards
         run: list[Event] = []

@@ -17,7 +17,8 @@ PAGE_BYTES = 64 * 1024  # and bytes: a thousand subscribers that reconnect at on
 
 # How far each of some streams has come.
 HEADS = """
-SELECT id, last_seq, ended_at IS NOT NULL AS ended
+SELECT id, last_seq, ended_at IS NOT NULL AS ended, late_came,
+       greatest(extract(epoch FROM clock_timestamp() - ended_at), 0)::float8 AS ended_seconds
   FROM streams
  WHERE id = ANY(%(streams)s)
 """
@@ -73,7 +74,7 @@ SELECT coalesce(max(seq), 0)
 def heads(connection: Connection, streams: Sequence[int]) -> dict[int, Head]:
     """How far each of these streams has come; absent ones are left out."""
     rows = connection.exec_driver_sql(HEADS, {"streams": list(streams)})
-    return {row.id: Head(row.last_seq, row.ended) for row in rows}
+    return {row.id: Head(row.last_seq, row.ended, row.ended_seconds, row.late_came) for row in rows}
 
 
 def events_after(connection: Connection, after: Mapping[int, int]) -> dict[int, list[Event]]:

@@ -35,6 +35,7 @@ class Terms:
     key_id: str
     token_id: str | None
     workspace_id: str
+    linger_seconds: int = 0  # how long an ended stream is shown on, for late events
 
 
 class Subscriber:
@@ -94,6 +95,11 @@ class Subscriber:
     def workspace_id(self) -> str:
         """Whose stream it is."""
         return self._terms.workspace_id
+
+    @property
+    def linger_seconds(self) -> int:
+        """How long it waits, at the end of its stream, for a late event."""
+        return self._terms.linger_seconds
 
     def write(self, frames: Frames, together: bytes) -> bool:
         """Send frames now, keeping what the socket does not take. together: the same frames as one piece.

@@ -11,7 +11,7 @@ from flask import Blueprint, Flask
 
 from app.settings import Settings
 from app.web import engine, probes, serving
-from app.web.api import deliveries, endpoints, events, keys, publish, sessions, streams, workspaces
+from app.web.api import deliveries, endpoints, event_types, events, keys, publish, sessions, streams, workspaces
 from app.web.docs import pages as docs_pages
 from app.web.http import bodies, problems
 from app.web.http.routes import routes_of
@@ -35,6 +35,7 @@ def blueprints() -> list[Blueprint]:
     return [
         workspaces.api,
         keys.api,
+        event_types.api,
         events.api,
         publish.api,
         sessions.api,

@@ -78,10 +78,12 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         database,
         ends=rules.ends,
         refuses=schemas.refuses,
+        late=rules.late,
         announce=announcer.announce,
         window_seconds=settings.delivery_window_seconds,
         max_open_streams=settings.max_open_streams,
         on_commit=stream_metrics.committed,
+        on_warning=stream_metrics.OWN_WARNINGS.inc,
     )
     log = LogReader(settings.redis_url)
     return Engine(

@@ -36,6 +36,41 @@ def test_a_410_disables_the_endpoint_and_cancels_what_waits_saying_so(world: Wor
     assert len(world.deliveries(endpoint_id)) == 6
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "reason"), [(500, "failed", "disabled_by_receiver"), (200, "delivered", None)]
+)
+def test_a_receiver_that_asks_for_it_is_disabled_and_what_waits_is_cancelled_saying_so(
+    world: World, code: int, status: str, reason: str | None
+) -> None:
+    stop = b"HTTP/1.1 %d X\r\nWebhook-Delivery: Disable\r\nContent-Length: 0\r\n\r\n" % code
+    with ScriptedServer(answering(stop)) as receiver:
+        endpoint_id = world.endpoint(receiver.url, rate_limit=1)
+        world.publish(3)
+        world.drain().run()
+    row = world.endpoint_row(endpoint_id)
+    assert row.status == "disabled"
+    assert row.disabled_reason == "disabled_by_receiver: the endpoint answered webhook-delivery: disable"
+    found = [(row.status, row.reason) for row in world.deliveries()]
+    cancelled = ("cancelled", deliveries.DISABLED_BY_RECEIVER)
+    assert sorted(found, key=str) == sorted([(status, reason), cancelled, cancelled], key=str)
+
+
+def test_a_receiver_that_aborts_one_delivery_gets_the_others(world: World) -> None:
+    abort = b"HTTP/1.1 500 No\r\nwebhook-delivery: abort-message\r\nContent-Length: 0\r\n\r\n"
+    with ScriptedServer(answering(abort, OK)) as receiver:
+        endpoint_id = world.endpoint(receiver.url, rate_limit=1)
+        world.publish()
+        world.drain().run()
+        world.let_pass(timedelta(seconds=1))
+        world.publish()
+        world.drain().run()
+    assert [(row.status, row.reason) for row in world.deliveries()] == [
+        ("failed", "aborted_by_receiver"),
+        ("delivered", None),
+    ]
+    assert world.endpoint_row(endpoint_id).status == "enabled"
+
+
 def test_a_disabled_endpoint_is_sent_nothing_and_a_recovery_brings_everything(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
         endpoint_id = world.endpoint(receiver.url, event_types=["call.*"])

@@ -13,6 +13,7 @@ from sqlalchemy import Row
 from app.accounts.workspaces import create_workspace
 from app.core.event.acceptance import Accepted
 from app.core.event.drafts import Draft
+from app.core.event.names import OWN_KIND
 from app.core.problem import Problem, complaint
 from app.core.wire.envelope import Announcement
 from app.database.connection import Database
@@ -30,7 +31,8 @@ def draft(
 
 
 class Books:
-    """A workspace and a ledger. An event `end` ends its stream; the schema refuses the type `bad`."""
+    """A workspace and a ledger. An event `end` ends its stream, which then takes `late` alone; the schema refuses the
+    type `bad`."""
 
     def __init__(self, database: Database, **changed: Any) -> None:
         self.database = database
@@ -53,8 +55,9 @@ class Books:
             self._databases.append(through)
         return Ledger(
             through,
-            ends=lambda kind, type, data: type == "end",
+            ends=lambda kind, type, data: type == "end" and kind != OWN_KIND,
             refuses=lambda kind, type, data: complaint("data.x", "is missing") if type == "bad" else None,
+            late=lambda kind, type: type == "late",
             announce=self._hear,
             **options,
         )

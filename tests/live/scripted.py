@@ -75,8 +75,9 @@ def terms(
     key_id: str = "key_1",
     token_id: str | None = None,
     workspace_id: str = "ws_1",
+    linger_seconds: int = 0,
 ) -> Terms:
-    return Terms(drop, bound, HEARTBEAT, heartbeat_seconds, expires_at, key_id, token_id, workspace_id)
+    return Terms(drop, bound, HEARTBEAT, heartbeat_seconds, expires_at, key_id, token_id, workspace_id, linger_seconds)
 
 
 def subscriber(
@@ -89,10 +90,13 @@ def subscriber(
 
 @dataclass
 class MemoryLog:
-    """PostgreSQL as the hub sees it. reads: what was asked for behind which seq."""
+    """PostgreSQL as the hub sees it. late: streams that have an event which may follow the end. reads: what was asked
+    for behind which seq."""
 
     events: dict[int, list[Event]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
+    ended_seconds: float = 0.0
+    late: set[int] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
     page: int = 200
     away: bool = False
@@ -104,7 +108,12 @@ class MemoryLog:
     def heads(self, stream_ids: Sequence[int]) -> Mapping[int, Head]:
         self._answer()
         return {
-            stream: Head(max((one.seq for one in self.events[stream]), default=0), stream in self.ended)
+            stream: Head(
+                max((one.seq for one in self.events[stream]), default=0),
+                stream in self.ended,
+                self.ended_seconds,
+                stream in self.late,
+            )
             for stream in stream_ids
             if stream in self.events
         }

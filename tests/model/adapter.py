@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+from app.core.webhook import steering
 from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
 from app.core.webhook.shares import Lane
@@ -30,7 +31,8 @@ from tests.delivery.world import World
 from tests.model import reference
 from tests.model.reference import FOR_EVER, Row
 
-Answer = tuple[Outcome, int | None, str | None]
+# Its outcome, status and Retry-After, and what it asks for with the header webhook-delivery.
+Answer = tuple[Outcome, int | None, str | None] | tuple[Outcome, int | None, str | None, str]
 """An attempt's outcome, status code and Retry-After."""
 
 DELAYS = (5.0, 30.0)
@@ -261,7 +263,7 @@ class Worker:
 
     def answer(self, count: int, answer: Answer, *, breaks: bool = False) -> None:
         """The first ones that are under way are answered. breaks: their connections break, and may be to blame."""
-        outcome, status_code, retry_after = answer
+        outcome, status_code, retry_after, *asks = answer
         held = self._sender.held
         ended, held[:] = held[:count], held[count:]
         self._sender.ended += [
@@ -270,7 +272,7 @@ class Worker:
                 outcome,
                 status_code,
                 None,
-                [],
+                [(steering.HEADER, one) for one in asks],
                 b"",
                 retry_after,
                 0.1,
@@ -336,5 +338,11 @@ def as_reference(exchange: Exchange) -> reference.Exchange:
     """The same for the reference."""
     token = exchange.claimed.lease_token
     return reference.Exchange(
-        token, exchange.outcome, exchange.status_code, exchange.retry_after, exchange.unanswered, exchange.resent
+        token,
+        exchange.outcome,
+        exchange.status_code,
+        exchange.retry_after,
+        exchange.unanswered,
+        exchange.resent,
+        steering.asked(exchange.response_headers),
     )

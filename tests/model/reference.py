@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from app.core.webhook import retry
 from app.core.webhook.retry import Decision, Outcome
+from app.core.webhook.steering import Asked
 from app.delivery import deliveries
 from app.delivery.cancelling import why_cancelled
 from app.delivery.claims import MOST_LOST_CLAIMS, SUSPICIOUS_LOST_CLAIMS
@@ -75,7 +76,7 @@ class Endpoint(NamedTuple):
 
 class Exchange(NamedTuple):
     """What came of one attempt. unanswered: the request went out, and no answer came, so that the receiver may have it.
-    resent: another attempt was begun at once, and says more."""
+    resent: another attempt was begun at once, and says more. asked: what the receiver asks for with a header."""
 
     token: Token
     outcome: Outcome
@@ -83,6 +84,7 @@ class Exchange(NamedTuple):
     retry_after: str | None = None
     unanswered: bool = False
     resent: bool = False
+    asked: Asked | None = None
 
 
 def is_due(row: Row, now: datetime) -> bool:
@@ -177,7 +179,9 @@ def record(
     What is to be tried again at an endpoint that has ended is pending after this; whoever recorded it cancels it then,
     in another transaction.
     """
-    has_told = row.reason == retry.ENDPOINT_GONE and exchange.status_code == retry.GONE_STATUS and rules.retells_gone
+    has_told = rules.retells_gone and retry.told_to_disable(
+        exchange.outcome, exchange.status_code, exchange.asked, row.status, row.reason
+    )
     if is_known and rules.knows_attempts:
         return row, has_told
     row = row._replace(attempt_count=row.attempt_count + 1)
@@ -201,6 +205,7 @@ def record(
         jitter=jitter,
         delays=delays,
         unanswered=exchange.unanswered and rules.says_unknown,
+        asked=exchange.asked,
     )
     return _move(row, decision, now), decision.disable_endpoint
 

@@ -240,7 +240,7 @@ class Shadow:
         self._does(worker, "disable", endpoint_id)
         self._owed[worker].add(("cancel", endpoint_id))
         self._endpoints[endpoint_id] = Endpoint("disabled", reason)
-        assert reason == endpoint_health.GONE
+        assert reason in (endpoint_health.GONE, endpoint_health.BY_RECEIVER)
 
     # How
 

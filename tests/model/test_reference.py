@@ -20,12 +20,15 @@ from tests.model import adapter
 from tests.model.reference import Rules
 from tests.model.shadow import Shadow
 
-OK, NO, BUSY, GONE, SILENT = ANSWERS = (
+OK, NO, BUSY, GONE, SILENT, OK_AND_NO_MORE, NO_MORE, NOT_THIS = ANSWERS = (
     (Outcome.SUCCESS, 200, None),
     (Outcome.HTTP_ERROR, 500, None),
     (Outcome.HTTP_ERROR, 503, "90"),
     (Outcome.HTTP_ERROR, 410, None),
     (Outcome.TIMEOUT, None, None),
+    (Outcome.SUCCESS, 204, None, "disable"),
+    (Outcome.HTTP_ERROR, 500, None, "disable"),
+    (Outcome.HTTP_ERROR, 500, None, "abort-message"),
 )
 numbers, indexes, answers = st.integers(0, 2), st.integers(0, 5), st.sampled_from(ANSWERS)
 # Less than anything, the delays, a lease, more than all of them, the window but for a moment, and more than that.

@@ -43,7 +43,7 @@ PLATFORM_ROUTES = {
     ("DELETE", "/v1/workspaces/{workspace}"): 403,
 }
 # Names that a caller gives to something new: there is nothing foreign about them.
-NEW_NAMES = {("PUT", "/v1/streams/{kind}/{stream_id}")}
+NEW_NAMES = {("PUT", "/v1/streams/{kind}/{stream_id}"), ("PUT", "/v1/event-types/{type}")}
 IDS_IN_PATH = {*ABSENT} - {"kind"}
 
 

@@ -23,10 +23,16 @@ KINDS = ("call", "bot", "conversation", "session")
 ABSENT = {
     "kind": "call",
     "workspace": "nothing",
-    **dict.fromkeys(("stream_id", "bot_id", "call_id", "conversation_id", "session_id", "callId"), NOTHING),
+    **dict.fromkeys(("stream_id", "bot_id", "call_id", "conversation_id", "session_id", "callId", "type"), NOTHING),
     **{name: f"{prefix}_01k00000000000000000000000" for name, (prefix, _) in IDS.items()},
 }
-_VALUES: dict[str, Any] = {"time": "2026-01-01T00:00:00Z", "integer": 1, "texts": ["publish"], "object": {}}
+_VALUES: dict[str, Any] = {
+    "time": "2026-01-01T00:00:00Z",
+    "integer": 1,
+    "texts": ["publish"],
+    "object": {},
+    "boolean": True,
+}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 
 
@@ -36,6 +42,7 @@ def things_of(door: Door, stream_id: str = THEIRS) -> dict[str, str]:
     event, *_ = [door.publish(kind, stream_id, "made.up") for kind in KINDS]
     tested = door.post(f"/v1/endpoints/{endpoint}/test", status=202)["id"]
     token = door.post(f"/v1/streams/call/{stream_id}/tokens")["id"]
+    door.put(f"/v1/event-types/{stream_id}", {})
     key = door.post("/v1/keys", {"name": "k", "scopes": ["publish"]})["id"]
     with engine_of(door.app).database.begin() as connection:
         delivery = connection.exec_driver_sql("SELECT id FROM deliveries WHERE event_id = %s", (tested,)).scalar_one()

@@ -24,6 +24,7 @@ def check(contract: Contract) -> Iterator[Complaint]:
     for number, (kind, endings) in enumerate(contract.endings.items()):
         for index, ending in enumerate(endings):
             yield from _declared(contract, kind, f"streams[{number}].ends[{index}].type", ending.type)
+        yield from _late(contract, kind, f"streams[{number}].late")
     names = [route.name for route in contract.routes]
     for index, route in enumerate(contract.routes):
         place = f"routes[{index}]"
@@ -36,6 +37,14 @@ def check(contract: Contract) -> Iterator[Complaint]:
     yield from _events(contract)
     if contract.error_template is not None:
         yield from _template("errors.template", contract.error_template, ERROR_VALUES)
+
+
+def _late(contract: Contract, kind: str, place: str) -> Iterator[Complaint]:
+    late = contract.late.get(kind)
+    for type in late.types if late is not None else ():
+        yield from _declared(contract, kind, place, type)
+        if any(ending.type == type for ending in contract.endings[kind]):
+            yield place, f"has {type!r}, which ends the stream: it cannot follow the end"
 
 
 def _events(contract: Contract) -> Iterator[Complaint]:

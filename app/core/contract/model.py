@@ -117,6 +117,15 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """What may follow the end of a stream of the kind. types: those that it still takes. linger_seconds: for how long the
+    contract's routes stay open for them, or until one has come."""
+
+    types: tuple[str, ...] = ()
+    linger_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EventType:
     """An event type of a kind: its JSON Schema and whether a mismatch is refused or only counted."""
 
@@ -136,6 +145,7 @@ class Contract:
     about: str
     id_patterns: Mapping[str, str]  # kind -> regular expression
     endings: Mapping[str, tuple[Ending, ...]]  # kind -> rules
+    late: Mapping[str, Late]  # kind -> what may follow the end
     events: tuple[EventType, ...]
     routes: tuple[ContractRoute, ...]
     errors: Mapping[str, ErrorForm]
@@ -143,13 +153,17 @@ class Contract:
 
 
 class Rules:
-    """All loaded contracts together: when the streams of a kind end, and what its event types look like."""
+    """All loaded contracts together: when the streams of a kind end, what may follow, and what its event types look
+    like."""
 
     def __init__(self, contracts: Iterable[Contract]) -> None:
         self.contracts = tuple(contracts)
         self._endings: dict[str, list[Ending]] = {}
+        self._late: dict[str, list[Late]] = {}
         self.types: dict[tuple[str, str], EventType] = {}
         for contract in self.contracts:
+            for kind, late in contract.late.items():
+                self._late.setdefault(kind, []).append(late)
             for kind, endings in contract.endings.items():
                 self._endings.setdefault(kind, []).extend(endings)
             for declared in contract.events:
@@ -162,6 +176,17 @@ class Rules:
             ending.type == type and (ending.field is None or envelope.string_value(data, ending.field) in ending.values)
             for ending in self._endings.get(kind, ())
         )
+
+    def late(self, kind: str, type: str) -> bool:
+        """Whether a stream of the kind takes events of this type after its end, too, by any contract of the kind."""
+        return any(type in late.types for late in self._late.get(kind, ()))
+
+    def linger_seconds(self, contract: Contract, kind: str) -> int:
+        """For how long a contract shows a stream after its end: as it says of the kind. One that speaks of no kind of
+        its own goes by the others, as long as the longest."""
+        if kind in contract.endings:
+            return contract.late.get(kind, Late()).linger_seconds
+        return max((late.linger_seconds for late in self._late.get(kind, ())), default=0)
 
 
 def path_parameters(path: str) -> list[str]:

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.core.contract import checks
-from app.core.contract.model import ERROR_STATUS, Contract, Ending, ErrorForm, EventType
+from app.core.contract.model import ERROR_STATUS, Contract, Ending, ErrorForm, EventType, Late
 from app.core.contract.route_reader import read_route
 from app.core.contract.strict_table import Table
 from app.core.contract.values import check_type, json_object, kind_of, name_of
+
+
+LONGEST_LINGER_SECONDS = 3600  # a viewer of an ended stream is a connection that shows nothing
 
 
 class ContractError(ValueError):
@@ -32,6 +35,7 @@ def read_contract(tables: Mapping[str, Any]) -> Contract:
     name, about = name_of(top), top.get("about", str, "")
     id_patterns: dict[str, str] = {}
     endings: dict[str, tuple[Ending, ...]] = {}
+    late: dict[str, Late] = {}
     for stream in top.tables("streams"):
         kind = kind_of(stream)
         if kind in endings:
@@ -39,6 +43,8 @@ def read_contract(tables: Mapping[str, Any]) -> Contract:
         if pattern := _pattern(stream):
             id_patterns[kind] = pattern
         endings[kind] = tuple(_ending(table) for table in stream.tables("ends"))
+        if types := _late(stream):
+            late[kind] = types
         stream.done()
     events = tuple(_event_type(table) for table in top.tables("events"))
     routes = tuple(read_route(table) for table in top.tables("routes"))
@@ -46,7 +52,7 @@ def read_contract(tables: Mapping[str, Any]) -> Contract:
     top.done()
     if complaints:
         raise ContractError(complaints)
-    contract = Contract(name, about, id_patterns, endings, events, routes, errors, template)
+    contract = Contract(name, about, id_patterns, endings, late, events, routes, errors, template)
     if complaints := list(checks.check(contract)):
         raise ContractError(complaints)
     return contract
@@ -67,6 +73,14 @@ def _ending(table: Table) -> Ending:
         table.wrong("field", "and values go together: the stream ends when the field has one of the values")
     table.done()
     return ending
+
+
+def _late(table: Table) -> Late | None:
+    """What may follow the end of a kind's streams, if anything."""
+    late = Late(table.texts("late"), table.number("linger_seconds", 0, 0, LONGEST_LINGER_SECONDS))
+    if late.linger_seconds and not late.types:
+        table.wrong("linger_seconds", "goes with late: the routes stay open for the types that it names")
+    return late if late.types else None
 
 
 def _event_type(table: Table) -> EventType:

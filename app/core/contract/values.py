@@ -21,7 +21,7 @@ def name_of(table: Table) -> str:
 def kind_of(table: Table) -> str:
     """The table's `kind`: a kind of stream."""
     kind = table.get("kind", str)
-    if table.has("kind") and not names.KIND.fullmatch(kind):
+    if table.has("kind") and not names.NEW_KIND.fullmatch(kind):
         table.wrong("kind", names.KIND_HINT)
     return kind
 

@@ -7,6 +7,7 @@ with the same cases; the answers' texts and the matching of endpoints are taken 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,12 +22,33 @@ from app.core.wire import envelope
 
 MOST_REMEMBERED = 1000  # kinds and types of one workspace whose endpoints are remembered
 
+DIGEST_BYTES = 16  # of a payload: to tell two apart that one producer has posted, not to withstand a forger
+
 Subject = tuple[str, str, str]  # what names a stream: workspace id, kind, external id
 
 
 def subject_of(workspace_id: str, draft: Draft) -> Subject:
     """The name of the stream that an event is meant for."""
     return workspace_id, draft.kind, draft.stream_id
+
+
+def digest_of(draft: Draft) -> bytes:
+    """What tells another payload under the same key: type, time, data, metadata and channels as posted, but for white
+    space."""
+    time = "" if draft.occurred_at is None else draft.occurred_at.isoformat()
+    said = [draft.type, time, draft.data]
+    if draft.metadata_text or draft.channels:
+        said += [draft.metadata_text, *draft.channels]
+    return hashlib.sha256("\0".join(said).encode()).digest()[:DIGEST_BYTES]
+
+
+def key_conflict(first_id: str) -> Problem:
+    """The answer for an idempotency key under which another payload was accepted."""
+    text = (
+        f"This idempotency key belongs to the event {first_id}, which says something else; take another key for another"
+        " event."
+    )
+    return Problem("idempotency_conflict", text, extra={"event_id": first_id})
 
 
 def too_many_streams(most: int) -> Problem:
@@ -52,12 +74,13 @@ def stream_locked() -> Problem:
 
 @dataclass(slots=True)
 class StreamState:
-    """A locked stream row; `last_seq` and `ended` move on as events are accepted."""
+    """A locked stream row; it moves on as events are accepted. late_came: whether one that may follow the end has come."""
 
     id: int
     last_seq: int
     ended: bool
     changed: bool = False
+    late_came: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +153,9 @@ class Acceptance:
 
     streams: the locked ones; a stream that its workspace has no room for is not among them. busy: those that somebody
     else holds locked, whose events can be neither accepted nor recognized as repeats. keys: the idempotency keys
-    that are used, by stream row and key. ends: whether an event (kind, type, data) ends its stream. events: what was
-    accepted so far.
+    that are used, by stream row and key. ends: whether an event (kind, type, data) ends its stream. digests: of what was
+    posted under the keys, as far as it is known. late: whether an ended stream still takes an event (kind, type).
+    events: what was accepted so far.
     """
 
     streams: Mapping[Subject, StreamState]
@@ -141,6 +165,8 @@ class Acceptance:
     ends: Callable[[str, str, Any], bool]
     max_open_streams: int
     busy: frozenset[Subject] = frozenset()
+    digests: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    late: Callable[[str, str], bool] = lambda kind, type: False
     events: list[NewEvent] = field(default_factory=list)
 
     def accept(
@@ -153,8 +179,9 @@ class Acceptance:
         stream = self.streams.get(subject)
         key = draft.idempotency_key
         if stream is not None and key is not None and (first := self.keys.get((stream.id, key))):
-            return replace(first, duplicate=True)
-        if stream is not None and stream.ended:
+            known = self.digests.get((stream.id, key))
+            return replace(first, duplicate=True) if known in (None, digest_of(draft)) else key_conflict(first.id)
+        if stream is not None and stream.ended and not self.late(draft.kind, draft.type):
             return stream_ended(draft)
         if refusal is not None:
             return schema_mismatch(refusal)
@@ -166,7 +193,9 @@ class Acceptance:
         """Give an event the next seq of its stream."""
         stream.last_seq += 1
         stream.changed = True
-        stream.ended = self.ends(draft.kind, draft.type, draft.value)
+        ends = not stream.ended and self.ends(draft.kind, draft.type, draft.value)
+        stream.ended = stream.ended or ends
+        stream.late_came = stream.late_came or self.late(draft.kind, draft.type)
         occurred_at = draft.occurred_at or self.now
         id = ids.make(ids.EVENT, self.now, self.random())
         timestamp = envelope.rfc3339(occurred_at)
@@ -179,6 +208,7 @@ class Acceptance:
             stream_id=draft.stream_id,
             seq=stream.last_seq,
             data=draft.data,
+            metadata=draft.metadata_text,
         )
         event = envelope.Event(id, stream.last_seq, draft.type, timestamp, body)
         self.events.append(
@@ -189,7 +219,7 @@ class Acceptance:
                 event,
                 occurred_at,
                 draft.idempotency_key,
-                stream.ended,
+                ends,
                 only,
                 draft,
             )
@@ -197,6 +227,7 @@ class Acceptance:
         accepted = Accepted(id, stream.last_seq, draft.kind, draft.stream_id, draft.type, occurred_at, self.now, False)
         if draft.idempotency_key is not None:
             self.keys[stream.id, draft.idempotency_key] = accepted
+            self.digests[stream.id, draft.idempotency_key] = digest_of(draft)
         return accepted
 
 

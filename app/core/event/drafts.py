@@ -1,12 +1,17 @@
-"""Reading posted events: the bytes of one event in, a draft or a refusal that names every wrong field out."""
+"""Reading posted events: the bytes of one event in, a draft or a refusal that names every wrong field out.
+
+An event that names no stream is given one of its workspace's own, by a hash of its idempotency key: so a repeat meets the
+first, and the key is unique in the workspace. One without a key is placed by what it says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
+from zlib import crc32
 
 from app.core.event import names
 from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid, invalid_fields
@@ -22,8 +27,8 @@ _OBJECTS = ("stream", "metadata")  # whose members, too, may be given once only
 class Draft:
     """An event as posted, checked in itself. data: compact JSON text; value: the same, parsed.
 
-    channels: labels, each once. metadata: texts, numbers, true, false and null by their names; metadata_text: the same as
-    compact JSON text in the producer's spelling, "" for none.
+    channels: labels, each once. metadata: texts, numbers, true, false and null by their names; metadata_text: the same
+    as compact JSON text in the producer's spelling, "" for none.
     """
 
     kind: str
@@ -38,6 +43,18 @@ class Draft:
     metadata_text: str = ""
 
 
+OWN_STREAMS = 8  # of each workspace: so many of its web processes commit side by side
+
+
+def with_key(draft: Draft, key: str | None) -> Draft:
+    """The draft under this idempotency key, if it has none of its own."""
+    if key is None or draft.idempotency_key is not None:
+        return draft
+    if draft.kind == names.OWN_KIND:
+        return replace(draft, idempotency_key=key, stream_id=_own_stream(key))
+    return replace(draft, idempotency_key=key)
+
+
 def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
     """One event from the bytes of one JSON object. Raises Problem."""
     if len(raw) > max_bytes:
@@ -48,7 +65,7 @@ def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
 
 def _draft(text: str, value: Any) -> Draft:
     if not isinstance(value, dict):
-        raise Problem("invalid", "An event must be a JSON object with stream, type and data.")
+        raise Problem("invalid", "An event must be a JSON object with type and data.")
     if complaints := _complaints(value):
         raise invalid_fields(complaints)
     members = json_text.members(text)
@@ -57,25 +74,33 @@ def _draft(text: str, value: Any) -> Draft:
         len(json_text.members(spelled[name])) != len(value[name]) for name in _OBJECTS if value.get(name)
     ):
         raise invalid("body", "a field is given twice")
+    data, key = json_text.compact(spelled["data"]), value.get("idempotency_key")
+    own = {"kind": names.OWN_KIND, "id": _own_stream(key or value["type"] + data)}
+    stream = value.get("stream", own)
     return Draft(
-        value["stream"]["kind"],
-        value["stream"]["id"],
+        stream["kind"],
+        stream["id"],
         value["type"],
-        json_text.compact(spelled["data"]),
+        data,
         value["data"],
         read_time(value["occurred_at"]) if value.get("occurred_at") is not None else None,
-        value.get("idempotency_key"),
+        key,
         tuple(dict.fromkeys(value.get("channels") or ())),
         value.get("metadata") or {},
         json_text.compact(spelled["metadata"]) if value.get("metadata") else "",
     )
 
 
+def _own_stream(text: str) -> str:
+    """Which of the workspace's own streams takes an event, by its idempotency key, or else by what it says."""
+    return f"events-{crc32(text.encode(errors='surrogatepass')) % OWN_STREAMS + 1}"
+
+
 def _complaints(value: dict[str, Any]) -> list[Complaint]:
     unknown = islice((name for name in value if name not in FIELDS), MOST_COMPLAINTS + 1)
     return [
         *(complaint(name, f"unknown field; an event has {', '.join(FIELDS)}") for name in unknown),
-        *_of_stream(value.get("stream")),
+        *(_of_stream(value["stream"]) if "stream" in value else ()),
         *_of_type(value.get("type")),
         *_of_data(value),
         *_of_key(value.get("idempotency_key")),
@@ -87,10 +112,12 @@ def _complaints(value: dict[str, Any]) -> list[Complaint]:
 
 def _of_stream(stream: Any) -> list[Complaint]:
     if not isinstance(stream, dict):
-        return [complaint("stream", 'give an object such as {"kind": "call", "id": "call_1"}')]
+        return [complaint("stream", 'give an object such as {"kind": "call", "id": "call_1"}, or leave it out')]
     unknown = islice((name for name in stream if name not in _STREAM_FIELDS), MOST_COMPLAINTS + 1)
     complaints = [complaint(f"stream.{name}", "unknown field; a stream has kind and id") for name in unknown]
-    if not isinstance(stream.get("kind"), str) or not names.KIND.fullmatch(stream["kind"]):
+    if stream.get("kind") == names.OWN_KIND:
+        complaints.append(complaint("stream.kind", names.OWN_KIND_HINT))
+    elif not isinstance(stream.get("kind"), str) or not names.NEW_KIND.fullmatch(stream["kind"]):
         complaints.append(complaint("stream.kind", names.KIND_HINT))
     if not isinstance(stream.get("id"), str) or not names.EXTERNAL_ID.fullmatch(stream["id"]):
         complaints.append(complaint("stream.id", names.EXTERNAL_ID_HINT))

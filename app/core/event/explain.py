@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from app.core.event.filters import matches
+from app.core.event.filters import matches, shares_channel
+from app.core.event.filters.content import ContentFilter, why_not
 
 # The code at the beginning of a delivery's reason -> (our code, what to tell a person).
 _ENDED = {
@@ -22,6 +24,14 @@ _ENDED = {
     "endpoint_gone": (
         "endpoint_gone",
         "The endpoint answered 410 Gone, which says that it wants no more; it was disabled.",
+    ),
+    "disabled_by_receiver": (
+        "disabled_by_receiver",
+        "The endpoint answered with webhook-delivery: disable, which asks for no more; it was disabled.",
+    ),
+    "aborted_by_receiver": (
+        "aborted_by_receiver",
+        "Failed: the endpoint answered with webhook-delivery: abort-message, so it is not tried again.",
     ),
     "event_expired": ("event_expired", "Cancelled: the event is older than events are kept."),
     "worker_crash": (
@@ -36,19 +46,49 @@ _ENDED = {
 }
 
 
+# Every code that `explain` gives. A delivery that another release has ended for a reason of its own is told as how it
+# stands: failed or cancelled.
+CODES = (
+    "delivered",
+    "sending",
+    "due",
+    "due_again",
+    "rate_limited",
+    "retrying",
+    "blocked",
+    "exhausted",
+    *_ENDED,
+    "failed",
+    "cancelled",
+    "test_of_another",
+    "registered_later",
+    "filtered_kind",
+    "filtered_type",
+    "filtered_channel",
+    "filtered_content",
+    "disabled_then",
+    "disabled_since",
+    "changed_since",
+    "missed",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class EventFacts:
-    """What of an event decides who gets it. is_test: it was made to test one endpoint."""
+    """What of an event decides who gets it. is_test: it was made to test one endpoint. data: its data as a value, where
+    an endpoint has a content filter."""
 
     type: str
     kind: str
     created_at: datetime
     is_test: bool = False
+    channels: Sequence[str] = ()
+    data: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointFacts:
-    """An endpoint as it is now. event_types, stream_kinds: None for every one."""
+    """An endpoint as it is now. event_types, stream_kinds, channels, content: None where it asks for nothing."""
 
     enabled: bool
     event_types: Sequence[str] | None
@@ -58,6 +98,8 @@ class EndpointFacts:
     disabled_at: datetime | None = None
     disabled_reason: str | None = None
     rate_limited_until: datetime | None = None
+    channels: Sequence[str] | None = None
+    content: ContentFilter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +155,8 @@ def _without_delivery(event: EventFacts, endpoint: EndpointFacts | None) -> Expl
         wanted = ", ".join(endpoint.event_types or ()) or "none"
         words = f"Filtered out: the endpoint takes {wanted}; this event is {event.type}."
         return Explanation("filtered_type", words)
+    if (closer := _looking_closer(event, endpoint)) is not None:
+        return closer
     if not endpoint.enabled:
         return _disabled(event, endpoint)
     if endpoint.updated_at > event.created_at:
@@ -122,6 +166,16 @@ def _without_delivery(event: EventFacts, endpoint: EndpointFacts | None) -> Expl
         )
         return Explanation("changed_since", words)
     return Explanation("missed", "The endpoint should have a delivery of this event and has none. Recover brings it.")
+
+
+def _looking_closer(event: EventFacts, endpoint: EndpointFacts) -> Explanation | None:
+    if not shares_channel(endpoint.channels, event.channels):
+        wanted, carried = ", ".join(endpoint.channels or ()), ", ".join(event.channels) or "none"
+        words = f"Filtered out: the endpoint takes the channels {wanted}; this event carries {carried}."
+        return Explanation("filtered_channel", words)
+    if endpoint.content is not None and (reason := why_not(endpoint.content, event.data)) is not None:
+        return Explanation("filtered_content", f"Filtered out by {reason}.")
+    return None
 
 
 def _disabled(event: EventFacts, endpoint: EndpointFacts) -> Explanation:

@@ -17,7 +17,13 @@ TYPE_HINT = "must be 1 to 128 letters, digits and _ . : - that begin with a lett
 # event so named could not be told from theirs.
 RESERVED_TYPES = frozenset({"error", "open", "message", "reset"})
 
-KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+# The kind of a workspace's own streams, which take the events that name no stream (own_streams). Producers can neither
+# open nor end them, nor name them; they are read and followed as any other.
+OWN_KIND = "_workspace"
+OWN_KIND_HINT = "_workspace is for the workspace's own streams; leave stream out, and the event belongs to one of them"
+
+NEW_KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+KIND = re.compile(rf"{OWN_KIND}|{NEW_KIND.pattern}")  # of what is read
 KIND_HINT = "must be a lowercase letter, then lowercase letters, digits and _ . - (at most 64 in all), such as call"
 
 # Not "." and "..": clients collapse them in a URL's path before they send it (RFC 3986, 5.2.4).

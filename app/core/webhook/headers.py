@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
+from app.core.webhook.signing import sign
+
+USER_AGENT = "Twofold/1.0 (webhooks)"
+# What a request has besides, unless the customer's headers say otherwise.
+CONTENT_TYPE = ("Content-Type", "application/json")
+DEFAULTS = (CONTENT_TYPE, ("User-Agent", USER_AGENT), ("Accept", "*/*"))
 MAX_HEADERS = 20
 # Names and values with their separators, as on the wire. Many servers refuse a request head over 8 KiB: half is theirs.
 MAX_BYTES = 4096
@@ -95,3 +102,16 @@ def _value_problem(value: object) -> str | None:
     if _NOT_PRINTABLE.search(value):
         return "must have printable latin-1 characters only: no line breaks, tabs or emoji"
     return None
+
+
+def signed(
+    own: Mapping[str, str], secrets: Sequence[str], event_id: str, sent_at: datetime, body: bytes
+) -> list[tuple[str, str]]:
+    """The headers of one attempt: the customer's own, and the three of Standard Webhooks. secrets: newest first."""
+    timestamp = int(sent_at.timestamp())
+    return [
+        *own.items(),
+        ("webhook-id", event_id),
+        ("webhook-timestamp", str(timestamp)),
+        ("webhook-signature", sign(secrets, event_id, timestamp, body)),
+    ]

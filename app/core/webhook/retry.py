@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
+from app.core.webhook.steering import ABORT, DISABLE, Asked
+
 # How long a delivery is tried: a receiver that is down for a working day still gets everything.
 WINDOW_SECONDS = 86_400
 
@@ -29,6 +31,9 @@ _RETRY_AFTER_DIGITS = 10
 # RFC 9110, 15.5.11: the receiver says that it wants no more.
 GONE_STATUS = 410
 ENDPOINT_GONE = "endpoint_gone"
+# It has asked for that by a header (steering.py).
+DISABLED_BY_RECEIVER = "disabled_by_receiver"
+ABORTED_BY_RECEIVER = "aborted_by_receiver"
 # No sender can know: the request may have been read before the answer was lost.
 UNKNOWN_OUTCOME = "unknown_outcome: the last attempt was sent and not answered; the receiver may have it"
 
@@ -53,7 +58,8 @@ class Decision:
     """What becomes of a delivery after an attempt.
 
     ``due_at`` is the next attempt of a pending delivery, else None. ``reason`` is None when delivered,
-    ``endpoint_gone`` after a 410, at the end of the window ``unknown_outcome: …`` when the last attempt was sent and no
+    ``endpoint_gone`` after a 410, ``disabled_by_receiver`` or ``aborted_by_receiver`` when the receiver has asked for
+    that with a failure, at the end of the window ``unknown_outcome: …`` when the last attempt was sent and no
     answer came, else ``window_exhausted: …``; of a pending one the outcome in words.
     """
 
@@ -75,6 +81,7 @@ def decide(
     jitter: float,
     delays: Sequence[float] = DELAYS_SECONDS,
     unanswered: bool = False,
+    asked: Asked | None = None,
 ) -> Decision:
     """Judge the attempt that has just ended.
 
@@ -82,11 +89,15 @@ def decide(
     attempts do not count). ``window_started_at`` is when the schedule began, for the words only. ``jitter`` is a
     random number in [0, 1). An attempt that ends at or after ``deadline_at`` is the last; one that ends before it
     always leaves at least the attempt at the deadline. ``unanswered``: the request was sent, and no answer came.
+    ``asked``: what the receiver asks for with a header; a success stays one.
     """
     if outcome == Outcome.SUCCESS:
-        return Decision("delivered")
-    if status_code == GONE_STATUS:
-        return Decision("failed", reason=ENDPOINT_GONE, disable_endpoint=True)
+        return Decision("delivered", disable_endpoint=asked == DISABLE)
+    if status_code == GONE_STATUS or asked == DISABLE:
+        reason = ENDPOINT_GONE if status_code == GONE_STATUS else DISABLED_BY_RECEIVER
+        return Decision("failed", reason=reason, disable_endpoint=True)
+    if asked == ABORT:
+        return Decision("failed", reason=ABORTED_BY_RECEIVER)
     words = describe(outcome, status_code)
     if now >= deadline_at and unanswered:
         return Decision("failed", reason=UNKNOWN_OUTCOME)
@@ -101,6 +112,17 @@ def decide(
         # Asking for less than the schedule is ignored: the schedule is what protects the other receivers.
         due_at = max(due_at, asked_at)
     return Decision("pending", due_at=min(due_at, deadline_at), reason=words)
+
+
+def told_to_disable(
+    outcome: Outcome | str, status_code: int | None, asked: Asked | None, status: str, reason: str | None
+) -> bool:
+    """Whether an attempt that is recorded already has ended its delivery, which stands so, and its endpoint with it."""
+    if outcome == Outcome.SUCCESS:
+        return asked == DISABLE and status == "delivered"
+    return (reason == ENDPOINT_GONE and status_code == GONE_STATUS) or (
+        reason == DISABLED_BY_RECEIVER and asked == DISABLE
+    )
 
 
 def describe(outcome: Outcome | str, status_code: int | None) -> str:

@@ -4,7 +4,7 @@
      "stream":{"kind":"call","id":"call_1"},"seq":42,"data":{…}}
 
 (on one line). `data` comes last and holds the producer's own spelling, so that big integers, floats and key order
-arrive as they were posted.
+arrive as they were posted. An event with metadata has it before the data, as `"metadata":{…}`, spelled in the same way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
-_DATA = b',"data":'  # cannot occur earlier: inside a JSON string the quotes would be escaped
+# Cannot occur earlier: inside a JSON string the quotes would be escaped, and no value of the metadata is an object.
+_DATA = b',"data":{'
+_METADATA = b',"metadata":{'
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,26 @@ def rfc3339(moment: datetime) -> str:
 
 
 def encode(
-    *, id: str, type: str, timestamp: str, workspace_id: str, kind: str, stream_id: str, seq: int, data: str
+    *,
+    id: str,
+    type: str,
+    timestamp: str,
+    workspace_id: str,
+    kind: str,
+    stream_id: str,
+    seq: int,
+    data: str,
+    metadata: str = "",
 ) -> bytes:
-    """The envelope as UTF-8 bytes. data: compact JSON text on one line, inserted unchanged."""
+    """The envelope as UTF-8 bytes. data, metadata: JSON objects as compact text on one line, inserted unchanged."""
     pieces = around(
-        type=type, timestamp=timestamp, workspace_id=workspace_id, kind=kind, stream_id=stream_id, data=data
+        type=type,
+        timestamp=timestamp,
+        workspace_id=workspace_id,
+        kind=kind,
+        stream_id=stream_id,
+        data=data,
+        metadata=metadata,
     )
     return pieces.joined(id, "", seq)
 
@@ -72,19 +89,30 @@ class Pieces(NamedTuple):
         return b'{"id":"%b%b%b%b%d%b' % (id.encode(), self.head, timestamp.encode(), self.middle, seq, self.tail)
 
 
-def around(*, type: str, timestamp: str, workspace_id: str, kind: str, stream_id: str, data: str) -> Pieces:
-    """The pieces of an envelope. timestamp: "" when it is not known yet. data: compact JSON text on one line."""
+def around(
+    *, type: str, timestamp: str, workspace_id: str, kind: str, stream_id: str, data: str, metadata: str = ""
+) -> Pieces:
+    """The pieces of an envelope. timestamp: "" when it is not known yet. data: a JSON object as compact text on one
+    line; metadata: another, flat one, "" for none."""
+    noted = f',"metadata":{metadata}' if metadata else ""
     return Pieces(
         f'","type":{_string(type)},"timestamp":"'.encode(),
         f'{timestamp}","workspace_id":"{workspace_id}","stream":{{"kind":{_string(kind)},"id":{_string(stream_id)}}},'
         '"seq":'.encode(),
-        f',"data":{data}}}'.encode(),
+        f'{noted},"data":{data}}}'.encode(),
     )
 
 
 def data_of(body: bytes) -> bytes:
     """The payload inside an envelope, in the producer's spelling."""
-    return body[body.index(_DATA) + len(_DATA) : -1]
+    return body[body.index(_DATA) + len(_DATA) - 1 : -1]
+
+
+def metadata_of(body: bytes) -> bytes:
+    """The metadata inside an envelope, in the producer's spelling; b"" for none."""
+    head = body[: body.index(_DATA)]
+    at = head.find(_METADATA)
+    return b"" if at < 0 else head[at + len(_METADATA) - 1 :]
 
 
 def string_value(data: Any, field: str) -> str | None:

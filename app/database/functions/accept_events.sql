@@ -4,11 +4,13 @@
 -- workspaces, versions: of this group, and of their endpoints as the pairs were made with. callers: the key and the
 -- name of the workspace with which a request came. streams, keys: each of the group once. events: in the order of
 -- arrival; caller and key 0 mean none. heads, middles and tails are the envelope around the id, the time and the seq; a
--- time that the producer gave is in the middle already. pairs: the events and endpoints of which deliveries are made.
+-- time that the producer gave is in the middle already. event_late: whether an ended stream still takes the event.
+-- event_channels: each the text of an array, NULL for none. pairs: the events and endpoints of which deliveries are made.
 --
 -- verdicts: for each caller, '' or why its events are not accepted. stale: the endpoints (JSON) of the workspaces whose
--- version is another; nothing has been done then. outcomes: for each event accepted, repeat, or the code of a refusal;
--- ids and seqs of those accepted; known_…: for each key, what the event is that has it.
+-- version is another; nothing has been done then. outcomes: for each event accepted, repeat, conflict (another payload
+-- has its key), or the code of a refusal; ids and seqs of those accepted; known_…: for each key, what the event is that
+-- has it.
 CREATE OR REPLACE FUNCTION accept_events(
   lock_milliseconds int, skipping boolean, window_seconds int, most_open int,
   workspaces text[], versions bigint[],
@@ -16,8 +18,8 @@ CREATE OR REPLACE FUNCTION accept_events(
   stream_workspaces int[], stream_kinds text[], stream_names text[],
   key_streams int[], keys text[],
   event_callers int[], event_streams int[], event_keys int[], event_types text[], event_times timestamptz[],
-  event_ends boolean[], event_refused boolean[], event_letters text[], event_digests bytea[],
-  heads bytea[], middles bytea[], tails bytea[],
+  event_ends boolean[], event_late boolean[], event_refused boolean[], event_letters text[], event_digests bytea[],
+  event_channels text[], heads bytea[], middles bytea[], tails bytea[],
   pair_events int[], pair_endpoints text[], pair_tests boolean[], pair_letters text[],
   OUT verdicts text[], OUT stale text, OUT moment timestamptz, OUT due int,
   OUT outcomes text[], OUT ids text[], OUT seqs bigint[], OUT stream_ids bigint[],
@@ -37,6 +39,8 @@ DECLARE
   wanted boolean[];
   last_seqs bigint[];
   ended boolean[];
+  late_came boolean[];
+  known_digests bytea[];
   changed boolean[];
   found_one record;
   time_letters text;
@@ -56,6 +60,7 @@ BEGIN
   known_types := known_ids;
   known_times := array_fill(NULL::timestamptz, ARRAY[cardinality(keys)]);
   known_created := known_times;
+  known_digests := array_fill(NULL::bytea, ARRAY[cardinality(keys)]);
   verdicts := '{}';
   due := 0;
 
@@ -91,6 +96,8 @@ BEGIN
     END IF;
   END IF;
 
+  -- The workspace's own streams ('_workspace') are made whatever else is open, and are not counted.
+  --
   -- New streams first, in the order of their names, then locks, in the order of their ids. Whoever makes a stream waits
   -- only for others who are making it. Whoever waits for a lock waits for a row that he sees, and he sees no new stream
   -- before its maker is done. So nobody waits in a circle.
@@ -113,20 +120,21 @@ BEGIN
     SELECT made.workspace_id, made.kind, made.name, date_trunc('milliseconds', clock_timestamp())
     FROM (
       SELECT workspaces[u.workspace] AS workspace_id, u.kind, u.name,
-        row_number() OVER (PARTITION BY u.workspace ORDER BY u.no) AS place
+        row_number() OVER (PARTITION BY u.workspace, u.kind = '_workspace' ORDER BY u.no) AS place
       FROM unnest(stream_workspaces, stream_kinds, stream_names, wanted) WITH ORDINALITY AS u (
         workspace, kind, name, is_wanted, no
       )
       WHERE u.is_wanted
     ) made
     JOIN (
-      SELECT w.id, (SELECT count(*) FROM streams o WHERE o.workspace_id = w.id AND o.ended_at IS NULL) AS open
+      SELECT w.id, (SELECT count(*) FROM streams o WHERE o.workspace_id = w.id AND o.ended_at IS NULL)
+        - (SELECT count(*) FROM streams o WHERE o.workspace_id = w.id AND o.kind = '_workspace') AS open
       FROM unnest(workspaces) WITH ORDINALITY AS w (id, no)
       WHERE w.no IN (
         SELECT u.workspace FROM unnest(stream_workspaces, wanted) AS u (workspace, is_wanted) WHERE u.is_wanted
       )
     ) room ON room.id = made.workspace_id
-    WHERE room.open + made.place <= most_open
+    WHERE made.kind = '_workspace' OR room.open + made.place <= most_open
     ORDER BY made.workspace_id, made.kind, made.name
     ON CONFLICT DO NOTHING;
     SELECT array_agg(CASE WHEN u.id > 0 THEN u.id ELSE coalesce(s.id, 0) END ORDER BY u.no) INTO stream_ids
@@ -142,23 +150,26 @@ BEGIN
   last_seqs := array_fill(-1::bigint, ARRAY[cardinality(stream_ids)]);
   ended := array_fill(false, ARRAY[cardinality(stream_ids)]);
   changed := ended;
+  late_came := ended;
   IF skipping THEN
     FOR found_one IN
-      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended
+      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended, s.late_came
       FROM unnest(stream_ids) WITH ORDINALITY AS u (id, no) JOIN streams s ON s.id = u.id
       ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED
     LOOP
       last_seqs[found_one.no] := found_one.last_seq;
       ended[found_one.no] := found_one.has_ended;
+      late_came[found_one.no] := found_one.late_came;
     END LOOP;
   ELSE
     FOR found_one IN
-      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended
+      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended, s.late_came
       FROM unnest(stream_ids) WITH ORDINALITY AS u (id, no) JOIN streams s ON s.id = u.id
       ORDER BY s.id FOR NO KEY UPDATE OF s
     LOOP
       last_seqs[found_one.no] := found_one.last_seq;
       ended[found_one.no] := found_one.has_ended;
+      late_came[found_one.no] := found_one.late_came;
     END LOOP;
   END IF;
 
@@ -170,7 +181,7 @@ BEGIN
   -- The events that took these idempotency keys. A key whose event retention has dropped is free again.
   IF cardinality(keys) > 0 THEN
     FOR found_one IN
-      SELECT u.no, k.event_id, k.created_at
+      SELECT u.no, k.event_id, k.created_at, k.digest
       FROM unnest(key_streams, keys) WITH ORDINALITY AS u (stream, key, no)
       JOIN event_keys k ON k.stream_id = stream_ids[u.stream] AND k.key = u.key
     LOOP
@@ -182,6 +193,7 @@ BEGIN
         known_types[found_one.no] := original.type;
         known_times[found_one.no] := original.occurred_at;
         known_created[found_one.no] := found_one.created_at;
+        known_digests[found_one.no] := found_one.digest;
       END IF;
     END LOOP;
   END IF;
@@ -196,8 +208,9 @@ BEGIN
     ELSIF last_seqs[stream_no] < 0 AND stream_ids[stream_no] > 0 THEN
       outcomes[i] := 'locked';
     ELSIF key_no > 0 AND known_ids[key_no] <> '' THEN
-      outcomes[i] := 'repeat';
-    ELSIF ended[stream_no] THEN
+      -- A key whose digest is not known is older than digests: whatever comes is its repeat.
+      outcomes[i] := CASE WHEN known_digests[key_no] <> event_digests[i] THEN 'conflict' ELSE 'repeat' END;
+    ELSIF ended[stream_no] AND NOT event_late[i] THEN
       outcomes[i] := 'stream_ended';
     ELSIF event_refused[i] THEN
       outcomes[i] := 'schema_mismatch';
@@ -207,7 +220,8 @@ BEGIN
       outcomes[i] := 'accepted';
       accepted := accepted + 1;
       last_seqs[stream_no] := last_seqs[stream_no] + 1;
-      ended[stream_no] := event_ends[i];
+      ended[stream_no] := ended[stream_no] OR event_ends[i];
+      late_came[stream_no] := late_came[stream_no] OR event_late[i];
       changed[stream_no] := true;
       ids[i] := 'evt_' || time_letters || event_letters[i];
       seqs[i] := last_seqs[stream_no];
@@ -218,6 +232,7 @@ BEGIN
         known_types[key_no] := event_types[i];
         known_times[key_no] := coalesce(event_times[i], moment);
         known_created[key_no] := moment;
+        known_digests[key_no] := event_digests[i];
       END IF;
     END IF;
   END LOOP;
@@ -226,13 +241,14 @@ BEGIN
   END IF;
 
   stamp := convert_to(to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'UTF8');
-  INSERT INTO events (id, created_at, workspace_id, stream_id, seq, type, occurred_at, body)
+  INSERT INTO events (id, created_at, workspace_id, stream_id, seq, type, occurred_at, body, channels)
   SELECT a.id, moment, workspaces[stream_workspaces[a.stream]], stream_ids[a.stream], a.seq, a.type,
     coalesce(a.occurred_at, moment),
     '{"id":"'::bytea || convert_to(a.id, 'UTF8') || a.head || CASE WHEN a.occurred_at IS NULL THEN stamp ELSE '' END
-      || a.middle || convert_to(a.seq::text, 'UTF8') || a.tail
-  FROM unnest(ids, seqs, event_streams, event_types, event_times, heads, middles, tails) AS a (
-    id, seq, stream, type, occurred_at, head, middle, tail
+      || a.middle || convert_to(a.seq::text, 'UTF8') || a.tail,
+    a.channels::text[]
+  FROM unnest(ids, seqs, event_streams, event_types, event_times, heads, middles, tails, event_channels) AS a (
+    id, seq, stream, type, occurred_at, head, middle, tail, channels
   )
   WHERE a.id IS NOT NULL;
 
@@ -245,8 +261,9 @@ BEGIN
       SET event_id = excluded.event_id, created_at = excluded.created_at, digest = excluded.digest;
   END IF;
 
-  UPDATE streams SET last_seq = u.last_seq, ended_at = CASE WHEN u.has_ended THEN moment END
-  FROM unnest(stream_ids, last_seqs, ended, changed) AS u (id, last_seq, has_ended, has_changed)
+  UPDATE streams SET last_seq = u.last_seq, late_came = u.late_came,
+    ended_at = CASE WHEN u.has_ended THEN coalesce(streams.ended_at, moment) END
+  FROM unnest(stream_ids, last_seqs, ended, late_came, changed) AS u (id, last_seq, has_ended, late_came, has_changed)
   WHERE streams.id = u.id AND u.has_changed;
 
   IF cardinality(pair_events) > 0 THEN

@@ -1,5 +1,5 @@
--- What an endpoint wants, as accept_events answers it: [id, event types, stream kinds], and of an endpoint that looks
--- closer also [channels, content filter]. Processes of the release before know three members only.
+-- What an endpoint wants, as a ledger remembers it (app/ledger/matching.py): its id, event types and stream kinds, and if
+-- it looks closer also its channels and its content filter. Processes of a release before know three members only.
 CREATE OR REPLACE FUNCTION endpoint_wants(e endpoints) RETURNS json
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$

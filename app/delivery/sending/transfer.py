@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 import pycurl
 
 from app.core.webhook.addresses import Network
+from app.core.webhook.headers import CONTENT_TYPE, USER_AGENT
 from app.core.webhook.retry import Outcome
 from app.delivery.sending.answer import Answer
 from app.delivery.sending.connections import Connection, Connections
 from app.delivery.sending.guard import Guard
 from app.delivery.sending.request import Request, Result
 from app.delivery.sending.verdict import BrokenOff, Ending, by_status, judge, may_go_again
-
-USER_AGENT = "Twofold/1.0 (webhooks)"
 
 # An idle connection is not used after this: load balancers close theirs after 60 s, and a POST that meets the closing
 # fails and has to be sent again.
@@ -338,7 +337,7 @@ def _head_lines(headers: Sequence[tuple[str, str]]) -> list[bytes]:
         lines.append(f"{name}: {value}" if value else f"{name};")
         has_type |= name.lower() == "content-type"
     if not has_type:
-        lines.append("Content-Type: application/json")
+        lines.append(": ".join(CONTENT_TYPE))
     text = "\n".join(lines)
     if "\r" in text or "\0" in text or text.count("\n") != len(lines) - 1:
         raise ValueError("a header holds a line break or a NUL")

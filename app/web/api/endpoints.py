@@ -24,6 +24,7 @@ from app.core.wire.envelope import rfc3339
 from app.database.tables import Endpoint
 from app.delivery import deliveries, endpoint_history, endpoint_rules, endpoints, reads
 from app.ledger.ledger import Submission
+from app.web.api.event_types import example_of
 from app.web.http import paging, shapes
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
@@ -169,6 +170,13 @@ SIGNING = Field(
     choices=(endpoints.HMAC, endpoints.ED25519),
 )
 STATUS = Field("status", "text", "enable or disable it", choices=(endpoints.ENABLED, endpoints.DISABLED))
+TYPE = Field(
+    "type",
+    "text",
+    f"send the example that the catalogue of event types has of this one; left out: {TEST_TYPE}",
+    pattern=names.TYPE,
+    hint=names.TYPE_HINT,
+)
 SINCE = Field("since", "time", "events from this time on", required=True, example="2026-11-20T10:00:00Z")
 UNTIL = Field("until", "time", "events before this time")
 
@@ -291,24 +299,30 @@ def rotate_secret(call: Call, endpoint_id: str) -> Answer:
     "POST",
     "/v1/endpoints/{endpoint_id}/test",
     scope="manage",
-    body=(),
+    body=(TYPE,),
     transaction=False,
     answers={202: "EventOut", 200: "EventOut"},
-    refusals=("conflict", "stream_ended"),
-    summary="Send a test event to this endpoint alone, whatever its filters say",
+    refusals=("conflict", "stream_ended", "unknown_type", "schema_mismatch"),
+    summary="Send a test event to this endpoint alone, whatever its filters say; of a type, its example",
 )
 def test_endpoint(call: Call, endpoint_id: str) -> Answer:
     with call.engine.database.session() as session:
         row = endpoints.get_endpoint(session, call.workspace_id, endpoint_id)
+        type = call.body.get("type", TEST_TYPE)
+        data = example_of(session, call, type) if "type" in call.body else _own_test(row.id)
     if row.status != endpoints.ENABLED:
         raise Problem("conflict", 'The endpoint is disabled; enable it first: PATCH {"status": "enabled"}.')
-    data = {"endpoint_id": row.id, "text": "A test of this endpoint, asked for by its owner."}
     key = _key_of_test(row.id, call.idempotency_key) if call.idempotency_key else None
-    draft = drafts.Draft(TEST_KIND, TEST_STREAM, TEST_TYPE, json.dumps(data, separators=(",", ":")), data, None, key)
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    draft = drafts.Draft(TEST_KIND, TEST_STREAM, type, text, data, None, key)
     (outcome,) = call.engine.ledger.accept(Submission(call.workspace_id, [draft], row.id))
     if not isinstance(outcome, Accepted):
         raise outcome
     return Answer(outcome.body(), 200 if outcome.duplicate else 202)
+
+
+def _own_test(endpoint_id: str) -> dict[str, Any]:
+    return {"endpoint_id": endpoint_id, "text": "A test of this endpoint, asked for by its owner."}
 
 
 def _key_of_test(endpoint_id: str, header: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -45,7 +44,7 @@ _turns = Turns()
     transaction=False,
     judges=True,
     answers={202: "Published", 200: "EventOut"},
-    refusals=("stream_ended", "schema_mismatch"),
+    refusals=("stream_ended", "schema_mismatch", "idempotency_conflict"),
     summary="Publish an event, an array of events, or one event per line (application/x-ndjson)",
 )
 def publish(call: Call) -> Answer | Response:
@@ -61,7 +60,9 @@ def publish(call: Call) -> Answer | Response:
     if raw.lstrip(b" \t\r\n").startswith(b"["):
         answers = _accept(call, raw, partial(json_text.split_array, most=settings.max_batch_events), settings)
         return Answer({"data": [_shown(answer) for answer in breathing(answers)]}, 202)
-    draft = _with_key(drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key)
+    draft = drafts.with_key(
+        drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key
+    )
     only = call.engine.ledger.accept(Submission(call.workspace_id, [draft], presented=call.presented))[0]
     if isinstance(only, Problem):
         raise only
@@ -98,15 +99,9 @@ def breathing(answers: Sequence[T]) -> Iterator[T]:
 def _read(raw: bytes, index: int, call: Call, settings: Settings) -> Draft | Problem:
     try:
         draft = drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth)
-        return _with_key(draft, _key_at(call.idempotency_key, index) if call.idempotency_key else None)
+        return drafts.with_key(draft, _key_at(call.idempotency_key, index) if call.idempotency_key else None)
     except Problem as problem:
         return problem
-
-
-def _with_key(draft: Draft, header: str | None) -> Draft:
-    if header is None or draft.idempotency_key is not None:
-        return draft
-    return replace(draft, idempotency_key=header)
 
 
 def _key_at(header: str, index: int) -> str:

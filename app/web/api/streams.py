@@ -91,6 +91,7 @@ def list_streams(call: Call) -> Answer:
     summary="End a stream; it takes no more events. Ending it again changes nothing",
 )
 def end_stream(call: Call, kind: str, stream_id: str) -> Answer:
+    streams.require_opened_by_producers(kind)
     call.engine.ledger.end(call.workspace_id, kind, stream_id)
     with call.engine.database.session() as session:
         return Answer(streams.get_stream(session, call.workspace_id, kind, stream_id))

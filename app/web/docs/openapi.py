@@ -25,6 +25,7 @@ OTHER_ANSWERS = {
 # The document's tags in the order in which readers need them, and the blueprints whose routes have each.
 TAGS = {
     "events": ("publish", "events"),
+    "event types": ("event_types",),
     "streams": ("streams",),
     "live streams": ("contracts",),
     "endpoints": ("endpoints",),
@@ -130,15 +131,14 @@ def _parameters(declared: ApiRoute) -> list[dict[str, Any]]:
         for name in re.findall(r"\{(\w+)\}", declared.path)
     ]
     for item in declared.query:
-        made.append(
-            {
-                "name": item.name,
-                "in": "query",
-                "required": item.required,
-                "schema": shapes.schema(item),
-                "description": item.about,
-            }
-        )
+        one = {
+            "name": item.name,
+            "in": "query",
+            "required": item.required,
+            "schema": shapes.schema(item),
+            "description": item.about,
+        }
+        made.append(one | ({"style": "form", "explode": False} if item.kind == "texts" else {}))
     if not declared.public and declared.acts_for != PLATFORM:
         needed = "a platform key may name" if declared.acts_for == OPTIONAL_WORKSPACE else "a platform key must name"
         made.append(_header("X-Workspace", f"the workspace that {needed}, by id or uid", shapes.WORKSPACE))
@@ -155,6 +155,7 @@ _ABOUT_PATH = {
     "kind": "the kind of the stream",
     "stream_id": "your id of the stream",
     "name": "the name of the file",
+    "type": "the name of the event type",
 }
 
 
@@ -166,7 +167,12 @@ def _about(name: str) -> str:
     return _ABOUT_PATH.get(name, name)
 
 
-_PATH_SHAPES = {"workspace": shapes.WORKSPACE, "kind": shapes.KIND, "stream_id": shapes.STREAM_ID}
+_PATH_SHAPES = {
+    "workspace": shapes.WORKSPACE,
+    "kind": shapes.KIND,
+    "stream_id": shapes.STREAM_ID,
+    "type": shapes.NEW_TYPE,
+}
 
 
 def _shape(name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from app.accounts.keys import SCOPES
 from app.core import ids, times
 from app.core.contract.model import ERROR_STATUS
-from app.core.event import names
+from app.core.event import explain, names
 from app.core.problem import CODES
 from app.core.webhook.retry import Outcome
 from app.delivery import endpoint_history
@@ -45,6 +45,15 @@ def _list_of(name: str) -> Schema:
     )
 
 
+def _searched(rows: Schema) -> Schema:
+    return _object(
+        "One page of a list. It looks at some thousands of rows at most, so it may have fewer rows than limit, or none,"
+        " and a next page. next_cursor is null on the last page.",
+        {"data": {"type": "array", "items": rows}, "next_cursor": _or_null(_CURSOR)},
+        {"searched_to": _TIME | {"description": "how far this page has looked, where it ended before it was full"}},
+    )
+
+
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -60,6 +69,7 @@ _COUNT: Schema = {"type": "integer", "minimum": 0}
 _TIME = shapes.TIME
 _CURSOR: Schema = {"type": "string", "format": "cursor"}
 _ANY_OBJECT: Schema = {"type": "object"}
+_NULL: Schema = {"type": "null"}
 _STREAM_NAME = _object("A stream's name.", {"kind": shapes.KIND, "id": shapes.STREAM_ID})
 _EVENT_ID, _ENDPOINT_ID = shapes.id_of(ids.EVENT), shapes.id_of(ids.ENDPOINT)
 _SECRET_TEXT = shapes.matching("whsec_[A-Za-z0-9+/]+=*", description="verifies the v1 signatures")
@@ -117,12 +127,34 @@ _TRIED: Schema = {
     "trigger": _one_of("schedule", "manual", "recover", "test"),
 }
 _ATTEMPT: Schema = _TRIED | {
+    "request": {
+        "anyOf": [
+            _object(
+                "The request as it was sent. What the endpoint's owner has given as headers is masked, and the body is"
+                " the envelope of the event.",
+                {
+                    "method": _one_of("POST"),
+                    "url": _TEXT,
+                    "headers": {"type": "object", "additionalProperties": _TEXT},
+                    "body": _object("GET /v1/events/{id} has it.", {"event_id": _EVENT_ID, "bytes": _or_null(_COUNT)}),
+                    "exact": {
+                        "type": "boolean",
+                        "description": "false: the endpoint has been changed, disabled or given another secret since;"
+                        " URL and headers are those of today",
+                    },
+                },
+            ),
+            _NULL,
+        ],
+        "description": "null: none was made, or the endpoint has been deleted",
+    },
     "response_headers": {"type": ["object", "null"]},
     "response_body": _or_null(_TEXT),
     "response_body_truncated": {"type": "boolean"},
 }
 _DELIVERY: Schema = {
     "id": shapes.id_of(ids.DELIVERY),
+    "workspace_id": shapes.id_of(ids.WORKSPACE),
     "event_id": _EVENT_ID,
     "endpoint_id": _ENDPOINT_ID,
     "event_type": shapes.TYPE,
@@ -175,7 +207,38 @@ SCHEMAS: dict[str, Schema] = {
             "data": _ANY_OBJECT,
         },
     ),
-    "EventList": _list_of("Event"),
+    "EventList": _searched(_ref("Event")),
+    "Explanation": _object(
+        "Whether and when an endpoint got an event, and if not, why.",
+        {
+            "endpoint_id": _ENDPOINT_ID,
+            "code": _one_of(*explain.CODES) | {"description": "for programs; more may be added"},
+            "sentence": _TEXT | {"description": "the same for people"},
+            "endpoint": {
+                "anyOf": [
+                    _object(
+                        "The endpoint as it is now.",
+                        {
+                            "url": _TEXT,
+                            "status": _one_of("enabled", "disabled"),
+                            "disabled_reason": _or_null(_TEXT),
+                            "disabled_at": _or_null(_TIME),
+                            "event_types": _or_null(_TEXTS),
+                            "stream_kinds": _or_null(_TEXTS),
+                            "channels": _or_null(_TEXTS),
+                            "rate_limited_until": _or_null(_TIME),
+                            "created_at": _TIME,
+                            "updated_at": _TIME,
+                        },
+                    ),
+                    _NULL,
+                ],
+                "description": "null: it has been deleted",
+            },
+            "delivery": {"anyOf": [_ref("Delivery"), _NULL], "description": "null: there is none"},
+        },
+    ),
+    "ExplanationList": _list_of("Explanation"),
     "EventIn": _closed(
         _object(
             "An event to accept: at most MAX_EVENT_BYTES (256 KiB unless set) of UTF-8, nested at most MAX_JSON_DEPTH"
@@ -212,6 +275,23 @@ SCHEMAS: dict[str, Schema] = {
         "The answers to an array, in its order.",
         {"data": {"type": "array", "items": {"anyOf": [_ref("EventOut"), _ref("Problem")]}}},
     ),
+    "EventType": _object(
+        "What events of a type look like.",
+        {
+            "type": shapes.TYPE,
+            "source": _one_of("contract", "workspace")
+            | {"description": "who declares it: a contract, or the workspace itself"},
+            "kind": _or_null(shapes.KIND) | {"description": "the kind of its streams; null: every kind"},
+            "description": _TEXT,
+            "schema": _ANY_OBJECT | {"type": ["object", "null"], "description": "JSON Schema of data"},
+            "example": _ANY_OBJECT | {"type": ["object", "null"], "description": "data that fits the schema"},
+            "check": _one_of("warn", "reject") | {"description": "what becomes of an event that does not fit"},
+            "deprecated": {"type": "boolean"},
+            "created_at": _or_null(_TIME),
+            "updated_at": _or_null(_TIME),
+        },
+    ),
+    "EventTypeList": _list_of("EventType"),
     "Stream": _object(
         "A live subject.",
         {
@@ -290,8 +370,11 @@ SCHEMAS: dict[str, Schema] = {
             "oldest_pending_at": _or_null(_TIME),
         },
     ),
-    "Delivery": _object("One event for one endpoint.", _DELIVERY),
-    "DeliveryList": _list_of("Delivery"),
+    "DeliveryList": _searched(_ref("Delivery")),
+    "Delivery": _object(
+        "One event for one endpoint, with the attempt that was asked for, else the last one.",
+        _DELIVERY | {"attempt": {"anyOf": [_object("One HTTP exchange, without the response.", _TRIED), _NULL]}},
+    ),
     "Attempt": _object("One HTTP exchange.", _ATTEMPT),
     "DeliveryWithAttempts": _object(
         "A delivery and its attempts.", _DELIVERY | {"attempts": {"type": "array", "items": _ref("Attempt")}}

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -63,6 +64,12 @@ class Field:
     example: Any = field(default=None, compare=False)
 
 
+def id_field(name: str, prefix: str, about: str) -> Field:
+    """A field for one of our ids."""
+    pattern = re.compile(ids.pattern(prefix))
+    return Field(name, "text", about, pattern=pattern, hint=f"must be an id that begins with {prefix}_")
+
+
 # An endpoint, by our id or its owner's uid.
 ENDPOINT_NAME = re.compile(rf"{ids.pattern(ids.ENDPOINT)}|(?!{ids.ENDPOINT}_){names.UID.pattern}")
 
@@ -77,6 +84,11 @@ def type_filter(name: str, about: str) -> Field:
     """A query parameter for an event type, or for all that begin alike."""
     longest = names.LONGEST_TYPE + len(BELOW)
     return Field(name, "text", f"{about}; call.* means every type that begins with call.", shortest=1, longest=longest)
+
+
+def time_of(args: Mapping[str, Any], name: str) -> datetime | None:
+    """A time field's value; None when it was not given."""
+    return read_time(args[name]) if name in args else None
 
 
 def check(fields: Sequence[Field], given: Mapping[str, Any], noun: str = "field") -> list[Complaint]:
@@ -104,7 +116,7 @@ def is_whole(value: Any) -> bool:
 
 
 def from_query(fields: Sequence[Field], given: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], list[Complaint]]:
-    """Query parameters as values (numbers as numbers), and what is wrong with them."""
+    """Query parameters as values (numbers as numbers, texts split at commas), and what is wrong with them."""
     values: dict[str, Any] = {}
     repeated = islice((name for name, texts in given.items() if len(texts) > 1), MOST_COMPLAINTS + 1)
     complaints = [complaint(name, "is given more than once") for name in repeated]
@@ -112,7 +124,7 @@ def from_query(fields: Sequence[Field], given: Mapping[str, Sequence[str]]) -> t
     for name, texts in given.items():
         text = texts[0]
         is_number = kinds.get(name) == "integer" and re.fullmatch(r"-?[0-9]{1,18}", text)
-        values[name] = int(text) if is_number else text
+        values[name] = text.split(",") if kinds.get(name) == "texts" else int(text) if is_number else text
     return values, complaints + check(fields, values, "parameter")
 
 

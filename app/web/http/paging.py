@@ -5,10 +5,12 @@ from __future__ import annotations
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from app.core import ids
 from app.core.problem import invalid
+from app.core.wire.envelope import rfc3339
 from app.web.http.fields import Field
 
 DEFAULT, MOST = 50, 250
@@ -58,6 +60,13 @@ def page(rows: Sequence[T], limit: int, mark_of: Callable[[T], str], shown: Call
     """The list object for up to limit + 1 rows; one more than the limit means that there is a next page."""
     cursor = encode(mark_of(rows[limit - 1])) if len(rows) > limit else None
     return {"data": [shown(row) for row in rows[:limit]], "next_cursor": cursor}
+
+
+def searched(rows: Sequence[Any], cursor: str | None, searched_to: datetime | None) -> dict[str, Any]:
+    """The list object of a page that looks at so many rows at most. cursor: None at the end; searched_to: how far it
+    has looked, where it ended before it was full."""
+    made = {"data": rows, "next_cursor": None if cursor is None else encode(cursor)}
+    return made if searched_to is None else made | {"searched_to": rfc3339(searched_to)}
 
 
 def newest_first(

@@ -194,6 +194,8 @@ def _check_path(values: Mapping[str, str]) -> None:
             raise invalid("kind", names.KIND_HINT)
         elif name == "stream_id" and not names.EXTERNAL_ID.fullmatch(value):
             raise invalid("stream_id", names.EXTERNAL_ID_HINT)
+        elif name == "type" and not names.TYPE.fullmatch(value):
+            raise invalid("type", names.TYPE_HINT)
 
 
 def _admitted(declared: ApiRoute, handler: Handler, admission: Admission, path_values: Mapping[str, str]) -> Response:

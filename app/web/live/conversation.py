@@ -32,7 +32,8 @@ class Conversation:
     def __init__(self, admitted: Admitted) -> None:
         self._engine = admitted.engine
         self._clock = admitted.engine.hub.clock
-        self._event_type = admitted.route.inbound_type
+        # Texts of viewers, as events of producers, have no place in a workspace's own streams.
+        self._event_type = None if admitted.stream.kind == names.OWN_KIND else admitted.route.inbound_type
         self._stream = admitted.stream
         self._opener = admitted.opener
         self._texts: deque[str] = deque()

@@ -38,12 +38,19 @@ from app.web.metrics import streams as stream_metrics
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request whose caller may see the stream that it names."""
+    """A request whose caller may see the stream that it names. linger_seconds: for how long the route stays open after
+    the stream's end, for late events."""
 
     engine: Engine
     route: ContractRoute
     opener: Opener
     stream: StreamRow
+    linger_seconds: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the stream has ended and the route shows nothing more of it."""
+        return self.stream.over(self.linger_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +107,12 @@ def admit(contract: Contract, route: ContractRoute, kind: str, stream_id: str) -
         stream = streams.find_stream(connection, opener.workspace_id, kind, stream_id)
     if stream is None:
         raise not_found("stream")
-    return Admitted(current, route, opener, stream)
+    return Admitted(current, route, opener, stream, current.rules.linger_seconds(contract, kind))
 
 
 def refuse_ended(admitted: Admitted) -> None:
-    """Raises the contract's refusal if the stream has ended and the route does not show ended streams."""
-    if admitted.stream.ended and admitted.route.ended == "refuse":
+    """Raises the contract's refusal if the stream is over and the route does not show ended streams."""
+    if admitted.over and admitted.route.ended == "refuse":
         raise ContractRefusal("ended", f"This {admitted.stream.kind} has ended.")
 
 
@@ -143,7 +150,7 @@ def _believed(admitted: Admitted, cursor: int | None) -> tuple[int | None, bool]
     if cursor is None or cursor <= stream.last_seq:
         return cursor, False
     stream_metrics.CURSORS_AHEAD.inc()
-    if stream.ended:
+    if admitted.over:
         return cursor, False
     return (None if route.reset is None else stream.last_seq), True
 
@@ -199,4 +206,5 @@ def _terms(placed: Placed, now: float) -> Terms:
         key_id=opener.key_id,
         token_id=opener.token_id or opener.session_id,
         workspace_id=admitted.stream.workspace_id,
+        linger_seconds=admitted.linger_seconds,
     )

@@ -39,14 +39,14 @@ def serve_admitted(admitted: Admitted) -> Response:
 
 
 def _is_over(placed: Placed) -> bool:
-    """Whether a stream has ended and shows this client nothing more, so that it should not come back.
+    """Whether a stream is over and shows this client nothing more, so that it should not come back.
 
     A client without a cursor is let in for the contract's opening or closing frame. Where there is neither, an
     EventSource would be given no id, and would ask the same again forever.
     """
-    route, stream = placed.admitted.route, placed.admitted.stream
+    route = placed.admitted.route
     may_stop = placed.resumes or (route.opening is None and route.closing is None)
-    return stream.ended and may_stop and placed.past is None and not placed.shows_more()
+    return placed.admitted.over and may_stop and placed.past is None and not placed.shows_more()
 
 
 def _body(carrier: Carrier) -> Iterator[bytes]:
@@ -63,8 +63,7 @@ def _farewell(placed: Placed, reason: str) -> bytes:
     if reason != "ended":
         return b""
     # A late viewer may see only this frame; its id lets EventSource stop.
-    stream = placed.admitted.stream
-    return placed.closing(str(stream.last_seq) if stream.ended else None)
+    return placed.closing(str(placed.admitted.stream.last_seq) if placed.admitted.over else None)
 
 
 class Unanswered(Response):

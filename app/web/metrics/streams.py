@@ -31,6 +31,10 @@ WARNINGS = Counter(
     "twofold_schema_warnings", "Events that do not fit their type's schema, where it only warns.", ["kind", "type"]
 )
 
+OWN_WARNINGS = Counter(
+    "twofold_own_schema_warnings", "Events that do not fit a schema of their workspace's own, where it only warns."
+)
+
 
 def committed(requests: int, events: int) -> None:
     """Count one transaction of the ledger."""

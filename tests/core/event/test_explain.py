@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.core.event.explain import DeliveryFacts, EndpointFacts, EventFacts, explain
+from app.core.event.filters.reading import stored_filter
 
 CAME = datetime(2026, 11, 20, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -53,6 +54,16 @@ CASES = {
         "takes streams of the kinds bot; this one is call",
     ),
     "filtered_type": (replace(ENDPOINT, event_types=["bot.*", "call.ended"]), None, "takes bot.*, call.ended; this"),
+    "filtered_channel": (
+        replace(ENDPOINT, channels=["a", "b"]),
+        None,
+        "takes the channels a, b; this event carries none",
+    ),
+    "filtered_content": (
+        replace(ENDPOINT, content=stored_filter('{"path":"/tier","eq":"gold"}')),
+        None,
+        'Filtered out by content_filter: /tier must be "gold", and it is absent.',
+    ),
     "disabled_then": (
         replace(OFF, disabled_at=CAME - HOUR),
         None,

@@ -102,6 +102,22 @@ def test_when_the_last_attempt_was_not_answered_nobody_knows_whether_it_arrived(
     assert judge(at(86_399), 11, outcome, unanswered=True).status == "pending"
 
 
+@pytest.mark.parametrize(
+    ("outcome", "status_code", "asked", "expected"),
+    [
+        ("success", 204, "disable", Decision("delivered", disable_endpoint=True)),
+        ("success", 204, "abort-message", Decision("delivered")),
+        ("http_error", 500, "disable", Decision("failed", reason="disabled_by_receiver", disable_endpoint=True)),
+        ("http_error", 503, "abort-message", Decision("failed", reason="aborted_by_receiver")),
+        ("http_error", 410, "abort-message", Decision("failed", reason="endpoint_gone", disable_endpoint=True)),
+    ],
+)
+def test_a_receiver_may_end_its_endpoint_or_the_delivery_and_a_success_stays_one(
+    outcome: str, status_code: int, asked: str, expected: Decision
+) -> None:
+    assert judge(CREATED, outcome=outcome, status_code=status_code, asked=asked, retry_after="60") == expected
+
+
 def test_410_ends_the_delivery_and_disables_the_endpoint() -> None:
     assert judge(CREATED, status_code=410) == Decision("failed", reason="endpoint_gone", disable_endpoint=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -114,6 +113,8 @@ def test_a_uid_stands_wherever_an_id_may(acme: Door, globex: Door) -> None:
     assert acme.post(f"{path}/recover", {"since": "2026-01-01T00:00:00Z"}, 202)["complete"] is True
     assert [one["endpoint_id"] for one in acme.get("/v1/deliveries?endpoint_id=billing")["data"]] == [made["id"]]
     assert acme.get("/v1/deliveries?endpoint_id=nobody")["data"] == []
+    event_id = acme.get("/v1/deliveries?endpoint_id=billing")["data"][0]["event_id"]
+    assert acme.get(f"/v1/events/{event_id}/explain?endpoint_id=billing")["data"][0]["code"] == "due"
     assert [one["state"] for one in acme.get(f"{path}/changes")["data"]] == ["enabled"]
     assert acme.patch(path, {"description": "x"})["description"] == "x"
     for foreign in (path, f"{path}/secret", f"{path}/stats", f"{path}/changes", "/v1/endpoints/nobody"):
@@ -186,7 +187,7 @@ def test_an_endpoint_that_is_made_disabled_gets_nothing_until_it_is_enabled(acme
 
 
 @pytest.fixture
-def filtered(acme: Door) -> Iterator[dict[str, str]]:
+def filtered(acme: Door) -> dict[str, str]:
     """Endpoints by what they ask for."""
     wanted: dict[str, dict[str, Any]] = {
         "all": {},
@@ -195,7 +196,7 @@ def filtered(acme: Door) -> Iterator[dict[str, str]]:
         "both": {"channels": ["project-7"], "content_filter": {"path": "/amount", "gte": 100}},
         "other type": {"event_types": ["bot.*"], "content_filter": {"path": "/amount", "gte": 100}},
     }
-    yield {register(acme, **fields)["id"]: name for name, fields in wanted.items()}
+    return {register(acme, **fields)["id"]: name for name, fields in wanted.items()}
 
 
 def test_an_event_goes_to_those_whose_channels_and_content_it_has(acme: Door, filtered: dict[str, str]) -> None:
@@ -207,6 +208,17 @@ def test_an_event_goes_to_those_whose_channels_and_content_it_has(acme: Door, fi
     assert get({"amount": "100"}, "project-7") == {"all", "seven"}
     assert get({"amount": 1e3}, "y", "project-7") == {"all", "rich", "seven", "both"}
     assert get({}, "y") == {"all"}
+
+
+def test_what_was_filtered_out_is_explained(acme: Door, filtered: dict[str, str]) -> None:
+    event_id = publish(acme, {"amount": 99}, "y")
+    explained = acme.get(f"/v1/events/{event_id}/explain")["data"]
+    told = {filtered[one["endpoint_id"]]: (one["code"], one["sentence"]) for one in explained}
+    words = "Filtered out by content_filter: /amount must be at least 100, and it is 99."
+    assert told["rich"] == ("filtered_content", words)
+    words = "Filtered out: the endpoint takes the channels project-7, x; this event carries y."
+    assert told["seven"] == ("filtered_channel", words)
+    assert [told[name][0] for name in ("all", "other type")] == ["due", "filtered_type"]
 
 
 def test_a_changed_filter_is_in_force_at_once(acme: Door) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from app.ledger import events
+from tests.delivery.world import World
 from tests.web.doors import Door
 
 # Every spelling that a parser would change: key order, a big integer, floats, a number beyond floats, escapes.
@@ -64,3 +67,40 @@ def test_a_page_of_large_events_ends_early_and_goes_on(acme: Door, monkeypatch: 
     for path in ("/v1/events?limit=50", "/v1/events?stream_kind=call&stream_id=c1&limit=50"):
         assert len(acme.get(path)["data"]) == 2
         assert len(acme.pages(path)) == 5
+
+
+def test_events_are_read_by_time(acme: Door, world: World) -> None:
+    early = [acme.publish("call", "c1", "a"), acme.publish("call", "c2", "a")]
+    middle = quote(world.divide().isoformat())
+    late = [acme.publish("call", "c1", "b"), acme.publish("call", "c2", "b")]
+    for query, expected in (
+        (f"since={middle}", late),
+        (f"until={middle}", early),
+        (f"since={middle}&stream_kind=call&stream_id=c1", late[:1]),
+        (f"until={middle}&stream_kind=call&stream_id=c2&type=a", early[1:]),
+        (f"since={middle}&until={middle}", []),
+    ):
+        found = acme.pages(f"/v1/events?{query}&limit=1")
+        assert sorted(event["id"] for event in found) == sorted(expected), query
+
+
+def test_a_platform_key_reads_the_events_of_all_workspaces(platform: Door, acme: Door, globex: Door) -> None:
+    made = [acme.publish("call", "c1", "a"), globex.publish("call", "c1", "a")]
+    found = platform.get("/v1/events")["data"]
+    assert [event["id"] for event in found] == sorted(made, reverse=True)
+    assert {event["workspace_id"] for event in found} == {acme.workspace_id, globex.workspace_id}
+    refused = platform.get("/v1/events?stream_kind=call&stream_id=c1", status=400)
+    assert "X-Workspace" in refused["detail"]
+
+
+def test_a_page_that_ends_early_says_how_far_it_has_looked(acme: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "WINDOW", 3)
+    for number in range(8):
+        acme.publish("call", "c1", "rare" if number in (0, 7) else "call.turn")
+    page = acme.get("/v1/events?type=missing")
+    assert page["data"] == []
+    assert page["next_cursor"]
+    assert page["searched_to"]
+    assert len(acme.pages("/v1/events?type=rare")) == 2
+    of_stream = acme.pages("/v1/events?type=rare&stream_kind=call&stream_id=c1")
+    assert [event["seq"] for event in of_stream] == [1, 8]

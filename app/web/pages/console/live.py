@@ -52,9 +52,14 @@ def watch_stream(visit: Visit, workspace_id: str, kind: str, stream_id: str) -> 
         stream = streams.find_stream(connection, workspace_id, kind, stream_id)
     if stream is None:
         raise Problem("not_found", "There is no such stream.")
-    route = next(route for contract in current.rules.contracts for route in contract.routes if route.path == _CANONICAL)
+    contract, route = next(
+        (contract, route)
+        for contract in current.rules.contracts
+        for route in contract.routes
+        if route.path == _CANONICAL
+    )
     opener = Opener(person.id, workspace_id, session_id=person.session_id, life_seconds=person.life_seconds)
-    return serve_admitted(Admitted(current, route, opener, stream))
+    return serve_admitted(Admitted(current, route, opener, stream, current.rules.linger_seconds(contract, kind)))
 
 
 class PersonsView:

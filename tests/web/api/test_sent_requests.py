@@ -1,0 +1,76 @@
+"""An attempt shows its request: as it arrived at the receiver, but for what its owner has given as headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+
+from app.accounts.keys import SCOPES, create_key
+from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
+from tests.delivery.world import World
+from tests.web.doors import Door
+
+NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+
+
+def door_of(app: Flask, world: World) -> Door:
+    with world.database.session() as session:
+        key = create_key(session, name="all", scopes=SCOPES, workspace_id=world.workspace_id).key
+    return Door(app, key, world.workspace_id)
+
+
+def sent(seen: Seen) -> dict[str, str]:
+    pairs = (line.partition(": ") for line in seen.head[1:])
+    return {name.lower(): value for name, _, value in pairs}
+
+
+def requests(door: Door, world: World) -> list[dict[str, Any]]:
+    return [attempt["request"] for attempt in door.get(f"/v1/deliveries/{world.delivery().id}")["attempts"]]
+
+
+def test_each_attempt_shows_what_the_receiver_has_seen(app: Flask, world: World) -> None:
+    door = door_of(app, world)
+    with ScriptedServer(answering(NO, OK)) as receiver:
+        wanted = {"url": receiver.url, "headers": {"Authorization": "Bearer geheim", "User-Agent": "Mine"}}
+        door.post("/v1/endpoints", wanted)
+        event = door.publish("call", "c1", "call.started")
+        world.drain().run()
+        world.make_due()
+        world.drain().run()
+    told = requests(door, world)
+    assert len(told) == len(receiver.seen) == 2
+    for request, seen in zip(told, receiver.seen, strict=True):
+        arrived = sent(seen)
+        assert (request["method"], request["url"], request["exact"]) == ("POST", receiver.url, True)
+        assert request["body"] == {"event_id": event, "bytes": len(seen.body)}
+        shown = {name.lower(): value for name, value in request["headers"].items()}
+        assert shown["authorization"] == shown["user-agent"] == "[masked]"
+        assert set(arrived) - set(shown) == {"host", "content-length"}
+        for name in ("webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "accept"):
+            assert shown[name] == arrived[name], name
+
+
+def test_an_endpoint_that_was_changed_since_is_said_to_be(app: Flask, world: World) -> None:
+    door = door_of(app, world)
+    with ScriptedServer(answering(OK)) as receiver:
+        endpoint = door.post("/v1/endpoints", {"url": receiver.url})["id"]
+        door.publish("call", "c1", "call.started")
+        world.drain().run()
+    (before,) = requests(door, world)
+    world.divide()
+    door.post(f"/v1/endpoints/{endpoint}/secret/rotate", status=200)
+    (after,) = requests(door, world)
+    assert (before["exact"], after["exact"]) == (True, False)
+    assert after["headers"]["webhook-signature"] == before["headers"]["webhook-signature"]
+    door.delete(f"/v1/endpoints/{endpoint}")
+    assert requests(door, world) == [None]
+
+
+def test_what_was_never_sent_shows_no_request(app: Flask, world: World) -> None:
+    door = door_of(app, world)
+    world.endpoint("http://127.0.0.1:9/")
+    world.sql("UPDATE endpoint_secrets SET sealed = '\\x00'")
+    door.publish("call", "c1", "call.started")
+    world.drain().run()
+    assert requests(door, world) == [None]
