@@ -45,17 +45,35 @@ DELETE_EVENTS = "DELETE FROM events WHERE workspace_id = %(workspace)s"
 def create_workspace(session: Session, *, uid: str | None, name: str) -> Workspace:
     """A new workspace; without a `uid` (the platform's own name for it) its id serves. Raises Problem conflict."""
     _check_uid(uid)
+    row = _insert(session, uid, name)
+    if row is None:
+        raise _taken(uid)
+    return row
+
+
+def put_workspace(session: Session, reference: str, *, name: str) -> tuple[Workspace, bool]:
+    """Give the workspace with this uid a name, and whether it is new. Raises Problem not_found for an id of ours that is
+    not there."""
+    is_id = reference.startswith(f"{ids.WORKSPACE}_")
+    row = None if is_id else _insert(session, reference, name)
+    if row is not None:
+        return row, True
+    known = get_workspace(session, reference)
+    known.name = name
+    session.flush()
+    return known, False
+
+
+def _insert(session: Session, uid: str | None, name: str) -> Workspace | None:
+    """A new workspace; None when its uid is taken. Who has taken it has committed by then."""
     now = ids.truncate(datetime.now(UTC))
     id = ids.make(ids.WORKSPACE, now, os.urandom(ids.RANDOM_BYTES))
-    row = session.scalars(
+    return session.scalars(
         insert(Workspace)
         .values(id=id, uid=uid or id, name=name, created_at=now)
         .on_conflict_do_nothing(index_elements=[Workspace.uid])
         .returning(Workspace)
     ).one_or_none()
-    if row is None:
-        raise _taken(uid)
-    return row
 
 
 def change_workspace(session: Session, row: Workspace, *, uid: str | None, name: str | None) -> None:

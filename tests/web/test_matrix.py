@@ -39,11 +39,16 @@ PLATFORM_ROUTES = {
     ("POST", "/v1/workspaces"): 403,
     ("GET", "/v1/workspaces"): 403,
     ("GET", "/v1/workspaces/{workspace}"): THROUGH,
+    ("PUT", "/v1/workspaces/{workspace}"): 403,
     ("PATCH", "/v1/workspaces/{workspace}"): 403,
     ("DELETE", "/v1/workspaces/{workspace}"): 403,
 }
 # Names that a caller gives to something new: there is nothing foreign about them.
-NEW_NAMES = {("PUT", "/v1/streams/{kind}/{stream_id}"), ("PUT", "/v1/event-types/{type}")}
+NEW_NAMES = {
+    ("PUT", "/v1/streams/{kind}/{stream_id}"),
+    ("PUT", "/v1/event-types/{type}"),
+    ("PUT", "/v1/workspaces/{workspace}"),
+}
 IDS_IN_PATH = {*ABSENT} - {"kind"}
 
 
@@ -170,7 +175,7 @@ def of_platform(declared: ApiRoute, visitor: Visitor, whose: str) -> int:
     if "{" not in declared.path:
         return THROUGH if visitor.platform else decided
     if visitor.platform:
-        return 404 if whose == "absent" else THROUGH
+        return 404 if whose == "absent" and (declared.method, declared.path) not in NEW_NAMES else THROUGH
     named = {"own": "acme", "foreign": "globex", "absent": "nobody"}[whose]
     return decided if visitor.reaches == named or (visitor.named and whose == "own") else 404
 

@@ -9,6 +9,7 @@ from flask import Blueprint
 from app.accounts import workspaces
 from app.core import ids
 from app.core.event import names
+from app.core.problem import invalid
 from app.database.tables import Workspace
 from app.web.http import paging
 from app.web.http.call import PLATFORM, Answer, Call
@@ -74,6 +75,26 @@ def list_workspaces(call: Call) -> Answer:
 )
 def get_workspace(call: Call, workspace: str) -> Answer:
     return Answer(workspaces.shown(_reachable(call, workspace)))
+
+
+@route(
+    api,
+    "PUT",
+    "/v1/workspaces/{workspace}",
+    scope="manage",
+    acts_for=PLATFORM,
+    body=(NAME,),
+    answers={201: "Workspace", 200: "Workspace"},
+    summary="Make a workspace under a uid, or give the one that is there this name; may be repeated safely",
+)
+def put_workspace(call: Call, workspace: str) -> Answer:
+    if not call.caller.is_platform:
+        _reachable(call, workspace)  # of others it is not even told that they are there
+    call.caller.require_platform()
+    if not names.UID.fullmatch(workspace):
+        raise invalid("uid", names.UID_HINT)
+    row, is_new = workspaces.put_workspace(call.session, workspace, name=call.body["name"])
+    return Answer(workspaces.shown(row), 201 if is_new else 200)
 
 
 @route(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from flask import Blueprint, Response
@@ -12,7 +13,7 @@ from app.accounts import audit
 from app.core import ids
 from app.core.problem import Problem
 from app.database.partitions import database_time
-from app.delivery import browsing, endpoints, reads, search, waiting
+from app.delivery import browsing, endpoint_history, endpoints, reads, search, waiting
 from app.delivery.search import Filters
 from app.web.pages.console import answers, queries
 from app.web.pages.console.log import header_names
@@ -21,7 +22,7 @@ from app.web.pages.console.visit import OPERATOR, VIEWER, Visit, page
 api = Blueprint("console_endpoints", __name__)
 
 STATES = ("enabled", "disabled", "failing")
-_LAST = 10  # deliveries on an endpoint's page
+_LAST = 10  # deliveries, and changes, on an endpoint's page
 
 
 @page(api, "GET", "/console/endpoints", role=VIEWER)
@@ -93,9 +94,17 @@ def _page(visit: Visit, endpoint_id: str, secret: dict[str, Any] | None) -> Resp
             waiting=waiting.waiting_for(connection, [row.id]).get(row.id, 0),
             header_names=header_names(connection, visit.engine.settings, row.workspace_id, row.id),
             last=search.log_page(connection, Filters(endpoint=row.id), limit=_LAST).rows,
+            changes=endpoint_history.changes_of(connection, row.id)[:_LAST],
+            content_filter=_spread(row.content_filter),
+            settings=visit.engine.settings,
             secret=secret,
             overlap_seconds=visit.engine.settings.secret_overlap_seconds,
         )
+
+
+def _spread(text: str | None) -> str | None:
+    """A content filter for people, a member a line."""
+    return None if text is None else json.dumps(json.loads(text), ensure_ascii=False, indent=2)
 
 
 def _row(connection: Connection, endpoint_id: str) -> Row[Any]:
