@@ -34,8 +34,17 @@ class Missed:
     looked_until: datetime | None = None
 
 
-def missed(connection: Connection, endpoint: Row[Any], *, since: datetime, until: datetime | None, most: int) -> Missed:
-    """At most so many events of a span that an endpoint has missed. endpoint: its row of the table."""
+def missed(
+    connection: Connection,
+    endpoint: Row[Any],
+    *,
+    since: datetime,
+    until: datetime | None,
+    most: int,
+    most_looked_at: int = MOST_LOOKED_AT,
+) -> Missed:
+    """At most so many events of a span that an endpoint has missed. endpoint: its row of the table. most_looked_at: how
+    many its content filter is asked about."""
     values = {
         "workspace": endpoint.workspace_id,
         "endpoint": endpoint.id,
@@ -49,10 +58,12 @@ def missed(connection: Connection, endpoint: Row[Any], *, since: datetime, until
         return Missed([])
     if endpoint.content_filter is None:
         return Missed(connection.exec_driver_sql(_MISSED.format(more=""), {**values, "after": "", "most": most}).all())
-    return _look(connection, values, stored_filter(endpoint.content_filter), most)
+    return _look(connection, values, stored_filter(endpoint.content_filter), most, most_looked_at)
 
 
-def _look(connection: Connection, values: dict[str, Any], wanted: ContentFilter, most: int) -> Missed:
+def _look(
+    connection: Connection, values: dict[str, Any], wanted: ContentFilter, most: int, most_looked_at: int
+) -> Missed:
     found: list[Row[Any]] = []
     after, looked_at, read_bytes = "", 0, 0
     while True:
@@ -69,7 +80,7 @@ def _look(connection: Connection, values: dict[str, Any], wanted: ContentFilter,
         if len(page) < PAGE_EVENTS:
             return Missed(found)
         after, looked_at = page[-1].id, looked_at + len(page)
-        if looked_at >= MOST_LOOKED_AT or read_bytes >= MOST_BYTES:
+        if looked_at >= most_looked_at or read_bytes >= MOST_BYTES:
             return Missed(found, page[-1].created_at)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -94,7 +95,7 @@ class World:
         self, count: int = 1, *, type: str = "call.turn", kind: str = "call", data: str = "{}", only: str | None = None
     ) -> list[Accepted]:
         """Accept events; those that endpoints want have delivery rows then."""
-        draft = Draft(kind, "one", type, data, {}, None, None)
+        draft = Draft(kind, "one", type, data, json.loads(data), None, None)
         answers: list[Accepted] = []
         for start in range(0, count, 1000):
             drafts = [draft] * min(1000, count - start)
