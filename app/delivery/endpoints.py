@@ -133,11 +133,11 @@ def rotate_secret(session: Session, settings: Settings, workspace_id: str, endpo
 
 def _rotate(session: Session, settings: Settings, row: Endpoint, secret: str | None = None) -> None:
     now = ids.truncate(datetime.now(UTC))
-    for position, secret in enumerate(_secrets(session, row.id)):
+    for position, former in enumerate(_secrets(session, row.id)):
         if position >= _MOST_FORMER:
-            secret.expires_at = func.now()  # the database's, by which it is judged: ours may be a moment later
-        elif secret.expires_at is None:
-            secret.expires_at = now + timedelta(seconds=settings.secret_overlap_seconds)
+            former.expires_at = func.now()  # the database's, by which it is judged: ours may be a moment later
+        elif former.expires_at is None:
+            former.expires_at = now + timedelta(seconds=settings.secret_overlap_seconds)
     _add_secrets(session, settings, row, now, secret)
     row.updated_at = now
 
