@@ -5,14 +5,24 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from app.core import ids
-from app.core.event.acceptance import Acceptance, Accepted, EndpointFilter, NewEvent, StreamState, match
+from app.core.event.acceptance import (
+    Acceptance,
+    Accepted,
+    EndpointFilter,
+    Matcher,
+    NewEvent,
+    StreamState,
+    match,
+)
 from app.core.event.drafts import Draft
+from app.core.event.filters.reading import stored_filter
 from app.core.problem import Problem, complaint
 from app.core.wire.envelope import Event, data_of
 
@@ -196,3 +206,20 @@ def test_many_events_are_matched_each_by_its_own_workspace_kind_and_type() -> No
     filters = [wants("1", ["a"]), wants("2", None, ["bot"]), wants("3", workspace="ws_2"), wants("4", ["b"])]
     pairs = [(events.index(new), endpoint) for new, endpoint in match(events, filters)]
     assert pairs == [(0, "1"), (1, "3"), (2, "4"), (3, "1"), (3, "2")]
+
+
+def test_an_endpoint_that_looks_closer_weighs_as_one_that_gets_the_event_and_its_tests_besides() -> None:
+    content = stored_filter('{"or":[%s]}' % ",".join(['{"path":"/a","eq":1}'] * 20))
+    filters = [wants("a"), EndpointFilter("b", "ws_1", None, None, ["c"]), wants("c", ["other"])]
+    filters += [EndpointFilter(str(number), "ws_1", None, None, None, content) for number in range(4)]
+    matcher = Matcher(filters)
+    assert matcher.weight("call", "note") == 6 + 4 * 20 // 16
+    posted = Draft("call", "one", "note", '{"a":1}', {"a": 1}, None, None)
+    assert matcher.wanting(posted) == ["a", "0", "1", "2", "3"]
+    assert matcher.wanting(replace(posted, value={"a": 2}, channels=("c",))) == ["a", "b"]
+
+
+def test_where_nobody_looks_closer_an_event_costs_a_look_up() -> None:
+    matcher = Matcher([wants("a"), wants("b", ["note"])])
+    posted = Draft("call", "one", "note", "{}", {}, None, None)
+    assert matcher.wanting(posted) is matcher.wanting(posted)

@@ -141,13 +141,13 @@ BAD = [
     ({"path": "/a", "gt": None}, "content_filter.gt", "no order"),
     ({"path": "/a", "gt": True}, "content_filter.gt", "no order"),
     ({"path": "/a", "exists": 1}, "content_filter.exists", "true or false"),
-    ({"and": []}, "content_filter.and", "1 to 50 filters"),
-    ({"and": {}}, "content_filter.and", "1 to 50 filters"),
+    ({"and": []}, "content_filter.and", "1 to 25 filters"),
+    ({"and": {}}, "content_filter.and", "1 to 25 filters"),
     ({"nand": []}, "content_filter", '"nand" is unknown'),
     ({"and": [{"path": "/a", "eq": 1}], "or": []}, "content_filter", "one member"),
     ({"or": [{"not": {"path": "/a", "eq": 1}}, {"not": {"path": "/a"}}]}, "content_filter.or[1].not", "tests nothing"),
     (DEEP, "content_filter.not.not.not.not.not", "5 levels"),
-    ({"and": [{"path": "/a", "gt": 1, "lt": 9}] * 26}, "content_filter", "at most 50 tests in all, this has 52"),
+    ({"and": [{"path": "/a", "gt": 1, "lt": 9}] * 13}, "content_filter", "at most 25 tests in all, this has 26"),
     ({"path": "/a", "eq": "x" * MOST_BYTES}, "content_filter", "at most 4096 bytes"),
 ]
 

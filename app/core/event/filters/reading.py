@@ -32,7 +32,7 @@ from app.core.event.filters.content import (
 from app.core.problem import Complaint, complaint
 
 MOST_BYTES = 4096  # as compact JSON: a thousand endpoints' filters are remembered by every process
-MOST_TESTS = 50  # some 20 microseconds for each event
+MOST_TESTS = 25  # with the longest paths some 50 microseconds for each event: a thousand such filters are 50 ms
 MOST_LEVELS = 5  # of and, or and not: as many as a person can follow
 MOST_STEPS = 10  # of a path
 LONGEST_PATH = 256
