@@ -32,8 +32,8 @@ def check(settings: Settings, wanted: Mapping[str, Any]) -> None:
     if (uid := wanted.get("uid")) is not None and uid.startswith(f"{ids.ENDPOINT}_"):
         complaints.append(complaint("uid", f"must not start with {ids.ENDPOINT}_, the prefix of our own ids"))
     complaints += _of_metadata(wanted.get("metadata") or {})
-    if (secret := wanted.get("secret")) is not None and (reason := signing.why_weak(secret)):
-        complaints.append(complaint("secret", reason))
+    if (secret := wanted.get("secret")) is not None and (weakness := signing.why_weak(secret)):
+        complaints.append(complaint("secret", weakness))
     if (delays := wanted.get("retry_delays_seconds")) is not None:
         problems = retry.check_schedule(delays, settings.delivery_window_seconds)
         complaints += [complaint("retry_delays_seconds", words) for words in problems]

@@ -352,8 +352,8 @@ def recover_endpoint(call: Call, endpoint_id: str) -> Answer:
     )
     call.due = done.count > 0
     answer = {"retried": done.retried, "missed": done.missed, "complete": done.complete}
-    looked = None if done.looked_until is None else rfc3339(done.looked_until)
-    return Answer(answer | {"next_since": looked}, 202)
+    next_since = {} if done.looked_until is None else {"next_since": rfc3339(done.looked_until)}
+    return Answer(answer | next_since, 202)
 
 
 @route(

@@ -334,10 +334,12 @@ SCHEMAS: dict[str, Schema] = {
             "retried": _COUNT | {"description": "deliveries that had failed or were cancelled"},
             "missed": _COUNT | {"description": "events that had no delivery to this endpoint"},
             "complete": {"type": "boolean", "description": "false: there is more; repeat the request"},
-            "next_since": _or_null(_TIME)
+        },
+        {
+            "next_since": _TIME
             | {
-                "description": "when it is given: repeat the request with this as `since`; so many events were"
-                " looked at for the endpoint's content_filter that the rest is left to the next request"
+                "description": "repeat the request with this as `since`: so many events were looked at for the"
+                " endpoint's content_filter that the rest is left to the next request"
             },
         },
     ),

@@ -209,7 +209,7 @@ def test_many_events_are_matched_each_by_its_own_workspace_kind_and_type() -> No
 
 
 def test_an_endpoint_that_looks_closer_weighs_as_one_that_gets_the_event_and_its_tests_besides() -> None:
-    content = stored_filter('{"or":[%s]}' % ",".join(['{"path":"/a","eq":1}'] * 20))
+    content = stored_filter(json.dumps({"or": [{"path": "/a", "eq": 1}] * 20}))
     filters = [wants("a"), EndpointFilter("b", "ws_1", None, None, ["c"]), wants("c", ["other"])]
     filters += [EndpointFilter(str(number), "ws_1", None, None, None, content) for number in range(4)]
     matcher = Matcher(filters)
