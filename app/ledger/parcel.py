@@ -237,6 +237,7 @@ class Parcel:
                     stream_id=draft.stream_id,
                     data=draft.data,
                     metadata=draft.metadata_text,
+                    traceparent=draft.traceparent,
                 ),
             )
         )

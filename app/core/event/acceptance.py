@@ -194,6 +194,7 @@ class Acceptance:
             seq=stream.last_seq,
             data=draft.data,
             metadata=draft.metadata_text,
+            traceparent=draft.traceparent,
         )
         event = envelope.Event(id, stream.last_seq, draft.type, timestamp, body)
         self.events.append(

@@ -16,9 +16,9 @@ from zlib import crc32
 from app.core.event import names
 from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid, invalid_fields
 from app.core.times import TIME_HINT, read_time
-from app.core.wire import json_text
+from app.core.wire import json_text, trace
 
-FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key", "metadata", "channels")
+FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key", "metadata", "channels", "traceparent")
 _STREAM_FIELDS = ("kind", "id")
 _OBJECTS = ("stream", "metadata")  # whose members, too, may be given once only
 
@@ -28,7 +28,7 @@ class Draft:
     """An event as posted, checked in itself. data: compact JSON text; value: the same, parsed.
 
     channels: labels, each once. metadata: texts, numbers, true, false and null by their names; metadata_text: the same
-    as compact JSON text in the producer's spelling, "" for none.
+    as compact JSON text in the producer's spelling, "" for none. traceparent: of trace.read.
     """
 
     kind: str
@@ -41,6 +41,7 @@ class Draft:
     channels: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     metadata_text: str = ""
+    traceparent: str = ""
 
 
 OWN_STREAMS = 8  # of each workspace: so many of its web processes commit side by side
@@ -53,6 +54,13 @@ def with_key(draft: Draft, key: str | None) -> Draft:
     if draft.kind == names.OWN_KIND:
         return replace(draft, idempotency_key=key, stream_id=_own_stream(key))
     return replace(draft, idempotency_key=key)
+
+
+def with_trace(draft: Draft, header: str | None) -> Draft:
+    """The draft in the trace of the request's header `traceparent`, if it has none of its own."""
+    if header is None or draft.traceparent:
+        return draft
+    return replace(draft, traceparent=trace.read(header))
 
 
 def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
@@ -88,6 +96,7 @@ def _draft(text: str, value: Any) -> Draft:
         tuple(dict.fromkeys(value.get("channels") or ())),
         value.get("metadata") or {},
         json_text.compact(spelled["metadata"]) if value.get("metadata") else "",
+        trace.read(value.get("traceparent")),
     )
 
 
@@ -107,6 +116,7 @@ def _complaints(value: dict[str, Any]) -> list[Complaint]:
         *_of_time(value.get("occurred_at")),
         *_of_metadata(value.get("metadata")),
         *_of_channels(value.get("channels")),
+        *_of_trace(value.get("traceparent")),
     ]
 
 
@@ -154,6 +164,11 @@ def _of_time(text: Any) -> list[Complaint]:
     except ValueError:
         return [complaint("occurred_at", TIME_HINT)]
     return []
+
+
+def _of_trace(text: Any) -> list[Complaint]:
+    """A malformed one is ignored, as that of a header is."""
+    return [] if text is None or isinstance(text, str) else [complaint("traceparent", "must be a string")]
 
 
 def _of_metadata(metadata: Any) -> list[Complaint]:

@@ -13,6 +13,7 @@ from app.core.contract.model import ERROR_STATUS
 from app.core.event import explain
 from app.core.problem import CODES
 from app.core.webhook.retry import Outcome
+from app.core.wire import trace
 from app.delivery.reads import STATUSES
 from app.web.http import shapes
 
@@ -199,6 +200,11 @@ SCHEMAS: dict[str, Schema] = {
             "seq": _COUNT,
             "data": _ANY_OBJECT,
         },
+        {
+            "traceparent": shapes.matching(
+                trace.PATTERN, description="the producer's; each webhook has one of its own below it, as a header"
+            )
+        },
     ),
     "EventList": _searched(_ref("Event")),
     "Explanation": _object(
@@ -239,6 +245,10 @@ SCHEMAS: dict[str, Schema] = {
             {
                 "occurred_at": _or_null(_TIME | shapes.matching(times.TIME)),
                 "idempotency_key": _or_null(shapes.KEY),
+                "traceparent": {
+                    "type": ["string", "null"],
+                    "description": "the trace that it belongs to (W3C Trace Context); one that is malformed is ignored",
+                },
             },
         )
     ),
