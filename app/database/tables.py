@@ -237,6 +237,7 @@ class Endpoint(Base):
         # In PostgreSQL's order NaN is greater than any number.
         CheckConstraint("rate_tat > '-Infinity' AND rate_tat < 'Infinity'", name="rate_tat"),
         Index("ix_endpoints_failing_since", "failing_since", postgresql_where=text("failing_since IS NOT NULL")),
+        Index("ix_endpoints_disabled", "id", postgresql_where=text("status = 'disabled'")),
         {"postgresql_with": {"fillfactor": 70}},  # health columns change with every batch of outcomes
     )
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -258,6 +259,23 @@ class Endpoint(Base):
     failing_since: Mapped[datetime | None]
     last_outcome: Mapped[str | None]
     rate_tat: Mapped[float | None]  # theoretical arrival time of the rate limit (GCRA), Unix seconds
+
+
+class EndpointNotice(Base):
+    """What of an endpoint has been told its owner, and which deliveries that were given up are still to be told of. No
+    foreign key: its lock on the endpoint would have a drain wait for whoever changes that."""
+
+    __tablename__ = "endpoint_notices"
+    __table_args__ = (
+        Index("ix_endpoint_notices_open", "endpoint_id", postgresql_where=text("told <> 'ok' OR exhausted > 0")),
+    )
+    endpoint_id: Mapped[str] = mapped_column(primary_key=True)
+    told: Mapped[str] = mapped_column(server_default=text("'ok'"))
+    told_at: Mapped[datetime | None]
+    exhausted: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    exhausted_ids: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    exhausted_since: Mapped[datetime | None]
+    exhausted_told_at: Mapped[datetime | None]
 
 
 class EndpointSecret(Base):

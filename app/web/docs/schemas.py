@@ -281,8 +281,8 @@ SCHEMAS: dict[str, Schema] = {
         "What events of a type look like.",
         {
             "type": shapes.TYPE,
-            "source": _one_of("contract", "workspace")
-            | {"description": "who declares it: a contract, or the workspace itself"},
+            "source": _one_of("contract", "workspace", "twofold")
+            | {"description": "who declares it; twofold: what is told of endpoints in the workspace's own stream"},
             "kind": _or_null(shapes.KIND) | {"description": "the kind of its streams; null: every kind"},
             "description": _TEXT,
             "schema": _ANY_OBJECT | {"type": ["object", "null"], "description": "JSON Schema of data"},

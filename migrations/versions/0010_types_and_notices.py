@@ -1,4 +1,4 @@
-"""Makes the table of the event types that workspaces declare."""
+"""Makes the tables of the event types that workspaces declare, and of what their owners have been told of endpoints."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ down_revision = "0008"
 TRIGGER = """
 CREATE CONSTRAINT TRIGGER endpoints_version_of_event_types AFTER INSERT OR UPDATE OR DELETE ON event_types
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION bump_endpoints_version()
+"""
+
+# What is so already is not told anew.
+NOTICES = """
+INSERT INTO endpoint_notices (endpoint_id, told, told_at)
+SELECT id, CASE WHEN status = 'disabled' THEN 'disabled' ELSE 'failing' END, now() FROM endpoints
+WHERE status = 'disabled' OR failing_since <= now() - interval '60 s'
 """
 
 
@@ -38,8 +45,30 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace_id", "type", name=op.f("pk_event_types")),
     )
     op.execute(TRIGGER)
+    op.create_table(
+        "endpoint_notices",
+        sa.Column("endpoint_id", sa.Text(), nullable=False),
+        sa.Column("told", sa.Text(), server_default=sa.text("'ok'"), nullable=False),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("exhausted", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("exhausted_ids", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("exhausted_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("exhausted_told_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("endpoint_id", name=op.f("pk_endpoint_notices")),
+    )
+    op.create_index(
+        "ix_endpoint_notices_open",
+        "endpoint_notices",
+        ["endpoint_id"],
+        postgresql_where=sa.text("told <> 'ok' OR exhausted > 0"),
+    )
+    # Written to when an endpoint is enabled or disabled; what its attempts change is not in it.
+    op.create_index("ix_endpoints_disabled", "endpoints", ["id"], postgresql_where=sa.text("status = 'disabled'"))
+    op.execute(NOTICES)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_endpoints_disabled", table_name="endpoints")
+    op.drop_table("endpoint_notices")
     op.execute("DROP TRIGGER endpoints_version_of_event_types ON event_types")
     op.drop_table("event_types")
