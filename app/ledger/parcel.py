@@ -52,6 +52,7 @@ class Answered(NamedTuple):
     known_types: list[str]
     known_times: list[datetime]
     known_created: list[datetime]
+    schemas: str | None
 
 
 @dataclass(slots=True)

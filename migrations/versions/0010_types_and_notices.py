@@ -15,6 +15,22 @@ CREATE CONSTRAINT TRIGGER endpoints_version_of_event_types AFTER INSERT OR UPDAT
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION bump_endpoints_version()
 """
 
+# A copy of app/database/functions/event_schemas.sql as it was with this migration.
+EVENT_SCHEMAS = """
+-- The schemas that some workspaces have given for their own event types: [workspace, type, check, schema] each, as JSON.
+-- VOLATILE, so that it sees what is committed when it is called: whoever asks has read the workspaces' versions before.
+CREATE OR REPLACE FUNCTION event_schemas(workspaces text[]) RETURNS text
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(json_agg(json_build_array(t.workspace_id, t.type, t."check", t.schema)), '[]')
+    FROM event_types t WHERE t.workspace_id = ANY (workspaces) AND t.schema IS NOT NULL
+  );
+END
+$$;
+"""
+
 # What is so already is not told anew.
 NOTICES = """
 INSERT INTO endpoint_notices (endpoint_id, told, told_at)
@@ -45,6 +61,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace_id", "type", name=op.f("pk_event_types")),
     )
     op.execute(TRIGGER)
+    op.get_bind().exec_driver_sql(EVENT_SCHEMAS)
     op.create_table(
         "endpoint_notices",
         sa.Column("endpoint_id", sa.Text(), nullable=False),
@@ -70,5 +87,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_endpoints_disabled", table_name="endpoints")
     op.drop_table("endpoint_notices")
+    op.execute("DROP FUNCTION event_schemas")
     op.execute("DROP TRIGGER endpoints_version_of_event_types ON event_types")
     op.drop_table("event_types")

@@ -135,9 +135,14 @@ def example_of(session: Session, call: Call, type: str) -> dict[str, Any]:
 
 def _declared(call: Call) -> Iterable[dict[str, Any]]:
     """The types that contracts declare, and our own of the stream `operations`."""
-    always = {"deprecated": False, "created_at": None, "updated_at": None}
+    always: dict[str, Any] = {"deprecated": False, "created_at": None, "updated_at": None}
     for one in call.engine.rules.types.values():
-        told = {"description": one.about, "schema": one.schema, "example": one.example, "check": one.check}
+        told: dict[str, Any] = {
+            "description": one.about,
+            "schema": one.schema,
+            "example": one.example,
+            "check": one.check,
+        }
         yield {"type": one.type, "source": "contract", "kind": one.kind, **told, **always}
     for type, (about, example) in own_streams.TYPES.items():
         told = {"description": about, "schema": None, "example": example, "check": event_types.WARN}

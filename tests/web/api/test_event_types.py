@@ -72,21 +72,6 @@ def test_a_schema_is_its_workspaces_own(acme: Door, globex: Door) -> None:
     globex.get("/v1/event-types/order.paid", status=404)
 
 
-def test_an_event_with_a_remembered_schema_costs_no_further_statement(
-    acme: Door, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    acme.put("/v1/event-types/order.paid", {"schema": SCHEMA, "check": "reject"})
-    post(acme, GOOD, 202)
-    database = engine_of(acme.app).database
-    calls: list[object] = []
-    write = database.write
-    monkeypatch.setattr(type(database), "write", lambda _, *given: calls.append(given[0]) or write(*given))
-    monkeypatch.setattr(type(database), "begin", lambda _: calls.append("a transaction"))
-    post(acme, GOOD, 202)
-    post(acme, BAD, 422)
-    assert len(calls) == 2
-
-
 def test_the_catalogue_has_the_contracts_types_and_ones_own(acme: Door) -> None:
     acme.put("/v1/event-types/a.first", {"description": "ours", "deprecated": True})
     acme.put("/v1/event-types/call.barge_in", {"example": {"mine": 1}})
