@@ -1,7 +1,7 @@
 """Reading posted events: the bytes of one event in, a draft or a refusal that names every wrong field out.
 
-An event that names no stream is given one of its workspace's own, by a hash of its idempotency key: so a repeat meets the
-first, and the key is unique in the workspace. One without a key is placed by what it says.
+An event that names no stream is given one of its workspace's own, by a hash of its idempotency key: so a repeat meets
+the first, and the key is unique in the workspace. One without a key is placed by what it says.
 """
 
 from __future__ import annotations
