@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row
 from app.core import ids
 from app.core.event import explain
 from app.core.problem import Problem
-from app.core.wire.envelope import data_of
+from app.core.wire.envelope import data_of, metadata_of
 from app.database.partitions import database_time
 from app.delivery import browsing, search, waiting
 from app.delivery.browsing import EventFilters
@@ -62,6 +62,7 @@ def event(visit: Visit, event_id: str) -> Response:
         now=now,
         reasons=reasons,
         payload=data_of(bytes(row.body)).decode("utf-8", "replace"),
+        metadata=metadata_of(bytes(row.body)).decode("utf-8", "replace"),
         envelope=bytes(row.body).decode("utf-8", "replace"),
         most=_MOST_ENDPOINTS,
     )
