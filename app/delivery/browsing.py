@@ -41,7 +41,7 @@ WHERE d.event_id = ANY (%(events)s::text[]) AND d.created_at >= %(oldest)s GROUP
 # One event with its stream and its body. Its id names its partition.
 EVENT = """
 SELECT v.id, v.created_at, v.occurred_at, v.workspace_id, w.name AS workspace_name, v.type, v.seq, v.body,
-  s.kind AS stream_kind, s.external_id AS stream_id
+  v.channels, s.kind AS stream_kind, s.external_id AS stream_id
 FROM events v JOIN streams s ON s.id = v.stream_id JOIN workspaces w ON w.id = v.workspace_id
 WHERE v.id = %(id)s AND v.created_at = %(at)s
 """

@@ -63,8 +63,8 @@ SERVEKA = _numbered(
     ("heartbeat", "The connection stays open as long as the meeting: a comment every 15 s keeps it so (settled)"),
     (
         "closing",
-        "The stream closes by itself when the bot leaves, that is, completes or fails: 60 s later, or with the recording"
-        " (settled)",
+        "The stream closes by itself when the bot leaves, that is, completes or fails: 60 s later, or with the"
+        " recording (settled)",
     ),
     ("buffer", "After a cut, subscribing again gives a fresh URL and a fresh token"),
     ("buffer", "Events are kept for 30 seconds: who is back by then misses nothing, also with a fresh token"),

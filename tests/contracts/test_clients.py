@@ -28,7 +28,8 @@ class Stream:
     """A path of a contract.
 
     type, payload: an event with a number in it; number: found again in a frame's data (None: no event of the stream).
-    late: what follows the end, and completes the stream. name: of its events in the `event:` line. over: what the client is told when it comes back after the end.
+    late: what follows the end, and completes the stream. name: of its events in the `event:` line. over: what the
+    client is told when it comes back after the end.
     """
 
     kind: str

@@ -1,7 +1,7 @@
 """Reading posted events: the bytes of one event in, a draft or a refusal that names every wrong field out.
 
-An event that names no stream is given one of its workspace's own, by a hash of its idempotency key: so a repeat meets the
-first, and the key is unique in the workspace. One without a key is placed by what it says.
+An event that names no stream is given one of its workspace's own, by a hash of its idempotency key: so a repeat meets
+the first, and the key is unique in the workspace. One without a key is placed by what it says.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from app.core.wire import json_text, trace
 
 FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key", "metadata", "channels", "traceparent")
 _STREAM_FIELDS = ("kind", "id")
+OWN_STREAMS = 8  # of each workspace, for events that name none: so many web processes commit them side by side
 _OBJECTS = ("stream", "metadata")  # whose members, too, may be given once only
 
 
@@ -42,9 +43,6 @@ class Draft:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     metadata_text: str = ""
     traceparent: str = ""
-
-
-OWN_STREAMS = 8  # of each workspace: so many of its web processes commit side by side
 
 
 def with_key(draft: Draft, key: str | None) -> Draft:
@@ -83,11 +81,13 @@ def _draft(text: str, value: Any) -> Draft:
     ):
         raise invalid("body", "a field is given twice")
     data, key = json_text.compact(spelled["data"]), value.get("idempotency_key")
-    own = {"kind": names.OWN_KIND, "id": _own_stream(key or value["type"] + data)}
-    stream = value.get("stream", own)
+    if stream := value.get("stream"):
+        kind, stream_id = stream["kind"], stream["id"]
+    else:
+        kind, stream_id = names.OWN_KIND, _own_stream(key or value["type"] + data)
     return Draft(
-        stream["kind"],
-        stream["id"],
+        kind,
+        stream_id,
         value["type"],
         data,
         value["data"],
@@ -102,7 +102,7 @@ def _draft(text: str, value: Any) -> Draft:
 
 def _own_stream(text: str) -> str:
     """Which of the workspace's own streams takes an event, by its idempotency key, or else by what it says."""
-    return f"events-{crc32(text.encode(errors='surrogatepass')) % OWN_STREAMS + 1}"
+    return f"events-{crc32(text.encode()) % OWN_STREAMS + 1}"
 
 
 def _complaints(value: dict[str, Any]) -> list[Complaint]:

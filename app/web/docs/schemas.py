@@ -257,8 +257,8 @@ SCHEMAS: dict[str, Schema] = {
                 "idempotency_key": _or_null(shapes.KEY)
                 | {
                     "description": "names this event in its stream, or without one in the workspace: a repeat with the"
-                    " same type, occurred_at, data, metadata and channels, spelled alike but for white space, is answered"
-                    " 200 with the first event; another payload 409 idempotency_conflict with its event_id"
+                    " same type, occurred_at, data, metadata and channels, spelled alike but for white space, is"
+                    " answered 200 with the first event; another payload 409 idempotency_conflict with its event_id"
                 },
                 "metadata": _or_null(shapes.METADATA)
                 | {"description": "notes that travel with the event in its envelope, before the data"},

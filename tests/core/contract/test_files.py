@@ -91,7 +91,7 @@ MISTAKES = [
     ('field = "state", values', "values", "ends =", "go together"),
     ('{ type = "state", field = "state", values = ["closed"] }', '{ type = "stat" }', "ends =", "did you mean state?"),
     ('kind = "hall"\n\n', 'kind = "hall"\nlate = ["sad"]\n\n', 'late = ["sad"]', "did you mean said?"),
-    ('kind = "hall"\n\n', 'kind = "hall"\nlate = ["state"]\n\n', 'late = ["state"]', "no [[events]] of the kind 'hall'"),
+    ('kind = "hall"\n\n', 'kind = "hall"\nlate = ["state"]\n\n', 'late = ["state"]', "of the kind 'hall'"),
     ('id_pattern =', 'late = ["state"]\nid_pattern =', 'late = ["state"]', "'state', which ends the stream"),
     ('id_pattern =', 'late = "state"\nid_pattern =', 'late = "state"', "must be a list"),
     ('kind = "hall"\n\n', 'kind = "hall"\nlinger_seconds = 5\n\n', "linger_seconds = 5", "goes with late"),

@@ -41,7 +41,8 @@ def test_an_event_is_accepted_in_one_round_trip(counted: Door, acme: Door, turns
     own = {"type": "user.created", "data": {}, "metadata": {"a": 1}, "channels": ["a"]}
     counted.post("/v1/events", own, 202)
     assert trips(turns, lambda: counted.post("/v1/events", {**own, "idempotency_key": "k"}, 202)) == 1
-    assert trips(turns, lambda: counted.post("/v1/events", {**own, "idempotency_key": "k", "data": {"n": 1}}, 409)) == 1
+    other = {**own, "idempotency_key": "k", "data": {"n": 1}}
+    assert trips(turns, lambda: counted.post("/v1/events", [other], 202)) == 1  # its key has another payload
     bot = {"stream": {"kind": "bot", "id": "b1"}, "data": {"status": "failed", "timestamp": 1, "recording_url": "r"}}
     counted.post("/v1/events", {**bot, "type": "bot_status"}, 202)
     assert trips(turns, lambda: counted.post("/v1/events", {**bot, "type": "recording_ready"}, 202)) == 1
