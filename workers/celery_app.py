@@ -18,6 +18,7 @@ from celery.utils.nodenames import worker_direct
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
 from app.settings import Settings, SettingsError
 from workers import acknowledging, child, place
+from workers.operations import Operations
 from workers.pulse import Pulse
 from workers.standby import Standby
 
@@ -55,6 +56,7 @@ app.conf.update(
 )
 
 _pulse: Pulse | None = None
+_operations: Operations | None = None
 _own_queue = QUEUE
 
 
@@ -64,16 +66,20 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
     requires = ("celery.worker.components:Pool",)
 
     def start(self, _worker: Any) -> None:
-        global _pulse
+        global _pulse, _operations
         wake = Wake(settings.redis_url, own_queue=_own_queue)
         _pulse = Pulse(settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free)
         _pulse.start()
+        _operations = Operations(settings)
+        _operations.start()
 
     def stop(self, _worker: Any) -> None:
         """Nothing yet: the pulse ends after the pool has (_stop_pulse)."""
 
 
 def _stop_pulse(**_: Any) -> None:
+    if _operations is not None:
+        _operations.stop()
     if _pulse is not None:
         _pulse.stop()
 

@@ -187,23 +187,6 @@ class Event(Base):
     channels: Mapped[list[str] | None]  # NULL: none
 
 
-class EventType(Base):
-    """A type of events that a workspace has declared. A change counts its workspace's endpoints_version up, by which
-    processes know the schemas that they remember. schema and example are JSON as text: they are read as a whole."""
-
-    __tablename__ = "event_types"
-    __table_args__ = (CheckConstraint("\"check\" IN ('warn', 'reject')", name="check"),)
-    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True)
-    type: Mapped[str] = mapped_column(primary_key=True)
-    description: Mapped[str] = mapped_column(server_default=text("''"))
-    schema: Mapped[str | None]
-    example: Mapped[str | None]
-    check: Mapped[str] = mapped_column(server_default=text("'warn'"))
-    deprecated: Mapped[bool] = mapped_column(server_default=text("false"))
-    created_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
-
-
 class EventKey(Base):
     """An idempotency key of a stream and the event that used it; kept 7 days."""
 
@@ -238,6 +221,7 @@ class Endpoint(Base):
         CheckConstraint("rate_tat > '-Infinity' AND rate_tat < 'Infinity'", name="rate_tat"),
         Index("ix_endpoints_failing_since", "failing_since", postgresql_where=text("failing_since IS NOT NULL")),
         Index("uq_endpoints_workspace_id_uid", "workspace_id", "uid", unique=True),
+        Index("ix_endpoints_disabled", "id", postgresql_where=text("status = 'disabled'")),
         {"postgresql_with": {"fillfactor": 70}},  # health columns change with every batch of outcomes
     )
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -5,8 +5,9 @@ committed with the event itself. The rows of `due` are the queue. The way of one
 the `drain` waits; that asks, in one call of a function of the database (`round_calls`), for what `claims` and `grants`
 say, `sending` makes the requests, and the next call records what `outcomes` has decided about each (`attempts` are what
 is logged); `endpoint_health` disables endpoints that are gone, and `cancelling` ends what waits for one that is
-disabled or deleted. `endpoints` and `deliveries` are what people register and change, `reads` is the delivery log,
-`live_log` the same log as it happens.
+disabled or deleted. `endpoints` and `deliveries` are what people register and change, by `endpoint_rules` and into
+`endpoint_rows`; `endpoint_history` is what an endpoint has been, `missed` what a recovery brings. `reads` is the delivery
+log, `live_log` the same log as it happens.
 
 What holds:
 * A row is sent by the drain that holds its lease, and by no other while the lease lasts. A drain that dies costs its
@@ -15,7 +16,7 @@ What holds:
 * An endpoint that hangs, fails or has much waiting does not delay another one's first attempt.
 * Redis is a doorbell. Without it nothing is lost or wrong, only a second later.
 * Times of day are the database's, in-process deadlines the monotonic clock's.
-* Whoever waits for locks takes them in one order: an endpoint before its deliveries, rows of one table in id order.
+* Whoever waits for locks takes them in one order: a workspace, its endpoint, the deliveries; rows of a table by id.
   Claims and health updates skip what is locked instead.
 
 Row modules (all but those named next) know the database, and nothing of flask, Celery, Redis or libcurl; their

@@ -28,6 +28,7 @@ from app.delivery.claims import Claim, Claimed, Claimer
 from app.delivery.database_clock import DatabaseClock
 from app.delivery.doorbell import Doorbell
 from app.delivery.endpoint_health import Gone, disable_failing, disable_gone
+from app.delivery.notices import note_exhausted
 from app.delivery.outcomes import Recorded, RecordedAttempt
 from app.delivery.round_calls import RoundCalls
 from app.delivery.rounds import Crew, RoundStamp
@@ -318,6 +319,9 @@ class Drain:
         if self._claimer.ended.are_left:
             with self._database.begin() as connection:
                 self._claimer.ended.cancel_some(connection)
+        if failed := [attempt.delivery_id for attempt in attempts if attempt.ended == "failed"]:
+            with self._database.begin() as connection:
+                note_exhausted(connection, failed)
 
     def _disable_gone(self) -> None:
         """Disable endpoints that want no more; those whose rows are locked are remembered."""

@@ -87,7 +87,7 @@ def _request(sender: _Sender | None, delivery: dict[str, Any], attempt: dict[str
     for name in sender.own or {}:
         headers = {other: value for other, value in headers.items() if other.lower() != name.lower()}
         headers[name] = MASKED
-    headers |= dict(signed({}, secrets, delivery["event_id"], sent_at, body or b""))
+    headers |= dict(signed({}, secrets, delivery["event_id"], delivery["id"], sent_at, body or b""))
     if not secrets or body is None:
         del headers["webhook-signature"]
     return {

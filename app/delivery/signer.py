@@ -33,4 +33,4 @@ class Signer:
         secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
         if not secrets:
             raise ValueError("the endpoint has no secret")
-        return signed(own, secrets, claimed.event_id, sent_at, claimed.body)
+        return signed(own, secrets, claimed.event_id, claimed.id, sent_at, claimed.body)

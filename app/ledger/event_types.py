@@ -20,19 +20,12 @@ from sqlalchemy.orm import Session
 from app.contracts.bounded_schema import BoundedSchema, Steps
 from app.core.problem import Complaint, Problem, not_found
 from app.core.wire.envelope import rfc3339
-from app.database.connection import Database
 from app.ledger.matching import MOST_WORKSPACES
 from app.ledger.submission import Submission
 
 WARN, REJECT = "warn", "reject"
 MOST_TYPES = 200  # of one workspace: its schemas are kept in the memory of each web process
 MOST_REMEMBERED_BYTES = 32 * 2**20  # of all workspaces' schemas in one process, as text
-
-# The schemas of some workspaces, each with its type and what becomes of an event that does not fit.
-READ_SCHEMAS = """
-SELECT workspace_id, type, "check", schema FROM event_types
-WHERE workspace_id = ANY (%(workspaces)s::text[]) AND schema IS NOT NULL
-"""
 
 # A workspace's own types, by name.
 LIST = "SELECT * FROM event_types WHERE workspace_id = %(workspace)s ORDER BY type"
@@ -160,38 +153,35 @@ class _Remembered:
 class RememberedTypes:
     """The schemas of workspaces' own types. One process's."""
 
-    def __init__(self, database: Database, on_warning: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, on_warning: Callable[[], object] = lambda: None) -> None:
         """on_warning: called for each event that does not fit a schema that only warns."""
-        self._database, self._on_warning = database, on_warning
+        self._on_warning = on_warning
         self._of: OrderedDict[str, _Remembered] = OrderedDict()
         self._bytes = 0
 
-    def check(self, submissions: Sequence[Submission], versions: Mapping[str, int]) -> list[Submission]:
-        """The submissions with what their workspaces' schemas have against their events.
+    def check(self, submissions: Sequence[Submission]) -> tuple[list[Submission], dict[str, int]]:
+        """The submissions with what their workspaces' schemas have against their events, and as of which versions of
+        those workspaces; one that is not among them is not remembered, and nothing has been checked."""
+        known = {one.workspace_id: found for one in submissions if (found := self._of.get(one.workspace_id))}
+        checked = [self._checked(one, known.get(one.workspace_id)) for one in submissions]
+        return checked, {workspace_id: found.version for workspace_id, found in known.items()}
 
-        versions: of workspaces, as of which the schemas are wanted. One that is remembered as of another is read,
-        all of them at once; the database must refuse what is accepted by a version that it has left. Raises DBAPIError.
-        """
-        known = {id: one for id, version in versions.items() if (one := self._of.get(id)) and one.version == version}
-        known |= self._learn({id: version for id, version in versions.items() if id not in known})
-        return [self._checked(one, known.get(one.workspace_id)) for one in submissions]
-
-    def _learn(self, versions: Mapping[str, int]) -> dict[str, _Remembered]:
-        """Read the schemas of workspaces, and forget those of others that have not been read for longest."""
-        if not versions:
-            return {}
-        texts: dict[str, dict[str, tuple[str, str]]] = {id: {} for id in versions}
-        with self._database.begin() as connection:
-            for row in connection.exec_driver_sql(READ_SCHEMAS, {"workspaces": list(versions)}):
-                texts[row.workspace_id][row.type] = (row.check, row.schema)
-        learned = {id: _Remembered(versions[id], texts[id]) for id in versions}
+    def learn(self, versions: Mapping[str, int], schemas: str) -> None:
+        """Remember what the database has answered, as JSON: [workspace id, type, check, schema] for each schema of
+        workspaces, which have, or have had a moment before, these versions."""
+        learned = {id: _Remembered(version, {}) for id, version in versions.items()}
+        for workspace_id, type, check, schema in json.loads(schemas):
+            if workspace_id in learned:
+                learned[workspace_id].texts[type] = (check, schema)
         for workspace_id, one in learned.items():
             self._forget(workspace_id)
             self._of[workspace_id] = one
             self._bytes += one.size
-        while self._of and (self._bytes > MOST_REMEMBERED_BYTES or len(self._of) > MOST_WORKSPACES):
-            self._forget(next(iter(self._of)))
-        return learned
+        while self._bytes > MOST_REMEMBERED_BYTES or len(self._of) > MOST_WORKSPACES:
+            oldest = next(iter(self._of))
+            if oldest in learned:  # they are about to be used
+                break
+            self._forget(oldest)
 
     def _forget(self, workspace_id: str) -> None:
         if (former := self._of.pop(workspace_id, None)) is not None:

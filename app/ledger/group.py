@@ -16,7 +16,7 @@ from app.database.connection import Database
 from app.database.patience import within
 from app.ledger import slices
 from app.ledger.event_types import RememberedTypes
-from app.ledger.matching import UNKNOWN_VERSION, RememberedEndpoints
+from app.ledger.matching import RememberedEndpoints
 from app.ledger.parcel import Answered, Parcel
 from app.ledger.slices import Wanting
 from app.ledger.statements import ACCEPT_EVENTS
@@ -78,7 +78,7 @@ class Committer:
         self._window_seconds = int(window.total_seconds())
         self._max_open_streams = max_open_streams
         self._endpoints = RememberedEndpoints()
-        self._types = RememberedTypes(database, on_warning)
+        self._types = RememberedTypes(on_warning)
 
     def commit(self, submissions: Sequence[Submission], *, lock_seconds: float, skip: bool) -> Committed:
         """Commit what can be accepted. Raises DBAPIError, Unanswered, Overweight and
@@ -105,8 +105,9 @@ class Committer:
         changing: frozenset[str] = frozenset()
         for _ in range(MATCHINGS):
             self._weigh(submissions)
-            parcel = Parcel(self._checked(submissions), self._ends, self._late)
-            wants = [self._endpoints.of(workspace_id) for workspace_id in parcel.workspace_ids]
+            checked, versions = self._types.check(submissions)
+            parcel = Parcel(checked, self._ends, self._late)
+            wants = [self._endpoints.of(id).as_of(versions.get(id)) for id in parcel.workspace_ids]
             with within(CALL_SECONDS):
                 (row,) = self._database.write(ACCEPT_EVENTS, *limits, *parcel.values(wants, os.urandom))
             answered = Answered(*row)
@@ -114,13 +115,9 @@ class Committer:
                 failpoints.reach("ledger.committed")
                 return parcel, answered
             changing = self._endpoints.learn(answered.stale)
+            learned = {workspace_id: self._endpoints.of(workspace_id).version for workspace_id in changing}
+            self._types.learn(learned, answered.schemas or "[]")
         raise EndpointsChanging(changing)
-
-    def _checked(self, submissions: Sequence[Submission]) -> list[Submission]:
-        """The submissions with what their workspaces' own schemas refuse, as of the versions that the call names. One
-        whose version is not known is answered with it, and nothing is done."""
-        known = {one.workspace_id: self._endpoints.of(one.workspace_id).version for one in submissions}
-        return self._types.check(submissions, {id: one for id, one in known.items() if one != UNKNOWN_VERSION})
 
     def _weigh(self, submissions: Sequence[Submission]) -> None:
         """Raise Overweight if this must not be one call. A single event is one, however many endpoints get it."""

@@ -21,6 +21,10 @@ class Wants:
     version: int
     matcher: Matcher
 
+    def as_of(self, version: int | None) -> Wants:
+        """These, if they are as of this version; else nothing is known, and the database tells everything."""
+        return self if version == self.version else _NOTHING_KNOWN
+
 
 _NOTHING_KNOWN = Wants(UNKNOWN_VERSION, Matcher(()))
 

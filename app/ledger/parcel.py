@@ -52,6 +52,7 @@ class Answered(NamedTuple):
     known_types: list[str]
     known_times: list[datetime]
     known_created: list[datetime]
+    schemas: str | None
 
 
 @dataclass(slots=True)
@@ -237,6 +238,7 @@ class Parcel:
                     stream_id=draft.stream_id,
                     data=draft.data,
                     metadata=draft.metadata_text,
+                    traceparent=draft.traceparent,
                 ),
             )
         )

@@ -18,12 +18,14 @@ from app.database.calls import (
     Prepared,
 )
 
-# Accept a group of events (app/database/functions/accept_events.sql says how).
+# Accept a group of events (app/database/functions/accept_events.sql says how). Where the endpoints of workspaces are
+# told, so are the schemas of their own event types.
 ACCEPT_EVENTS = Prepared(
-    b"accept_events_2",
+    b"accept_events_3",
     """
     SELECT verdicts, stale, moment, due, outcomes, ids, seqs, stream_ids,
-      known_ids, known_seqs, known_types, known_times, known_created
+      known_ids, known_seqs, known_types, known_times, known_created,
+      CASE WHEN stale IS NOT NULL THEN event_schemas($5) END AS schemas
     FROM accept_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
       $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
     """,
@@ -51,6 +53,7 @@ ACCEPT_EVENTS = Prepared(
         "known_types": TEXTS,
         "known_times": MOMENTS,
         "known_created": MOMENTS,
+        "schemas": TEXT,
     },
 )
 

@@ -49,8 +49,8 @@ class StreamRow:
     ended_seconds: float = 0.0
 
     def over(self, linger_seconds: int) -> bool:
-        """Whether it has ended and is shown no longer, by a route that stays open for so many seconds, or until an event
-        that may follow the end has come."""
+        """Whether it has ended and is shown no longer, by a route that stays open for so many seconds, or until an
+        event that may follow the end has come."""
         return self.ended and (self.late_came or self.ended_seconds >= linger_seconds)
 
 

@@ -195,8 +195,8 @@ class Hub:
     # --- time passes ------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Send heartbeats that are due, close what has expired, cut what has stalled, and wake who has waited long enough
-        for what may follow an end. now: monotonic seconds."""
+        """Send heartbeats that are due, close what has expired, cut what has stalled, and wake who has waited long
+        enough for what may follow an end. now: monotonic seconds."""
         for live in list(self._streams.values()):
             for subscriber in list(live.subscribers):
                 subscriber.tick(now, STALL_SECONDS)

@@ -11,8 +11,8 @@ from app.core.wire.envelope import Event
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far a stream has come: the seq of its last committed event, whether it has ended and how long ago, and whether
-    an event that may follow the end has come."""
+    """How far a stream has come: the seq of its last committed event, whether it has ended and how long ago, and
+    whether an event that may follow the end has come."""
 
     last_seq: int
     ended: bool

@@ -31,12 +31,13 @@ CONNECT_AT_ONCE = 100  # at the start; whoever comes back does not wait
 OPEN_FILES = 4096
 T = TypeVar("T")
 
-# contract -> (kind, id, live path, mint path, type, its data, the event that ends it)
+# contract -> (kind, id, live path, mint path, type, its data, the event that ends it, the one that follows)
 KINDS: dict[str, dict[str, Any]] = {
     "serveka": {
         "kind": "bot", "id": "bot_{0}", "path": "/sse/bot_{0}", "mint": "/api/v1/bots/bot_{0}/subscribe",
         "type": "transcript_segment", "data": {"speaker": "A", "text": "B", "timestamp": 1, "is_final": True},
         "end": ("bot_status", {"status": "completed", "timestamp": 1}),
+        "late": ("recording_ready", {"recording_url": "https://recordings.example.com/r_1.mp4"}),
     },
     "voicebip": {
         "kind": "call", "id": "call_{0}", "path": "/v1/calls/call_{0}/transcript", "resumes": False,
@@ -96,6 +97,8 @@ class Producer:
         for part, number in itertools.product(KINDS.values(), range(STREAMS)):
             if "end" in part:
                 self._post(part, number, *part["end"])
+                if "late" in part:
+                    self._post(part, number, *part["late"])
             elif "type" in part:
                 self.ask("POST", f"/v1/streams/{part['kind']}/{part['id'].format(number)}/end", None)
 

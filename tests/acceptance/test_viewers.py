@@ -163,6 +163,7 @@ def test_serveka_shows_named_events_and_misses_none_when_it_is_cut(watch: Watch,
     bot.post("transcript_segment", speaker="Alice", text="Is it “on”? \u2028", timestamp=1, is_final=True)
     viewing.wait_for("Is it")
     bot.post("bot_status", status="completed", timestamp=2)
+    bot.post("recording_ready", recording_url="https://recordings.example.com/r_1.mp4")
     status, shown, _ = viewing.end()
     assert status == 0
     assert len(re.findall(r"^retry: \d+\n", shown, re.MULTILINE)) == 2, "once for each connection"
@@ -171,6 +172,7 @@ def test_serveka_shows_named_events_and_misses_none_when_it_is_cut(watch: Watch,
         "event: transcript_segment\nid: 2\n"
         'data: {"speaker":"Alice","text":"Is it \\u201con\\u201d? \\u2028","timestamp":1,"is_final":true}\n\n'
         'event: bot_status\nid: 3\ndata: {"status":"completed","timestamp":2}\n\n'
+        'event: recording_ready\nid: 4\ndata: {"recording_url":"https://recordings.example.com/r_1.mp4"}\n\n'
     )
 
 

@@ -42,7 +42,8 @@ def test_a_bots_viewer_is_cut_comes_back_by_itself_and_stays_away_after_the_end(
     page = open_page(chromium, restarting)
     bot = restarting.stream("bot")
     path, token = restarting.mint(bot)
-    source = EventSource(page, f"{path}?token={token}", "transcript_segment", "participant_update", "bot_status")
+    names = ("transcript_segment", "participant_update", "bot_status", "recording_ready")
+    source = EventSource(page, f"{path}?token={token}", *names)
     source.wait_state("open")
     segment = {"speaker": "Alice", "text": "", "timestamp": "2026-05-04T10:00:05Z", "is_final": True}
     for n in range(3):
@@ -55,13 +56,15 @@ def test_a_bots_viewer_is_cut_comes_back_by_itself_and_stays_away_after_the_end(
     restarting.post("bot", bot, "transcript_segment", {**segment, "n": 4})
     restarting.post("bot", bot, "bot_status", {"status": "completed", "timestamp": "2026-05-04T11:00:00Z", "n": 5})
     source.wait_seen(6)
+    restarting.post("bot", bot, "recording_ready", {"recording_url": "https://recordings.example.com/r_1.mp4", "n": 6})
+    source.wait_seen(7)
     check_that_it_stays_away(page, source, 3)
-    assert numbers(source) == [0, 1, 2, 3, 4, 5]
+    assert numbers(source) == [0, 1, 2, 3, 4, 5, 6]
     assert [name for name, _, _ in source.seen] == [
         "transcript_segment", "transcript_segment", "transcript_segment", "participant_update", "transcript_segment",
-        "bot_status",
+        "bot_status", "recording_ready",
     ]  # fmt: skip
-    assert [id for _, id, _ in source.seen] == ["1", "2", "3", "4", "5", "6"]
+    assert [id for _, id, _ in source.seen] == ["1", "2", "3", "4", "5", "6", "7"]
 
 
 def test_a_canonical_stream_is_read_without_a_hole_over_a_cut_and_not_asked_for_after_its_end(

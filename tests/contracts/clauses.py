@@ -61,7 +61,11 @@ SERVEKA = _numbered(
     ("field", "`action_detected` carries action_type and data"),
     ("field", "`recording_ready` carries recording_url"),
     ("heartbeat", "The connection stays open as long as the meeting: a comment every 15 s keeps it so (settled)"),
-    ("closing", "The stream closes by itself when the bot leaves, that is, completes or fails"),
+    (
+        "closing",
+        "The stream closes by itself when the bot leaves, that is, completes or fails: 60 s later, or with the"
+        " recording (settled)",
+    ),
     ("buffer", "After a cut, subscribing again gives a fresh URL and a fresh token"),
     ("buffer", "Events are kept for 30 seconds: who is back by then misses nothing, also with a fresh token"),
     ("buffer", "What is older than 30 seconds is not replayed"),
@@ -73,6 +77,7 @@ SERVEKA = _numbered(
     ("ended", "An EventSource that has seen the end is told to stop: 204 (settled)"),
     ("webhook", "The same events can be had as HTTP POSTs instead"),
     ("isolation", "A bot of another customer answers as one that does not exist, 404 (settled)"),
+    ("ended", "`recording_ready` may follow the end: who is connected sees it, and may close if they need no more"),
 )
 
 VOICEBIP = _numbered(

@@ -87,11 +87,12 @@ class Producer:
     def age(self, kind: str, id: str, seconds: float) -> None:
         """Make everything of a stream so much older."""
         shift = "created_at = created_at - make_interval(secs => %(s)s)"
+        end = "ended_at = ended_at - make_interval(secs => %(s)s)"
         where = "(SELECT id FROM streams WHERE workspace_id = %(w)s AND kind = %(k)s AND external_id = %(x)s)"
         values = {"s": seconds, "w": self.server.workspace_id, "k": kind, "x": id}
         with psycopg.connect(self.server.database_url) as connection:
             connection.execute(f"UPDATE events SET {shift} WHERE stream_id = {where}", values)
-            connection.execute(f"UPDATE streams SET {shift} WHERE id = {where}", values)
+            connection.execute(f"UPDATE streams SET {shift}, {end} WHERE id = {where}", values)
 
     def metric(self, name: str) -> float:
         """A figure from /metrics, over all its labels."""

@@ -28,7 +28,8 @@ class Stream:
     """A path of a contract.
 
     type, payload: an event with a number in it; number: found again in a frame's data (None: no event of the stream).
-    name: of its events in the `event:` line. over: what the client is told when it comes back after the end.
+    late: what follows the end, and completes the stream. name: of its events in the `event:` line. over: what the
+    client is told when it comes back after the end.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Stream:
     payload: Callable[[int], dict[str, Any]]
     number: Callable[[dict[str, Any]], int | None]
     ending: tuple[str, dict[str, Any]]
+    late: tuple[str, dict[str, Any]] | None = None
     name: str = ""
     resumes: bool = False
     over: int = 404
@@ -48,9 +50,10 @@ STREAMS = {
         path="/sse/{}",
         type="transcript_segment",
         payload=lambda number: {"speaker": "Zoë 😀", "text": "a\u2028b\x85c", "timestamp": number, "is_final": True},
-        number=lambda data: data["timestamp"],
+        number=lambda data: data.get("timestamp"),
         ending=("bot_status", {"status": "completed", "timestamp": LAST}),
-        name="transcript_segment bot_status",
+        late=("recording_ready", {"recording_url": "https://recordings.example.com/r_1.mp4"}),
+        name="transcript_segment bot_status recording_ready",
         resumes=True,
         over=204,
     ),
@@ -193,3 +196,5 @@ def end(producer: Producer, stream: Stream, id: str) -> None:
         producer.post(stream.kind, id, type, data)
     else:
         producer.end(stream.kind, id)
+    if stream.late is not None:
+        producer.post(stream.kind, id, *stream.late)

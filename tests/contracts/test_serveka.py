@@ -96,13 +96,19 @@ def test_every_type_is_an_event_of_its_name_with_its_fields(producer: Producer) 
 
 @clause("serveka-17", "serveka-25", "serveka-26")
 @pytest.mark.parametrize("status", ["completed", "failed"])
-def test_the_stream_closes_with_the_bots_last_status(producer: Producer, status: str) -> None:
+def test_the_stream_closes_with_the_bots_last_status(clocked: Clocked, status: str) -> None:
+    producer = clocked.producer
     bot = producer.stream("bot")
     last = {"status": status, "timestamp": "2026-05-04T11:00:00Z"}
     with subscribe(producer, bot) as stream:
         producer.post("bot", bot, "bot_status", last)
+        stream.read_frames(1)
+        clocked.clock.move(59)
+        stream.read_for(wire.QUIET_SECONDS)
+        assert not stream.whole  # a recording may follow
+        clocked.clock.move(1)
         stream.read_to_end()
-        whole = stream.shown
+        whole = stream.shown.replace(b": keepalive\n", b"")
     frame = f"event: bot_status\nid: 1\ndata: {json.dumps(last, separators=(',', ':'))}\n\n".encode()
     assert whole == frame
     producer.age("bot", bot, 3600)
@@ -112,6 +118,54 @@ def test_the_stream_closes_with_the_bots_last_status(producer: Producer, status:
     path, token = producer.mint(bot)
     with wire.get(producer.base_url, path, Authorization=f"Bearer {token}", Last_Event_ID="1") as again:
         assert again.status == 204
+
+
+RECORDING = {"recording_url": "https://recordings.example.com/r_1.mp4"}
+COMPLETED = {"status": "completed", "timestamp": "2026-05-04T11:00:00Z"}
+
+
+def bodies(stream: wire.Connection) -> list[tuple[str, str]]:
+    return [(one["event"], one["id"]) for one in map(wire.fields, stream.frames())]
+
+
+@clause("serveka-17", "serveka-25", "serveka-26", "serveka-29")
+def test_a_recording_that_is_ready_after_the_end_reaches_who_is_there_and_who_comes(producer: Producer) -> None:
+    bot = producer.stream("bot")
+    canonical = f"/v1/streams/bot/{bot}/live"
+    with subscribe(producer, bot) as early, producer.watch(canonical) as ours:
+        producer.post("bot", bot, "bot_status", COMPLETED)
+        for stream in (early, ours):
+            stream.read_frames(1)
+        refused = {"stream": {"kind": "bot", "id": bot}, "type": "transcript_segment", "data": SPOKEN}
+        assert producer.ask("POST", "/v1/events", refused, 409)["code"] == "stream_ended"
+        with subscribe(producer, bot) as new, subscribe(producer, bot, Last_Event_ID="1") as back:
+            new.read_frames(1)
+            answer = producer.post("bot", bot, "recording_ready", RECORDING)
+            assert answer["seq"] == 2
+            for stream in (early, ours, new, back):
+                stream.read_to_end()
+            seen = [("bot_status", "1"), ("recording_ready", "2")]
+            assert [bodies(stream) for stream in (early, ours, new, back)] == [seen, seen, seen, seen[1:]]
+    with subscribe(producer, bot) as late, producer.watch(canonical) as replayed:  # nothing more is waited for
+        for stream in (late, replayed):
+            stream.read_to_end()
+            assert bodies(stream) == seen
+    path, token = producer.mint(bot)
+    assert producer.get(path, **{"Authorization": f"Bearer {token}", "Last-Event-ID": "2"}).status_code == 204
+    stream_now = producer.ask("GET", f"/v1/streams/bot/{bot}")
+    assert (stream_now["status"], stream_now["last_seq"]) == ("ended", 2)
+    read_back = producer.ask("GET", f"/v1/events?stream_kind=bot&stream_id={bot}&after_seq=1")["data"]
+    assert [one["data"] for one in read_back] == [RECORDING]
+
+
+@clause("serveka-17", "serveka-29")
+def test_a_recording_that_was_ready_before_the_end_is_not_waited_for(producer: Producer) -> None:
+    bot = producer.stream("bot")
+    with subscribe(producer, bot) as stream:
+        producer.post("bot", bot, "recording_ready", RECORDING)
+        producer.post("bot", bot, "bot_status", COMPLETED)
+        stream.read_to_end()
+        assert bodies(stream) == [("recording_ready", "1"), ("bot_status", "2")]
 
 
 def test_a_bot_that_was_ended_without_a_status_does_not_call_back_for_ever(producer: Producer) -> None:
@@ -132,6 +186,7 @@ def test_a_bot_that_was_ended_without_a_status_does_not_call_back_for_ever(produ
 def test_a_bot_that_was_ended_and_has_nothing_to_show_calls_nobody_back(producer: Producer) -> None:
     bot = producer.stream("bot")
     producer.end("bot", bot)
+    producer.age("bot", bot, 60)
     path, token = producer.mint(bot)
     assert producer.get(path, Authorization=f"Bearer {token}").status_code == 204
 

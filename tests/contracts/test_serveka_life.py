@@ -73,6 +73,7 @@ def test_a_bot_is_watched_over_two_cuts_to_its_end(producer: Producer) -> None:
         assert shown(ahead, 2) == ["seven", "eight"]
     with subscribe(producer, bot) as new:  # without a cursor: the last 30 s
         assert shown(new, 2) == ["seven", "eight"]
+        producer.post("bot", bot, "recording_ready", {"recording_url": "https://recordings.example.com/r_1.mp4"})
         producer.post("bot", bot, "bot_status", COMPLETED)
         new.read_to_end()
         assert wire.fields(new.frames()[-1])["event"] == "bot_status"

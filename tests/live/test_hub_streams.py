@@ -12,7 +12,7 @@ from app.core.contract.model import FrameForm
 from app.core.wire.envelope import Announcement
 from app.live.live_stream import RING_BYTES, RING_EVENTS, LiveStream
 from app.live.subscriber import Subscriber
-from tests.live.scripted import EVERYTHING, ScriptedSocket, World, event, frames, subscriber, told
+from tests.live.scripted import EVERYTHING, HEARTBEAT, ScriptedSocket, World, event, frames, subscriber, told
 
 
 def world(events: int = 3) -> tuple[World, ScriptedSocket, LiveStream]:
@@ -151,6 +151,89 @@ def test_the_poll_finds_an_end_that_the_bus_lost() -> None:
     made.hub.poll()
     assert live.ended
     assert sock.taken == frames(4, 4)
+
+
+LINGER = 60
+
+
+def lingering(ends_at: float = 100.0) -> tuple[World, ScriptedSocket, LiveStream, Subscriber]:
+    """A stream that ended at seq 4, and somebody who waits for what may follow."""
+    made = World()
+    made.stream(3)
+    sock = ScriptedSocket()
+    one = subscriber(sock, linger_seconds=LINGER)
+    live = made.watch(one)
+    made.now = ends_at
+    made.commit(4)
+    made.hub.on_batch([told(4, ends=True)])
+    assert live.ended
+    one.attention.clear()
+    return made, sock, live, one
+
+
+def test_who_waits_for_late_events_stays_until_the_time_has_passed() -> None:
+    made, sock, live, one = lingering()
+    made.now = 159.9
+    made.hub.tick(made.now)
+    assert not live.over(LINGER, made.now)
+    assert not one.attention.is_set()
+    assert live.over(0, made.now)  # whose contract waits for nothing
+    made.now = 160.0
+    made.hub.tick(made.now)
+    assert live.over(LINGER, made.now)
+    assert one.attention.is_set()
+    assert HEARTBEAT in bytes(sock.taken)  # it was kept alive meanwhile
+
+
+def test_a_late_event_is_shown_and_ends_the_waiting() -> None:
+    made, sock, live, one = lingering()
+    made.commit(5)
+    made.hub.on_batch([told(5)])
+    assert sock.taken == frames(4, 5)
+    assert live.over(LINGER, made.now)
+    assert one.attention.is_set()
+
+
+def test_a_late_event_that_the_bus_lost_is_found() -> None:
+    made, sock, live, one = lingering()
+    made.commit(5)
+    made.log.ended.add(1)
+    made.log.late.add(1)
+    made.hub.poll()
+    assert sock.taken == frames(4, 5)
+    assert live.over(LINGER, made.now)
+    assert one.attention.is_set()
+
+
+def test_one_that_came_before_the_end_is_not_waited_for() -> None:
+    made, _, live, one = lingering()
+    made.log.ended.add(1)
+    made.log.late.add(1)
+    made.hub.poll()
+    made.hub.tick(made.now)
+    assert live.over(LINGER, made.now)
+    assert one.attention.is_set()
+
+
+@pytest.mark.parametrize(("seconds", "over"), [(59.0, False), (60.0, True), (3600.0, True)])
+def test_who_comes_later_waits_for_what_is_left(seconds: float, over: bool) -> None:
+    made = World()
+    made.stream(4)
+    made.log.ended.add(1)
+    made.log.ended_seconds = seconds
+    live = made.watch(subscriber(linger_seconds=LINGER))
+    assert live.over(LINGER, made.now) == over
+    assert live.over(LINGER, made.now + 1)
+
+
+def test_an_end_that_is_told_again_does_not_move() -> None:
+    made, _, live, _ = lingering()
+    made.now = 130.0
+    made.hub.on_batch([told(4, ends=True, bare=True)])
+    made.log.ended.add(1)
+    made.hub.poll()
+    assert live.over(LINGER, 160.0)
+    assert not live.over(LINGER, 159.0)
 
 
 def test_a_stream_that_was_deleted_closes_its_subscribers() -> None:

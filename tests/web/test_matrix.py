@@ -243,7 +243,12 @@ def routes(app: Flask) -> list[ApiRoute]:
     found = {rule.endpoint: declared[rule.endpoint] for rule in api_rules(app)}
     return sorted(
         found.values(),
-        key=lambda one: ((one.method, one.path) in NEW_NAMES, one.method == "DELETE", one.path.endswith("/end"), -len(one.path)),
+        key=lambda one: (
+            (one.method, one.path) in NEW_NAMES,
+            one.method == "DELETE",
+            one.path.endswith("/end"),
+            -len(one.path),
+        ),
     )
 
 

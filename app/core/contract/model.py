@@ -118,8 +118,8 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """What may follow the end of a stream of the kind. types: those that it still takes. linger_seconds: for how long the
-    contract's routes stay open for them, or until one has come."""
+    """What may follow the end of a stream of the kind. types: those that it still takes. linger_seconds: for how long
+    the contract's routes stay open for them, or until one has come."""
 
     types: tuple[str, ...] = ()
     linger_seconds: int = 0

@@ -16,7 +16,6 @@ from app.core.contract.route_reader import read_route
 from app.core.contract.strict_table import Table
 from app.core.contract.values import check_type, json_object, kind_of, name_of
 
-
 LONGEST_LINGER_SECONDS = 3600  # a viewer of an ended stream is a connection that shows nothing
 
 

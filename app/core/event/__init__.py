@@ -1,7 +1,8 @@
 """An event before it is stored: how it is spelled, read, accepted and matched with endpoints.
 
-An event's way: names (what may be called what), drafts (posted bytes become a checked draft), acceptance (under its
-stream's lock it becomes the next event, a repeat, or is refused), filters (which endpoints want it).
+An event's way: names (what may be called what), drafts (posted bytes become a checked draft), own_streams (what Twofold
+itself tells), acceptance (under its stream's lock it becomes the next event, a repeat, or is refused), filters (which
+endpoints want it).
 
 It promises:
   - A name that passes `names` can stand in an SSE line, a URL and a header as it is.

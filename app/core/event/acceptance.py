@@ -45,8 +45,8 @@ def digest_of(draft: Draft) -> bytes:
 def key_conflict(first_id: str) -> Problem:
     """The answer for an idempotency key under which another payload was accepted."""
     text = (
-        f"This idempotency key belongs to the event {first_id}, which says something else; take another key for another"
-        " event."
+        f"This idempotency key belongs to the event {first_id}, which says something else; take another key for"
+        " another event."
     )
     return Problem("idempotency_conflict", text, extra={"event_id": first_id})
 
@@ -74,7 +74,8 @@ def stream_locked() -> Problem:
 
 @dataclass(slots=True)
 class StreamState:
-    """A locked stream row; it moves on as events are accepted. late_came: whether one that may follow the end has come."""
+    """A locked stream row; it moves on as events are accepted. late_came: whether one that may follow the end has
+    come."""
 
     id: int
     last_seq: int
@@ -153,8 +154,8 @@ class Acceptance:
 
     streams: the locked ones; a stream that its workspace has no room for is not among them. busy: those that somebody
     else holds locked, whose events can be neither accepted nor recognized as repeats. keys: the idempotency keys
-    that are used, by stream row and key. ends: whether an event (kind, type, data) ends its stream. digests: of what was
-    posted under the keys, as far as it is known. late: whether an ended stream still takes an event (kind, type).
+    that are used, by stream row and key. ends: whether an event (kind, type, data) ends its stream. digests: of what
+    was posted under the keys, as far as it is known. late: whether an ended stream still takes an event (kind, type).
     events: what was accepted so far.
     """
 
@@ -209,6 +210,7 @@ class Acceptance:
             seq=stream.last_seq,
             data=draft.data,
             metadata=draft.metadata_text,
+            traceparent=draft.traceparent,
         )
         event = envelope.Event(id, stream.last_seq, draft.type, timestamp, body)
         self.events.append(

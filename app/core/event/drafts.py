@@ -1,7 +1,7 @@
 """Reading posted events: the bytes of one event in, a draft or a refusal that names every wrong field out.
 
-An event that names no stream is given one of its workspace's own, by a hash of its idempotency key: so a repeat meets the
-first, and the key is unique in the workspace. One without a key is placed by what it says.
+An event that names no stream is given one of its workspace's own, by a hash of its idempotency key: so a repeat meets
+the first, and the key is unique in the workspace. One without a key is placed by what it says.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from zlib import crc32
 from app.core.event import names
 from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid, invalid_fields
 from app.core.times import TIME_HINT, read_time
-from app.core.wire import json_text
+from app.core.wire import json_text, trace
 
-FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key", "metadata", "channels")
+FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key", "metadata", "channels", "traceparent")
 _STREAM_FIELDS = ("kind", "id")
+OWN_STREAMS = 8  # of each workspace, for events that name none: so many web processes commit them side by side
 _OBJECTS = ("stream", "metadata")  # whose members, too, may be given once only
 
 
@@ -28,7 +29,7 @@ class Draft:
     """An event as posted, checked in itself. data: compact JSON text; value: the same, parsed.
 
     channels: labels, each once. metadata: texts, numbers, true, false and null by their names; metadata_text: the same
-    as compact JSON text in the producer's spelling, "" for none.
+    as compact JSON text in the producer's spelling, "" for none. traceparent: of trace.read.
     """
 
     kind: str
@@ -41,9 +42,7 @@ class Draft:
     channels: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     metadata_text: str = ""
-
-
-OWN_STREAMS = 8  # of each workspace: so many of its web processes commit side by side
+    traceparent: str = ""
 
 
 def with_key(draft: Draft, key: str | None) -> Draft:
@@ -53,6 +52,13 @@ def with_key(draft: Draft, key: str | None) -> Draft:
     if draft.kind == names.OWN_KIND:
         return replace(draft, idempotency_key=key, stream_id=_own_stream(key))
     return replace(draft, idempotency_key=key)
+
+
+def with_trace(draft: Draft, header: str | None) -> Draft:
+    """The draft in the trace of the request's header `traceparent`, if it has none of its own."""
+    if header is None or draft.traceparent:
+        return draft
+    return replace(draft, traceparent=trace.read(header))
 
 
 def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
@@ -75,11 +81,13 @@ def _draft(text: str, value: Any) -> Draft:
     ):
         raise invalid("body", "a field is given twice")
     data, key = json_text.compact(spelled["data"]), value.get("idempotency_key")
-    own = {"kind": names.OWN_KIND, "id": _own_stream(key or value["type"] + data)}
-    stream = value.get("stream", own)
+    if stream := value.get("stream"):
+        kind, stream_id = stream["kind"], stream["id"]
+    else:
+        kind, stream_id = names.OWN_KIND, _own_stream(key or value["type"] + data)
     return Draft(
-        stream["kind"],
-        stream["id"],
+        kind,
+        stream_id,
         value["type"],
         data,
         value["data"],
@@ -88,12 +96,13 @@ def _draft(text: str, value: Any) -> Draft:
         tuple(dict.fromkeys(value.get("channels") or ())),
         value.get("metadata") or {},
         json_text.compact(spelled["metadata"]) if value.get("metadata") else "",
+        trace.read(value.get("traceparent")),
     )
 
 
 def _own_stream(text: str) -> str:
     """Which of the workspace's own streams takes an event, by its idempotency key, or else by what it says."""
-    return f"events-{crc32(text.encode(errors='surrogatepass')) % OWN_STREAMS + 1}"
+    return f"events-{crc32(text.encode()) % OWN_STREAMS + 1}"
 
 
 def _complaints(value: dict[str, Any]) -> list[Complaint]:
@@ -107,6 +116,7 @@ def _complaints(value: dict[str, Any]) -> list[Complaint]:
         *_of_time(value.get("occurred_at")),
         *_of_metadata(value.get("metadata")),
         *_of_channels(value.get("channels")),
+        *_of_trace(value.get("traceparent")),
     ]
 
 
@@ -154,6 +164,11 @@ def _of_time(text: Any) -> list[Complaint]:
     except ValueError:
         return [complaint("occurred_at", TIME_HINT)]
     return []
+
+
+def _of_trace(text: Any) -> list[Complaint]:
+    """A malformed one is ignored, as that of a header is."""
+    return [] if text is None or isinstance(text, str) else [complaint("traceparent", "must be a string")]
 
 
 def _of_metadata(metadata: Any) -> list[Complaint]:

@@ -13,6 +13,40 @@ from app.core.event.drafts import Draft
 from app.core.event.names import OWN_KIND
 
 OPERATIONS = "operations"
+ENDPOINT_DISABLED, ENDPOINT_FAILING, ENDPOINT_RECOVERED = "endpoint.disabled", "endpoint.failing", "endpoint.recovered"
+DELIVERY_EXHAUSTED = "delivery.exhausted"
+_ENDPOINT = {"id": "ep_01k00000000000000000000000", "url": "https://example.com/in", "description": "orders"}
+# What each of our events says, and an example of its data. One about an endpoint's state is told once it has lasted,
+# and at most one a minute; delivery.exhausted is told for all deliveries of a minute together.
+TYPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    ENDPOINT_DISABLED: (
+        "An endpoint was disabled: by its owner, because it asked for that, or because it has failed for days.",
+        {
+            "endpoint": _ENDPOINT,
+            "reason": "endpoint_gone: the endpoint answered 410 Gone",
+            "disabled_at": "2026-11-20T10:00:00.000Z",
+        },
+    ),
+    ENDPOINT_FAILING: (
+        "Every attempt at an endpoint has failed for a minute.",
+        {
+            "endpoint": _ENDPOINT,
+            "failing_since": "2026-11-20T10:00:00.000Z",
+            "consecutive_failures": 12,
+            "last_outcome": "timeout",
+        },
+    ),
+    ENDPOINT_RECOVERED: ("An endpoint that was told to be failing answers again.", {"endpoint": _ENDPOINT}),
+    DELIVERY_EXHAUSTED: (
+        "Deliveries to an endpoint were given up at their deadline. delivery_ids names the first twenty of them.",
+        {
+            "endpoint": _ENDPOINT,
+            "count": 2,
+            "since": "2026-11-20T10:00:00.000Z",
+            "delivery_ids": ["dlv_01k00000000000000000000000", "dlv_01k00000000000000000000001"],
+        },
+    ),
+}
 
 
 def operational(type: str, data: Mapping[str, Any], key: str | None = None) -> Draft:

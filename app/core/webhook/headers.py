@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from app.core.webhook.signing import sign
+from app.core.wire import trace
+from app.core.wire.envelope import traceparent_of
 
 USER_AGENT = "Twofold/1.0 (webhooks)"
 # What a request has besides, unless the customer's headers say otherwise.
@@ -105,12 +107,18 @@ def _value_problem(value: object) -> str | None:
 
 
 def signed(
-    own: Mapping[str, str], secrets: Sequence[str], event_id: str, sent_at: datetime, body: bytes
+    own: Mapping[str, str], secrets: Sequence[str], event_id: str, delivery_id: str, sent_at: datetime, body: bytes
 ) -> list[tuple[str, str]]:
-    """The headers of one attempt: the customer's own, and the three of Standard Webhooks. secrets: newest first."""
+    """The headers of one attempt: the customer's own, the three of Standard Webhooks, and `traceparent` where the event
+    belongs to a trace. secrets: newest first. body: the envelope."""
     timestamp = int(sent_at.timestamp())
+    traced = []
+    if traceparent := traceparent_of(body):
+        own = {name: value for name, value in own.items() if name.lower() != "traceparent"}
+        traced = [("traceparent", trace.child(traceparent, delivery_id, sent_at))]
     return [
         *own.items(),
+        *traced,
         ("webhook-id", event_id),
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", sign(secrets, event_id, timestamp, body)),

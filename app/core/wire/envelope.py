@@ -4,20 +4,26 @@
      "stream":{"kind":"call","id":"call_1"},"seq":42,"data":{…}}
 
 (on one line). `data` comes last and holds the producer's own spelling, so that big integers, floats and key order
-arrive as they were posted. An event with metadata has it before the data, as `"metadata":{…}`, spelled in the same way.
+arrive as they were posted. An event with metadata has it before the data, as `"metadata":{…}`, spelled in the same way;
+one that belongs to a trace has `"traceparent":"…"` behind its seq.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from app.core.wire import trace
 
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
 # Cannot occur earlier: inside a JSON string the quotes would be escaped, and no value of the metadata is an object.
 _DATA = b',"data":{'
 _METADATA = b',"metadata":{'
+_SEQ = re.compile(rb'\},"seq":[0-9]+')  # the first one: names of streams hold no quotes
+_TRACE = b',"traceparent":"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,10 @@ def encode(
     seq: int,
     data: str,
     metadata: str = "",
+    traceparent: str = "",
 ) -> bytes:
-    """The envelope as UTF-8 bytes. data, metadata: JSON objects as compact text on one line, inserted unchanged."""
+    """The envelope as UTF-8 bytes. data, metadata: JSON objects as compact text on one line, inserted unchanged.
+    traceparent: of trace.read."""
     pieces = around(
         type=type,
         timestamp=timestamp,
@@ -73,6 +81,7 @@ def encode(
         stream_id=stream_id,
         data=data,
         metadata=metadata,
+        traceparent=traceparent,
     )
     return pieces.joined(id, "", seq)
 
@@ -90,11 +99,20 @@ class Pieces(NamedTuple):
 
 
 def around(
-    *, type: str, timestamp: str, workspace_id: str, kind: str, stream_id: str, data: str, metadata: str = ""
+    *,
+    type: str,
+    timestamp: str,
+    workspace_id: str,
+    kind: str,
+    stream_id: str,
+    data: str,
+    metadata: str = "",
+    traceparent: str = "",
 ) -> Pieces:
     """The pieces of an envelope. timestamp: "" when it is not known yet. data: a JSON object as compact text on one
-    line; metadata: another, flat one, "" for none."""
-    noted = f',"metadata":{metadata}' if metadata else ""
+    line; metadata: another, flat one, "" for none. traceparent: of trace.read."""
+    noted = f',"traceparent":"{traceparent}"' if traceparent else ""
+    noted += f',"metadata":{metadata}' if metadata else ""
     return Pieces(
         f'","type":{_string(type)},"timestamp":"'.encode(),
         f'{timestamp}","workspace_id":"{workspace_id}","stream":{{"kind":{_string(kind)},"id":{_string(stream_id)}}},'
@@ -113,6 +131,15 @@ def metadata_of(body: bytes) -> bytes:
     head = body[: body.index(_DATA)]
     at = head.find(_METADATA)
     return b"" if at < 0 else head[at + len(_METADATA) - 1 :]
+
+
+def traceparent_of(body: bytes) -> str:
+    """The traceparent inside an envelope, "" for none."""
+    seq = _SEQ.search(body)
+    if seq is None or not body.startswith(_TRACE, seq.end()):
+        return ""
+    start = seq.end() + len(_TRACE)
+    return body[start : start + trace.LETTERS].decode("ascii")
 
 
 def string_value(data: Any, field: str) -> str | None:

@@ -11,8 +11,7 @@ from flask import Blueprint
 from sqlalchemy.orm import Session
 
 from app.contracts.bounded_schema import BoundedSchema, Steps, complaints_about
-from app.core.contract import model
-from app.core.event import names, schema_rules
+from app.core.event import names, own_streams, schema_rules
 from app.core.problem import Complaint, Problem, complaint, invalid, not_found
 from app.ledger import event_types
 from app.web.http import paging
@@ -58,11 +57,11 @@ DEPRECATED = Field("deprecated", "boolean", "whether producers should stop sendi
     scope="subscribe",
     query=paging.PAGE,
     answers={200: "EventTypeList"},
-    summary="List the event types that contracts declare and those of the workspace's own, by name",
+    summary="List the event types of the workspace's own, of contracts and of Twofold itself, by name",
 )
 def list_event_types(call: Call) -> Answer:
     own = [one.shown() for one in event_types.list_types(call.session, call.workspace_id)]
-    rows = sorted([*own, *_of_contracts(call)], key=_mark_of)
+    rows = sorted([*own, *_declared(call)], key=_mark_of)
     mark = paging.after_cursor(call.args, lambda text: _MARK.fullmatch(text) is not None)
     rest = [row for row in rows if mark is None or _mark_of(row) > tuple(mark.split("/"))]
     return Answer(paging.page(rest, paging.limit_of(call.args), lambda row: "/".join(_mark_of(row)), lambda row: row))
@@ -74,7 +73,7 @@ def list_event_types(call: Call) -> Answer:
     "/v1/event-types/{type}",
     scope="subscribe",
     answers={200: "EventType"},
-    summary="Read an event type: the workspace's own, else the first contract's that declares it",
+    summary="Read an event type: the workspace's own, else as the first contract, or Twofold itself, declares it",
 )
 def get_event_type(call: Call, type: str) -> Answer:
     return Answer(find_type(call.session, call, type))
@@ -91,7 +90,7 @@ def get_event_type(call: Call, type: str) -> Answer:
     summary="Declare an event type anew, for streams of every kind; it holds for each event from the answer on",
 )
 def put_event_type(call: Call, type: str) -> Answer:
-    if type in names.RESERVED_TYPES:
+    if type in names.RESERVED_TYPES or type in own_streams.TYPES:
         raise invalid("type", f"{type} is reserved; choose another name")
     refuse(_complaints(type, call.body))
     found, made = event_types.put_type(call.session, call.workspace_id, type, call.body)
@@ -116,7 +115,7 @@ def find_type(session: Session, call: Call, type: str) -> dict[str, Any]:
     own = event_types.find_type(session, call.workspace_id, type)
     if own is not None:
         return own.shown()
-    declared = min((row for row in _of_contracts(call) if row["type"] == type), key=_mark_of, default=None)
+    declared = min((row for row in _declared(call) if row["type"] == type), key=_mark_of, default=None)
     if declared is None:
         raise not_found("event type")
     return declared
@@ -134,23 +133,20 @@ def example_of(session: Session, call: Call, type: str) -> dict[str, Any]:
     return dict(example)
 
 
-def _of_contracts(call: Call) -> Iterable[dict[str, Any]]:
-    return (_shown(one) for one in call.engine.rules.types.values())
-
-
-def _shown(declared: model.EventType) -> dict[str, Any]:
-    return {
-        "type": declared.type,
-        "source": "contract",
-        "kind": declared.kind,
-        "description": declared.about,
-        "schema": declared.schema,
-        "example": declared.example,
-        "check": declared.check,
-        "deprecated": False,
-        "created_at": None,
-        "updated_at": None,
-    }
+def _declared(call: Call) -> Iterable[dict[str, Any]]:
+    """The types that contracts declare, and our own of the stream `operations`."""
+    always: dict[str, Any] = {"deprecated": False, "created_at": None, "updated_at": None}
+    for one in call.engine.rules.types.values():
+        told: dict[str, Any] = {
+            "description": one.about,
+            "schema": one.schema,
+            "example": one.example,
+            "check": one.check,
+        }
+        yield {"type": one.type, "source": "contract", "kind": one.kind, **told, **always}
+    for type, (about, example) in own_streams.TYPES.items():
+        told = {"description": about, "schema": None, "example": example, "check": event_types.WARN}
+        yield {"type": type, "source": "twofold", "kind": names.OWN_KIND, **told, **always}
 
 
 def _mark_of(row: dict[str, Any]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from app.core.event import drafts, names
 from app.core.event.acceptance import Accepted
 from app.core.event.drafts import Draft
 from app.core.problem import Problem
-from app.core.wire import json_text
+from app.core.wire import json_text, trace
 from app.ledger.ledger import Submission
 from app.settings import Settings
 from app.web.http.bodies import read_bytes
@@ -33,6 +33,11 @@ T = TypeVar("T")
 
 NDJSON = "application/x-ndjson"
 _turns = Turns()
+_TRACEPARENT = (
+    "traceparent",
+    trace.PATTERN,
+    "the trace of those events that name none of their own (W3C Trace Context); one that is malformed is ignored",
+)
 
 
 @route(
@@ -45,6 +50,7 @@ _turns = Turns()
     judges=True,
     answers={202: "Published", 200: "EventOut"},
     refusals=("stream_ended", "schema_mismatch", "idempotency_conflict"),
+    headers=(_TRACEPARENT,),
     summary="Publish an event, an array of events, or one event per line (application/x-ndjson)",
 )
 def publish(call: Call) -> Answer | Response:
@@ -63,6 +69,7 @@ def publish(call: Call) -> Answer | Response:
     draft = drafts.with_key(
         drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key
     )
+    draft = drafts.with_trace(draft, request.headers.get("traceparent"))
     only = call.engine.ledger.accept(Submission(call.workspace_id, [draft], presented=call.presented))[0]
     if isinstance(only, Problem):
         raise only
@@ -81,7 +88,8 @@ def _accept(
         for index, event in enumerate(events):
             pause()
             read.append(_read(event, index, call, settings))
-    good = [draft for draft in read if isinstance(draft, Draft)]
+    header = request.headers.get("traceparent")
+    good = [drafts.with_trace(draft, header) for draft in read if isinstance(draft, Draft)]
     if not good:
         call.confirm()
     answers = iter(call.engine.ledger.accept(Submission(call.workspace_id, good, presented=call.presented)))

@@ -127,7 +127,7 @@ def _described(name: str, declared: ApiRoute) -> dict[str, Any]:
 
 def _parameters(declared: ApiRoute) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": _shape(name), "description": _about(name)}
+        {"name": name, "in": "path", "required": True, "schema": _shape(name, declared), "description": _about(name)}
         for name in re.findall(r"\{(\w+)\}", declared.path)
     ]
     for item in declared.query:
@@ -175,10 +175,12 @@ _PATH_SHAPES = {
 }
 
 
-def _shape(name: str) -> dict[str, Any]:
+def _shape(name: str, declared: ApiRoute) -> dict[str, Any]:
     """The form of a path parameter, by its name."""
     if name in HAVE_UIDS:
         return shapes.ENDPOINT
+    if name == "kind" and declared.scope == "publish":
+        return shapes.NEW_KIND  # the workspace's own streams are read only
     if name in IDS:
         return shapes.id_of(IDS[name][0])
     return _PATH_SHAPES.get(name, shapes.matching(r"[A-Za-z0-9_.-]+", maxLength=100))

@@ -13,6 +13,7 @@ from app.core.contract.model import ERROR_STATUS
 from app.core.event import explain, names
 from app.core.problem import CODES
 from app.core.webhook.retry import Outcome
+from app.core.wire import trace
 from app.delivery import endpoint_history
 from app.delivery.reads import STATUSES
 from app.web.http import shapes
@@ -71,6 +72,11 @@ _CURSOR: Schema = {"type": "string", "format": "cursor"}
 _ANY_OBJECT: Schema = {"type": "object"}
 _NULL: Schema = {"type": "null"}
 _STREAM_NAME = _object("A stream's name.", {"kind": shapes.KIND, "id": shapes.STREAM_ID})
+_NEW_STREAM_NAME = _object(
+    "A stream's name. Left out, the event belongs to one of the workspace's own streams (kind _workspace), by a hash of"
+    " its idempotency key.",
+    {"kind": shapes.NEW_KIND, "id": shapes.STREAM_ID},
+)
 _EVENT_ID, _ENDPOINT_ID = shapes.id_of(ids.EVENT), shapes.id_of(ids.ENDPOINT)
 _SECRET_TEXT = shapes.matching("whsec_[A-Za-z0-9+/]+=*", description="verifies the v1 signatures")
 _PUBLIC_KEY_TEXT = shapes.matching("whpk_[A-Za-z0-9+/]+=*", description="verifies the v1a signatures")
@@ -183,7 +189,10 @@ SCHEMAS: dict[str, Schema] = {
             "detail": _TEXT | {"description": "what is wrong and what to do"},
             "trace_id": _TEXT | {"description": "also in X-Request-Id and in our log"},
         },
-        {"errors": {"type": "array", "items": _object("One field.", {"field": _TEXT, "detail": _TEXT})}},
+        {
+            "errors": {"type": "array", "items": _object("One field.", {"field": _TEXT, "detail": _TEXT})},
+            "event_id": _EVENT_ID | {"description": "of an event's idempotency_conflict: the event that has the key"},
+        },
     ),
     "Workspace": _object(
         "A customer.",
@@ -205,6 +214,12 @@ SCHEMAS: dict[str, Schema] = {
             "stream": _STREAM_NAME,
             "seq": _COUNT,
             "data": _ANY_OBJECT,
+        },
+        {
+            "traceparent": shapes.matching(
+                trace.PATTERN, description="the producer's; each webhook has one of its own below it, as a header"
+            ),
+            "metadata": shapes.METADATA | {"description": "as it was posted; absent when there is none"},
         },
     ),
     "EventList": _searched(_ref("Event")),
@@ -243,10 +258,24 @@ SCHEMAS: dict[str, Schema] = {
         _object(
             "An event to accept: at most MAX_EVENT_BYTES (256 KiB unless set) of UTF-8, nested at most MAX_JSON_DEPTH"
             " (64) deep, without NUL characters in its strings.",
-            {"stream": _closed(_STREAM_NAME), "type": shapes.NEW_TYPE, "data": _ANY_OBJECT},
+            {"type": shapes.NEW_TYPE, "data": _ANY_OBJECT},
             {
+                "stream": _closed(_NEW_STREAM_NAME),
                 "occurred_at": _or_null(_TIME | shapes.matching(times.TIME)),
-                "idempotency_key": _or_null(shapes.KEY),
+                "idempotency_key": _or_null(shapes.KEY)
+                | {
+                    "description": "names this event in its stream, or without one in the workspace: a repeat with the"
+                    " same type, occurred_at, data, metadata and channels, spelled alike but for white space, is"
+                    " answered 200 with the first event; another payload 409 idempotency_conflict with its event_id"
+                },
+                "metadata": _or_null(shapes.METADATA)
+                | {"description": "notes that travel with the event in its envelope, before the data"},
+                "channels": _or_null(shapes.CHANNELS)
+                | {"description": "labels that endpoints may ask for; they are kept, and sent to nobody"},
+                "traceparent": {
+                    "type": ["string", "null"],
+                    "description": "the trace that it belongs to (W3C Trace Context); one that is malformed is ignored",
+                },
             },
         )
     ),
@@ -279,8 +308,8 @@ SCHEMAS: dict[str, Schema] = {
         "What events of a type look like.",
         {
             "type": shapes.TYPE,
-            "source": _one_of("contract", "workspace")
-            | {"description": "who declares it: a contract, or the workspace itself"},
+            "source": _one_of("contract", "workspace", "twofold")
+            | {"description": "who declares it; twofold: what is told of endpoints in the workspace's own stream"},
             "kind": _or_null(shapes.KIND) | {"description": "the kind of its streams; null: every kind"},
             "description": _TEXT,
             "schema": _ANY_OBJECT | {"type": ["object", "null"], "description": "JSON Schema of data"},
@@ -293,7 +322,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "EventTypeList": _list_of("EventType"),
     "Stream": _object(
-        "A live subject.",
+        "A live subject. One that has ended still takes the types that a contract names as late: last_seq may grow.",
         {
             "kind": shapes.KIND,
             "id": shapes.STREAM_ID,

@@ -29,12 +29,23 @@ def id_of(prefix: str) -> Schema:
 NO_NUL = r"^[^\u0000]*$"
 TIME: Schema = {"type": "string", "format": "date-time"}
 KIND = matching(names.KIND)
+NEW_KIND = matching(names.NEW_KIND)
 STREAM_ID = matching(names.EXTERNAL_ID)
 TYPE = matching(names.TYPE)
 NEW_TYPE: Schema = TYPE | {"not": {"enum": sorted(names.RESERVED_TYPES)}}
 WORKSPACE = matching(names.UID)  # an id of ours is one, too
 ENDPOINT = matching(ENDPOINT_NAME)
 KEY = matching(names.KEY)
+CHANNELS: Schema = {"type": "array", "items": matching(names.CHANNEL), "maxItems": names.MOST_CHANNELS}
+METADATA: Schema = {
+    "type": "object",
+    "maxProperties": names.MOST_METADATA,
+    "propertyNames": matching(names.METADATA_NAME),
+    "additionalProperties": {
+        "type": ["string", "number", "boolean", "null"],
+        "maxLength": names.LONGEST_METADATA,
+    },
+}
 LAST_EVENT_ID = matching("[0-9]{1,18}")
 SEQ: Schema = {"type": "integer", "minimum": 0, "maximum": LAST_SEQ}
 

@@ -46,6 +46,7 @@ def acceptance(*states: tuple[str, StreamState], keys: dict[tuple[int, str], Acc
         random=lambda: next(numbers).to_bytes(10, "big"),
         ends=lambda kind, type, data: type == "end",
         max_open_streams=5,
+        late=lambda kind, type: type == "late",
     )
 
 
@@ -139,11 +140,66 @@ def test_the_last_event_of_a_stream_ends_it_for_those_behind() -> None:
     state = StreamState(1, 0, False)
     decisions = acceptance(("a", state), ("b", StreamState(2, 0, False)))
     answers = accept_all(
-        decisions, [draft("a"), draft("a", type="end", key="e"), draft("a"), draft("b"), draft("a", key="e")]
+        decisions,
+        [draft("a"), draft("a", type="end", key="e"), draft("a"), draft("b"), draft("a", type="end", key="e")],
     )
     assert [one.code if isinstance(one, Problem) else one.seq for one in answers] == [1, 2, "stream_ended", 1, 2]
     assert [(new.stream, new.ends) for new in decisions.events] == [(1, False), (1, True), (2, False)]
     assert state.ended
+
+
+def test_an_ended_stream_takes_its_late_types_and_stays_ended() -> None:
+    state = StreamState(1, 3, False)
+    decisions = acceptance(("a", state))
+    drafts = [
+        draft("a", type="end"),
+        draft("a"),
+        draft("a", type="late"),
+        draft("a", type="end"),
+        draft("a", type="late"),
+    ]
+    answers = accept_all(decisions, drafts)
+    outcomes = [one.code if isinstance(one, Problem) else one.seq for one in answers]
+    assert outcomes == [4, "stream_ended", 5, "stream_ended", 6]
+    assert [new.ends for new in decisions.events] == [True, False, False]
+    assert (state.ended, state.late_came, state.last_seq) == (True, True, 6)
+
+
+def test_what_may_follow_the_end_may_also_come_before() -> None:
+    state = StreamState(1, 0, False)
+    accept_all(acceptance(("a", state)), [draft("a", type="late"), draft("a", type="end")])
+    assert (state.ended, state.late_came) == (True, True)
+
+
+FIRST = draft("a", type="note", data='{"a":1}', key="k", at=EARLIER)
+
+
+@pytest.mark.parametrize(
+    ("repeat", "same"),
+    [
+        (FIRST, True),
+        (replace(FIRST, type="other"), False),
+        (replace(FIRST, data='{"a":1.0}'), False),
+        (replace(FIRST, occurred_at=None), False),
+        (replace(FIRST, occurred_at=NOW), False),
+        (replace(FIRST, metadata_text='{"x":1}'), False),
+        (replace(FIRST, channels=("x",)), False),
+    ],
+)
+def test_a_key_with_another_payload_is_refused_and_names_the_first(repeat: Draft, same: bool) -> None:
+    state = StreamState(1, 0, False)
+    decisions = acceptance(("a", state))
+    first, again, behind = accept_all(decisions, [FIRST, repeat, draft("a")])
+    assert isinstance(first, Accepted)
+    if same:
+        assert isinstance(again, Accepted)
+        assert (again.id, again.duplicate) == (first.id, True)
+    else:
+        assert isinstance(again, Problem)
+        assert (again.status, again.code, again.extra) == (409, "idempotency_conflict", {"event_id": first.id})
+        assert first.id in again.detail
+    assert isinstance(behind, Accepted)
+    assert (behind.seq, state.last_seq) == (2, 2)
 
 
 def test_one_bad_event_fails_alone() -> None:

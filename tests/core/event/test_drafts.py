@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.core.event.drafts import Draft, read_event
+from app.core.event.drafts import Draft, read_event, with_key
 from app.core.problem import Problem
 from app.core.wire.json_text import split_array
 
@@ -50,6 +50,23 @@ def test_what_may_be_left_out_may_also_be_null() -> None:
     assert draft.occurred_at is None
     assert draft.idempotency_key is None
     assert read(event(metadata="null", channels="null")) == read(event(metadata="{}", channels="[]")) == read(GOOD)
+
+
+def test_an_event_without_a_stream_belongs_to_one_of_the_workspaces_own() -> None:
+    drafts = [read(event(stream="", idempotency_key=f'"k{number}"')) for number in range(200)]
+    assert {(one.kind, one.stream_id) for one in drafts} == {("_workspace", f"events-{n}") for n in range(1, 9)}
+    unkeyed = [read(event(stream="", data=f'{{"n":{number}}}')) for number in range(200)]
+    assert {one.stream_id for one in unkeyed} == {one.stream_id for one in drafts}
+
+
+def test_a_key_has_the_same_place_wherever_it_stands() -> None:
+    for number in range(20):
+        beside = read(event(stream="", data=f'{{"n":{number}}}', idempotency_key=f'"k{number}"'))
+        assert with_key(read(event(stream="", data=f'{{"n":{number}}}')), f"k{number}") == beside
+        assert with_key(beside, "other") == beside
+    named = with_key(read(GOOD), "k1")
+    assert (named.kind, named.stream_id, named.idempotency_key) == ("call", "call_1", "k1")
+    assert with_key(read(GOOD), None) == read(GOOD)
 
 
 def test_labels_and_notes_are_read() -> None:
@@ -137,8 +154,9 @@ def test_what_cannot_be_read_is_refused_with_the_reason(body: bytes, code: str, 
 
 
 WRONG_FIELDS = [
-    ("stream", ""),
     ("stream", "null"),
+    ("stream.kind", '{"kind":"_workspace","id":"events-1"}'),
+    ("stream.kind", '{"kind":"_workspaces","id":"a"}'),
     ("stream", '"call/call_1"'),
     ("stream.kind", '{"id":"a"}'),
     ("stream.id", '{"kind":"call"}'),

@@ -26,7 +26,7 @@ PAYLOADS = [
 ]
 
 
-def encoded(data: str, *, type: str = "call.note", stream_id: str = "call_1") -> bytes:
+def encoded(data: str, *, type: str = "call.note", stream_id: str = "call_1", metadata: str = "") -> bytes:
     return envelope.encode(
         id="evt_1",
         type=type,
@@ -36,6 +36,7 @@ def encoded(data: str, *, type: str = "call.note", stream_id: str = "call_1") ->
         stream_id=stream_id,
         seq=42,
         data=data,
+        metadata=metadata,
     )
 
 
@@ -44,6 +45,25 @@ def test_an_envelope_byte_for_byte() -> None:
         b'{"id":"evt_1","type":"call.note","timestamp":"2026-11-20T10:00:00.123Z","workspace_id":"ws_1",'
         b'"stream":{"kind":"call","id":"call_1"},"seq":42,"data":{"z":1,"a":2}}'
     )
+
+
+def test_metadata_stands_before_the_data_byte_for_byte() -> None:
+    assert encoded('{"z":1}', metadata='{"b":1.0,"a":"\\u00e9"}') == (
+        b'{"id":"evt_1","type":"call.note","timestamp":"2026-11-20T10:00:00.123Z","workspace_id":"ws_1",'
+        b'"stream":{"kind":"call","id":"call_1"},"seq":42,"metadata":{"b":1.0,"a":"\\u00e9"},"data":{"z":1}}'
+    )
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["", '{"data":"x","a":1}', '{"a":1,"data":"{"}', '{"a":",\\"data\\":{","metadata":true}', '{"data":null,"seq":7}'],
+)
+def test_no_metadata_can_pass_for_the_payload(metadata: str) -> None:
+    for data in PAYLOADS:
+        body = encoded(data, metadata=metadata)
+        assert envelope.data_of(body) == data.encode()
+        assert envelope.metadata_of(body) == metadata.encode()
+        assert json.loads(body).get("metadata", {}) == json.loads(metadata or "{}")
 
 
 @pytest.mark.parametrize("data", PAYLOADS)

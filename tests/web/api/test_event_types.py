@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
+from app.core.event import own_streams
 from app.ledger import event_types
 from app.settings import Settings
 from app.web.engine import engine_of
@@ -71,21 +72,6 @@ def test_a_schema_is_its_workspaces_own(acme: Door, globex: Door) -> None:
     globex.get("/v1/event-types/order.paid", status=404)
 
 
-def test_an_event_with_a_remembered_schema_costs_no_further_statement(
-    acme: Door, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    acme.put("/v1/event-types/order.paid", {"schema": SCHEMA, "check": "reject"})
-    post(acme, GOOD, 202)
-    database = engine_of(acme.app).database
-    calls: list[object] = []
-    write = database.write
-    monkeypatch.setattr(type(database), "write", lambda _, *given: calls.append(given[0]) or write(*given))
-    monkeypatch.setattr(type(database), "begin", lambda _: calls.append("a transaction"))
-    post(acme, GOOD, 202)
-    post(acme, BAD, 422)
-    assert len(calls) == 2
-
-
 def test_the_catalogue_has_the_contracts_types_and_ones_own(acme: Door) -> None:
     acme.put("/v1/event-types/a.first", {"description": "ours", "deprecated": True})
     acme.put("/v1/event-types/call.barge_in", {"example": {"mine": 1}})
@@ -93,8 +79,9 @@ def test_the_catalogue_has_the_contracts_types_and_ones_own(acme: Door) -> None:
     names = [(row["type"], row["kind"] or "") for row in rows]
     assert names == sorted(names)
     assert (rows[0]["type"], rows[0]["source"], rows[0]["deprecated"]) == ("a.first", "workspace", True)
-    assert {row["source"] for row in rows} == {"workspace", "contract"}
-    assert len(rows) == len(engine_of(acme.app).rules.types) + 2
+    assert {row["source"] for row in rows} == {"workspace", "contract", "twofold"}
+    assert len(rows) == len(engine_of(acme.app).rules.types) + 2 + len(own_streams.TYPES)
+    assert acme.get("/v1/event-types/endpoint.failing")["example"]["endpoint"]
     assert acme.get("/v1/event-types/call.barge_in")["example"] == {"mine": 1}
     contract = next(row for row in rows if row["source"] == "contract" and row["type"] != "call.barge_in")
     assert acme.get(f"/v1/event-types/{contract['type']}")["source"] == "contract"
@@ -129,7 +116,8 @@ def test_a_workspace_has_so_many_types_and_no_more(acme: Door, monkeypatch: pyte
     monkeypatch.setattr(event_types, "MOST_TYPES", 2)
     for name, status in (("a", 201), ("b", 201), ("c", 429), ("b", 200)):
         acme.put(f"/v1/event-types/{name}", {}, status=status)
-    acme.put("/v1/event-types/error", {}, status=422)
+    for reserved in ("error", "endpoint.disabled"):
+        acme.put(f"/v1/event-types/{reserved}", {}, status=422)
 
 
 def test_a_test_of_a_type_sends_its_example(acme: Door) -> None:

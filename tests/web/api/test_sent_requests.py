@@ -67,6 +67,29 @@ def test_an_endpoint_that_was_changed_since_is_said_to_be(app: Flask, world: Wor
     assert requests(door, world) == [None]
 
 
+def test_a_trace_goes_on_with_a_child_for_each_attempt(app: Flask, world: World) -> None:
+    door = door_of(app, world)
+    of_request, of_event = f"00-{'a' * 32}-{'b' * 16}-01", f"00-{'c' * 32}-{'d' * 16}-00"
+    event = {"stream": {"kind": "call", "id": "c1"}, "type": "call.started", "data": {"seq": 1, "traceparent": "x"}}
+    with ScriptedServer(answering(NO, OK)) as receiver:
+        door.post("/v1/endpoints", {"url": receiver.url, "headers": {"Traceparent": "mine"}})
+        made = door.post("/v1/events", event, status=202, headers={"traceparent": of_request})
+        world.drain().run()
+        world.make_due()
+        world.drain().run()
+        told = requests(door, world)
+        batch = [event | {"traceparent": of_event}, event, event | {"traceparent": "nonsense"}]
+        door.post("/v1/events", batch, status=202, headers={"traceparent": of_request})
+        door.post("/v1/events", event, status=202, headers={"traceparent": "nonsense"})
+    assert door.get(f"/v1/events/{made['id']}")["traceparent"] == of_request
+    children = [seen.header("traceparent") for seen in receiver.seen]
+    assert [one[:36] + one[-3:] for one in children if one] == [f"00-{'a' * 32}--01"] * 2
+    assert len({*children, of_request}) == 3
+    assert [request["headers"]["traceparent"] for request in told] == children
+    kept = [one.get("traceparent") for one in door.get("/v1/events?stream_kind=call&stream_id=c1")["data"]]
+    assert kept == [of_request, of_event, of_request, of_request, None]
+
+
 def test_what_was_never_sent_shows_no_request(app: Flask, world: World) -> None:
     door = door_of(app, world)
     world.endpoint("http://127.0.0.1:9/")

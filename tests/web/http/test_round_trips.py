@@ -38,9 +38,25 @@ def test_an_event_is_accepted_in_one_round_trip(counted: Door, acme: Door, turns
     assert trips(turns, lambda: counted.post("/v1/events", event(), 202)) == 1
     assert trips(turns, lambda: counted.post("/v1/events", event("new", idempotency_key="k"), 202)) == 1
     assert trips(turns, lambda: counted.post("/v1/events", event("new", idempotency_key="k"), 200)) == 1
+    own = {"type": "user.created", "data": {}, "metadata": {"a": 1}, "channels": ["a"]}
+    counted.post("/v1/events", own, 202)
+    assert trips(turns, lambda: counted.post("/v1/events", {**own, "idempotency_key": "k"}, 202)) == 1
+    other = {**own, "idempotency_key": "k", "data": {"n": 1}}
+    assert trips(turns, lambda: counted.post("/v1/events", [other], 202)) == 1  # its key has another payload
+    bot = {"stream": {"kind": "bot", "id": "b1"}, "data": {"status": "failed", "timestamp": 1, "recording_url": "r"}}
+    counted.post("/v1/events", {**bot, "type": "bot_status"}, 202)
+    assert trips(turns, lambda: counted.post("/v1/events", {**bot, "type": "recording_ready"}, 202)) == 1
     many = [event(f"s{number}") for number in range(100)]
     assert trips(turns, lambda: counted.post("/v1/events", many, 202)) == 1
-    assert len(acme.pages("/v1/deliveries?limit=250")) == 103
+    assert len(acme.pages("/v1/deliveries?limit=250")) == 107
+
+
+def test_a_workspaces_own_schema_costs_no_round_trip_but_once(counted: Door, acme: Door, turns: Turns) -> None:
+    counted.post("/v1/events", event(), 202)
+    schema = {"required": ["order"], "properties": {"order": {"type": "string"}}}
+    acme.put("/v1/event-types/call.started", {"schema": schema, "check": "reject"})
+    assert trips(turns, lambda: counted.post("/v1/events", event(data={"order": "o_1"}), 202)) == 2
+    assert trips(turns, lambda: counted.post("/v1/events", event(data={"order": "o_2"}), 202)) == 1
 
 
 def test_a_new_endpoint_costs_one_round_trip_more_once(counted: Door, acme: Door, turns: Turns) -> None:

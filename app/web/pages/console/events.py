@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from app.core import ids
 from app.core.problem import Problem
-from app.core.wire.envelope import data_of
+from app.core.wire.envelope import data_of, metadata_of
 from app.database.partitions import database_time
 from app.delivery import browsing, explaining
 from app.delivery.browsing import EventFilters
@@ -52,6 +52,7 @@ def event(visit: Visit, event_id: str) -> Response:
         now=now,
         reasons=sorted(explained, key=lambda one: one.delivery is None),
         payload=data_of(bytes(row.body)).decode("utf-8", "replace"),
+        metadata=metadata_of(bytes(row.body)).decode("utf-8", "replace"),
         envelope=bytes(row.body).decode("utf-8", "replace"),
         most=_MOST_ENDPOINTS,
     )

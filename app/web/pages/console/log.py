@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.accounts import audit
 from app.core import ids, sealing
 from app.core.problem import Problem
-from app.core.wire.envelope import data_of
+from app.core.wire.envelope import data_of, metadata_of
 from app.database.partitions import database_time
 from app.delivery import browsing, deliveries, endpoints, reads, search, waiting
 from app.settings import Settings
@@ -92,6 +92,7 @@ def _shown(connection: Connection, delivery_id: str, visit: Visit) -> dict[str, 
         "next": waiting.next_attempts(connection, [row.id]).get(row.id),
         "endpoint": found[0] if found else None,
         "body": body,
+        "metadata": None if event is None else metadata_of(bytes(event.body)).decode("utf-8", "replace"),
         "payload": None if event is None else data_of(bytes(event.body)).decode("utf-8", "replace"),
         "header_names": names,
         "curl": None if body is None or not found else _curl(found[0].url, row.event_id, now, body),

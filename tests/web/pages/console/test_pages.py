@@ -160,6 +160,18 @@ def test_an_event_says_for_each_endpoint_whether_it_came_and_why_not(
     assert foreign not in page
 
 
+def test_an_event_and_its_delivery_show_metadata_and_channels(ana: Person, acme: Door, endpoint: str) -> None:
+    said = {"type": "user.created", "data": {}, "metadata": {"request": "r_<1>"}, "channels": ["team:a", "b"]}
+    event = acme.post("/v1/events", said, 202)["id"]
+    page = ana.get(f"/console/events/{event}")
+    (metadata,) = re.findall(r'<pre id="metadata" tabindex="0">(.*)</pre>', page)
+    assert metadata == '{"request":"r_<1>"}'
+    assert "<dt>Channels</dt><dd>team:a, b</dd>" in page
+    (delivery,) = acme.get(f"/v1/deliveries?endpoint_id={endpoint}")["data"]
+    assert 'id="metadata"' in ana.get(f"/console/deliveries/{delivery['id']}")
+    assert 'id="metadata"' not in ana.get(f"/console/events/{acme.publish('call', 'c1', 'call.noted')}")
+
+
 def test_a_test_is_not_missed_by_the_other_endpoints(ana: Person, acme: Door, endpoint: str) -> None:
     other = acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/other"})["id"]
     event = acme.post(f"/v1/endpoints/{other}/test", status=202)["id"]

@@ -1,0 +1,142 @@
+"""What becomes of endpoints is told as events: once, not to and fro, and never about the events that tell it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.core.event.own_streams import OPERATIONS
+from app.delivery import notices
+from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
+from tests.delivery.world import World
+from workers.operations import Operations
+
+NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+GONE = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
+MINUTE, DAY = timedelta(seconds=61), timedelta(days=1)
+
+
+@pytest.fixture
+def operations(world: World) -> Iterator[Operations]:
+    made = Operations(world.settings)
+    yield made
+    made.stop()
+
+
+def told(world: World) -> list[tuple[str, dict[str, Any]]]:
+    """The events of `operations`, in order."""
+    rows = world.sql(
+        "SELECT v.type, v.body FROM events v JOIN streams s ON s.id = v.stream_id"
+        " WHERE s.kind = '_workspace' AND s.external_id = %(name)s ORDER BY v.seq",
+        name=OPERATIONS,
+    )
+    return [(row.type, json.loads(bytes(row.body))["data"]) for row in rows]
+
+
+def pass_minute(world: World) -> None:
+    world.let_pass(MINUTE)
+    world.sql("UPDATE endpoint_notices SET told_at = told_at - interval '61 s',"
+              " exhausted_told_at = exhausted_told_at - interval '61 s'")  # fmt: skip
+
+
+def test_an_endpoint_that_fails_and_recovers_is_told_of_once_each(world: World, operations: Operations) -> None:
+    with ScriptedServer(answering(NO, NO, OK)) as receiver:
+        endpoint = world.endpoint(f"{receiver.url}?key=geheim", event_types=["call.*"])
+        world.publish()
+        world.drain().run()
+        assert operations.look() == 0  # it may have been restarted
+        pass_minute(world)
+        assert [operations.look() for _ in range(3)] == [1, 0, 0]
+        world.make_due()
+        world.drain().run()
+        assert operations.look() == 0
+        pass_minute(world)
+        world.make_due()
+        world.drain().run()
+        assert [operations.look() for _ in range(2)] == [1, 0]
+    (first, failing), (second, recovered) = told(world)
+    assert (first, second) == ("endpoint.failing", "endpoint.recovered")
+    assert failing["endpoint"] == {"id": endpoint, "url": receiver.url, "description": ""}
+    assert (failing["consecutive_failures"], failing["last_outcome"]) == (1, "http_error")
+    assert recovered["endpoint"]["id"] == endpoint
+
+
+def test_an_endpoint_that_is_disabled_is_told_of_with_its_reason_and_the_event_is_delivered(
+    world: World, operations: Operations
+) -> None:
+    with ScriptedServer(answering(GONE)) as receiver, ScriptedServer(answering(OK)) as other:
+        endpoint = world.endpoint(receiver.url, event_types=["call.*"])
+        world.endpoint(other.url, event_types=["endpoint.*"], stream_kinds=["_workspace"])
+        world.publish()
+        world.drain().run()
+        assert [operations.look() for _ in range(2)] == [1, 0]
+        world.drain().run()
+        (seen,) = other.seen
+    ((type, data),) = told(world)
+    assert (type, data["reason"]) == ("endpoint.disabled", "endpoint_gone: the endpoint answered 410 Gone")
+    assert json.loads(seen.body)["data"] == data
+    world.change(endpoint, status="enabled")
+    pass_minute(world)
+    assert operations.look() == 0
+    world.change(endpoint, status="disabled")
+    pass_minute(world)
+    assert operations.look() == 1
+
+
+def test_deliveries_that_were_given_up_are_told_of_together(world: World, operations: Operations) -> None:
+    with ScriptedServer(answering(NO)) as receiver:
+        endpoint = world.endpoint(receiver.url, event_types=["call.*"])
+        world.publish(25)
+        world.let_pass(DAY)
+        world.drain().run()
+        assert world.statuses() == {"failed": 25}
+        found = operations.look()
+        assert [operations.look() for _ in range(2)] == [0, 0]
+    exhausted = [data for type, data in told(world) if type == "delivery.exhausted"]
+    assert found == len(told(world))
+    assert [(data["count"], len(data["delivery_ids"])) for data in exhausted] == [(25, notices.MOST_IDS)]
+    assert exhausted[0]["endpoint"]["id"] == endpoint
+    assert set(exhausted[0]["delivery_ids"]) <= {row.id for row in world.deliveries()}
+
+
+def test_an_operations_event_that_is_not_delivered_makes_no_other(world: World, operations: Operations) -> None:
+    with ScriptedServer(answering(NO)) as receiver, ScriptedServer(answering(GONE)) as gone:
+        listener = world.endpoint(receiver.url, event_types=["endpoint.*", "delivery.*"])
+        world.endpoint(gone.url, event_types=["call.*"])
+        world.publish()
+        world.drain().run()
+        assert operations.look() == 1
+        world.drain().run()
+        for span in (MINUTE, DAY):
+            world.let_pass(span)
+            world.drain().run()
+            pass_minute(world)
+            assert operations.look() == 0
+    assert world.statuses(listener) == {"failed": 1}
+    assert [type for type, _ in told(world)] == ["endpoint.disabled"]
+
+
+def test_a_storm_of_failing_endpoints_is_told_of_little_by_little(
+    world: World, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(7):
+        world.change(world.endpoint("http://127.0.0.1:9/"), status="disabled")
+    world.sql("INSERT INTO endpoint_notices (endpoint_id, told) VALUES ('ep_deleted', 'failing')")
+    monkeypatch.setattr(notices, "MOST_NOTICES", 3)
+    assert [operations.look() for _ in range(4)] == [3, 3, 1, 0]
+    assert world.one("SELECT count(*) FROM endpoint_notices WHERE endpoint_id = 'ep_deleted'") == 0
+
+
+def test_what_was_published_and_not_noted_is_not_published_again(
+    world: World, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.change(world.endpoint("http://127.0.0.1:9/"), status="disabled")
+    with monkeypatch.context() as context:
+        context.setattr(notices, "told", lambda connection, notice: None)
+        operations.look()
+    operations.look()
+    assert len(told(world)) == 1

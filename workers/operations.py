@@ -1,0 +1,94 @@
+"""Tells workspaces what became of their endpoints, as events of their own stream `operations`.
+
+A thread of each worker's parent process. Of all workers' threads one looks at a time; what it tells goes through the
+ledger as any producer's event does, so it is streamed, delivered and read back like one. An event is published before
+it is noted as told, under an idempotency key: a process that ends in between has it told once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.event.acceptance import Accepted
+from app.core.event.own_streams import operational
+from app.core.problem import Problem, first_line
+from app.database.connection import Database
+from app.delivery import notices
+from app.delivery.notices import Notice
+from app.delivery.wake import RING
+from app.ledger.ledger import Ledger, Submission
+from app.live.bus import Announcer
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+FORGET_LOOKS = 720  # about once an hour
+
+
+class Operations:
+    """The thread, its connections and its ledger. looked: called after each look with how many events it has made."""
+
+    def __init__(self, settings: Settings, *, looked: Callable[[int], object] = lambda count: None) -> None:
+        self._database = Database(settings.database_url, pool_size=2)
+        announcer = Announcer(settings.redis_url, shards=settings.bus_shards, maxlen=settings.bus_maxlen, bell=RING)
+        self._ledger = Ledger(
+            self._database,
+            ends=lambda kind, type, data: False,
+            refuses=lambda kind, type, data: None,
+            announce=announcer.announce,
+            window_seconds=settings.delivery_window_seconds,
+            max_open_streams=settings.max_open_streams,
+        )
+        self._looked = looked
+        self._looks = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="operations", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, if it was started, and close its connections."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(LOOK_SECONDS)
+        self._database.close()
+
+    def look(self) -> int:
+        """Tell what is to be told now. Returns how many events that made. Raises SQLAlchemyError."""
+        with self._database.begin() as connection:
+            if self._looks % FORGET_LOOKS == 0:
+                notices.forget(connection)
+            self._looks += 1
+            found = [one for one in notices.look(connection) if one.type is None or self._publish(one)]
+            for notice in found:  # at the end: a drain that notes something waits for these rows
+                notices.told(connection, notice)
+        return sum(notice.type is not None for notice in found)
+
+    def _publish(self, notice: Notice) -> bool:
+        """Whether the event is stored, now or by who told it before."""
+        assert notice.type is not None
+        draft = operational(notice.type, notice.data, notice.key)
+        try:
+            (outcome,) = self._ledger.accept(Submission(notice.workspace_id, [draft]))
+        except Problem as problem:
+            outcome = problem
+        if isinstance(outcome, Accepted) or outcome.code == "idempotency_conflict":
+            return True
+        log.warning("%s of endpoint %s is told later: %s", notice.type, notice.endpoint_id, outcome.detail)
+        return False
+
+    def _run(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            try:
+                self._looked(self.look())
+            except SQLAlchemyError as error:
+                log.info("what endpoints have become is told later: %s", first_line(error))
+            except Exception:  # nobody would start this thread again
+                log.exception("what endpoints have become could not be told")
