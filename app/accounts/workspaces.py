@@ -52,8 +52,8 @@ def create_workspace(session: Session, *, uid: str | None, name: str) -> Workspa
 
 
 def put_workspace(session: Session, reference: str, *, name: str) -> tuple[Workspace, bool]:
-    """Give the workspace with this uid a name; whether it is new. Raises Problem not_found for an id of ours that is not
-    there."""
+    """Give the workspace with this uid a name; whether it is new. Raises Problem not_found for an id of ours that none
+    has."""
     is_id = reference.startswith(f"{ids.WORKSPACE}_")
     row = None if is_id else _insert(session, reference, name)
     if row is not None:

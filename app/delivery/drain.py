@@ -372,16 +372,9 @@ class Drain:
 
     def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
         """Raises ValueError: it cannot be signed."""
-        address, headers = claimed.address, self._signer.headers(claimed, started_at)
-        return Request(
-            key=(claimed, started_at),
-            url=address.url,
-            headers=headers,
-            body=claimed.body,
-            owner=claimed.workspace_id,
-            own_connection=own_connection,
-            total_seconds=address.timeout_seconds,
-        )
+        address, owner, headers = claimed.address, claimed.workspace_id, self._signer.headers(claimed, started_at)
+        key, own_seconds = (claimed, started_at), address.timeout_seconds
+        return Request(key, address.url, headers, claimed.body, owner, own_connection, own_seconds)
 
 
 def _exchange(claimed: Claimed, started_at: datetime, result: Result | Exception) -> Exchange:
