@@ -36,6 +36,9 @@ def _or_null(schema: Schema) -> Schema:
     return schema | {"type": [schema["type"], "null"]}
 
 
+_FEED_CURSOR: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1}
+
+
 def _list_of(name: str) -> Schema:
     return _object(
         "One page of a list. next_cursor is null on the last page.",
@@ -168,6 +171,15 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "EventList": _list_of("Event"),
+    "FeedPage": _object(
+        "Events of the workspace in the order of the feed. `cursor` is where to go on, also when there is no event;"
+        " `more`: whether there may be more at once.",
+        {
+            "data": {"type": "array", "items": _object("", {"cursor": _FEED_CURSOR, "event": _ref("Event")})},
+            "cursor": _FEED_CURSOR,
+            "more": {"type": "boolean"},
+        },
+    ),
     "EventIn": _closed(
         _object(
             "An event to accept: at most MAX_EVENT_BYTES (256 KiB unless set) of UTF-8, nested at most MAX_JSON_DEPTH"
