@@ -18,6 +18,7 @@ CODES: dict[str, tuple[int, str]] = {
     "conflict": (409, "That conflicts with what exists"),
     "stream_ended": (409, "The stream has ended"),
     "cursor_ahead": (409, "The cursor is ahead of the stream"),
+    "cursor_lost": (409, "The events behind the cursor were lost"),
     "idempotency_conflict": (409, "That idempotency key was used for another request"),
     "gone": (410, "No longer available"),
     "too_large": (413, "Too large"),

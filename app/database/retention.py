@@ -46,6 +46,20 @@ DELETE FROM {table} WHERE ctid = ANY (ARRAY(
 ))
 """
 
+# Of the ticks of an age, keep the last of each second, minute, … and of each thousand events or so, which bounds what a
+# page of the feed has to sort. Cursors hold without them. The newest ticks are never touched.
+THIN_TICKS = """
+DELETE FROM ticks
+ USING (SELECT id, row_number() OVER (PARTITION BY date_trunc(%(unit)s, created_at), no / %(events)s
+                                      ORDER BY id DESC) AS place
+          FROM ticks
+         WHERE created_at >= now() - %(older)s AND created_at < now() - %(younger)s) AS found
+ WHERE ticks.id = found.id AND found.place > 1
+"""
+
+# Forget the ticks behind which nothing is left to read.
+DROP_TICKS = "DELETE FROM ticks WHERE created_at < %(before)s"
+
 # Wait no longer than this for the locks that this transaction needs.
 LIMIT_WAIT = f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
 
@@ -54,6 +68,12 @@ DROP_DUE = "DELETE FROM due WHERE created_at >= %(start)s AND created_at < %(end
 
 # Drop a partition with its rows. Another worker may have dropped it.
 DROP_PARTITION = "DROP TABLE IF EXISTS {name}"
+
+# How ticks are thinned out: older than, younger than, and how many stay. While a feed is read 50 are made a second.
+_THINNED = (
+    (timedelta(hours=1), timedelta(days=1), "second", 1000),
+    (timedelta(days=1), timedelta(days=3660), "minute", 5000),
+)
 
 # Table -> the column that its rows' time counts from, and how many days they are kept.
 _PRUNED = {
@@ -83,6 +103,7 @@ def keep_house(settings: Settings, clock: Callable[[], datetime] = lambda: datet
             return
         dropped = drop_partitions(database, now - kept_for(settings))
         pruned = {table: prune(database, table) for table in _PRUNED}
+        pruned["ticks"] = thin_ticks(database, now - kept_for(settings))
         log.info("housekeeping: dropped %s, pruned %s", dropped or "nothing", pruned)
     finally:
         database.close()
@@ -108,6 +129,17 @@ def drop_partitions(database: Database, before: datetime) -> list[str]:
             if start + timedelta(weeks=1) <= before and _drop(database, table, name, start):
                 dropped.append(name)
     return dropped
+
+
+def thin_ticks(database: Database, before: datetime) -> int:
+    """Delete ticks that no reader needs: those before a time, and most of those that are not new; how many."""
+    total = 0
+    with database.begin() as connection:
+        for younger, older, unit, events in _THINNED:
+            asked = {"younger": younger, "older": older, "unit": unit, "events": events}
+            total += connection.exec_driver_sql(THIN_TICKS, asked).rowcount
+        total += connection.exec_driver_sql(DROP_TICKS, {"before": before}).rowcount
+    return total
 
 
 def prune(database: Database, table: str) -> int:

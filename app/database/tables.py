@@ -23,11 +23,13 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Sequence,
     Text,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
 
 PARTITIONED = ("events", "deliveries", "attempts")
 
@@ -38,6 +40,26 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+class Xid8(UserDefinedType[str]):
+    """The number of a transaction, which is never used again in the life of a server."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Its name in PostgreSQL."""
+        return "xid8"
+
+
+class Snapshot(UserDefinedType[str]):
+    """Which transactions had ended at a moment."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Its name in PostgreSQL."""
+        return "pg_snapshot"
 
 
 class Base(DeclarativeBase):
@@ -51,6 +73,9 @@ class Base(DeclarativeBase):
         list[str]: ARRAY(Text),
         dict[str, Any]: JSONB,
     }
+
+
+EVENT_NUMBERS = Sequence("event_numbers", metadata=Base.metadata)
 
 
 class Workspace(Base):
@@ -174,6 +199,7 @@ class Event(Base):
     __table_args__ = (
         Index("ix_events_stream_id_seq", "stream_id", "seq"),
         Index("ix_events_workspace_id_id", "workspace_id", "id"),
+        Index("ix_events_workspace_id_xid", "workspace_id", "xid", postgresql_where=text("xid IS NOT NULL")),
         {"postgresql_partition_by": "RANGE (created_at)"},
     )
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -185,6 +211,33 @@ class Event(Base):
     occurred_at: Mapped[datetime]
     body: Mapped[bytes]
     channels: Mapped[list[str] | None]  # NULL: none
+    # The transaction that stored it, and its number in the order of storing; NULL for what is older than the feed.
+    xid: Mapped[str | None] = mapped_column(Xid8, server_default=text("pg_current_xact_id()"))
+    no: Mapped[int | None] = mapped_column(BigInteger, EVENT_NUMBERS, server_default=EVENT_NUMBERS.next_value())
+
+
+class Epoch(Base):
+    """A history of the log: of one server, or a line of servers that took over from each other without a loss."""
+
+    __tablename__ = "epochs"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    server: Mapped[str]  # system identifier and timeline
+    last_tick: Mapped[int] = mapped_column(BigInteger)  # of the history before, which ended there; 0 for the first
+    last_no: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+class Tick(Base):
+    """A moment of the log: which transactions had ended. What lies between two of them is a page of the feed."""
+
+    __tablename__ = "ticks"
+    __table_args__ = (Index("ix_ticks_no_id", "no", "id"),)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    epoch: Mapped[int] = mapped_column(Integer)
+    mark: Mapped[int] = mapped_column(BigInteger)  # random: tells it from one of the same number that was lost
+    no: Mapped[int] = mapped_column(BigInteger)  # the highest that an event had been given
+    snapshot: Mapped[str] = mapped_column(Snapshot)
+    created_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class EventKey(Base):

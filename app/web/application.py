@@ -11,11 +11,23 @@ from flask import Blueprint, Flask
 
 from app.settings import Settings
 from app.web import engine, probes, serving
-from app.web.api import deliveries, endpoints, event_types, events, keys, publish, sessions, streams, workspaces
+from app.web.api import (
+    deliveries,
+    endpoints,
+    event_types,
+    events,
+    feed,
+    keys,
+    publish,
+    sessions,
+    streams,
+    workspaces,
+)
 from app.web.docs import pages as docs_pages
 from app.web.http import bodies, problems
 from app.web.http.routes import routes_of
 from app.web.live import delivery_log
+from app.web.live import feed as live_feed
 from app.web.live import routes as contract_routes
 from app.web.metrics import requests as request_metrics
 from app.web.pages import files, front
@@ -37,6 +49,8 @@ def blueprints() -> list[Blueprint]:
         keys.api,
         event_types.api,
         events.api,
+        feed.api,
+        live_feed.api,
         publish.api,
         sessions.api,
         streams.api,

@@ -17,6 +17,10 @@ from app.delivery.live_log import LogReader
 from app.delivery.wake import RING
 from app.ledger.ledger import Ledger
 from app.live.bus import Announcer, BusReader
+from app.live.feed.bell import Bell
+from app.live.feed.pages import Feed
+from app.live.feed.sharing import SharedSteps
+from app.live.feed.ticker import Ticker
 from app.live.hub import Hub
 from app.live.reads import StreamReads
 from app.settings import Settings
@@ -49,6 +53,10 @@ class Engine:
     rules: Rules
     schemas: Schemas
     hub: Hub
+    feed: Feed
+    feed_steps: SharedSteps
+    feed_ticker: Ticker
+    feed_bell: Bell
     log: LogReader
     delivery_metrics: DeliveryMetrics
 
@@ -74,6 +82,8 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         clock=clock,
         observe=stream_metrics.observer(),
     )
+    feed = Feed(database)
+    ticker = Ticker(feed.tick)
     ledger = Ledger(
         database,
         ends=rules.ends,
@@ -82,8 +92,8 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         announce=announcer.announce,
         window_seconds=settings.delivery_window_seconds,
         max_open_streams=settings.max_open_streams,
-        on_commit=stream_metrics.committed,
         on_warning=stream_metrics.OWN_WARNINGS.inc,
+        on_commit=_each(stream_metrics.committed, ticker.stored),
     )
     log = LogReader(settings.redis_url)
     return Engine(
@@ -102,9 +112,23 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         rules=rules,
         schemas=schemas,
         hub=hub,
+        feed=feed,
+        feed_steps=SharedSteps(feed.step),
+        feed_ticker=ticker,
+        feed_bell=Bell(settings.redis_url, settings.bus_shards, ticker.stored, lambda: ticker.readers > 0),
         log=log,
         delivery_metrics=DeliveryMetrics(database, log),
     )
+
+
+def _each(count: Callable[[int, int], None], stored: Callable[[], None]) -> Callable[[int, int], None]:
+    """What happens after each commit: it is counted, and whoever reads the feed hears of it."""
+
+    def committed(requests: int, events: int) -> None:
+        count(requests, events)
+        stored()
+
+    return committed
 
 
 def install(app: Flask, new_engine: Engine) -> None:

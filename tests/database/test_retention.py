@@ -138,3 +138,21 @@ def test_old_rows_of_the_small_tables_go_in_batches(
             ("endpoint_secrets", 2),
         ]:
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == left, table
+
+
+def test_ticks_are_thinned_out_as_they_grow_old(database: Database, settings: Settings) -> None:
+    """Three in each second, at four ages; the last of a second or a minute stays, and all of the last hour."""
+    ages = (timedelta(minutes=5), timedelta(hours=2), timedelta(days=3), timedelta(days=200))
+    with database.begin() as connection:
+        for no, age in enumerate(ages):
+            connection.exec_driver_sql(
+                "INSERT INTO ticks (epoch, mark, no, snapshot, created_at)"
+                " SELECT 0, 1, %(no)s, pg_current_snapshot(),"
+                "        date_trunc('minute', now()) - %(age)s + make_interval(secs => place * 0.25 + second * 20)"
+                "   FROM generate_series(0, 2) AS second, generate_series(0, 2) AS place",
+                {"no": no, "age": age},
+            )
+    retention.keep_house(settings)
+    with database.begin() as connection:
+        rows = connection.exec_driver_sql("SELECT no, count(*) AS left FROM ticks WHERE mark = 1 GROUP BY no")
+        assert {row.no: row.left for row in rows} == {0: 9, 1: 3, 2: 1}

@@ -20,12 +20,14 @@ OTHER_ANSWERS = {
     "text": ("text/plain", "Text"),
     "html": ("text/html", "A page"),
     "file": ("*/*", "A script, a style sheet or an icon"),
+    "feed": ("text/event-stream", "Endless server-sent events: `event:` type, `id:` cursor, `data:` an Event"),
     "log": ("text/event-stream", "Endless server-sent events: `event: attempt`, `data:` a LoggedAttempt"),
 }
 # The document's tags in the order in which readers need them, and the blueprints whose routes have each.
 TAGS = {
     "events": ("publish", "events"),
     "event types": ("event_types",),
+    "feed": ("feed", "feed_view"),
     "streams": ("streams",),
     "live streams": ("contracts",),
     "endpoints": ("endpoints",),

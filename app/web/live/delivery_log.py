@@ -8,35 +8,29 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import re
-import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from flask import Blueprint, Response, request
 from prometheus_client import Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.contract.frames import wrap
 from app.core.event.filters import matches
 from app.core.problem import Problem, first_line
 from app.core.wire import sse
-from app.database.batching import Abandoned
 from app.delivery import reads
 from app.delivery.live_log import Entry
 from app.live.beat import Beat
-from app.live.carrier import prepare_socket
 from app.redis_connection import FAILURES
 from app.web.api.deliveries import ENDPOINT, STATUS, TYPE, named_endpoint
 from app.web.engine import Engine
 from app.web.http.call import Call
 from app.web.http.routes import route
-from app.web.live.fixed_frames import RECONNECT_MILLISECONDS
 from app.web.live.opening import client_socket
-from app.web.live.sse import Unanswered, cut
+from app.web.live.sse import Unanswered
+from app.web.live.view import WAIT_SECONDS, View
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +38,7 @@ api = Blueprint("log_view", __name__)
 
 VIEWERS = Gauge("twofold_log_viewers", "Live views of the delivery log now.", multiprocess_mode="livesum")
 
-WAIT_SECONDS = 1.0  # of a blocking read: a viewer that left and a process that ends are noticed this late at most
 WATCH_SECONDS = 3.0  # how often the drains are told that somebody watches; they remember it five times as long
-CREDENTIAL_SECONDS = 5.0  # a revoked key or a deleted workspace closes its views this late at most
-HEARTBEAT_SECONDS = 15.0
-STALL_SECONDS = 10.0  # a viewer that takes nothing for so long is cut; it may resume from where it was
-_HEARTBEAT = sse.comment("keepalive", blank_line=False)
 _CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 _LAST_EVENT_ID = ("Last-Event-ID", _CURSOR.pattern, "the id of the last entry that was seen: the log goes on behind it")
 
@@ -80,11 +69,9 @@ def watch_log(call: Call) -> Response:
 
 def show_view(engine: Engine, viewing: Viewing, sock: Any, cursor: str | None) -> Response:
     """The response that shows a viewer what comes. Raises Problem too_many, unavailable."""
-    view = LogView(engine, viewing, sock, chunked=request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0")
+    view = LogView(engine, viewing, sock)
     view.open(cursor)
-    response = Response(view.body(), headers=list(sse.HEADERS), direct_passthrough=True)
-    response.call_on_close(view.close)  # a generator that was never begun does not run its `finally`
-    return response
+    return view.response()
 
 
 class Viewing(Protocol):
@@ -141,20 +128,16 @@ class KeysView:
         )
 
 
-class LogView:
+class LogView(View):
     """One viewer."""
 
-    def __init__(self, engine: Engine, viewing: Viewing, sock: Any, *, chunked: bool) -> None:
+    def __init__(self, engine: Engine, viewing: Viewing, sock: Any) -> None:
+        super().__init__(engine.hub, sock)
         self._engine, self._viewing = engine, viewing
-        self._sock = sock
-        self._wrap = "chunk" if chunked else "raw"
         self._position = "0-0"
         self._is_open = False
         self._failing = False
-        now = engine.hub.clock()  # time runs from the request on, not from when the client first reads
-        self._beats = tuple(
-            Beat(seconds, now + seconds) for seconds in (WATCH_SECONDS, CREDENTIAL_SECONDS, HEARTBEAT_SECONDS)
-        )
+        self._watch = Beat(WATCH_SECONDS, engine.hub.clock() + WATCH_SECONDS)
 
     def open(self, cursor: str | None) -> None:
         """Count the viewer; from here on nothing is missed. cursor: the entry after which to begin.
@@ -188,49 +171,24 @@ class LogView:
                     del viewers[id]
             VIEWERS.dec()
 
-    def body(self) -> Iterator[bytes]:
-        """The response's body. It writes to the socket by itself, so that a viewer that stalls can be cut."""
+    def may_see(self) -> bool:
+        """As `viewing` says."""
+        return self._viewing.may_see()
+
+    def next_frames(self) -> Sequence[bytes]:
+        """A frame for each entry that the viewer wants to see."""
+        entries = self._read(say_so=self._watch.is_due(self._engine.hub.clock()))
+        if not entries:
+            return ()
         try:
-            yield b""  # makes gunicorn send the headers
-            prepare_socket(self._sock)
-            before = self._sock.gettimeout()
-            self._sock.settimeout(STALL_SECONDS)
-            self._send([sse.retry(random.randint(*RECONNECT_MILLISECONDS))])
-            self._serve()
-            self._sock.settimeout(before)
-            if self._engine.hub.stopping:
-                cut()
-        except OSError:  # gone, stalled in the middle of a frame, or cut by us
-            with suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)
-        finally:
-            self.close()
-
-    def _serve(self) -> None:
-        """Run until the client leaves (raises OSError), its key is revoked or this process ends."""
-        clock = self._engine.hub.clock
-        watch, check, beat = self._beats
-        while not self._engine.hub.stopping:
-            self._check_client()
-            if check.is_due(clock()) and not self._may_see():
-                return
-            if beat.is_due(clock()):
-                self._send([_HEARTBEAT])
-            self._show(self._read(say_so=watch.is_due(clock())))
-
-    def _check_client(self) -> None:
-        """Raises OSError when the client has disconnected."""
-        raw = getattr(self._sock, "_sock", self._sock)
-        with suppress(BlockingIOError):
-            if not raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
-                raise ConnectionResetError("the viewer has gone")
-
-    def _may_see(self) -> bool:
-        """Whether the viewer may still watch; a database that cannot be reached changes nothing."""
-        try:
-            return self._viewing.may_see()
-        except (SQLAlchemyError, Abandoned):
-            return True
+            values = self._viewing.values(entries)
+        except SQLAlchemyError as error:
+            self._pause("PostgreSQL", error)  # the same entries are read again
+            return ()
+        self._failing = False
+        self._position = entries[-1].id
+        shown = [(entry.id, values[entry.attempt_id]) for entry in entries if entry.attempt_id in values]
+        return [sse.frame("attempt", id, _json(value)) for id, value in shown]
 
     def _read(self, *, say_so: bool) -> list[Entry]:
         """New entries, waiting a moment for them. say_so: tell the drains again that somebody watches."""
@@ -242,23 +200,6 @@ class LogView:
         except FAILURES as error:
             self._pause("Redis", error)
             return []
-
-    def _show(self, entries: Sequence[Entry]) -> None:
-        """Send a frame for each entry that the viewer wants to see."""
-        if not entries:
-            return
-        try:
-            values = self._viewing.values(entries)
-        except SQLAlchemyError as error:
-            return self._pause("PostgreSQL", error)  # the same entries are read again
-        self._failing = False
-        self._position = entries[-1].id
-        shown = [(entry.id, values[entry.attempt_id]) for entry in entries if entry.attempt_id in values]
-        self._send([sse.frame("attempt", id, _json(value)) for id, value in shown])
-
-    def _send(self, frames: Sequence[bytes]) -> None:
-        if frames:
-            self._sock.sendall(wrap(self._wrap, b"".join(frames)))
 
     def _pause(self, engine: str, error: Exception) -> None:
         if not self._failing:

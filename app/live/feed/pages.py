@@ -1,0 +1,158 @@
+"""Pages of the feed: the events of a workspace from one cursor to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.core.feed.cursor import Cursor, Tick
+from app.core.feed.window import Window, beginning_of, is_beyond, next_stop, window
+from app.database.connection import Database
+from app.live.feed import ticks
+
+READ_EVENTS = 500  # in one statement
+READ_BYTES = 1024 * 1024  # of their bodies; the first event always fits
+SPAN, WIDEST_SPAN = 5_000, 5_000_000  # events of all workspaces between two stops: what one statement may have to sort
+MOST_SCANNED = 20_000  # events that a filter leaves out before the caller is given a cursor to go on from
+
+# The events of a workspace in a window (app/core/feed/window.py), in order. `found` counts those that were looked at:
+# fewer events come back when they are large.
+PAGE = f"""
+SELECT no, type, kind, external_id, body, found
+  FROM (SELECT next.*, count(*) OVER () AS found,
+               sum(octet_length(next.body)) OVER (ORDER BY next.no) - octet_length(next.body) AS bytes_before
+          FROM (SELECT e.no, e.type, e.stream_id, e.body
+                  FROM (SELECT no, type, stream_id, body, xid
+                          FROM events
+                         WHERE workspace_id = %(workspace)s
+                           AND xid >= (%(began)s::text)::xid8
+                           AND xid < (%(ends)s::text)::xid8
+                         UNION ALL
+                        SELECT no, type, stream_id, body, xid
+                          FROM events
+                         WHERE workspace_id = %(workspace)s
+                           AND xid = ANY((%(in_flight)s::text[])::xid8[])) AS e
+                 WHERE e.no > %(above)s
+                   AND e.no <= %(most)s
+                   AND (%(upto)s::text IS NULL OR pg_visible_in_snapshot(e.xid, %(upto)s::text::pg_snapshot))
+                 ORDER BY e.no
+                 LIMIT {READ_EVENTS}) AS next) AS measured
+  JOIN streams ON streams.id = stream_id
+ WHERE bytes_before < {READ_BYTES}
+ ORDER BY no
+"""
+_NO_END = 2**64 - 1
+
+
+class Lost(Exception):
+    """A cursor of a future that was lost. cursor: from where nothing is missed that is still there."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        super().__init__("the cursor is of a history that was lost")
+        self.cursor = cursor
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """An event as the feed shows it. body: the envelope. cursor: behind it."""
+
+    type: str
+    kind: str
+    external_id: str
+    body: bytes
+    cursor: Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one statement found. events: all of the workspace, in order. cursor: behind them. more: whether there may be
+    more; False where a reader has to wait for the next tick."""
+
+    events: Sequence[FeedEvent]
+    cursor: Cursor
+    more: bool
+
+
+class Feed:
+    """The feed of a process's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def tick(self, least_milliseconds: int) -> Tick:
+        """The newest tick, made now if something was stored and the last one is that old. Raises DBAPIError."""
+        with self._database.begin() as connection:
+            return ticks.newest(connection, least_milliseconds)
+
+    def start(self, choose: Callable[[Connection], Tick]) -> Cursor:
+        """Behind a tick: ticks.first, or that of a time. Raises DBAPIError."""
+        with self._database.begin() as connection:
+            return Cursor(choose(connection))
+
+    def check(self, cursor: Cursor) -> None:
+        """Raises Lost for a cursor of a future that was lost, and DBAPIError."""
+        with self._database.begin() as connection:
+            epochs = ticks.epochs(connection)
+            if not is_beyond(cursor, epochs) and ticks.are_known(connection, cursor):
+                return
+            last = cursor.upto or cursor.after
+            follower = next((epoch for epoch in epochs if epoch.id == last.epoch + 1), None)
+            found = ticks.newest(connection, 0) if follower is None else beginning_of(follower)
+        raise Lost(Cursor(found))
+
+    def step(self, workspace_id: str, cursor: Cursor, span: int = SPAN) -> Step:
+        """The next events behind a cursor. span: how many of all workspaces may lie between. Raises DBAPIError."""
+        with self._database.begin() as connection:
+            epochs = ticks.epochs(connection)
+            upto = cursor.upto
+            if upto is None:
+                found = ticks.stop_behind(connection, cursor.after, span)
+                if found is None:
+                    return Step((), cursor, more=False)
+                upto = next_stop(cursor.after, found, epochs)
+            rows = _rows(connection, workspace_id, window(cursor, upto, epochs))
+        events = [
+            FeedEvent(row.type, row.kind, row.external_id, bytes(row.body), cursor.at(upto, row.no)) for row in rows
+        ]
+        is_whole = not rows or rows[-1].found == len(rows) < READ_EVENTS
+        return Step(events, Cursor(upto) if is_whole else events[-1].cursor, more=True)
+
+
+def collect(
+    read: Callable[[Cursor, int], Step], cursor: Cursor, wants: Callable[[FeedEvent], bool], limit: int
+) -> Step:
+    """The next events that are wanted, at most `limit`; fewer, or none, when so many others lie between that the caller
+    should be told how far that was. read: steps of a workspace. Raises what it raises."""
+    found: list[FeedEvent] = []
+    scanned, size, span = 0, 0, SPAN
+    while True:
+        step = read(cursor, span)
+        for event in step.events:
+            if wants(event):
+                found.append(event)
+                size += len(event.body)
+                if len(found) == limit or size >= READ_BYTES:
+                    return Step(found, event.cursor, more=True)
+        cursor = step.cursor
+        scanned += len(step.events)
+        if not step.more or scanned >= MOST_SCANNED:
+            return Step(found, cursor, step.more)
+        span = SPAN if step.events else min(span * 4, WIDEST_SPAN)
+
+
+def _rows(connection: Connection, workspace_id: str, asked: Window) -> Sequence[Any]:
+    return connection.exec_driver_sql(
+        PAGE,
+        {
+            "workspace": workspace_id,
+            "began": str(asked.began),
+            "ends": str(_NO_END if asked.upto is None else asked.upto.xmax),
+            "in_flight": [str(xid) for xid in asked.in_flight],
+            "upto": None if asked.upto is None else str(asked.upto),
+            "above": asked.above,
+            "most": asked.most,
+        },
+    ).all()

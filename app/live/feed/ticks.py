@@ -1,0 +1,87 @@
+"""Ticks as the feed needs them: the newest, the first, the one of a time, and the next stop behind a place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from app.core.feed.cursor import Cursor, Tick
+from app.core.feed.snapshot import read_snapshot
+from app.core.feed.window import Epoch
+
+_TICK = "id, epoch, mark, no, snapshot::text AS snapshot"
+
+# The newest tick, made now if something was stored since the last.
+NEWEST = f"SELECT {_TICK} FROM make_tick(%(least_milliseconds)s)"
+
+# The first tick that is still kept.
+FIRST = f"SELECT {_TICK} FROM ticks ORDER BY id LIMIT 1"
+
+# The last tick before a time.
+BEFORE = f"SELECT {_TICK} FROM ticks WHERE created_at <= %(at)s ORDER BY created_at DESC, id DESC LIMIT 1"
+
+# The farthest tick before which at most so many events were numbered; else the next one, if there is any.
+STOP = f"""
+SELECT {_TICK}
+  FROM (
+        (SELECT * FROM ticks WHERE no <= %(most)s ORDER BY no DESC, id DESC LIMIT 1)
+         UNION ALL
+        (SELECT * FROM ticks WHERE id > %(after)s ORDER BY id LIMIT 1)
+       ) AS found
+ WHERE id > %(after)s
+ ORDER BY id DESC
+ LIMIT 1
+"""
+
+# The marks of some ticks, as far as they are still kept, and the newest tick's number.
+MARKS = """
+SELECT id, mark, (SELECT max(id) FROM ticks) AS newest
+  FROM ticks
+ WHERE id = ANY(%(ids)s)
+ UNION ALL
+SELECT NULL, NULL, (SELECT max(id) FROM ticks)
+"""
+
+EPOCHS = "SELECT id, last_tick, last_no FROM epochs ORDER BY id"
+
+
+def newest(connection: Connection, least_milliseconds: int) -> Tick:
+    """The newest tick. least_milliseconds: how old it may be although events were stored since."""
+    return _tick(connection.exec_driver_sql(NEWEST, {"least_milliseconds": least_milliseconds}).one())
+
+
+def first(connection: Connection) -> Tick:
+    """Where the feed begins."""
+    return _tick(connection.exec_driver_sql(FIRST).one())
+
+
+def before(connection: Connection, at: datetime) -> Tick:
+    """The last tick before a time: every event of later is behind it."""
+    row = connection.exec_driver_sql(BEFORE, {"at": at}).one_or_none()
+    return first(connection) if row is None else _tick(row)
+
+
+def stop_behind(connection: Connection, after: Tick, span: int) -> Tick | None:
+    """A tick behind a place, so that at most about `span` events lie between; None: there is none yet."""
+    row = connection.exec_driver_sql(STOP, {"after": after.id, "most": after.no + span}).one_or_none()
+    return None if row is None else _tick(row)
+
+
+def epochs(connection: Connection) -> Sequence[Epoch]:
+    """All histories, the oldest first; usually one."""
+    return [Epoch(row.id, row.last_tick, row.last_no) for row in connection.exec_driver_sql(EPOCHS)]
+
+
+def are_known(connection: Connection, cursor: Cursor) -> bool:
+    """Whether a cursor's ticks may be those of this history: thinned out, or there with the same mark."""
+    named = {tick.id: tick.mark for tick in (cursor.after, cursor.upto) if tick is not None and tick.mark}
+    rows = connection.exec_driver_sql(MARKS, {"ids": list(named)}).all()
+    most = rows[-1].newest or 0
+    return all(id <= most for id in named) and all(named[row.id] == row.mark for row in rows[:-1])
+
+
+def _tick(row: Row[Any]) -> Tick:
+    return Tick(row.id, row.epoch, row.mark, row.no, read_snapshot(row.snapshot))

@@ -1,0 +1,127 @@
+"""GET /v1/feed: all events of a workspace in one order, page by page; with `wait`, as soon as there are some."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint
+
+from app.core.feed import cursor as cursors
+from app.core.feed.cursor import Cursor
+from app.core.feed.wanted import Wanted, read_wanted
+from app.core.problem import Problem, invalid
+from app.core.times import read_time
+from app.live.feed import ticks
+from app.live.feed.pages import Feed, FeedEvent, Lost, Step, collect
+from app.web.engine import Engine
+from app.web.http import paging
+from app.web.http.call import Answer, Call
+from app.web.http.fields import Field
+from app.web.http.routes import route
+from app.web.metrics import streams as stream_metrics
+
+api = Blueprint("feed", __name__)
+
+MOST_WAIT_SECONDS = 30  # below the time after which proxies give up a silent request
+_NAMES_LONGEST = 8000  # characters of a list of names: what servers take in a URL
+
+AFTER = Field(
+    "after",
+    "text",
+    "where to begin: earliest, latest, a time, or the cursor of an event or page (default earliest)",
+    shortest=1,
+    longest=cursors.LONGEST,
+)
+FILTERS = (
+    Field("streams", "text", "only these streams, as call:1,call:2 (at most 500)", longest=_NAMES_LONGEST),
+    Field("kinds", "text", "only events of streams of these kinds, as call,session (20 at most)", longest=2000),
+    Field(
+        "types", "text", "only events of these types; call.* means all that begin with call.", longest=_NAMES_LONGEST
+    ),
+)
+WAIT = Field("wait", "integer", "seconds to wait for an event when there is none (default 0)", most=MOST_WAIT_SECONDS)
+
+
+@route(
+    api,
+    "GET",
+    "/v1/feed",
+    scope="subscribe",
+    query=(AFTER, *FILTERS, WAIT, paging.LIMIT),
+    answers={200: "FeedPage"},
+    refusals=("cursor_lost",),
+    transaction=False,
+    summary="Read everything of the workspace from one cursor to the next, in order, without a gap",
+)
+def read_feed(call: Call) -> Answer:
+    wanted = wanted_of(call.args)
+    cursor = start_of(call.engine.feed, call.args.get("after", "earliest"))
+    limit, until = paging.limit_of(call.args), time.monotonic() + call.args.get("wait", 0)
+    engine = call.engine
+    with engine.feed_ticker.reading():
+        engine.feed_bell.listen()
+        while True:
+            step = next_events(engine, call.workspace_id, cursor, wanted, limit)
+            left = until - time.monotonic()
+            if step.events or step.more or left <= 0 or engine.hub.stopping:
+                return Answer(_page(step))
+            cursor = step.cursor
+            engine.feed_ticker.wait(cursor.after.id, min(left, 1.0))
+
+
+def wanted_of(given: Mapping[str, Any]) -> Wanted:
+    """What the query asks for. Raises Problem invalid."""
+    try:
+        return read_wanted(given)
+    except ValueError as error:
+        name, text = error.args
+        raise invalid(name, text) from None
+
+
+def start_of(feed: Feed, after: str) -> Cursor:
+    """Where a reader begins who asks so. Raises Problem invalid, cursor_lost."""
+    if after == "latest":
+        return Cursor(feed.tick(0))
+    if after == "earliest":
+        return feed.start(ticks.first)
+    try:
+        at = read_time(after)
+    except ValueError:
+        return believed(feed, after)
+    return feed.start(lambda connection: ticks.before(connection, at))
+
+
+def believed(feed: Feed, text: str) -> Cursor:
+    """The cursor that a text stands for. Raises Problem invalid, cursor_lost."""
+    try:
+        cursor = cursors.decode(text)
+    except ValueError:
+        hint = "must be earliest, latest, a time, or a cursor of the feed, unchanged"
+        raise invalid("after", hint) from None
+    try:
+        feed.check(cursor)
+    except Lost as lost:
+        stream_metrics.CURSORS_AHEAD.inc()
+        detail = "The events behind this cursor were lost with a server; go on from the cursor that is given here."
+        raise Problem("cursor_lost", detail, extra={"cursor": cursors.encode(lost.cursor)}) from None
+    return cursor
+
+
+def next_events(engine: Engine, workspace_id: str, cursor: Cursor, wanted: Wanted, limit: int) -> Step:
+    """The next events that a reader wants. Raises DBAPIError."""
+
+    def wants(event: FeedEvent) -> bool:
+        return wanted.wants(event.type, event.kind, event.external_id)
+
+    return collect(lambda at, span: engine.feed.step(workspace_id, at, span), cursor, wants, limit)
+
+
+def _page(step: Step) -> bytes:
+    data = b",".join(
+        b'{"cursor":"%b","event":%b}' % (cursors.encode(event.cursor).encode(), event.body) for event in step.events
+    )
+    cursor = json.dumps(cursors.encode(step.cursor)).encode()
+    return b'{"data":[%b],"cursor":%b,"more":%b}' % (data, cursor, b"true" if step.more else b"false")

@@ -1,0 +1,62 @@
+"""Cursors: every one comes back as it was, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+
+import pytest
+
+from app.core.feed.cursor import LONGEST, Cursor, Tick, decode, encode
+from app.core.feed.snapshot import MOST_IN_FLIGHT, Snapshot, read_snapshot
+
+QUIET = Tick(7, 0, 12345, 40, Snapshot(900, 900))
+BUSY = Tick(9, 2, 2**62, 2**63 - 1, Snapshot(900, 1000, (900, 950, 999)))
+
+
+@pytest.mark.parametrize("cursor", [Cursor(QUIET), Cursor(QUIET, BUSY, 41), Cursor(BUSY, QUIET, 0)])
+def test_a_cursor_comes_back_as_it_was(cursor: Cursor) -> None:
+    text = encode(cursor)
+    assert decode(text) == cursor
+    assert text.replace("-", "").replace("_", "").isalnum()
+
+
+def test_the_longest_cursor_is_taken() -> None:
+    many = Snapshot(2**60, 2**60 + MOST_IN_FLIGHT, tuple(2**60 + number for number in range(MOST_IN_FLIGHT)))
+    most = Tick(2**62, 9, 2**62, 2**62, many)
+    text = encode(Cursor(most, most, 2**62))
+    assert len(text) <= LONGEST
+    assert decode(text).upto == most
+
+
+def packed(plain: str) -> str:
+    return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "latest",
+        "é",
+        "a" * (LONGEST + 1),
+        packed("2~7/0/1/1/9:0:"),  # another version
+        packed("1~7/0/1/1"),
+        packed("1~7/0/1/1/9:0:~7/0/1/1/9:0:"),  # without a place
+        packed("1~7/0/1/1/9:0:~7/0/1/1/9:0:~-1"),
+        packed("1~7/0/1/1/0:0:"),  # there is no transaction 0
+        packed("1~7/0/1/1/9:5:3,2"),  # not in order
+        packed("1~7/0/1/1/9:5:6"),  # beyond xmax
+        packed("1~7/0/1/1/9:5:,"),
+        packed("1~99999999999999999999/0/1/1/9:0:"),
+        packed("1~9999999999999999999/0/1/1/9:0:"),  # 19 digits, and more than a bigint
+    ],
+)
+def test_nothing_else_is_a_cursor(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no cursor|no snapshot"):
+        decode(text)
+
+
+def test_a_snapshot_is_read_as_postgresql_prints_it() -> None:
+    snapshot = read_snapshot("900:1000:900,950")
+    assert str(snapshot) == "900:1000:900,950"
+    assert [xid for xid in (1, 899, 900, 901, 950, 999, 1000) if snapshot.sees(xid)] == [1, 899, 901, 999]

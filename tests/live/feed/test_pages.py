@@ -1,0 +1,197 @@
+"""The feed over a real PostgreSQL: writers that overlap, a foreign transaction, a ticker; nothing missed, in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app.core.feed.cursor import Cursor, Tick, decode, encode
+from app.database.connection import Database
+from app.ledger.ledger import Ledger
+from app.live.feed import ticks
+from app.live.feed.pages import Feed, FeedEvent, Lost, Step, collect
+from app.live.feed.sharing import SharedSteps
+from tests.ledger.books import Books, draft
+
+WRITERS, EVENTS_OF_EACH = 4, 40
+
+
+@pytest.fixture
+def books(database: Database) -> Iterator[Books]:
+    made = Books(database)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def feed(database: Database) -> Feed:
+    return Feed(database)
+
+
+def everything(event: FeedEvent) -> bool:
+    return True
+
+
+def read(feed: Feed, workspace_id: str, cursor: Cursor, limit: int = 1000) -> Step:
+    return collect(lambda at, span: feed.step(workspace_id, at, span), cursor, everything, limit)
+
+
+def write(ledger: Ledger, books: Books, writer: int) -> None:
+    """Events of streams that others write to as well, some in one transaction."""
+    for number in range(EVENTS_OF_EACH):
+        books.accept(draft(f"s{number % 3}"), draft(f"s{(number + writer) % 3}"))
+
+
+def test_writers_that_overlap_are_read_without_a_gap_and_each_stream_in_order(books: Books, feed: Feed) -> None:
+    start = cursor = feed.start(ticks.first)
+    with books.database.begin() as foreign:
+        foreign.exec_driver_sql("UPDATE workspaces SET name = name WHERE false")
+        foreign.exec_driver_sql("SELECT pg_current_xact_id()")  # it stays under way all the time
+        threads = [threading.Thread(target=write, args=(books.ledger, books, number)) for number in range(WRITERS)]
+        for thread in threads:
+            thread.start()
+        found: list[FeedEvent] = []
+        deadline = time.monotonic() + 30
+        while len(found) < WRITERS * EVENTS_OF_EACH * 2 and time.monotonic() < deadline:
+            feed.tick(0)
+            step = read(feed, books.workspace_id, cursor, limit=7)
+            found += step.events
+            cursor = decode(encode(step.cursor))
+        for thread in threads:
+            thread.join()
+    stored = books.sql("SELECT body FROM events ORDER BY stream_id, seq")
+    assert sorted(event.body for event in found) == sorted(bytes(row.body) for row in stored)
+    for stream in ("s0", "s1", "s2"):
+        shown = [event.body for event in found if event.external_id == stream]
+        assert shown == [body for body in (bytes(row.body) for row in stored) if body in set(shown)]
+    again = read(feed, books.workspace_id, start)
+    assert sorted(event.body for event in again.events) == sorted(bytes(row.body) for row in stored)
+
+
+def test_an_event_that_commits_late_comes_in_a_later_page(books: Books, feed: Feed) -> None:
+    cursor = feed.start(ticks.first)
+    with books.database.begin() as slow:
+        slow.exec_driver_sql(
+            "INSERT INTO streams (workspace_id, kind, external_id, created_at) VALUES (%(w)s, 'call', 'slow', now())",
+            {"w": books.workspace_id},
+        )
+        slow.exec_driver_sql(
+            "INSERT INTO events (id, created_at, workspace_id, stream_id, seq, type, occurred_at, body)"
+            " SELECT 'evt_slow', now(), %(w)s, id, 1, 'note', now(), 'slow' FROM streams WHERE external_id = 'slow'",
+            {"w": books.workspace_id},
+        )
+        books.accept(draft("fast"))
+        feed.tick(0)
+        step = read(feed, books.workspace_id, cursor)
+        assert [event.external_id for event in step.events] == ["fast"]
+    feed.tick(0)
+    assert [event.external_id for event in read(feed, books.workspace_id, step.cursor).events] == ["slow"]
+
+
+def test_ticks_are_made_only_when_something_was_stored_and_not_too_often(books: Books, feed: Feed) -> None:
+    first = feed.tick(0)
+    assert feed.tick(0) == first
+    books.accept(draft())
+    second = feed.tick(0)
+    assert second.id > first.id
+    books.accept(draft())
+    assert feed.tick(60_000) == second
+
+
+def test_one_tick_is_made_at_a_time(books: Books, feed: Feed) -> None:
+    books.accept(draft())
+    newest = feed.start(lambda connection: ticks.newest(connection, 0)).after
+    books.accept(draft())
+    with books.database.begin() as other:
+        other.exec_driver_sql("SELECT pg_advisory_xact_lock(7305, 1)")
+        assert feed.tick(0) == newest  # at once: nobody waits for another one's
+    assert feed.tick(0).id > newest.id
+
+
+def test_a_cursor_holds_although_its_ticks_were_thinned_out(books: Books, feed: Feed) -> None:
+    books.accept(draft("before"))
+    feed.tick(0)
+    cursor = read(feed, books.workspace_id, feed.start(ticks.first)).cursor
+    books.accept(draft("after"))
+    feed.tick(0)
+    books.sql("DELETE FROM ticks WHERE id = %(id)s", id=cursor.after.id)
+    feed.check(cursor)
+    assert [event.external_id for event in read(feed, books.workspace_id, cursor).events] == ["after"]
+
+
+def test_a_cursor_of_a_future_that_was_lost_is_told_where_to_go_on(books: Books, feed: Feed) -> None:
+    books.accept(draft("kept"))
+    newest = feed.tick(0)
+    for lost in (
+        Tick(newest.id + 5, 0, 77, newest.no + 9, newest.snapshot),  # a restored backup has not come so far
+        Tick(newest.id, 0, newest.mark + 1, newest.no, newest.snapshot),  # or made another tick of that number
+    ):
+        with pytest.raises(Lost) as raised:
+            feed.check(Cursor(lost))
+        assert raised.value.cursor.after == newest
+
+
+def test_another_server_begins_an_epoch_and_readers_go_on_over_it(books: Books, feed: Feed) -> None:
+    start = feed.start(ticks.first)
+    books.accept(draft("one"))
+    before = Cursor(feed.tick(0))
+    books.accept(draft("two"))
+    books.sql("UPDATE epochs SET server = 'another'")  # as after a fail-over: the server is not that of the last tick
+    books.accept(draft("three"))
+    assert feed.tick(0).epoch == 1
+    books.accept(draft("four"))
+    feed.tick(0)
+    for cursor, expected in ((before, ["two", "three", "four"]), (start, ["one", "two", "three", "four"])):
+        feed.check(cursor)
+        assert [event.external_id for event in read(feed, books.workspace_id, cursor).events] == expected
+    beyond = Tick(before.after.id + 1, 0, 5, 99, before.after.snapshot)
+    with pytest.raises(Lost) as raised:
+        feed.check(Cursor(beyond))
+    shown = read(feed, books.workspace_id, raised.value.cursor).events
+    assert [event.external_id for event in shown] == ["four"]
+
+
+def test_nothing_of_another_workspace_is_shown(books: Books, feed: Feed) -> None:
+    cursor = feed.start(ticks.first)
+    other = books.workspace()
+    books.accept(draft("theirs"), workspace_id=other)
+    feed.tick(0)
+    assert read(feed, books.workspace_id, cursor).events == []
+    assert [event.external_id for event in read(feed, other, cursor).events] == ["theirs"]
+
+
+def test_what_is_not_wanted_is_passed_over_and_the_cursor_moves_on(books: Books, feed: Feed) -> None:
+    cursor = feed.start(ticks.first)
+    books.accept(*(draft(f"s{number % 2}") for number in range(6)))
+    feed.tick(0)
+    step = collect(
+        lambda at, span: feed.step(books.workspace_id, at, span), cursor, lambda event: event.external_id == "s1", 2
+    )
+    assert [event.external_id for event in step.events] == ["s1", "s1"]
+    rest = read(feed, books.workspace_id, step.cursor)
+    assert [event.external_id for event in rest.events] == ["s0", "s1"]
+
+
+def test_viewers_of_the_same_step_read_it_once(books: Books, feed: Feed) -> None:
+    books.accept(draft())
+    cursor = feed.start(ticks.first)
+    feed.tick(0)
+    reads: list[str] = []
+
+    def counted(workspace_id: str, at: Cursor, span: int) -> Step:
+        reads.append(workspace_id)
+        return feed.step(workspace_id, at, span)
+
+    shared = SharedSteps(counted)
+    threads = [threading.Thread(target=shared.step, args=(books.workspace_id, cursor, 100)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(reads) == 1
+    head = feed.step(books.workspace_id, cursor, 100).cursor
+    assert [shared.step(books.workspace_id, head, 100).more for _ in range(2)] == [False, False]
+    assert len(reads) == 3  # there may be more by now
