@@ -262,7 +262,7 @@ def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan
         rest.append(_TYPE)
     attempt = "NULL"
     if filters.asks_of_attempts:
-        attempt = _OF_ATTEMPT.format(outcome=" AND ".join(_outcome(filters, "x")))
+        attempt = _OF_ATTEMPT.format(outcome=" AND ".join([*_outcome(filters, "x"), *_code(filters, "x")]))
         rest.append(f"{attempt} IS NOT NULL")
     narrow += within("d", ids.DELIVERY, values, since=filters.since, until=filters.until, before=before)
     if pending_alone:
@@ -276,6 +276,7 @@ def _attempts_plan(filters: Filters, values: dict[str, Any], before: str | None)
     of_delivery: list[str] = []
     has_index = filters.endpoint is None and filters.outcome != SUCCESS and filters.code_class != 2
     (narrow if has_index else rest).extend(_outcome(filters, "a"))
+    rest += _code(filters, "a")  # the index has classes of codes only: a rare code must not read through all of them
     if filters.endpoint is not None:
         narrow.append("a.endpoint_id = %(endpoint)s")
     if filters.workspace is not None:
@@ -300,9 +301,12 @@ def _outcome(filters: Filters, alias: str) -> list[str]:
         conditions.append(f"{alias}.outcome = 'success'")
     elif filters.code_class is not None:
         conditions.append(f"{alias}.outcome = 'http_error' AND ({alias}.status_code / 100) = {filters.code_class:d}")
-    if filters.status_code is not None:
-        conditions.append(f"{alias}.status_code = {filters.status_code:d}")
     return conditions
+
+
+def _code(filters: Filters, alias: str) -> list[str]:
+    """The condition on an attempt's very status code."""
+    return [] if filters.status_code is None else [f"{alias}.status_code = {filters.status_code:d}"]
 
 
 def _of_status(filters: Filters) -> str:
