@@ -41,13 +41,13 @@ WHERE place <= %(limit)s AND bytes_before < %(bytes)s ORDER BY place
 
 # How far a window reaches: how many events it has, and the last of them.
 REACH = """
-SELECT count(*) AS looked, (array_agg(w.mark ORDER BY w.place DESC))[1] AS mark,
-  (array_agg(w.at ORDER BY w.place DESC))[1] AS at
-FROM (
-  SELECT {mark} AS mark, e.created_at AS at, row_number() OVER (ORDER BY {order}) AS place
-  FROM events e {join} WHERE {narrow} ORDER BY {order} LIMIT %(window)s
+SELECT count(*) AS looked, {last} FROM (
+  SELECT e.id, e.seq, e.created_at FROM events e {join} WHERE {narrow} ORDER BY {order} LIMIT %(window)s
 ) AS w
 """
+
+LAST_BY_SEQ = "max(seq)::text AS mark, max(created_at) AS at"
+LAST_BY_ID = "min(id) AS mark, min(created_at) AS at"
 
 # How far one stream has come.
 LAST_SEQ = """
@@ -85,12 +85,12 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """How a page is found: the window, its order, what a cursor is made of, and what is let through."""
+    """How a page is found: the window, its order, which event is the last of it, and what is let through."""
 
     narrow: list[str]
     rest: list[str]
     order: str
-    mark: str
+    last: str
     join: str = ""
 
 
@@ -121,7 +121,7 @@ def events_of_stream(
     Raises Problem cursor_ahead when the stream has not come so far as after_seq.
     """
     values = {"workspace": workspace_id, "kind": kind, "stream": external_id, "after_seq": after_seq}
-    asked = _Asked([OF_STREAM], [], "e.seq", "e.seq::text", TO_STREAM)
+    asked = _Asked([OF_STREAM], [], "e.seq", LAST_BY_SEQ, TO_STREAM)
     for name, moment, condition in (("since", since, SINCE), ("until", until, UNTIL)):
         if moment is not None:
             values[name] = moment
@@ -152,7 +152,7 @@ def events_of_workspace(
     narrow = within("e", ids.EVENT, values, since=since, until=until, before=before)
     if workspace_id is not None:
         narrow.append(OF_WORKSPACE)
-    asked = _Asked(narrow, [] if kind is None else [OF_KIND], "e.id DESC", "e.id")
+    asked = _Asked(narrow, [] if kind is None else [OF_KIND], "e.id DESC", LAST_BY_ID)
     return _page(session, asked, values, type, limit)
 
 
@@ -169,7 +169,7 @@ def _page(session: Session, asked: _Asked, values: dict[str, Any], type: str | N
     if rows and rows[0].total > len(events):
         return EventPage(events, str(rows[-1].seq) if asked.join else rows[-1].id)
     if rest:  # nothing is left of this window; what comes behind it has not been looked at
-        reach = connection.exec_driver_sql(REACH.format(**parts, mark=asked.mark), values).one()
+        reach = connection.exec_driver_sql(REACH.format(**parts, last=asked.last), values).one()
         if reach.looked >= WINDOW:
             return EventPage(events, reach.mark, reach.at)
     return EventPage(events, None)

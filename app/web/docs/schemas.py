@@ -198,10 +198,8 @@ SCHEMAS: dict[str, Schema] = {
                 | {"description": "notes that travel with the event in its envelope, before the data"},
                 "channels": or_null(shapes.CHANNELS)
                 | {"description": "labels that endpoints may ask for; they are kept, and sent to nobody"},
-                "traceparent": {
-                    "type": ["string", "null"],
-                    "description": "the trace that it belongs to (W3C Trace Context); one that is malformed is ignored",
-                },
+                "traceparent": _or_null(shapes.matching(trace.PATTERN, maxLength=trace.LETTERS))
+                | {"description": "its trace (W3C Trace Context); one that is malformed is ignored"},
             },
         )
     ),
