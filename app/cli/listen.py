@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import threading
@@ -12,29 +11,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import requests
 
-from app.cli.command import Commands
 from app.client import SecretError, WebhookVerificationError, verify_webhook
 from app.client.receiving import WebhookServer
 from app.project import var_directory
 
 ASK_AGAIN_SECONDS = 1.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def add(commands: Commands) -> None:
-    """Add this command."""
-    command = commands.add_parser("listen", help="a small webhook receiver: prints and verifies what arrives")
-    command.add_argument("--port", type=int, default=9000, help="port on 127.0.0.1 (default: 9000)")
-    command.add_argument(
-        "--secret",
-        action="append",
-        default=[],
-        help="whsec_… or whpk_… to verify with; repeatable (default: asks the local run in var/ for the secrets of"
-        " the endpoints that point here)",
-    )
-    command.set_defaults(run=run)
 
 
 class SecretsOfRun:
@@ -125,18 +110,29 @@ def _title(body: bytes) -> str:
         return f"{len(body)} bytes"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Receive until Ctrl-C; returns the exit status. Raises OSError when the port is taken."""
-    port: int = arguments.port
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=9000, show_default=True, help="Port on 127.0.0.1.")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="TEXT",
+    help="whsec_… or whpk_… to verify with; repeatable (default: asks the local run in var/ for the secrets of the"
+    " endpoints that point here).",
+)
+def listen(port: int, secrets: Sequence[str]) -> None:
+    """Receive webhooks on this machine until Ctrl-C: print them, and say whether their signatures are valid."""
     described = var_directory(os.environ) / "dev.json"
     try:
-        server = Listener(port, arguments.secret, None if arguments.secret else SecretsOfRun(described, port))
+        server = Listener(port, secrets, None if secrets else SecretsOfRun(described, port))
     except OSError as error:
         raise OSError(f"port {port} cannot be used ({error.strerror}); choose another: --port {port + 1}") from None
     with server:
-        print(f"Listening on http://127.0.0.1:{port}/ (Ctrl-C ends it)", flush=True)
+        click.echo(f"Listening on http://127.0.0.1:{port}/ (Ctrl-C ends it)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            return 0
-    return 0
+            return
+
+
+commands = (listen,)
