@@ -130,7 +130,7 @@ def refusal(status: int, body: str, location: str = "") -> CommandError:
     try:
         problem = json.loads(body)
         told = ", ".join([str(status), problem["code"], f"trace {problem['trace_id']}"])
-        return CommandError(f"{problem['detail'].rstrip('.')} ({told})", status_of(status))
+        return CommandError(f"{problem['detail']} ({told})", status_of(status))
     except (ValueError, KeyError, TypeError, AttributeError):
         return CommandError(f"the server answered {status}: {body[:200].strip()}", status_of(status))
 

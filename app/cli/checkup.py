@@ -1,4 +1,4 @@
-"""What `twofold doctor` looks at: each check is a function that answers findings, and says how to mend what is wrong."""
+"""What `twofold doctor` looks at: each check answers findings, and says how to mend what is wrong."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ from app.cli.shown import cell, clock, columns, json_line, json_option, print_ro
 COLUMNS = columns(
     id="id",
     type="event_type",
-    endpoint="endpoint_id",
     status="status",
-    attempts="attempt_count",
+    tries="attempt_count",
     reason="reason",
-    created="created_at",
+    age="created_at",
     next="next_attempt_at",
+    endpoint="endpoint_id",
 )
 STATES = ("pending", "delivered", "failed", "cancelled")
 
@@ -94,7 +94,7 @@ def timeline(delivery: Mapping[str, Any]) -> list[str]:
         *(attempt_line(attempt) for attempt in delivery["attempts"]),
     ]
     if delivery["next_attempt_at"]:
-        lines.append(f"{clock(delivery['next_attempt_at'])}  next attempt, the last before {delivery['deadline_at']}")
+        lines.append(f"{clock(delivery['next_attempt_at'])}  next attempt; given up after {delivery['deadline_at']}")
     if delivery["finished_at"]:
         lines.append(f"{clock(delivery['finished_at'])}  {styled(status, status)}")
     return lines

@@ -14,7 +14,7 @@ from app.cli.options import limit_option, sure, yes_option
 from app.cli.shown import columns, json_line, json_option, print_object, print_rows
 
 COLUMNS = columns(
-    id="id", url="url", status="status", types="event_types", failing_since="failing_since", description="description"
+    id="id", status="status", url="url", types="event_types", failing="failing_since", description="description"
 )
 
 

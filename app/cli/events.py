@@ -8,7 +8,7 @@ from app.cli.api import Api, asks, part
 from app.cli.options import limit_option
 from app.cli.shown import cell, columns, json_option, print_rows, spelled_safe
 
-COLUMNS = columns(id="id", stream_kind="stream.kind", stream_id="stream.id", seq="seq", type="type", time="timestamp")
+COLUMNS = columns(id="id", type="type", seq="seq", age="timestamp", kind="stream.kind", stream="stream.id")
 
 
 @click.group()

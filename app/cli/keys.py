@@ -9,7 +9,7 @@ from app.cli.command import CommandError
 from app.cli.options import limit_option, sure, yes_option
 from app.cli.shown import columns, json_option, print_rows
 
-COLUMNS = columns(id="id", name="name", prefix="prefix", scopes="scopes", created="created_at")
+COLUMNS = columns(id="id", name="name", prefix="prefix", age="created_at", scopes="scopes")
 # As app.accounts.keys has them, which takes SQLAlchemy to import; a test compares the two.
 SCOPES = ("publish", "subscribe", "manage", "operate")
 

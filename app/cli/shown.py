@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -39,9 +39,19 @@ class Column:
     title: str
     path: str
 
+    @property
+    def is_id(self) -> bool:
+        """Whether it is what rows are called by in other commands: it is never cut."""
+        return self.path == "id"
+
+    @property
+    def is_age(self) -> bool:
+        """Whether it is a time, shown as how long ago that was."""
+        return self.path.endswith(("_at", "_since")) or self.path == "timestamp"
+
 
 def columns(**paths: str) -> tuple[Column, ...]:
-    """The columns of a table: title (an underscore is shown as a blank) -> what it shows."""
+    """The columns of a table, the most important first: title (an underscore is shown as a blank) -> what it shows."""
     return tuple(Column(title.replace("_", " "), path) for title, path in paths.items())
 
 
@@ -56,11 +66,12 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *, 
         for row in rows:
             click.echo(json_line(row))
         return
-    cells = [[cell(_read(row, column.path)) for column in columns] for row in rows]
+    now = datetime.now(UTC)
+    cells = [[_cell(row, column, now) for column in columns] for row in rows]
     if not cells:
         click.echo(empty, err=True)
         return
-    titles, *lines = laid_out([column.title for column in columns], cells, terminal_width())
+    titles, *lines = laid_out(columns, cells, terminal_width())
     click.echo(GAP.join(click.style(title, bold=True) if colours() else title for title in titles).rstrip())
     for line in lines:
         click.echo(GAP.join(styled(text, text.strip()) for text in line).rstrip())
@@ -76,22 +87,38 @@ def print_object(value: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(f"{name:<{longest}}{GAP}{cell(member)}".rstrip())
 
 
-def laid_out(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[list[str]]:
-    """The cells of titles and rows, padded into columns. width: of the terminal; the longest are cut to fit it."""
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+def laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[list[str]]:
+    """The cells of titles and rows, padded into columns.
+
+    width: of the terminal. To fit it the longest cells are cut, ids excepted, and the last columns are left out.
+    """
+    table = [[column.title for column in columns], *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     if width is not None:
-        widths = fitted(widths, max(width - len(GAP) * (len(widths) - 1), 1))
-    return [[f"{_cut(text, size):<{size}}" for text, size in zip(row, widths, strict=True)] for row in [titles, *rows]]
+        widths = fitted(widths, [column.is_id for column in columns], width)
+    return [[f"{_cut(text, size):<{size}}" for text, size in zip(row, widths, strict=False)] for row in table]
 
 
-def fitted(widths: Sequence[int], room: int) -> list[int]:
-    """Widths that fit into `room`: the widest give first, none becomes narrower than NARROWEST or than it was."""
-    found = list(widths)
-    while sum(found) > room and max(found) > NARROWEST:
-        widest = found.index(max(found))
-        next_widest = max([NARROWEST, *(size for size in found if size < found[widest])])
-        found[widest] -= min(sum(found) - room, max(found[widest] - next_widest, 1))
-    return found
+def fitted(widths: Sequence[int], whole: Sequence[bool], width: int) -> list[int]:
+    """Widths with which a table fits a terminal: the widest give first, those that are to stay `whole` never, none
+    becomes narrower than NARROWEST or than it was. Fewer than there were when there is no room for all."""
+    for count in range(len(widths), 1, -1):
+        room = width - len(GAP) * (count - 1)
+        for most in range(max(widths), NARROWEST - 1, -1):
+            found = [size if keep else min(size, most) for size, keep in zip(widths[:count], whole, strict=False)]
+            if sum(found) <= room:
+                return found
+    return list(widths[:1])
+
+
+def age(text: str, now: datetime) -> str:
+    """How long ago an RFC 3339 time was, or `in` how long it is to be, in its largest unit."""
+    seconds = (now - datetime.fromisoformat(text)).total_seconds()
+    before = "in " if seconds < 0 else ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if abs(seconds) >= 2 * size:  # below two of them the next one says more
+            return f"{before}{abs(seconds) // size:.0f}{unit}"
+    return f"{before}{abs(seconds):.0f}s"
 
 
 def cell(value: Any) -> str:
@@ -141,6 +168,11 @@ def colours() -> bool:
 def styled(text: str, word: str) -> str:
     """Text in the colour of a state's name, where colours are used."""
     return click.style(text, fg=COLOURS.get(word)) if colours() and word in COLOURS else text
+
+
+def _cell(row: Mapping[str, Any], column: Column, now: datetime) -> str:
+    value = _read(row, column.path)
+    return age(value, now) if column.is_age and value else cell(value)
 
 
 def _cut(text: str, size: int) -> str:

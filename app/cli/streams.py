@@ -8,7 +8,7 @@ from app.cli.api import Api, asks, stream_path
 from app.cli.options import limit_option
 from app.cli.shown import columns, json_option, print_object, print_rows
 
-COLUMNS = columns(kind="kind", id="id", status="status", last_seq="last_seq", created="created_at", ended="ended_at")
+COLUMNS = columns(id="id", kind="kind", status="status", last_seq="last_seq", age="created_at", ended="ended_at")
 
 
 @click.group()

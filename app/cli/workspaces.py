@@ -8,7 +8,7 @@ from app.cli.api import Api, asks_platform, part
 from app.cli.options import limit_option, sure, yes_option
 from app.cli.shown import columns, json_option, print_object, print_rows
 
-COLUMNS = columns(id="id", uid="uid", name="name", created="created_at")
+COLUMNS = columns(id="id", uid="uid", name="name", age="created_at")
 
 
 @click.group()
