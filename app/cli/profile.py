@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 import click
@@ -13,6 +14,7 @@ from app.cli.profiles import Profiles, Server
 from app.cli.shown import columns, json_option, print_rows
 
 COLUMNS = columns(used="used", name="name", url="url", key="key", workspace="workspace")
+KEY = re.compile(r"[\x21-\x7e]+")  # what can stand in a header
 SHOWN_OF_KEY = 8  # as GET /v1/keys shows its prefix
 
 
@@ -37,7 +39,7 @@ def add(name: str, url: str, workspace: str | None, key_stdin: bool) -> None:
     """Remember a server as NAME. Its key is asked for: an option would be seen by others (ps) and kept by the shell."""
     url = profiles.checked_url(url)
     key = sys.stdin.readline().strip() if key_stdin else click.prompt("API key", hide_input=True, err=True).strip()
-    if not key.isascii() or not key.isprintable() or not key:
+    if not KEY.fullmatch(key):
         raise CommandError("that is not a key, such as pk_… or sk_…", Status.USAGE)
     _write(_read().with_server(name, Server(url, key, workspace)))
 

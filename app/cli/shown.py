@@ -104,7 +104,7 @@ def fitted(widths: Sequence[int], whole: Sequence[bool], width: int) -> list[int
     becomes narrower than NARROWEST or than it was. Fewer than there were when there is no room for all."""
     for count in range(len(widths), 1, -1):
         room = width - len(GAP) * (count - 1)
-        for most in range(max(widths), NARROWEST - 1, -1):
+        for most in range(max(NARROWEST, *widths), NARROWEST - 1, -1):
             found = [size if keep else min(size, most) for size, keep in zip(widths[:count], whole, strict=False)]
             if sum(found) <= room:
                 return found
