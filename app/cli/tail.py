@@ -47,17 +47,20 @@ def tail(
     if stream:
         if status or endpoint:
             raise click.UsageError("--status and --endpoint are for --deliveries")
-        api.get(stream_path(stream))  # says at once what is wrong; a stream goes on trying for ever
+        found = api.get(stream_path(stream))  # says at once what is wrong; a stream goes on trying for ever
+        last = str(found["last_seq"]) if found["status"] == "ended" else None
         path = _path(f"{stream_path(stream)}/live", {"after_seq": after, "types": type})
     else:
         if after is not None:
             raise click.UsageError("--after is for a stream")
+        last = None
         api.get("/v1/deliveries", {"limit": 1})
         path = _path("/v1/deliveries/live", {"status": status, "endpoint_id": endpoint, "event_type": type})
-    _follow(api, path, as_json=as_json, log=deliveries)
+    _follow(api, path, last, as_json=as_json, log=deliveries)
 
 
-def _follow(api: Api, path: str, *, as_json: bool, log: bool) -> None:
+def _follow(api: Api, path: str, last: str | None, *, as_json: bool, log: bool) -> None:
+    """Print what comes. last: the id behind which nothing comes any more, where that is known."""
     from app.client import StreamRefused
 
     show = logged if log else pretty
@@ -65,6 +68,8 @@ def _follow(api: Api, path: str, *, as_json: bool, log: bool) -> None:
         try:
             for event in stream:
                 click.echo(spelled_safe(event.data) if as_json else show(event))
+                if event.id == last:
+                    return
         except StreamRefused as refused:
             raise refusal(refused.status, refused.body) from None
         except KeyboardInterrupt:

@@ -85,12 +85,8 @@ def test_a_stream_is_followed_to_its_end(run: Run) -> None:
     assert run("streams", "token", "call/cli_3").out.startswith("id ")
     assert "ended" in run("streams", "end", "call/cli_3").out
     assert publish(run, "call/cli_3").status == 6
-    pretty = run("tail", "call/cli_3", "--after", "0")
-    assert pretty.status == 0
-    assert [line.split()[1:] for line in pretty.out.splitlines()] == [
-        [str(seq), "call.turn", '{"gain":', "1.0}"] for seq in (1, 2)
-    ]
     ended = run("tail", "call/cli_3", "--after", "1", "--json")
+    assert ended.status == 0
     assert [json.loads(line)["seq"] for line in ended.out.splitlines()] == [2]
     assert '"data":{"gain":1.0}' in ended.out
     assert run("tail", "call/cli_none").status == 5
