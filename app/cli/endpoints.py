@@ -79,17 +79,19 @@ def create(
 @endpoints.command()
 @asks
 @click.argument("endpoint_id")
-def enable(api: Api, endpoint_id: str) -> None:
+@json_option
+def enable(api: Api, endpoint_id: str, as_json: bool) -> None:
     """Let an endpoint receive webhooks again. What it has missed: twofold recover."""
-    _change(api, endpoint_id, {"status": "enabled"})
+    _change(api, endpoint_id, {"status": "enabled"}, as_json=as_json)
 
 
 @endpoints.command()
 @asks
 @click.argument("endpoint_id")
-def disable(api: Api, endpoint_id: str) -> None:
+@json_option
+def disable(api: Api, endpoint_id: str, as_json: bool) -> None:
     """Send an endpoint no more webhooks; what is pending is cancelled."""
-    _change(api, endpoint_id, {"status": "disabled"})
+    _change(api, endpoint_id, {"status": "disabled"}, as_json=as_json)
 
 
 @endpoints.command()
@@ -164,9 +166,9 @@ def _path(id: str) -> str:
     return f"/v1/endpoints/{part(id)}"
 
 
-def _change(api: Api, id: str, change: dict[str, Any]) -> None:
+def _change(api: Api, id: str, change: dict[str, Any], *, as_json: bool) -> None:
     now = api.json("PATCH", _path(id), json=change)
-    click.echo(f"{now['id']} {now['status']}")
+    click.echo(json_line(now) if as_json else f"{now['id']} {now['status']}")
 
 
 def _header(text: str) -> tuple[str, str]:

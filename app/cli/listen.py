@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import click
 import requests
 
+from app.cli.shown import json_line, json_option, safe
 from app.client import SecretError, WebhookVerificationError, verify_webhook
 from app.client.receiving import WebhookServer
 from app.project import var_directory
@@ -68,24 +69,29 @@ class SecretsOfRun:
 
 
 class Listener(WebhookServer):
-    """The receiver on 127.0.0.1; prints one line, then the payload, for each webhook."""
+    """The receiver on 127.0.0.1; prints one line, then the payload, for each webhook; or one line of JSON."""
 
-    def __init__(self, port: int, secrets: Sequence[str], run: SecretsOfRun | None) -> None:
+    def __init__(self, port: int, secrets: Sequence[str], run: SecretsOfRun | None, *, as_json: bool = False) -> None:
         super().__init__(port, self.receive)
         self._secrets = list(secrets)
         self._run = run
-        self._seen: set[str] = set()
+        self._as_json = as_json
+        self._seen: set[str | None] = set()
         self._lock = threading.Lock()
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> int:
         """Judge and print one webhook; returns the status to answer with."""
         verdict, genuine = self._verdict(headers, body)
-        id = headers.get("webhook-id", "(no webhook-id)")
+        id, text = headers.get("webhook-id"), body.decode(errors="replace")
         with self._lock:
-            again = ", again" if id in self._seen else ""
+            repeat = id in self._seen
             self._seen.add(id)
-            print(f"{time.strftime('%H:%M:%S')} {_title(body)} {id}{again}: {verdict}", flush=True)
-            print(f"         {body.decode(errors='replace')}", flush=True)
+            if self._as_json:
+                told = {"webhook_id": id, "repeat": repeat, "accepted": genuine, "verdict": verdict, "body": text}
+                click.echo(json_line(told))
+            else:
+                title = f"{_title(body)} {id or '(no webhook-id)'}{', again' if repeat else ''}"
+                click.echo(f"{time.strftime('%H:%M:%S')} {safe(title)}: {verdict}\n         {safe(text)}")
         return 204 if genuine else 400
 
     def _verdict(self, headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
@@ -120,15 +126,17 @@ def _title(body: bytes) -> str:
     help="whsec_… or whpk_… to verify with; repeatable (default: asks the local run in var/ for the secrets of the"
     " endpoints that point here).",
 )
-def listen(port: int, secrets: Sequence[str]) -> None:
+@json_option
+def listen(port: int, secrets: Sequence[str], as_json: bool) -> None:
     """Receive webhooks on this machine until Ctrl-C: print them, and say whether their signatures are valid."""
     described = var_directory(os.environ) / "dev.json"
     try:
-        server = Listener(port, secrets, None if secrets else SecretsOfRun(described, port))
+        run = None if secrets else SecretsOfRun(described, port)
+        server = Listener(port, secrets, run, as_json=as_json)
     except OSError as error:
         raise OSError(f"port {port} cannot be used ({error.strerror}); choose another: --port {port + 1}") from None
     with server:
-        click.echo(f"Listening on http://127.0.0.1:{port}/ (Ctrl-C ends it)")
+        click.echo(f"Listening on http://127.0.0.1:{port}/ (Ctrl-C ends it)", err=as_json)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from app.local.private_file import write_private
 from app.project import var_directory
 
 LOOPBACK = "127.0.0.0/8,::1/128"  # a local run may send webhooks to this machine
-# Celery warns in twelve lines when it runs as root, as it does in most containers. Here those would bury what is printed
+# Celery warns in many lines when it runs as root, as it does in most containers. Here those would bury what is printed
 # at the start; `twofold worker` by itself still says them.
 NO_ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
 EVERYWHERE = ("", "0.0.0.0", "::")
