@@ -13,9 +13,7 @@ from app.cli.moment import MOMENT
 from app.cli.options import limit_option, sure, yes_option
 from app.cli.shown import columns, json_line, json_option, print_object, print_rows
 
-COLUMNS = columns(
-    id="id", status="status", url="url", types="event_types", failing="failing_since", description="description"
-)
+COLUMNS = columns(id="id", status="status", url="url", types="event_types", failing="failing_since")
 
 
 @click.group()

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 import click
 import requests
 
+from app.cli.api import LOOPBACK
 from app.cli.shown import json_line, json_option, safe
 from app.client import SecretError, WebhookVerificationError, verify_webhook
 from app.client.receiving import WebhookServer
 from app.project import var_directory
 
 ASK_AGAIN_SECONDS = 1.0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class SecretsOfRun:

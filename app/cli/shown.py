@@ -21,7 +21,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 GAP = "  "
-NARROWEST = 8  # a cell that is cut still shows so many characters
+NARROWEST = 10  # a cell that is cut still shows so many characters
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _NOT_IN_JSON = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 COLOURS = {
