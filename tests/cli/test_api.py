@@ -100,6 +100,16 @@ def test_an_explanation_is_a_sentence_for_each_endpoint(odd_server: OddServer, r
     assert [json.loads(line) for line in run("explain", "evt_1", "--json").out.splitlines()] == told
 
 
+def test_sending_that_stops_for_good_says_how_to_go_on(odd_server: OddServer, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "events").write_text('{"data":{}}\n')
+    odd_server.answers = [(503, {}, b"{}")]
+    ended = run("publish", str(tmp_path / "events"), "--retries", "0", "--idempotency-key", "k1")
+    assert ended.status == 3
+    assert "0 accepted. Run it again with --idempotency-key k1: nothing is stored twice.\n" in ended.err
+    assert "line 1 and what follows it was not sent" in ended.err
+    assert odd_server.asked[0][3] == b'{"idempotency_key":"k1:1","data":{}}\n'
+
+
 @pytest.mark.parametrize("name", ["call", "call/", "/call_42", ""])
 def test_a_stream_is_named_by_its_kind_and_its_id(name: str) -> None:
     with pytest.raises(CommandError, match="is not a stream; write its kind and its id") as failed:
