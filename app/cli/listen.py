@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import threading
@@ -12,29 +11,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import requests
 
-from app.cli.command import Commands
+from app.cli.api import LOOPBACK
+from app.cli.shown import json_line, json_option, safe
 from app.client import SecretError, WebhookVerificationError, verify_webhook
 from app.client.receiving import WebhookServer
 from app.project import var_directory
 
 ASK_AGAIN_SECONDS = 1.0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def add(commands: Commands) -> None:
-    """Add this command."""
-    command = commands.add_parser("listen", help="a small webhook receiver: prints and verifies what arrives")
-    command.add_argument("--port", type=int, default=9000, help="port on 127.0.0.1 (default: 9000)")
-    command.add_argument(
-        "--secret",
-        action="append",
-        default=[],
-        help="whsec_… or whpk_… to verify with; repeatable (default: asks the local run in var/ for the secrets of"
-        " the endpoints that point here)",
-    )
-    command.set_defaults(run=run)
 
 
 class SecretsOfRun:
@@ -83,24 +69,29 @@ class SecretsOfRun:
 
 
 class Listener(WebhookServer):
-    """The receiver on 127.0.0.1; prints one line, then the payload, for each webhook."""
+    """The receiver on 127.0.0.1; prints one line, then the payload, for each webhook; or one line of JSON."""
 
-    def __init__(self, port: int, secrets: Sequence[str], run: SecretsOfRun | None) -> None:
+    def __init__(self, port: int, secrets: Sequence[str], run: SecretsOfRun | None, *, as_json: bool = False) -> None:
         super().__init__(port, self.receive)
         self._secrets = list(secrets)
         self._run = run
-        self._seen: set[str] = set()
+        self._as_json = as_json
+        self._seen: set[str | None] = set()
         self._lock = threading.Lock()
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> int:
         """Judge and print one webhook; returns the status to answer with."""
         verdict, genuine = self._verdict(headers, body)
-        id = headers.get("webhook-id", "(no webhook-id)")
+        id, text = headers.get("webhook-id"), body.decode(errors="replace")
         with self._lock:
-            again = ", again" if id in self._seen else ""
+            repeat = id in self._seen
             self._seen.add(id)
-            print(f"{time.strftime('%H:%M:%S')} {_title(body)} {id}{again}: {verdict}", flush=True)
-            print(f"         {body.decode(errors='replace')}", flush=True)
+            if self._as_json:
+                told = {"webhook_id": id, "repeat": repeat, "accepted": genuine, "verdict": verdict, "body": text}
+                click.echo(json_line(told))
+            else:
+                title = f"{_title(body)} {id or '(no webhook-id)'}{', again' if repeat else ''}"
+                click.echo(f"{time.strftime('%H:%M:%S')} {safe(title)}: {verdict}\n         {safe(text)}")
         return 204 if genuine else 400
 
     def _verdict(self, headers: Mapping[str, str], body: bytes) -> tuple[str, bool]:
@@ -125,18 +116,31 @@ def _title(body: bytes) -> str:
         return f"{len(body)} bytes"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Receive until Ctrl-C; returns the exit status. Raises OSError when the port is taken."""
-    port: int = arguments.port
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=9000, show_default=True, help="Port on 127.0.0.1.")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="TEXT",
+    help="whsec_… or whpk_… to verify with; repeatable (default: asks the local run in var/ for the secrets of the"
+    " endpoints that point here).",
+)
+@json_option
+def listen(port: int, secrets: Sequence[str], as_json: bool) -> None:
+    """Receive webhooks on this machine until Ctrl-C: print them, and say whether their signatures are valid."""
     described = var_directory(os.environ) / "dev.json"
     try:
-        server = Listener(port, arguments.secret, None if arguments.secret else SecretsOfRun(described, port))
+        run = None if secrets else SecretsOfRun(described, port)
+        server = Listener(port, secrets, run, as_json=as_json)
     except OSError as error:
         raise OSError(f"port {port} cannot be used ({error.strerror}); choose another: --port {port + 1}") from None
     with server:
-        print(f"Listening on http://127.0.0.1:{port}/ (Ctrl-C ends it)", flush=True)
+        click.echo(f"Listening on http://127.0.0.1:{port}/ (Ctrl-C ends it)", err=as_json)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            return 0
-    return 0
+            return
+
+
+commands = (listen,)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-
-from app.cli.command import Commands
-from app.cli.database import open_database
-from app.database.partitions import make_partitions
+import click
 
 
-def add(commands: Commands) -> None:
-    """Add this command."""
-    command = commands.add_parser("partitions", help="make the partitions of the coming weeks; prints the new ones")
-    command.set_defaults(run=make)
+@click.command()
+def partitions() -> None:
+    """Make the partitions of the coming weeks in DATABASE_URL; prints the names of the new ones."""
+    from app.cli.database import open_database
+    from app.database.partitions import make_partitions
 
-
-def make(_arguments: argparse.Namespace) -> int:
-    """Make what is missing and print the names of what was made."""
     with open_database() as database, database.begin() as connection:
         for name in make_partitions(connection):
-            print(name)
-    return 0
+            click.echo(name)
+
+
+commands = (partitions,)

@@ -5,39 +5,45 @@ The command is replaced by the line's program: its process id, its signals and i
 
 from __future__ import annotations
 
-import argparse
 import os
+from collections.abc import Sequence
 
-from app.cli.command import Commands
-from app.local import procfile
-from app.project import project_root
+import click
 
 # command -> (the Procfile's name for it, what it does)
 PROCESSES = {
-    "migrate": ("release", "bring the database's tables up to this version"),
-    "web": ("web", "serve the API and live streams (gunicorn)"),
-    "worker": ("worker", "deliver webhooks (Celery worker)"),
-    "beat": ("beat", "start the hourly housekeeping (Celery beat); run one"),
+    "migrate": ("release", "Bring the database's tables up to this version"),
+    "web": ("web", "Serve the API, live streams and pages (gunicorn)"),
+    "worker": ("worker", "Deliver webhooks (Celery worker)"),
+    "beat": ("beat", "Start the hourly housekeeping (Celery beat); run one"),
 }
 
 
-def add(commands: Commands) -> None:
-    """Add these commands. Options that they do not know are the program's."""
-    for name, (process, help) in PROCESSES.items():
-        command = commands.add_parser(
-            name,
-            help=help,
-            allow_abbrev=False,
-            description=f"{help[0].upper()}{help[1:]}: the Procfile's `{process}` line."
-            " What follows is added to that line; relative paths there count from the project's folder.",
-        )
-        command.set_defaults(run=run_process, process=process, passes_on=True)
+def run_process(process: str, further: Sequence[str]) -> None:
+    """Become the program of one of the Procfile's lines; returns only by raising OSError."""
+    from app.local import procfile
+    from app.project import project_root
 
-
-def run_process(arguments: argparse.Namespace) -> int:
-    """Become the program; returns only by raising OSError."""
-    line = procfile.lines()[arguments.process]
+    line = procfile.lines()[process]
     environ = procfile.environment(os.environ)
     os.chdir(project_root())
-    program, *words = procfile.command(line, *arguments.further)
+    program, *words = procfile.command(line, *further)
     os.execve(program, [program, *words], environ)
+
+
+def _command(name: str, process: str, help: str) -> click.Command:
+    def become(further: Sequence[str]) -> None:
+        run_process(process, further)
+
+    return click.Command(
+        name,
+        callback=become,
+        params=[click.Argument(["further"], nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF THE PROGRAM]...")],
+        help=f"{help}: the Procfile's `{process}` line. What follows is added to that line; relative paths there count"
+        " from the project's folder.",
+        context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
+        options_metavar="",
+    )
+
+
+commands = tuple(_command(name, *about) for name, about in PROCESSES.items())

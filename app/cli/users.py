@@ -1,100 +1,117 @@
-"""`twofold user`: people who sign in to the console."""
+"""`twofold users`: people who sign in to the console, made and changed by whoever has the database."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import Any
 
-from app.accounts import audit, passwords, users
-from app.cli.command import CommandError, Commands, group
-from app.cli.database import open_database
+import click
 
-_BY_HAND = audit.Actor(audit.COMMAND_LINE)
+from app.cli.command import CommandError
+from app.cli.shown import columns, json_option, print_rows
 
+# As app.accounts.users has them, which takes SQLAlchemy to import; a test compares the two.
+ROLES = ("viewer", "operator")
+COLUMNS = columns(name="name", role="role", status="status", sessions="sessions")
 
-def add(commands: Commands) -> None:
-    """Add these commands."""
-    made = group(commands, "user", "people who sign in to the console")
-    command = made.add_parser("create", help="make a user; without --password-stdin, prints a new password once")
-    command.add_argument("name", help="what they sign in with, such as an e-mail address")
-    command.add_argument("--role", choices=users.ROLES, default=users.VIEWER, help="viewers change nothing (default)")
-    _take_password(command)
-    command.set_defaults(run=create)
-    command = made.add_parser("list", help="print all users")
-    command.set_defaults(run=show_all)
-    command = made.add_parser("password", help="give a user another password, which ends their sessions")
-    command.add_argument("name")
-    _take_password(command)
-    command.set_defaults(run=set_password)
-    command = made.add_parser("role", help="give a user another role, which ends their sessions")
-    command.add_argument("name")
-    command.add_argument("role", choices=users.ROLES)
-    command.set_defaults(run=set_role)
-    for word, help in (("disable", "end a user's sessions and let them in no more"), ("enable", "let a user in again")):
-        command = made.add_parser(word, help=help)
-        command.add_argument("name")
-        command.set_defaults(run=enable_or_disable, word=word)
+_password_option = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 
 
-def create(arguments: argparse.Namespace) -> int:
-    """Make a user and print them. Raises Problem, CommandError."""
-    password, printed = _password(arguments)
+@click.group()
+def users() -> None:
+    """People who sign in to the console. These commands work on DATABASE_URL."""
+
+
+@users.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="Viewers change nothing.")
+@_password_option
+def create(name: str, role: str, password_stdin: bool) -> None:
+    """Make a user NAME, such as an e-mail address; prints a new password, once, unless one is given."""
+    from app.accounts import audit, passwords
+    from app.accounts import users as people
+    from app.cli.database import open_database
+
+    password, printed = _password(password_stdin)
     kept = passwords.hashed(password)
     with open_database() as database, database.begin() as connection:
-        user = users.create_user(connection, name=arguments.name, role=arguments.role, password_hash=kept)
-        audit.note(connection, _BY_HAND, "user.create", target=user.name, role=user.role)
+        user = people.create_user(connection, name=name, role=role, password_hash=kept)
+        audit.note(connection, audit.Actor(audit.COMMAND_LINE), "user.create", target=user.name, role=user.role)
     _print({"id": user.id, "name": user.name, "role": user.role, **printed})
-    return 0
 
 
-def show_all(_arguments: argparse.Namespace) -> int:
-    """Print all users, one line each."""
+@users.command("list")
+@json_option
+def list_users(as_json: bool) -> None:
+    """List all users."""
+    from app.accounts import users as people
+    from app.cli.database import open_database
+
     with open_database() as database, database.begin() as connection:
-        for user in users.list_users(connection):
-            state = "disabled" if user.disabled_at else "enabled"
-            print(f"{user.name}  {user.role}  {state}  sessions: {user.sessions}")
-    return 0
+        found = [
+            {
+                "name": user.name,
+                "role": user.role,
+                "status": "disabled" if user.disabled_at else "enabled",
+                "sessions": user.sessions,
+            }
+            for user in people.list_users(connection)
+        ]
+    print_rows(found, COLUMNS, as_json=as_json, empty="No users. Make one: twofold users create NAME --role operator")
 
 
-def set_password(arguments: argparse.Namespace) -> int:
-    """Give a user another password. Raises Problem, CommandError."""
-    password, printed = _password(arguments)
-    kept = passwords.hashed(password)
+@users.command()
+@click.argument("name")
+@_password_option
+def password(name: str, password_stdin: bool) -> None:
+    """Give a user another password, which ends their sessions."""
+    from app.accounts import passwords
+
+    given, printed = _password(password_stdin)
+    _print({"name": _change(name, "user.password", {}, password_hash=passwords.hashed(given)), **printed})
+
+
+@users.command()
+@click.argument("name")
+@click.argument("role", type=click.Choice(ROLES))
+def role(name: str, role: str) -> None:
+    """Give a user another role, which ends their sessions."""
+    _change(name, "user.role", {"role": role}, role=role)
+
+
+@users.command()
+@click.argument("name")
+def disable(name: str) -> None:
+    """End a user's sessions and let them in no more."""
+    _change(name, "user.disable", {}, disabled=True)
+
+
+@users.command()
+@click.argument("name")
+def enable(name: str) -> None:
+    """Let a user in again."""
+    _change(name, "user.enable", {}, disabled=False)
+
+
+def _change(name: str, action: str, noted: dict[str, str], **change: Any) -> str:
+    """Change a user, write down what was done, and return their name as it is kept. Raises Problem, CommandError."""
+    from app.accounts import audit
+    from app.accounts import users as people
+    from app.cli.database import open_database
+
     with open_database() as database, database.begin() as connection:
-        user = users.get_user(connection, arguments.name)
-        users.change_user(connection, user, password_hash=kept)
-        audit.note(connection, _BY_HAND, "user.password", target=user.name)
-    _print({"name": user.name, **printed})
-    return 0
+        user = people.get_user(connection, name)
+        people.change_user(connection, user, **change)
+        audit.note(connection, audit.Actor(audit.COMMAND_LINE), action, target=user.name, **noted)
+    return user.name
 
 
-def set_role(arguments: argparse.Namespace) -> int:
-    """Give a user another role. Raises Problem."""
-    with open_database() as database, database.begin() as connection:
-        user = users.get_user(connection, arguments.name)
-        users.change_user(connection, user, role=arguments.role)
-        audit.note(connection, _BY_HAND, "user.role", target=user.name, role=arguments.role)
-    return 0
-
-
-def enable_or_disable(arguments: argparse.Namespace) -> int:
-    """Let a user in, or no more. Raises Problem."""
-    with open_database() as database, database.begin() as connection:
-        user = users.get_user(connection, arguments.name)
-        users.change_user(connection, user, disabled=arguments.word == "disable")
-        audit.note(connection, _BY_HAND, f"user.{arguments.word}", target=user.name)
-    return 0
-
-
-def _take_password(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
-
-
-def _password(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def _password(from_stdin: bool) -> tuple[str, dict[str, Any]]:
     """The password to set, and what of it is printed: nothing of one that was given."""
-    if not arguments.password_stdin:
+    from app.accounts import passwords
+
+    if not from_stdin:
         password = passwords.new_password()
         return password, {"password": password}
     password = sys.stdin.readline().rstrip("\r\n")
@@ -104,4 +121,7 @@ def _password(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 
 def _print(made: dict[str, Any]) -> None:
-    print(json.dumps(made, indent=2))
+    click.echo(json.dumps(made, indent=2))
+
+
+commands = (users,)

@@ -14,6 +14,9 @@ from app.local.private_file import write_private
 from app.project import var_directory
 
 LOOPBACK = "127.0.0.0/8,::1/128"  # a local run may send webhooks to this machine
+# Celery warns in many lines when it runs as root, as it does in most containers. Here those would bury what is printed
+# at the start; `twofold worker` by itself still says them.
+NO_ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
 EVERYWHERE = ("", "0.0.0.0", "::")
 
 
@@ -64,6 +67,7 @@ def child_environment(environ: Mapping[str, str], place: Place, urls: Mapping[st
     made.pop("BIND", None)
     made |= urls
     made |= {"PORT": str(place.port), "HOST": place.host, "PYTHONUNBUFFERED": "1"}
+    made["PYTHONWARNINGS"] = ",".join(filter(None, [environ.get("PYTHONWARNINGS"), NO_ROOT_WARNING]))
     made[children.RUN_MARK] = str(place.directory)
     made.setdefault("ALLOW_SUBNETS", LOOPBACK)  # an empty value counts as set
     made["PUBLIC_URL"] = environ.get("PUBLIC_URL") or place.base_url

@@ -178,7 +178,7 @@ def what_is_not_ready(base_url: str) -> str | None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run until a signal; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="twofold dev", description=__doc__)
+    parser = argparse.ArgumentParser(prog="twofold up", description=__doc__)
     parser.add_argument("--stop-with-parent", action="store_true", help="stop when the starting process ends (Linux)")
     if parser.parse_args(argv).stop_with_parent:
         launch.die_with_parent(signal.SIGTERM)

