@@ -39,6 +39,7 @@ _NEW_STREAM_NAME = record(
     " its idempotency key.",
     {"kind": shapes.NEW_KIND, "id": shapes.STREAM_ID},
 )
+_FEED_CURSOR: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1}
 _EVENT_ID, _ENDPOINT_ID = shapes.id_of(ids.EVENT), shapes.id_of(ids.ENDPOINT)
 _KEY: Schema = {
     "id": shapes.id_of(ids.KEY),
@@ -149,6 +150,15 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "EventList": searched(ref("Event")),
+    "FeedPage": record(
+        "Events of the workspace in the order of the feed. `cursor` is where to go on, also when there is no event;"
+        " `more`: whether there may be more at once.",
+        {
+            "data": {"type": "array", "items": record("An event.", {"cursor": _FEED_CURSOR, "event": ref("Event")})},
+            "cursor": _FEED_CURSOR,
+            "more": {"type": "boolean"},
+        },
+    ),
     "Explanation": record(
         "Whether and when an endpoint got an event, and if not, why.",
         {
