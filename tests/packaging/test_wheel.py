@@ -28,7 +28,9 @@ def test_the_wheel_holds_every_file_of_the_packages_and_what_the_processes_start
     files = {path for folder in ("app", "workers") for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES}
     files -= set((ROOT / "app/demo").rglob("*"))  # it plays what only the checkout has
     migrations = {f"app/project_files/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.py")}
-    beside = {f"app/project_files/{name}" for name in ("Procfile", "alembic.ini", "gunicorn.conf.py")}
+    beside = {
+        f"app/project_files/{name}" for name in ("Procfile", "alembic.ini", "gunicorn.conf.py", "clients/vectors.json")
+    }
     assert {str(path.relative_to(ROOT)) for path in files} | migrations | beside <= packed
     assert not [name for name in packed if name.startswith("tests/")]
 
