@@ -39,6 +39,12 @@ class Api:
         if workspace is not None:
             self.headers["X-Workspace"] = workspace
         self._session = session or requests.Session()
+        self._owns_session = session is None
+
+    def close(self) -> None:
+        """Close the session's connections, unless the session is the caller's."""
+        if self._owns_session:
+            self._session.close()
 
     def ask(self, method: str, path: str, body: object = None, **query: object) -> Any:
         """The parsed answer, None for an empty one. Parameters that are None are left out.

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -228,6 +229,17 @@ class Client:
         self.streams = Streams(api)
         self.endpoints = Endpoints(api)
         self.deliveries = Deliveries(api)
+        self._api = api
+
+    def close(self) -> None:
+        """Close its connections; a later call opens new ones."""
+        self._api.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
 
 def _given(**members: Any) -> dict[str, Any]:

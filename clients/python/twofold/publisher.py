@@ -100,6 +100,7 @@ class Publisher:
             self._headers["X-Workspace"] = workspace
         self._most_waiting, self._exit_seconds, self._on_unsent = most_waiting, exit_seconds, on_unsent
         self._session = session or requests.Session()
+        self._owns_session = session is None
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._is_closing = self._has_given_up = False
@@ -171,6 +172,8 @@ class Publisher:
             left = list(self._waiting)
             self._waiting.clear()
             self._changed.notify_all()
+        if self._owns_session:
+            self._session.close()
         if left:
             self._tell([Unsent(one.event, one.key) for one in left])
         for one in left:

@@ -15,6 +15,7 @@ from tests.processes import ROOT, environment
 
 HERE = Path(__file__).parent
 INSTALL_SECONDS = 300.0
+TYPESCRIPT = "typescript@5.9.3"
 MISSING = "There is no {0} here. Install it with: apt-get install nodejs npm golang"
 
 
@@ -98,7 +99,7 @@ def _install_javascript(folder: Path) -> None:
     run([npm, "pack", "--silent", "--pack-destination", str(folder)], ROOT / "clients/javascript")
     (tarball,) = folder.glob("twofold-*.tgz")
     (folder / "package.json").write_text('{"private": true, "type": "module"}')
-    run([npm, "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", str(tarball)], folder)
+    run([npm, "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", str(tarball), TYPESCRIPT], folder)
 
 
 def build_go(source: Path, program: Path) -> Path:

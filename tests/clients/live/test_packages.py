@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.clients.live.programs import Programs, run, tool
+from tests.clients.live.programs import HERE, Programs, run, tool
 from tests.processes import ROOT
 
 
@@ -30,6 +30,13 @@ def test_what_is_installed_is_the_package_and_nothing_beside_it(programs: Progra
     files = {str(path.relative_to(module)) for path in module.rglob("*") if path.is_file()}
     own = {f"src/{path.name}" for path in (ROOT / "clients/javascript/src").iterdir()}
     assert files == own | {"package.json", "README.md"}
+
+
+def test_typescript_takes_the_types(programs: Programs) -> None:
+    shutil.copy(HERE / "types/uses.ts", programs.folder)
+    compiler = str(programs.folder / "node_modules/typescript/bin/tsc")
+    options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2023", "--lib", "es2023,dom,dom.iterable"]
+    assert run([tool("node"), compiler, *options, "uses.ts"], programs.folder) == ""
 
 
 def test_a_verified_webhook_needs_no_cryptography_package(programs: Programs, tmp_path: Path) -> None:
