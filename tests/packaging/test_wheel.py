@@ -14,6 +14,7 @@ from tests.packaging.interpreters import found
 from tests.processes import ROOT, eventually, waits_for_a_wake
 
 SUFFIXES = {".py", ".toml", ".html", ".css", ".js", ".svg"}
+VECTORS = "/.well-known/twofold/vectors.json"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_an_event_is_delivered_by_what_was_installed(installed: Installation) ->
     installed.run("migrate")
     installed.serve()
     assert requests.get(f"{installed.base_url}/v1/mine/sessions/mbsess_1/stream", timeout=10).status_code == 401
-    for path in ("/docs", "/openapi.json", "/live/call/call_1", "/static/live.js", "/metrics"):
+    for path in ("/docs", "/openapi.json", VECTORS, "/live/call/call_1", "/static/live.js", "/metrics"):
         assert requests.get(installed.base_url + path, timeout=10).status_code == 200, path
     key = installed.make_key()
     with customer() as webhooks:
