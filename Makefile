@@ -4,6 +4,7 @@
 # make test-load  what needs the machine for itself: a thousand viewers, a rolling restart, floods one by one
 # make test-api  requests made from the API's description and lives of workspaces, of another seed each time (API_EXAMPLES, LIVES: 100)
 # make test-browser  the tests that need Chromium (apt-get install chromium chromium-driver)
+# make test-clients  the client packages, installed, against a running server (apt-get install chromium nodejs npm golang)
 # make test-wheel  the wheel, installed into an empty virtual environment, runs the product
 # make test-pythons  a smoke run with each Python from 3.11 to 3.14 that this machine has
 # make chaos  a running product is killed, frozen and cut, and nothing may be lost (20 minutes; SHORT=1: 5, FULL=1: hours)
@@ -13,7 +14,7 @@
 #
 # Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
 
-.PHONY: run test test-load test-api test-browser test-wheel test-pythons demo chaos bench lint clean setup
+.PHONY: run test test-load test-api test-browser test-clients test-wheel test-pythons demo chaos bench lint clean setup
 .DEFAULT_GOAL := run
 
 VENV := .venv
@@ -60,6 +61,11 @@ test-browser: $(STAMP)
 		echo "There is no Chromium here. Install it with: apt-get install chromium chromium-driver" >&2; exit 1; }
 	$(BIN)/python -m pytest -n $(TEST_RUNNERS) tests/browser
 
+test-clients: $(STAMP)
+	@for tool in chromium node npm go; do command -v $$tool >/dev/null || { \
+		echo "There is no $$tool here. Install it with: apt-get install chromium nodejs npm golang" >&2; exit 1; }; done
+	$(BIN)/python -m pytest tests/clients/live
+
 test-wheel: $(STAMP)
 	$(BIN)/python -m pytest tests/packaging/test_wheel.py
 
@@ -84,6 +90,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict app workers
+	cd clients/python && ../../$(BIN)/mypy --strict twofold
 	$(BIN)/lint-imports
 
 clean:

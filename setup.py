@@ -10,7 +10,14 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
-BESIDE = ("Procfile", "alembic.ini", "gunicorn.conf.py", "migrations/env.py", "migrations/script.py.mako")
+BESIDE = (
+    "Procfile",
+    "alembic.ini",
+    "gunicorn.conf.py",
+    "clients/vectors.json",
+    "migrations/env.py",
+    "migrations/script.py.mako",
+)
 
 
 def beside() -> list[str]:

@@ -10,7 +10,7 @@ _IN_WHEEL = _PACKAGE / "project_files"  # made by setup.py when a wheel is built
 
 
 def project_root() -> Path:
-    """The folder that holds Procfile, alembic.ini, gunicorn.conf.py and migrations/."""
+    """The folder that holds Procfile, alembic.ini, gunicorn.conf.py, migrations/ and clients/vectors.json."""
     return _IN_WHEEL if _IN_WHEEL.is_dir() else _PACKAGE.parent
 
 

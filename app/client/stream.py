@@ -4,9 +4,10 @@
         for event in stream:
             print(event.id, event.type, event.data)
 
-After a cut it connects again with `Last-Event-ID`, later each time while the server does not answer. The iteration
-ends when the server answers 204 (the stream is over and everything has been read) or when `close()` is called,
-from any thread.
+After a cut it connects again with `Last-Event-ID`, later each time while the server does not answer. Heartbeats tell a
+quiet stream from a dead connection: one on which nothing at all has come for `silence_seconds` is given up and opened
+anew. The iteration ends when the server answers 204 (the stream is over and everything has been read) or when `close()`
+is called, from any thread.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import requests
 import urllib3
 
-from app.client.parse import EventParser, StreamEvent
+from .parse import EventParser, StreamEvent
 
 FIRST_WAIT_SECONDS = 1.0  # before the first reconnect, unless the server's `retry:` says otherwise
 LONGEST_WAIT_SECONDS = 30.0  # a server that is back is found again within half a minute
@@ -30,6 +31,7 @@ SILENCE_SECONDS = 75.0  # two heartbeats of the slowest contract (30 s) and some
 READ_BYTES = 65_536
 SPREAD = 0.25  # waits grow by up to a quarter at random, so that a thousand clients do not come back at once
 GONE_FOR_NOW = frozenset({408, 425, 429})
+TOKENS_REFUSED = 3  # new tokens in a row: one may have expired on its way, a third says that the stream is closed to us
 
 # What a lost connection looks like, from the deepest layer up.
 _CUT = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
@@ -47,8 +49,9 @@ class StreamRefused(Exception):
 class Stream:
     """An iterator over one live stream's events.
 
-    url: of the stream; headers: credentials; last_event_id: where to go on from (everything when empty and the
-    server replays); session: a `requests.Session` to use. reconnects: how often it had to connect again.
+    url: of the stream; headers: credentials; token: instead of them, a function that returns a stream token, called
+    before each connection, so that an expired one is replaced; last_event_id: where to go on from (empty: where the
+    stream's contract begins); session: a `requests.Session` to use. reconnects: how often it had to connect again.
     last_event_id is kept up to date: store it, and pass it to the next Stream.
     An event of the type `reset` says that the stream has not come as far as last_event_id (a backup was restored, say);
     its data holds the stream's `last_seq`, and the next event follows that one.
@@ -60,6 +63,7 @@ class Stream:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
+        token: Callable[[], str] | None = None,
         last_event_id: str = "",
         session: requests.Session | None = None,
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
@@ -69,6 +73,8 @@ class Stream:
         self.last_event_id = last_event_id
         self.reconnects = 0
         self._headers = dict(headers or {})
+        self._token = token
+        self._tokens_refused = 0
         self._session = session
         self._wait_seconds = first_wait_seconds
         self._silence_seconds = silence_seconds
@@ -121,12 +127,15 @@ class Stream:
     def _connect(self, session: requests.Session) -> requests.Response:
         headers = {**self._headers, "Accept": "text/event-stream", "Accept-Encoding": "identity"}
         headers["Cache-Control"] = "no-store"
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token()}"
         if self.last_event_id:
             headers["Last-Event-ID"] = self.last_event_id
         timeouts = (CONNECT_SECONDS, self._silence_seconds)
         return session.get(self.url, headers=headers, stream=True, timeout=timeouts)
 
     def _read(self, response: requests.Response) -> Iterator[StreamEvent]:
+        self._tokens_refused = 0
         parser = EventParser(self.last_event_id)
         raw: Any = response.raw
         self._response = response
@@ -150,6 +159,9 @@ class Stream:
     def _refused(self, response: requests.Response) -> float:
         """The seconds the server asks to wait, 0 when it names none; raises when waiting will not help."""
         status = response.status_code
+        if status == 401 and self._token is not None and self._tokens_refused < TOKENS_REFUSED - 1:
+            self._tokens_refused += 1
+            return 0.0
         if status < 500 and status not in GONE_FOR_NOW:
             raise StreamRefused(status, response.text)
         after = response.headers.get("Retry-After", "")

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.client import signatures
-from app.client.signatures import WebhookVerificationError
+from . import signatures
+from .signatures import WebhookVerificationError
 
 
 def verify_webhook(

@@ -8,13 +8,18 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
+from app.core.webhook.signing import new_secret, sign
 from tests.processes import ROOT, RunningServer, eventually, free_port
+from twofold import Client
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -96,3 +101,23 @@ def test_the_five_minutes_with_curl(shell: Callable[[str], list[str]], tmp_path:
 def test_every_link_leads_somewhere(link: str) -> None:
     file, _, _ = link.partition("#")  # what stands behind it, a test or a heading: tests/test_documents.py
     assert link.startswith("https://") or (ROOT / file).exists()
+
+
+def test_the_python_lines_publish_read_and_verify(product: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a stream of their own, which ends; and with a webhook as a worker signs it."""
+    text = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    text = text.replace("http://127.0.0.1:8000", product.base_url).replace("call_42", "call_in_readme")
+    secret, now = new_secret(b"s" * 32), int(time.time())
+    body = b'{"id":"evt_1","type":"call.barge_in"}'
+    headers = {"Webhook-Id": "evt_1", "Webhook-Timestamp": str(now)}
+    headers["Webhook-Signature"] = sign([secret], "evt_1", now, body)
+    names = {"key": product.workspace_key, "secret": secret, "request": SimpleNamespace(headers=headers, body=body)}
+    reader = Thread(target=exec, args=(text, names))
+    reader.start()
+    with Client(product.base_url, product.workspace_key) as client:
+        eventually(lambda: list(client.events.each("call", "call_in_readme")), 20)
+        client.streams.end("call", "call_in_readme")
+    reader.join(30)
+    assert names["event"] == {"id": "evt_1", "type": "call.barge_in"}
+    number, type, data = capsys.readouterr().out.split(" ", 2)
+    assert (number, type, json.loads(data)["data"]) == ("1", "call.barge_in", {"at_ms": 1200})

@@ -16,6 +16,7 @@ from tests.packaging.interpreters import found
 from tests.processes import ROOT, eventually, free_port, waits_for_a_wake
 
 SUFFIXES = {".py", ".toml", ".html", ".css", ".js", ".svg"}
+VECTORS = "/.well-known/twofold/vectors.json"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,9 @@ def test_the_wheel_holds_every_file_of_the_packages_and_what_the_processes_start
     files = {path for folder in ("app", "workers") for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES}
     files -= set((ROOT / "app/demo").rglob("*"))  # it plays what only the checkout has
     migrations = {f"app/project_files/{path.relative_to(ROOT)}" for path in (ROOT / "migrations").rglob("*.py")}
-    beside = {f"app/project_files/{name}" for name in ("Procfile", "alembic.ini", "gunicorn.conf.py")}
+    beside = {
+        f"app/project_files/{name}" for name in ("Procfile", "alembic.ini", "gunicorn.conf.py", "clients/vectors.json")
+    }
     assert {str(path.relative_to(ROOT)) for path in files} | migrations | beside <= packed
     assert not [name for name in packed if name.startswith("tests/")]
 
@@ -41,7 +44,7 @@ def test_an_event_is_delivered_by_what_was_installed(installed: Installation) ->
     installed.run("migrate")
     installed.serve()
     assert requests.get(f"{installed.base_url}/v1/mine/sessions/mbsess_1/stream", timeout=10).status_code == 401
-    for path in ("/docs", "/openapi.json", "/live/call/call_1", "/static/live.js", "/metrics"):
+    for path in ("/docs", "/openapi.json", VECTORS, "/live/call/call_1", "/static/live.js", "/metrics"):
         assert requests.get(installed.base_url + path, timeout=10).status_code == 200, path
     key = installed.make_key()
     with customer() as webhooks:

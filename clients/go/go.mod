@@ -1,0 +1,3 @@
+module twofold
+
+go 1.21

@@ -1,0 +1,138 @@
+/** One event of a stream. id: where a reader stands after it (what `lastEventId` takes). */
+export interface StreamEvent {
+  type: string;
+  data: string;
+  id: string;
+}
+
+export interface FollowOptions {
+  /** Where to go on from: the `id` of the last event that was seen; "0": the stream's first event. */
+  lastEventId?: string;
+  /** Called before each connection, so that an expired token is replaced. A TypeError (fetch's own) is tried again. */
+  token?: () => string | Promise<string>;
+  /** Other credentials, such as an API key on a server: `{ Authorization: "Bearer …" }`. */
+  headers?: HeadersInit;
+  /** Ends the stream. */
+  signal?: AbortSignal;
+  /** Told when a connection is open (true), and when it was lost (false, and why when that is known). */
+  onConnection?: (isOpen: boolean, cause?: unknown) => void;
+  /** Before the first reconnect, until the server says how long (1000). */
+  firstWaitMs?: number;
+  /** A connection on which nothing at all has come for so long is opened anew (75,000). */
+  silenceMs?: number;
+}
+
+export function follow(url: string | URL, options?: FollowOptions): AsyncGenerator<StreamEvent, void, void>;
+
+export interface Subscription {
+  /** The id of the last event that `onEvent` has taken. */
+  readonly lastEventId: string;
+  /** Resolves when the stream has ended or was closed; rejects with StreamRefused, or what `token` or `onEvent` threw. */
+  readonly done: Promise<void>;
+  close(): void;
+}
+
+export function subscribe(
+  url: string | URL,
+  onEvent: (event: StreamEvent) => void | Promise<void>,
+  options?: FollowOptions,
+): Subscription;
+
+export class StreamRefused extends Error {
+  constructor(status: number, body: string);
+  readonly status: number;
+  readonly body: string;
+}
+
+export class EventParser {
+  constructor(lastEventId?: string);
+  lastEventId: string;
+  retryMs: number | null;
+  feed(piece: Uint8Array): StreamEvent[];
+}
+
+/** The envelope. Numbers past 2^53 lose digits in JSON.parse: read them from the body where that matters. */
+export interface TwofoldEvent<Data = Record<string, unknown>> {
+  id: string;
+  type: string;
+  timestamp: string;
+  workspace_id: string;
+  stream: { kind: string; id: string };
+  seq: number;
+  data: Data;
+}
+
+export interface VerifyOptions {
+  /** Unix seconds (the clock). */
+  now?: number;
+  /** 300. */
+  toleranceSeconds?: number;
+}
+
+export function verifyWebhook<Data = Record<string, unknown>>(
+  secret: string | readonly string[],
+  headers: Headers | Record<string, string | string[] | undefined>,
+  body: Uint8Array | string,
+  options?: VerifyOptions,
+): Promise<TwofoldEvent<Data>>;
+
+export class WebhookVerificationError extends Error {
+  constructor(message: string);
+}
+
+export class SecretError extends Error {
+  constructor(message: string);
+}
+
+/** What the server says of an event that is stored. duplicate: it was already, by its idempotency key. */
+export interface EventOut {
+  id: string;
+  seq: number;
+  stream: { kind: string; id: string };
+  type: string;
+  occurred_at: string;
+  created_at: string;
+  duplicate: boolean;
+}
+
+export interface Unsent {
+  /** The event's JSON, with its idempotency key. */
+  event: string;
+  idempotencyKey: string;
+}
+
+export interface PublishOptions {
+  /** RFC 3339. */
+  occurredAt?: string;
+  /** One that you keep, so that the event can be published again after a crash; one is made otherwise. */
+  idempotencyKey?: string;
+}
+
+export class Publisher {
+  constructor(baseUrl: string, key: string, options?: { workspace?: string; mostWaiting?: number });
+  readonly waiting: number;
+  /** data: an object, or JSON text, which is posted as it is spelled. */
+  publish(
+    kind: string,
+    id: string,
+    type: string,
+    data: Record<string, unknown> | string,
+    options?: PublishOptions,
+  ): Promise<EventOut>;
+  ready(): Promise<void>;
+  flush(ms?: number): Promise<boolean>;
+  close(ms?: number): Promise<Unsent[]>;
+}
+
+export class EventRefused extends Error {
+  constructor(status: number, problem: Record<string, unknown>, idempotencyKey: string);
+  readonly status: number;
+  readonly code: string;
+  readonly detail: string;
+  readonly idempotencyKey: string;
+}
+
+export class NotSent extends Error {
+  constructor(idempotencyKey: string);
+  readonly idempotencyKey: string;
+}

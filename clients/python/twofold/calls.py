@@ -1,0 +1,85 @@
+"""One call of the HTTP API: repeated where that is safe, its refusal raised."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import requests
+
+from .batches import is_for_now, problem, retry_after_seconds
+from .stream import pause_seconds
+
+TRIES = 4
+FIRST_WAIT_SECONDS = 0.25
+TIMEOUTS = (5.0, 30.0)  # to connect; for the answer
+LONGEST_ASKED_SECONDS = 30.0  # a server that asks for more is not waited for: its refusal is raised
+
+
+class Refused(Exception):
+    """The server said no. status: of its answer; code: what to match on; detail: what to do; problem: all of it."""
+
+    def __init__(self, status: int, told: Mapping[str, Any]) -> None:
+        self.status = status
+        self.problem = dict(told)
+        self.code = str(told.get("code", ""))
+        self.detail = str(told.get("detail", ""))
+        super().__init__(f"{status} {self.code}: {self.detail}")
+
+
+class Api:
+    """The way to one server with one key. Belongs to one thread at a time, as its session does."""
+
+    def __init__(self, base_url: str, key: str, workspace: str | None, session: requests.Session | None) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.headers = {"Authorization": f"Bearer {key}"}
+        if workspace is not None:
+            self.headers["X-Workspace"] = workspace
+        self._session = session or requests.Session()
+        self._owns_session = session is None
+
+    def close(self) -> None:
+        """Close the session's connections, unless the session is the caller's."""
+        if self._owns_session:
+            self._session.close()
+
+    def ask(self, method: str, path: str, body: object = None, **query: object) -> Any:
+        """The parsed answer, None for an empty one. Parameters that are None are left out.
+
+        A POST takes an idempotency key along, so everything may be repeated: what fails on the way, or is answered
+        408, 425, 429 or 5xx, is tried TRIES times. Raises Refused, and the last requests.RequestException.
+        """
+        headers = dict(self.headers)
+        if method == "POST":
+            headers["Idempotency-Key"] = uuid.uuid4().hex
+        given = {name: str(value) for name, value in query.items() if value is not None}
+        for failures in range(1, TRIES + 1):
+            asked_seconds = 0.0
+            try:
+                answer = self._session.request(
+                    method, self.base_url + path, json=body, params=given, headers=headers, timeout=TIMEOUTS
+                )
+            except (requests.ConnectionError, requests.Timeout):
+                if failures == TRIES:
+                    raise
+            else:
+                asked_seconds = retry_after_seconds(answer.headers.get("Retry-After"))
+                if answer.ok:
+                    return answer.json() if answer.content else None
+                if failures == TRIES or not is_for_now(answer.status_code) or asked_seconds > LONGEST_ASKED_SECONDS:
+                    raise Refused(answer.status_code, problem(answer.content))
+            time.sleep(pause_seconds(FIRST_WAIT_SECONDS, failures, asked_seconds, random.random()))
+        raise AssertionError("the last try returns or raises")
+
+    def pages(self, path: str, **query: object) -> Iterator[Any]:
+        """The entries of a list, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.ask("GET", path, **query, cursor=cursor)
+            yield from page["data"]
+            cursor = cast("str | None", page["next_cursor"])
+            if cursor is None:
+                return

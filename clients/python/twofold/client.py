@@ -1,0 +1,251 @@
+"""The nouns of the HTTP API, one object each: thin, typed, and named as the server's documentation names them.
+
+    client = Client("https://events.example.com", key)
+    endpoint = client.endpoints.create("https://example.org/webhooks", event_types=["call.*"])
+    for delivery in client.deliveries.each(endpoint_id=endpoint["id"], status="failed"):
+        client.deliveries.retry(delivery["id"])
+
+`each` yields a whole list, page by page. Every method raises Refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, cast
+from urllib.parse import quote
+
+import requests
+
+from . import objects
+from .calls import Api
+from .stream import Stream
+
+
+class Workspaces:
+    """Customers. They need a platform key."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def create(self, name: str, *, uid: str | None = None) -> objects.Workspace:
+        return cast(objects.Workspace, self._api.ask("POST", "/v1/workspaces", _given(name=name, uid=uid)))
+
+    def get(self, workspace: str) -> objects.Workspace:
+        return cast(objects.Workspace, self._api.ask("GET", _path("/v1/workspaces", workspace)))
+
+    def each(self) -> Iterator[objects.Workspace]:
+        return self._api.pages("/v1/workspaces")
+
+    def change(self, workspace: str, *, name: str | None = None, uid: str | None = None) -> objects.Workspace:
+        changes = _given(name=name, uid=uid)
+        return cast(objects.Workspace, self._api.ask("PATCH", _path("/v1/workspaces", workspace), changes))
+
+    def delete(self, workspace: str) -> None:
+        self._api.ask("DELETE", _path("/v1/workspaces", workspace))
+
+
+class Keys:
+    """API keys."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def create(self, name: str, scopes: Sequence[str]) -> objects.CreatedKey:
+        return cast(objects.CreatedKey, self._api.ask("POST", "/v1/keys", {"name": name, "scopes": list(scopes)}))
+
+    def each(self) -> Iterator[objects.Key]:
+        return self._api.pages("/v1/keys")
+
+    def revoke(self, key_id: str) -> None:
+        self._api.ask("DELETE", _path("/v1/keys", key_id))
+
+
+class Events:
+    """Events that are stored. Publishing many is what a Publisher is for."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def publish(
+        self, kind: str, id: str, type: str, data: Mapping[str, Any], *, idempotency_key: str | None = None
+    ) -> objects.EventOut:
+        """Store one event. It is repeated under an idempotency key of its own unless you give one."""
+        event = {"stream": {"kind": kind, "id": id}, "type": type, "data": dict(data)}
+        event |= _given(idempotency_key=idempotency_key)
+        return cast(objects.EventOut, self._api.ask("POST", "/v1/events", event))
+
+    def get(self, event_id: str) -> objects.Event:
+        return cast(objects.Event, self._api.ask("GET", _path("/v1/events", event_id)))
+
+    def each(
+        self, kind: str, id: str, *, after_seq: int | None = None, type: str | None = None
+    ) -> Iterator[objects.Event]:
+        """A stream's events, oldest first."""
+        return self._api.pages("/v1/events", stream_kind=kind, stream_id=id, after_seq=after_seq, type=type)
+
+    def deliveries(self, event_id: str, *, status: str | None = None) -> Iterator[objects.Delivery]:
+        return self._api.pages(_path("/v1/events", event_id, "deliveries"), status=status)
+
+
+class Streams:
+    """Live subjects."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def open(self, kind: str, id: str, attributes: Mapping[str, Any] | None = None) -> objects.StreamInfo:
+        body = _given(attributes=attributes)
+        return cast(objects.StreamInfo, self._api.ask("PUT", _path("/v1/streams", kind, id), body))
+
+    def get(self, kind: str, id: str) -> objects.StreamInfo:
+        return cast(objects.StreamInfo, self._api.ask("GET", _path("/v1/streams", kind, id)))
+
+    def each(self, *, kind: str | None = None, status: str | None = None) -> Iterator[objects.StreamInfo]:
+        return self._api.pages("/v1/streams", kind=kind, status=status)
+
+    def end(self, kind: str, id: str) -> objects.StreamInfo:
+        return cast(objects.StreamInfo, self._api.ask("POST", _path("/v1/streams", kind, id, "end")))
+
+    def make_token(self, kind: str, id: str) -> objects.Token:
+        return cast(objects.Token, self._api.ask("POST", _path("/v1/streams", kind, id, "tokens")))
+
+    def tokens(self, kind: str, id: str) -> list[objects.TokenInfo]:
+        found = self._api.ask("GET", _path("/v1/streams", kind, id, "tokens"))
+        return cast("list[objects.TokenInfo]", found["data"])
+
+    def revoke_token(self, kind: str, id: str, token_id: str) -> None:
+        self._api.ask("DELETE", _path("/v1/streams", kind, id, "tokens", token_id))
+
+    def live(
+        self,
+        kind: str,
+        id: str,
+        *,
+        last_event_id: str = "",
+        types: Sequence[str] = (),
+        token: Callable[[], str] | None = None,
+    ) -> Stream:
+        """Follow the stream: from behind last_event_id ("0": from its first event; empty: what comes from now on).
+
+        types: such as call.*, all when empty. token: returns a stream token, where the key is not to be used.
+        """
+        address = self._api.base_url + _path("/v1/streams", kind, id, "live")
+        address += f"?types={quote(','.join(types), safe='')}" if types else ""
+        headers = {} if token is not None else self._api.headers
+        return Stream(address, headers=headers, token=token, last_event_id=last_event_id)
+
+
+class Endpoints:
+    """Registered webhook URLs."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def create(
+        self,
+        url: str,
+        *,
+        description: str | None = None,
+        event_types: Sequence[str] | None = None,
+        stream_kinds: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        rate_limit: int | None = None,
+        signing: str | None = None,
+    ) -> objects.EndpointWithSecret:
+        body = _given(url=url, description=description, event_types=event_types, stream_kinds=stream_kinds)
+        body |= _given(headers=headers, rate_limit=rate_limit, signing=signing)
+        return cast(objects.EndpointWithSecret, self._api.ask("POST", "/v1/endpoints", body))
+
+    def get(self, endpoint_id: str) -> objects.Endpoint:
+        return cast(objects.Endpoint, self._api.ask("GET", _path("/v1/endpoints", endpoint_id)))
+
+    def each(self) -> Iterator[objects.Endpoint]:
+        return self._api.pages("/v1/endpoints")
+
+    def change(self, endpoint_id: str, **changes: Any) -> objects.Endpoint:
+        """changes: members of an endpoint, None to empty one; status "disabled" and "enabled" among them."""
+        return cast(objects.Endpoint, self._api.ask("PATCH", _path("/v1/endpoints", endpoint_id), changes))
+
+    def delete(self, endpoint_id: str) -> None:
+        self._api.ask("DELETE", _path("/v1/endpoints", endpoint_id))
+
+    def secret(self, endpoint_id: str) -> objects.Secret:
+        return cast(objects.Secret, self._api.ask("GET", _path("/v1/endpoints", endpoint_id, "secret")))
+
+    def rotate_secret(self, endpoint_id: str) -> objects.Secret:
+        return cast(objects.Secret, self._api.ask("POST", _path("/v1/endpoints", endpoint_id, "secret", "rotate")))
+
+    def test(self, endpoint_id: str) -> objects.EventOut:
+        """Send a test webhook."""
+        return cast(objects.EventOut, self._api.ask("POST", _path("/v1/endpoints", endpoint_id, "test")))
+
+    def recover(self, endpoint_id: str, since: str, *, until: str | None = None) -> objects.Recovered:
+        """Send again what failed or was missed since this time (RFC 3339)."""
+        body = _given(since=since, until=until)
+        return cast(objects.Recovered, self._api.ask("POST", _path("/v1/endpoints", endpoint_id, "recover"), body))
+
+    def stats(self, endpoint_id: str) -> objects.Stats:
+        return cast(objects.Stats, self._api.ask("GET", _path("/v1/endpoints", endpoint_id, "stats")))
+
+
+class Deliveries:
+    """The delivery log."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def get(self, delivery_id: str) -> objects.DeliveryWithAttempts:
+        return cast(objects.DeliveryWithAttempts, self._api.ask("GET", _path("/v1/deliveries", delivery_id)))
+
+    def each(
+        self,
+        *,
+        status: str | None = None,
+        endpoint_id: str | None = None,
+        event_type: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> Iterator[objects.Delivery]:
+        """Newest first. since, until: RFC 3339."""
+        return self._api.pages(
+            "/v1/deliveries", status=status, endpoint_id=endpoint_id, event_type=event_type, since=since, until=until
+        )
+
+    def retry(self, delivery_id: str) -> objects.DeliveryWithAttempts:
+        return cast(objects.DeliveryWithAttempts, self._api.ask("POST", _path("/v1/deliveries", delivery_id, "retry")))
+
+
+class Client:
+    """The API of one server, with one key. workspace: for a platform key, whom it acts for, by id or uid."""
+
+    def __init__(
+        self, base_url: str, key: str, *, workspace: str | None = None, session: requests.Session | None = None
+    ) -> None:
+        api = Api(base_url, key, workspace, session)
+        self.workspaces = Workspaces(api)
+        self.keys = Keys(api)
+        self.events = Events(api)
+        self.streams = Streams(api)
+        self.endpoints = Endpoints(api)
+        self.deliveries = Deliveries(api)
+        self._api = api
+
+    def close(self) -> None:
+        """Close its connections; a later call opens new ones."""
+        self._api.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _path(*parts: str) -> str:
+    """parts: the first as it is, the others as one segment each."""
+    return "/".join([parts[0], *(quote(part, safe="") for part in parts[1:])])

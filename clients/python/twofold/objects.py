@@ -1,0 +1,174 @@
+"""What the server answers, as types. An answer may have more members than are named here."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypedDict, TypeVar
+
+T = TypeVar("T")
+
+
+class StreamName(TypedDict):
+    kind: str
+    id: str
+
+
+class Event(TypedDict):
+    """The envelope, as webhooks and streams carry it."""
+
+    id: str
+    type: str
+    timestamp: str
+    workspace_id: str
+    stream: StreamName
+    seq: int
+    data: dict[str, Any]
+
+
+class EventOut(TypedDict):
+    """An event that is stored. duplicate: it was already, by its idempotency key."""
+
+    id: str
+    seq: int
+    stream: StreamName
+    type: str
+    occurred_at: str
+    created_at: str
+    duplicate: bool
+
+
+class StreamInfo(TypedDict):
+    kind: str
+    id: str
+    status: Literal["open", "ended"]
+    attributes: dict[str, Any]
+    last_seq: int
+    created_at: str
+    ended_at: str | None
+
+
+class Token(TypedDict):
+    """A short-lived key to one stream. url: of the live stream."""
+
+    id: str
+    url: str
+    token: str
+    expires_at: str
+
+
+class TokenInfo(TypedDict):
+    id: str
+    key_id: str
+    created_at: str
+    expires_at: str
+
+
+class Workspace(TypedDict):
+    id: str
+    uid: str
+    name: str
+    created_at: str
+
+
+class Key(TypedDict):
+    id: str
+    name: str
+    prefix: str
+    scopes: list[str]
+    created_at: str
+
+
+class CreatedKey(Key):
+    """key: the secret, shown only now."""
+
+    key: str
+
+
+class Endpoint(TypedDict):
+    id: str
+    url: str
+    description: str
+    status: Literal["enabled", "disabled"]
+    disabled_reason: str | None
+    disabled_at: str | None
+    event_types: list[str] | None
+    stream_kinds: list[str] | None
+    header_names: list[str]
+    rate_limit: int | None
+    signing: Literal["hmac", "ed25519"]
+    consecutive_failures: int
+    failing_since: str | None
+    created_at: str
+    updated_at: str
+
+
+class _SecretOptional(TypedDict, total=False):
+    public_key: str
+
+
+class Secret(_SecretOptional):
+    """What verifies an endpoint's webhooks. former: rotated secrets, which sign as well until they expire."""
+
+    secret: str
+    former: list[dict[str, str]]
+
+
+class EndpointWithSecret(Endpoint, Secret):
+    """A new endpoint."""
+
+
+class Recovered(TypedDict):
+    """complete False: there is more, ask again."""
+
+    retried: int
+    missed: int
+    complete: bool
+
+
+class Stats(TypedDict):
+    hours: int
+    deliveries: dict[str, int]
+    success_rate: float | None
+    attempts: int
+    duration_ms: dict[str, int | None]
+    pending: int
+    oldest_pending_at: str | None
+
+
+class Attempt(TypedDict):
+    id: str
+    number: int
+    started_at: str
+    duration_ms: int
+    outcome: str
+    error: str | None
+    status_code: int | None
+    remote_address: str | None
+    trigger: Literal["schedule", "manual", "recover", "test"]
+    response_headers: dict[str, Any] | None
+    response_body: str | None
+    response_body_truncated: bool
+
+
+class Delivery(TypedDict):
+    id: str
+    event_id: str
+    endpoint_id: str
+    event_type: str
+    status: Literal["pending", "delivered", "failed", "cancelled"]
+    reason: str | None
+    attempt_count: int
+    created_at: str
+    next_attempt_at: str | None
+    deadline_at: str
+    finished_at: str | None
+
+
+class DeliveryWithAttempts(Delivery):
+    attempts: list[Attempt]
+
+
+class Page(TypedDict, Generic[T]):
+    """One page of a list. next_cursor: where the next begins, None on the last."""
+
+    data: list[T]
+    next_cursor: str | None
