@@ -26,7 +26,8 @@ control_socket_disable = True  # its default path is one for all servers of a us
 logger_class = serving.Logger
 errorlog = "-"
 accesslog = "-"
-access_log_format = '%(h)s %(m)s %(U)s %(s)s %(B)s %(M)sms "%(a)s"'  # %(U)s: the path, without the query
+# %(U)s: the path, without the query; %(i)s: the trace id. With LOG_FORMAT=json, serving.ACCESS names what a line has.
+access_log_format = '%(t)s %(h)s %(m)s %(U)s %(s)s %(B)s %(M)sms %(i)s "%(a)s"'
 
 on_starting = serving.on_starting
 when_ready = serving.when_ready

@@ -6,20 +6,34 @@ scheduled for later nor repeated. The settings keep outages short instead.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.exceptions import SecurityWarning
 from celery.schedules import crontab
-from celery.signals import celeryd_after_setup, worker_process_init, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    after_setup_logger,
+    after_setup_task_logger,
+    celeryd_after_setup,
+    worker_process_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
 from celery.utils.nodenames import worker_direct
 
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
+from app.log_lines import JsonLines, wants_json
 from app.settings import Settings, SettingsError
 from workers import acknowledging, child, place
 from workers.pulse import Pulse
 from workers.standby import Standby
+
+# The parent runs as whoever starts it. Celery's warning for root is about pickled messages; ours are JSON.
+warnings.simplefilter("ignore", SecurityWarning)
 
 
 def _settings() -> Settings:
@@ -84,6 +98,13 @@ def _know_name(sender: str, **_: Any) -> None:
     _own_queue = worker_direct(sender).name
 
 
+def _write_json(logger: logging.Logger, **_: Any) -> None:
+    """Celery has set up its log; warnings of Python belong there, too."""
+    for handler in logger.handlers:
+        handler.setFormatter(JsonLines())
+    logging.captureWarnings(True)
+
+
 def _start_child(**_: Any) -> None:
     child.start(settings, _own_queue)
 
@@ -99,3 +120,6 @@ worker_shutting_down.connect(_stop_claiming)
 worker_shutdown.connect(_stop_pulse)
 worker_process_init.connect(_start_child)
 celeryd_after_setup.connect(_know_name)
+if wants_json(os.environ):
+    after_setup_logger.connect(_write_json)
+    after_setup_task_logger.connect(_write_json)

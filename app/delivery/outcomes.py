@@ -18,6 +18,7 @@ from app.core.webhook import retry
 from app.core.webhook.retry import Decision, Outcome
 from app.delivery import deliveries
 from app.delivery.attempts import Exchange, attempt_fields
+from app.delivery.claims import Claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class RecordedAttempt:
 
     ended_at: the database's time of recording. ended: the status in which this attempt ended the delivery, None if it
     did not. gone: it answered 410, and its endpoint is to be disabled. resent: another attempt was begun at once.
+    sent_after_seconds: from the commit until it was sent, of a delivery's first attempt. delivered_after_seconds: from
+    the commit until now, if it ended the delivery well.
     """
 
     workspace_id: str
@@ -38,6 +41,8 @@ class RecordedAttempt:
     gone: bool
     by_us: bool
     resent: bool
+    sent_after_seconds: float | None
+    delivered_after_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,4 +169,14 @@ def _recorded(exchange: Exchange, now: datetime, ended: str | None, *, gone: boo
         gone=gone,
         by_us=exchange.by_us,
         resent=exchange.resent,
+        sent_after_seconds=_between(claimed.created_at, exchange.started_at) if _is_first(claimed) else None,
+        delivered_after_seconds=_between(claimed.window_started_at, now) if ended == "delivered" else None,
     )
+
+
+def _is_first(claimed: Claimed) -> bool:
+    return claimed.trigger == "schedule" and claimed.window_attempts == 0
+
+
+def _between(earlier: datetime, later: datetime) -> float:
+    return (later - earlier).total_seconds()

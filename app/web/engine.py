@@ -73,6 +73,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         StreamReads(database),
         clock=clock,
         observe=stream_metrics.observer(),
+        on_shown=stream_metrics.shown,
     )
     ledger = Ledger(
         database,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import re
 import resource
 import shutil
 import signal
@@ -20,21 +19,31 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gunicorn import glogging
 
-from app.core.masking import mask
+from app.core.wire.envelope import rfc3339
+from app.log_lines import PROBLEM_CODE, TRACE_ID, WithoutSecrets, formatter, members, wants_json
 from app.web import protocol_errors
 from app.web.reloading import Generations, ReplacedWorker, may_send_away, serve_until_replaced
 
 if TYPE_CHECKING:
     from app.live.hub import Hub
 
-# A query string may carry a stream token. It appears in no log: the access log has the path alone, and this takes it
-# out of gunicorn's own error lines, tracebacks included.
-QUERY = re.compile(r"\?[\w.~%+-]+=[^\s\"'<>]*")
+# Members of a JSON line of the access log, and what access_log_format calls them.
+ACCESS = {
+    "method": "m",
+    "path": "U",
+    "status": "s",
+    "bytes": "B",
+    "duration_ms": "M",
+    "trace_id": "i",
+    "remote_address": "h",
+    "user_agent": "a",
+}
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # for small files that must not wait for a disk
 # With the machine's name: containers may share the memory, and each has process ids of its own.
@@ -96,32 +105,41 @@ class Worker(ReplacedWorker, Protocol):
     ready: Callable[[], None]
 
 
-class WithoutSecrets(logging.Formatter):
-    """A formatter whose finished lines hold no query string and nothing that looks like a credential."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return mask(QUERY.sub("?[redacted]", super().format(record)))
-
-
 class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger; what it writes goes through WithoutSecrets."""
+    """gunicorn's logger, and the root's, through which our own modules speak. LOG_FORMAT says in which form."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
+        self._json = wants_json(os.environ)
+        spoken = formatter(os.environ, WithoutSecrets(self.error_fmt, self.datefmt))
+        self._set_handler(logging.getLogger(), cfg.errorlog, spoken)
         for handler in self.error_log.handlers:
-            handler.setFormatter(WithoutSecrets(self.error_fmt, self.datefmt))
+            handler.setFormatter(spoken)
         for handler in self.access_log.handlers:
-            handler.setFormatter(WithoutSecrets(self.access_fmt))
+            handler.setFormatter(formatter(os.environ, WithoutSecrets(self.access_fmt)))
+        logging.captureWarnings(self._json)
+
+    def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: Any) -> None:
+        """One line for one answer. With its trace id, which the answer has in X-Request-Id."""
+        if not self._json:
+            super().access(resp, req, environ, request_time)
+            return
+        atoms = self.atoms(resp, req, environ, request_time)
+        values = {name: atoms[atom] for name, atom in ACCESS.items()} | {"status": int(atoms["s"])}
+        what = "%s %s %s", values["method"], values["path"], values["status"]
+        self.access_log.info(*what, extra=members(**values, code=environ.get(PROBLEM_CODE)))
 
     def atoms(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: Any) -> dict[str, Any]:
         """What access_log_format may name. gunicorn's own lists every header of request and answer, each time."""
         return {
+            "t": rfc3339(datetime.now(UTC)),
             "h": environ.get("REMOTE_ADDR", "-"),
             "m": environ.get("REQUEST_METHOD", "-"),
             "U": environ["RAW_URI"].partition("?")[0],  # as sent: a decoded path could forge log lines with %0A
             "s": str(resp.status).partition(" ")[0],
             "B": getattr(resp, "sent", None),
             "M": int(request_time.total_seconds() * 1000),
+            "i": environ.get(TRACE_ID, "-"),
             "a": environ.get("HTTP_USER_AGENT", "-"),
         }
 
@@ -167,9 +185,11 @@ def post_fork(server: Server, worker: Worker) -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """In a worker that serves now: have its streams closed when it ends, in waves, each with a farewell."""
+    """In a worker that serves now: have its streams closed when it ends, in waves, each with a farewell, and have it
+    look at what it takes."""
     generations = worker.generations
     worker.wsgi.extensions["twofold.watch"](lambda: worker.alive, lambda: may_send_away(worker, generations))
+    worker.wsgi.extensions["twofold.look"]()
     worker.ready()
 
 
