@@ -13,7 +13,7 @@ from tests.packaging.installation import Installation, customer, installation
 from tests.packaging.interpreters import found
 from tests.processes import ROOT, eventually, waits_for_a_wake
 
-SUFFIXES = {".py", ".toml", ".html", ".css", ".js", ".svg"}
+SUFFIXES = {".py", ".toml", ".html", ".css", ".js", ".svg", ".md"}
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from app.web.docs.rendering import anchor
 
 Document = Mapping[str, Any]
 WEBHOOKS, OBJECTS = "api-webhooks", "api-objects"
@@ -47,8 +49,12 @@ def _part(document: Document, tag: str) -> str:
         for method, operation in methods.items()
         if operation["tags"][0] == tag
     ]
-    named = ", ".join(f"`{method} {path}`" for method, path, _ in found)
-    lines = [f"# {tag[0].upper()}{tag[1:]}", "", f"Reference of {named}.", ""]
+    lines = [f"# {tag[0].upper()}{tag[1:]}", "", f"{_count(len(found), 'route')}: what each takes and answers.", ""]
+    lines += [
+        f"- [`{method} {path}`](#{anchor(f'{method} {path}')}): {operation['summary']}"
+        for method, path, operation in found
+    ]
+    lines.append("")
     for method, path, operation in found:
         lines += [f"## {method} {path}", "", *_operation(document, operation)]
         lines += [*_example("Request", _curl(method, path, operation)), *_answer_examples(operation), ""]
@@ -110,7 +116,7 @@ def _curl(method: str, path: str, operation: Document) -> str:
     """A command that makes such a request. $BASE is where the API is, $KEY a key."""
     for one in operation["parameters"]:
         if one["in"] == "path":
-            path = path.replace("{%s}" % one["name"], _PATH_EXAMPLES.get(one["name"], f"{one['name']}_1"))
+            path = path.replace(f"{{{one['name']}}}", _PATH_EXAMPLES.get(one["name"], f"{one['name']}_1"))
     asked = [f"{one['name']}=call_42" for one in operation["parameters"] if one["in"] == "query" and one["required"]]
     words = [
         "curl",
@@ -174,7 +180,7 @@ def _members(head: str, schema: Document) -> Iterator[str]:
         yield from _table((head, "is", "about"), rows)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     yield ""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
@@ -227,6 +233,10 @@ def _linked(reference: str) -> str:
 
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _cell(text: str) -> str:

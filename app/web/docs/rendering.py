@@ -1,9 +1,10 @@
-"""Markdown as HTML: headings with addresses of their own, tables that scroll by themselves, nothing but text from it."""
+"""Markdown as HTML: headings with addresses of their own, tables that scroll by themselves, no HTML of its own."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 
 from markdown_it import MarkdownIt
 
@@ -21,7 +22,7 @@ def html(markdown: str) -> str:
     """The text as HTML, in which every heading can be linked to."""
     tokens = _reader.parse(markdown)
     seen: Counter[str] = Counter()
-    for opening, inside in zip(tokens, tokens[1:], strict=False):
+    for opening, inside in pairwise(tokens):
         if opening.type == "heading_open":
             name = anchor(inside.content)
             seen[name] += 1
@@ -38,8 +39,6 @@ def headings(markdown: str) -> list[tuple[str, str]]:
     """The second-level headings of a page, with their addresses."""
     tokens = _reader.parse(markdown)
     found = [
-        inside.content
-        for opening, inside in zip(tokens, tokens[1:], strict=False)
-        if opening.type == "heading_open" and opening.tag == "h2"
+        inside.content for opening, inside in pairwise(tokens) if opening.type == "heading_open" and opening.tag == "h2"
     ]
     return [(re.sub(r"[`*]", "", text), anchor(text)) for text in found]

@@ -1,4 +1,4 @@
-"""The webhooks that endpoints are sent, as the `webhooks` of the OpenAPI document: from the event types of contracts."""
+"""The webhooks that endpoints are sent, as the OpenAPI document's `webhooks`, from the event types of contracts."""
 
 from __future__ import annotations
 
