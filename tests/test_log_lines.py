@@ -53,7 +53,7 @@ def test_another_form_is_refused(environ: dict[str, str]) -> None:
 
 
 def test_every_line_of_web_and_worker_is_an_object_and_errors_are_found(start_server: StartServer) -> None:
-    server = start_server(worker=True, LOG_FORMAT="json")
+    server = start_server(worker=True, LOG_FORMAT="json", PYTHONWARNINGS="ignore")
     with ScriptedServer(answering(OK)) as receiver:
         endpoint = {"url": receiver.url}
         requests.post(f"{server.base_url}/v1/endpoints", json=endpoint, headers=server.headers, timeout=10)

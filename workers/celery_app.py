@@ -6,7 +6,6 @@ scheduled for later nor repeated. The settings keep outages short instead.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
@@ -16,8 +15,6 @@ from celery import Celery, bootsteps
 from celery.exceptions import SecurityWarning
 from celery.schedules import crontab
 from celery.signals import (
-    after_setup_logger,
-    after_setup_task_logger,
     celeryd_after_setup,
     worker_process_init,
     worker_shutdown,
@@ -26,9 +23,9 @@ from celery.signals import (
 from celery.utils.nodenames import worker_direct
 
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
-from app.log_lines import JsonLines, wants_json
+from app.log_lines import wants_json
 from app.settings import Settings, SettingsError
-from workers import acknowledging, child, place
+from workers import acknowledging, child, json_log, place
 from workers.pulse import Pulse
 from workers.standby import Standby
 
@@ -98,13 +95,6 @@ def _know_name(sender: str, **_: Any) -> None:
     _own_queue = worker_direct(sender).name
 
 
-def _write_json(logger: logging.Logger, **_: Any) -> None:
-    """Celery has set up its log; warnings of Python belong there, too."""
-    for handler in logger.handlers:
-        handler.setFormatter(JsonLines())
-    logging.captureWarnings(True)
-
-
 def _start_child(**_: Any) -> None:
     child.start(settings, _own_queue)
 
@@ -121,5 +111,4 @@ worker_shutdown.connect(_stop_pulse)
 worker_process_init.connect(_start_child)
 celeryd_after_setup.connect(_know_name)
 if wants_json(os.environ):
-    after_setup_logger.connect(_write_json)
-    after_setup_task_logger.connect(_write_json)
+    json_log.install()

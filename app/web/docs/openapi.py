@@ -38,11 +38,10 @@ TAGS = {
     "pages": ("viewer", "files"),
 }
 _TAG_OF = {blueprint: tag for tag, blueprints in TAGS.items() for blueprint in blueprints}
-_NDJSON = {"application/x-ndjson": {"schema": {"type": "string"}}}
 # Bodies and answers that may also come in another form than JSON.
-OTHER_FORMS = {
-    "EventsIn": _NDJSON,
-    "Published": _NDJSON,
+OTHER_FORMS: Mapping[str, dict[str, Any]] = {
+    "EventsIn": {"application/x-ndjson": {"schema": {"type": "string"}, "example": examples.lines("EventIn")}},
+    "Published": {"application/x-ndjson": {"schema": {"type": "string"}, "example": examples.lines("EventOut")}},
     "page": {"text/markdown": {"schema": {"type": "string"}}},
 }
 _NOTHING = "Nothing"  # the body of a request that takes none

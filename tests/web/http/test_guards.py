@@ -35,8 +35,9 @@ def test_every_rule_of_the_url_map_is_a_declared_route(app: Flask) -> None:
 
 def test_a_route_without_a_key_says_why(app: Flask) -> None:
     public = {declared.path for declared in routes_of(app).values() if declared.public}
-    pages = {"/docs", "/live/{kind}/{stream_id}", "/static/{name}"}
-    assert public == {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/session"} | pages
+    pages = {"/docs", "/docs.md", "/docs/{page}", "/live/{kind}/{stream_id}", "/static/{name}"}
+    for_programs = {"/openapi.json", "/asyncapi.json", "/llms.txt", "/llms-full.txt"}
+    assert public == {"/healthz", "/readyz", "/metrics", "/v1/session"} | for_programs | pages
     for declared in routes_of(app).values():
         assert bool(declared.public) != bool(declared.scope)
 
