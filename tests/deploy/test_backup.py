@@ -46,9 +46,12 @@ def test_what_was_dumped_goes_on_in_another_database(
     try:
         url = f"{server.base_url}/v1/endpoints/{endpoint['id']}/secret"
         assert requests.get(url, headers=server.headers, timeout=20).json()["secret"] == endpoint["secret"]
+        read = f"{server.base_url}/v1/events?stream_kind=call&stream_id=kept&after_seq=2"
+        ahead = requests.get(read, headers=server.headers, timeout=20)
+        assert (ahead.status_code, ahead.json()["code"], ahead.json()["last_seq"]) == (409, "cursor_ahead", 1)
         live = f"{server.base_url}/v1/streams/call/kept/live?after_seq=2"
-        ahead = requests.get(live, headers=server.headers, timeout=20)
-        assert (ahead.status_code, ahead.json()["code"]) == (409, "cursor_ahead")
+        with requests.get(live, headers=server.headers, timeout=20, stream=True) as viewer:
+            assert next(viewer.iter_lines(chunk_size=1)) == b"event: reset"
         assert server_post(server, "/v1/events", event(2))["seq"] == 2
     finally:
         restored.kill_all()
