@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 from tests.chaos.stage import Effect, Stage, now
-from tests.processes import ROOT, eventually, is_ready
+from tests.processes import ROOT, eventually, handles, is_ready
 
 START_SECONDS = 30.0
 TOGETHER_SECONDS = 5.0
@@ -32,7 +32,8 @@ def side_by_side(stage: Stage) -> Effect:
     the old one goes."""
     web, worker, base_url = stage.product.start_release(_checked_out(stage.release, stage.directory))
     eventually(lambda: is_ready(base_url), START_SECONDS, about=lambda: f"old web is ready\n{web.log_text()[-4000:]}")
-    eventually(lambda: "[queues]" in worker.log_text(), START_SECONDS, about=lambda: worker.log_text()[-4000:])
+    # Celery takes over its signals when it is set up, right before it looks for messages.
+    eventually(lambda: handles(worker.pid, signal.SIGTERM), START_SECONDS, about=lambda: worker.log_text()[-4000:])
     stage.traffic.base_urls.append(base_url)
     for tenant in stage.traffic.tenants:
         stage.traffic.watch(tenant, tenant.streams[0], base_url, f"old release {tenant.streams[0][1]}")
