@@ -200,7 +200,7 @@ def _about(one: Document, *, required: bool) -> str:
         words.append("one of " + ", ".join(f"`{choice}`" for choice in choices))
     if "minimum" in schema and "maximum" in schema:
         words.append(f"{schema['minimum']} to {schema['maximum']}")
-    if "maxLength" in schema:
+    if "maxLength" in schema and not choices:
         words.append(f"at most {schema['maxLength']} characters")
     if "maxItems" in schema:
         words.append(f"at most {schema['maxItems']}")
