@@ -9,8 +9,13 @@ from itertools import pairwise
 from markdown_it import MarkdownIt
 
 _reader = MarkdownIt("commonmark", {"html": False}).enable("table")
-_TABLE = ("<table>", "</table>")
-_SCROLLING = ('<div class="table" tabindex="0" role="region" aria-label="Table"><table>', "</table></div>")
+# What we write in the place of plain tags: for keyboards, which scroll what is too wide, and for screen readers.
+_BETTER = {
+    "<table>": '<div class="table" tabindex="0" role="region" aria-label="Table"><table>',
+    "</table>": "</table></div>",
+    "<th>": '<th scope="col">',
+    "<pre>": '<pre tabindex="0">',
+}
 
 
 def anchor(heading: str) -> str:
@@ -27,12 +32,10 @@ def html(markdown: str) -> str:
             name = anchor(inside.content)
             seen[name] += 1
             opening.attrSet("id", name if seen[name] == 1 else f"{name}-{seen[name]}")
-        elif opening.type == "fence":
-            opening.attrSet("tabindex", "0")  # so that long lines can be scrolled by keyboard
     made: str = _reader.renderer.render(tokens, _reader.options, {})
-    for plain, scrolling in zip(_TABLE, _SCROLLING, strict=True):
-        made = made.replace(plain, scrolling)
-    return made.replace("<pre>", '<pre tabindex="0">')
+    for plain, better in _BETTER.items():
+        made = made.replace(plain, better)
+    return made
 
 
 def headings(markdown: str) -> list[tuple[str, str]]:
