@@ -1,4 +1,4 @@
-"""What gunicorn does with our processes: starting, logging, stopping. gunicorn.conf.py hooks it in.
+"""What gunicorn does with our processes: starting, reloading, stopping. gunicorn.conf.py hooks it in.
 
 The master imports this module and reloading.py, and nothing else of the product. They import neither flask nor
 prometheus_client, which reads its environment when it is imported.
@@ -6,7 +6,6 @@ prometheus_client, which reads its environment when it is imported.
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import resource
@@ -17,33 +16,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gunicorn import glogging
-
-from app.core.wire.envelope import rfc3339
-from app.log_lines import PROBLEM_CODE, TRACE_ID, WithoutSecrets, formatter, members, wants_json
 from app.web import protocol_errors
 from app.web.reloading import Generations, ReplacedWorker, may_send_away, serve_until_replaced
 
 if TYPE_CHECKING:
     from app.live.hub import Hub
-
-# Members of a JSON line of the access log, and what access_log_format calls them.
-ACCESS = {
-    "method": "m",
-    "path": "U",
-    "status": "s",
-    "bytes": "B",
-    "duration_ms": "M",
-    "trace_id": "i",
-    "remote_address": "h",
-    "user_agent": "a",
-}
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # for small files that must not wait for a disk
 # With the machine's name: containers may share the memory, and each has process ids of its own.
@@ -103,45 +85,6 @@ class Worker(ReplacedWorker, Protocol):
     wsgi: Any
     generations: Generations
     ready: Callable[[], None]
-
-
-class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger, and the root's, through which our own modules speak. LOG_FORMAT says in which form."""
-
-    def setup(self, cfg: Any) -> None:
-        super().setup(cfg)
-        self._json = wants_json(os.environ)
-        spoken = formatter(os.environ, WithoutSecrets(self.error_fmt, self.datefmt))
-        self._set_handler(logging.getLogger(), cfg.errorlog, spoken)
-        for handler in self.error_log.handlers:
-            handler.setFormatter(spoken)
-        for handler in self.access_log.handlers:
-            handler.setFormatter(formatter(os.environ, WithoutSecrets(self.access_fmt)))
-        logging.captureWarnings(self._json)
-
-    def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: Any) -> None:
-        """One line for one answer. With its trace id, which the answer has in X-Request-Id."""
-        if not self._json:
-            super().access(resp, req, environ, request_time)
-            return
-        atoms = self.atoms(resp, req, environ, request_time)
-        values = {name: atoms[atom] for name, atom in ACCESS.items()} | {"status": int(atoms["s"])}
-        what = "%s %s %s", values["method"], values["path"], values["status"]
-        self.access_log.info(*what, extra=members(**values, code=environ.get(PROBLEM_CODE)))
-
-    def atoms(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: Any) -> dict[str, Any]:
-        """What access_log_format may name. gunicorn's own lists every header of request and answer, each time."""
-        return {
-            "t": rfc3339(datetime.now(UTC)),
-            "h": environ.get("REMOTE_ADDR", "-"),
-            "m": environ.get("REQUEST_METHOD", "-"),
-            "U": environ["RAW_URI"].partition("?")[0],  # as sent: a decoded path could forge log lines with %0A
-            "s": str(resp.status).partition(" ")[0],
-            "B": getattr(resp, "sent", None),
-            "M": int(request_time.total_seconds() * 1000),
-            "i": environ.get(TRACE_ID, "-"),
-            "a": environ.get("HTTP_USER_AGENT", "-"),
-        }
 
 
 def on_starting(server: Server) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
+from app.web.docs import markdown
+from app.web.docs.markdown import Document
 from app.web.docs.rendering import anchor
 
-Document = Mapping[str, Any]
-WEBHOOKS, OBJECTS = "api-webhooks", "api-objects"
+WEBHOOKS = "api-webhooks"
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _CODE = re.compile(r"(^|; )([a-z_]+): ")  # in the description of a refusal
 # What stands for a path's parameter in an example.
@@ -34,7 +34,7 @@ def pages(document: Document) -> Iterator[tuple[str, str]]:
     for tag in (part["name"] for part in document["tags"]):
         yield page_name(tag), _part(document, tag)
     yield WEBHOOKS, _webhooks(document)
-    yield OBJECTS, _objects(document)
+    yield markdown.OBJECTS, _objects(document)
 
 
 def page_name(tag: str) -> str:
@@ -49,7 +49,12 @@ def _part(document: Document, tag: str) -> str:
         for method, operation in methods.items()
         if operation["tags"][0] == tag
     ]
-    lines = [f"# {tag[0].upper()}{tag[1:]}", "", f"{_count(len(found), 'route')}: what each takes and answers.", ""]
+    lines = [
+        f"# {tag[0].upper()}{tag[1:]}",
+        "",
+        f"{markdown.count(len(found), 'route')}: what each takes and answers.",
+        "",
+    ]
     lines += [
         f"- [`{method} {path}`](#{anchor(f'{method} {path}')}): {operation['summary']}"
         for method, path, operation in found
@@ -57,12 +62,12 @@ def _part(document: Document, tag: str) -> str:
     lines.append("")
     for method, path, operation in found:
         lines += [f"## {method} {path}", "", *_operation(document, operation)]
-        lines += [*_example("Request", _curl(method, path, operation)), *_answer_examples(operation), ""]
+        lines += [*markdown.example("Request", _curl(method, path, operation)), *_answer_examples(operation), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _operation(document: Document, operation: Document) -> Iterator[str]:
-    yield _sentence(operation["summary"])
+    yield markdown.sentence(operation["summary"])
     if description := operation.get("description"):
         yield ""
         yield description
@@ -70,10 +75,15 @@ def _operation(document: Document, operation: Document) -> Iterator[str]:
         yield ""
         yield "Needs no key."
     if operation["parameters"]:
-        yield from _table(
+        yield from markdown.table(
             ("parameter", "in", "is", "about"),
             [
-                (f"`{one['name']}`", one["in"], _type(one["schema"]), _about(one, required=one["required"]))
+                (
+                    f"`{one['name']}`",
+                    one["in"],
+                    markdown.type_of(one["schema"]),
+                    markdown.about(one, required=one["required"]),
+                )
                 for one in operation["parameters"]
             ],
         )
@@ -86,7 +96,7 @@ def _operation(document: Document, operation: Document) -> Iterator[str]:
 def _body(document: Document, content: Document) -> Iterator[str]:
     schema = _resolved(document, content["schema"])
     if schema.get("properties"):
-        yield from _members("field of the body", schema)
+        yield from markdown.members("field of the body", schema)
     elif description := schema.get("description"):
         yield ""
         yield f"Body: {description}"
@@ -96,20 +106,20 @@ def _answers(operation: Document) -> Iterator[str]:
     rows = []
     for status, answer in operation["responses"].items():
         schemas = [content.get("schema", {}) for content in answer.get("content", {}).values()]
-        about = _cell(answer["description"])
+        about = markdown.cell(answer["description"])
         if _PROBLEM in schemas:
             about = _CODE.sub(r"\1[\2](/docs/errors#\2): ", about)
         elif schemas and "$ref" in schemas[0]:
-            about += f" → {_linked(schemas[0]['$ref'])}"
+            about += f" → {markdown.linked(schemas[0]['$ref'])}"
         rows.append((status, about))
-    yield from _table(("answer", "meaning"), rows)
+    yield from markdown.table(("answer", "meaning"), rows)
 
 
 def _answer_examples(operation: Document) -> Iterator[str]:
     for status, answer in operation["responses"].items():
         for kind, content in answer.get("content", {}).items():
             if status.startswith("2") and content.get("example"):
-                yield from _example(f"Answer {status}, `{kind}`", content["example"])
+                yield from markdown.example(f"Answer {status}, `{kind}`", content["example"])
 
 
 def _curl(method: str, path: str, operation: Document) -> str:
@@ -143,9 +153,13 @@ def _webhooks(document: Document) -> str:
     ]
     for name, methods in document["webhooks"].items():
         operation = methods["post"]
-        lines += [f"## {name}", "", _sentence(operation["summary"]), ""]
+        lines += [f"## {name}", "", markdown.sentence(operation["summary"]), ""]
         content = operation["requestBody"]["content"]["application/json"]
-        lines += [*_members("member of data", _data_of(content["schema"])), *_example("Body", content["example"]), ""]
+        lines += [
+            *markdown.members("member of data", _data_of(content["schema"])),
+            *markdown.example("Body", content["example"]),
+            "",
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -166,79 +180,10 @@ def _objects(document: Document) -> str:
     for name, schema in document["components"]["schemas"].items():
         lines += [f"## {name}", "", schema.get("description", ""), ""]
         if schema.get("properties"):
-            lines += [*_members("member", schema), ""]
+            lines += [*markdown.members("member", schema), ""]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _members(head: str, schema: Document) -> Iterator[str]:
-    required = schema.get("required", ())
-    rows = [
-        (f"`{name}`", _type(member), _about(member, required=name in required))
-        for name, member in schema.get("properties", {}).items()
-    ]
-    if rows:
-        yield from _table((head, "is", "about"), rows)
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    yield ""
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def _example(title: str, value: Any) -> Iterator[str]:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
-    yield from ("", f"{title}:", "", f"```{'' if isinstance(value, str) else 'json'}", text.rstrip("\n"), "```")
-
-
-def _about(one: Document, *, required: bool) -> str:
-    schema = one.get("schema", one)
-    words = [_cell(one.get("description", ""))]
-    if choices := (schema.get("enum") or schema.get("items", {}).get("enum")):
-        words.append("one of " + ", ".join(f"`{choice}`" for choice in choices))
-    if "minimum" in schema and "maximum" in schema:
-        words.append(f"{schema['minimum']} to {schema['maximum']}")
-    if "maxLength" in schema and not choices:
-        words.append(f"at most {schema['maxLength']} characters")
-    if "maxItems" in schema:
-        words.append(f"at most {schema['maxItems']}")
-    return "; ".join(filter(None, ["**required**" if required else "", *words]))
-
-
-def _type(schema: Document) -> str:
-    """What a value is, in words."""
-    if "$ref" in schema:
-        return _linked(schema["$ref"])
-    if "anyOf" in schema:
-        return " or ".join(_type(one) for one in schema["anyOf"])
-    if "allOf" in schema:
-        return _type(schema["allOf"][0])
-    if schema.get("type") == "array" and "items" in schema:
-        return f"list of {_type(schema['items'])}"
-    kind = schema.get("type", "any")
-    return schema.get("format") or (kind if isinstance(kind, str) else " or ".join(kind))
 
 
 def _resolved(document: Document, schema: Document) -> Document:
     name = schema.get("$ref", "").rpartition("/")[2]
     return document["components"]["schemas"][name] if name else schema
-
-
-def _linked(reference: str) -> str:
-    name = reference.rpartition("/")[2]
-    return f"[{name}](/docs/{OBJECTS}#{name.lower()})"
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def _cell(text: str) -> str:
-    """A text in a table's cell."""
-    return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
