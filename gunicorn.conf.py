@@ -5,7 +5,7 @@ PORT (8000) and HOST (127.0.0.1), or BIND ("host:port", "unix:/path"); WEB_CONCU
 
 import os
 
-from app.web import serving
+from app.web import access_log, serving
 
 bind = os.environ.get("BIND") or f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(4, os.cpu_count() or 1))
@@ -23,10 +23,11 @@ limit_request_field_size = 8190
 worker_tmp_dir = serving.MEMORY  # of the heartbeat file
 control_socket_disable = True  # its default path is one for all servers of a user
 
-logger_class = serving.Logger
+logger_class = access_log.Logger
 errorlog = "-"
 accesslog = "-"
-access_log_format = '%(h)s %(m)s %(U)s %(s)s %(B)s %(M)sms "%(a)s"'  # %(U)s: the path, without the query
+# %(U)s: the path, without the query; %(i)s: the trace id. With LOG_FORMAT=json, access_log.ACCESS names the members.
+access_log_format = '%(t)s %(h)s %(m)s %(U)s %(s)s %(B)s %(M)sms %(i)s "%(a)s"'
 
 on_starting = serving.on_starting
 when_ready = serving.when_ready

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from app import failpoints
 from app.core.webhook import fairness, retry
+from app.log_lines import JSON, TEXT
 
 Network = IPv4Network | IPv6Network
 T = TypeVar("T")
@@ -45,6 +46,15 @@ def _url(*schemes: str) -> Callable[[str], str]:
         if urlsplit(raw).scheme not in schemes:
             raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         return raw.rstrip("/") if schemes[0].startswith("http") else raw
+
+    return read
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(raw: str) -> str:
+        if raw not in words:
+            raise ValueError(f"is {raw!r}; give {' or '.join(words)}")
+        return raw
 
     return read
 
@@ -145,6 +155,8 @@ class Settings:
     secret_overlap_seconds: int = _setting(
         _whole(0, 30 * 86400), "86400", "A rotated webhook secret still signs this long"
     )
+
+    log_format: str = _setting(_one_of(TEXT, JSON), TEXT, "How processes write their logs: text, or json")
 
     @property
     def secret_keys(self) -> tuple[str, ...]:

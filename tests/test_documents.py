@@ -27,7 +27,7 @@ def test_the_table_is_the_code() -> None:
 
 
 def test_every_variable_of_gunicorn_s_file_and_hooks_is_documented() -> None:
-    files = ("gunicorn.conf.py", "app/web/serving.py")
+    files = ("gunicorn.conf.py", "app/web/serving.py", "app/web/access_log.py")
     read = [name for file in files for name in re.findall(r'environ\.get\("([A-Z_]+)"\)', (ROOT / file).read_text())]
     assert read
     assert [name for name in read if f"| `{name}` |" not in PAGE] == []

@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.exceptions import SecurityWarning
 from celery.schedules import crontab
-from celery.signals import celeryd_after_setup, worker_process_init, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_after_setup,
+    worker_process_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
 from celery.utils.nodenames import worker_direct
 
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
+from app.log_lines import wants_json
 from app.settings import Settings, SettingsError
-from workers import acknowledging, child, place
+from workers import acknowledging, child, json_log, place
 from workers.operations import Operations
 from workers.pulse import Pulse
 from workers.standby import Standby
+
+# The parent runs as whoever starts it. Celery's warning for root is about pickled messages; ours are JSON.
+warnings.simplefilter("ignore", SecurityWarning)
 
 
 def _settings() -> Settings:
@@ -105,3 +116,5 @@ worker_shutting_down.connect(_stop_claiming)
 worker_shutdown.connect(_stop_pulse)
 worker_process_init.connect(_start_child)
 celeryd_after_setup.connect(_know_name)
+if wants_json(os.environ):
+    json_log.install()

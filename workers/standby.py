@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from app.delivery.rounds import Waiting
+from app.log_lines import formatter
 from app.settings import Settings
 from workers.drains import make_drain
 
@@ -180,7 +181,9 @@ class _NoCalls:
 
 def main() -> None:
     """`python -m workers.standby <process id of the parent>`."""
-    logging.basicConfig(level=logging.WARNING, format="[%(asctime)s: %(levelname)s/standby] %(message)s")
+    spoken = logging.StreamHandler()
+    spoken.setFormatter(formatter(os.environ, logging.Formatter("[%(asctime)s: %(levelname)s/standby] %(message)s")))
+    logging.basicConfig(level=logging.WARNING, handlers=[spoken])
     _Turns(Settings.from_env(os.environ), int(sys.argv[1])).run()
 
 

@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from app.database import calls, patience
 from app.database.calls import Prepared, Unanswered
@@ -61,6 +61,18 @@ class Database:
         self._directs: list[Direct] = []
         # Without the lock, 64 greenlets at once made 50 pools and used up the server's connections.
         self._lock = threading.Lock()
+
+    @property
+    def most_connections(self) -> int:
+        """Connections that may be in use at once, those of direct() apart."""
+        return self._pool_size + self._max_overflow
+
+    @property
+    def in_use(self) -> int:
+        """Of them, those that somebody uses now."""
+        if self._engine is None:
+            return 0
+        return max(0, cast(QueuePool, self._engine.pool).checkedout() - len(self._kept))
 
     @property
     def engine(self) -> Engine:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from app.core import delays
 from app.redis_connection import FAILURES, connect, entries_of
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ ALL = "*"  # in the place of a workspace's id: of those who watch every workspac
 
 COUNTS = "log:counts"
 ATTEMPTS, ENDED, UNTOLD = "attempts:", "ended:", "untold"
+DELAYS = "log:delays"  # how many took how long, by one of these names and a range of app.core.delays
+SENT_AFTER, DELIVERED_AFTER = "sent:", "delivered:"
 
 
 def log_key(workspace_id: str) -> str:
@@ -56,6 +59,10 @@ class Told(Protocol):
     def outcome(self) -> str: ...
     @property
     def ended(self) -> str | None: ...
+    @property
+    def sent_after_seconds(self) -> float | None: ...
+    @property
+    def delivered_after_seconds(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +83,15 @@ class LogTeller:
         self._quiet_until = 0.0
         self._away = False
         self._owed: Counter[str] = Counter()  # counts that Redis has not taken yet
+        self._owed_delays: Counter[str] = Counter()
 
     def tell(self, recorded: Sequence[Told]) -> None:
         """Count attempts, and tell of those in workspaces that somebody watches. Never raises."""
         self._owed.update(f"{ATTEMPTS}{attempt.outcome}" for attempt in recorded)
         self._owed.update(f"{ENDED}{attempt.ended}" for attempt in recorded if attempt.ended is not None)
+        for attempt in recorded:
+            self._time(SENT_AFTER, attempt.sent_after_seconds)
+            self._time(DELIVERED_AFTER, attempt.delivered_after_seconds)
         if self._clock() < self._quiet_until:
             self._owed[UNTOLD] += len(recorded)
             return
@@ -98,14 +109,22 @@ class LogTeller:
         """Close the connection."""
         self._redis.close()
 
+    def _time(self, name: str, seconds: float | None) -> None:
+        if seconds is not None:
+            self._owed_delays[name + delays.range_of(seconds)] += 1
+            self._owed_delays[name + delays.SUM] += delays.as_milliseconds(seconds)
+
     def _tell(self, recorded: Sequence[Told]) -> None:
         workspace_ids = sorted({attempt.workspace_id for attempt in recorded})
         counting = self._redis.pipeline(transaction=False)
         for name, count in self._owed.items():
             counting.hincrby(COUNTS, name, count)
+        for name, count in self._owed_delays.items():
+            counting.hincrby(DELAYS, name, count)
         counting.mget([watch_key(id) for id in (*workspace_ids, ALL)])
         marks = counting.execute()[-1]
         self._owed.clear()
+        self._owed_delays.clear()
         watched = {id for id, mark in zip((*workspace_ids, ALL), marks, strict=True) if mark is not None}
         if not watched:
             return
@@ -153,6 +172,11 @@ class LogReader:
         """What all drains have counted since Redis was last emptied, under the names ATTEMPTS and an outcome, ENDED and
         a status, and UNTOLD."""
         counts: Any = self._redis.hgetall(COUNTS)
+        return {name.decode(): int(count) for name, count in counts.items()}
+
+    def delays(self) -> dict[str, int]:
+        """What all drains have timed since then, under the names SENT_AFTER and DELIVERED_AFTER and a range, or SUM."""
+        counts: Any = self._redis.hgetall(DELAYS)
         return {name.decode(): int(count) for name, count in counts.items()}
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from app.core.webhook.retry import Decision, Outcome
 from app.core.webhook.steering import asked
 from app.delivery import deliveries
 from app.delivery.attempts import Exchange, attempt_fields
+from app.delivery.claims import Claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class RecordedAttempt:
 
     ended_at: the database's time of recording. ended: the status in which this attempt ended the delivery, None if it
     did not. gone: it answered that its endpoint wants no more, which is to be disabled; by_header: by a header and not
-    by 410. resent: another attempt was begun at once.
+    by 410. resent: another attempt was begun at once. sent_after_seconds: from the commit until it was sent, of a
+    delivery's first attempt. delivered_after_seconds: from the commit until now, if it ended the delivery well.
     """
 
     workspace_id: str
@@ -40,6 +42,8 @@ class RecordedAttempt:
     gone: bool
     by_us: bool
     resent: bool
+    sent_after_seconds: float | None
+    delivered_after_seconds: float | None
     by_header: bool = False
 
 
@@ -170,5 +174,15 @@ def _recorded(exchange: Exchange, now: datetime, ended: str | None, *, gone: boo
         gone=gone,
         by_us=exchange.by_us,
         resent=exchange.resent,
+        sent_after_seconds=_between(claimed.created_at, exchange.started_at) if _is_first(claimed) else None,
+        delivered_after_seconds=_between(claimed.window_started_at, now) if ended == "delivered" else None,
         by_header=gone and exchange.status_code != retry.GONE_STATUS,
     )
+
+
+def _is_first(claimed: Claimed) -> bool:
+    return claimed.trigger == "schedule" and claimed.window_attempts == 0
+
+
+def _between(earlier: datetime, later: datetime) -> float:
+    return (later - earlier).total_seconds()

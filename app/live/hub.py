@@ -42,7 +42,8 @@ class Hub:
     """All live streams of one process.
 
     reader: takes `on_batch` of this hub and gives back the follower; source: PostgreSQL; clock: monotonic seconds;
-    observe: looks at `connections` and `totals` each second; repeat: runs a step again and again.
+    observe: looks at `connections` and `totals` each second; on_shown: gets the events that have just been handed on to
+    those who watch, and must not wait; repeat: runs a step again and again.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Hub:
         *,
         clock: Callable[[], float] = time.monotonic,
         observe: Callable[[Hub], None] = lambda hub: None,
+        on_shown: Callable[[Sequence[Event]], None] = lambda events: None,
         repeat: Repeat = rounds.repeat,
     ) -> None:
         self.clock = clock
@@ -59,7 +61,7 @@ class Hub:
         self.totals = Totals()
         self._bus = reader(self.on_batch)
         self._source = source
-        self._observe = observe
+        self._observe, self._on_shown = observe, on_shown
         self._repeat = repeat
         self._streams: dict[int, LiveStream] = {}
         self._lock = threading.Lock()
@@ -96,7 +98,7 @@ class Hub:
                 self.connections.check(subscriber.workspace_id, subscriber.key_id, limits)
             live = self._streams.get(stream)
             if first := live is None:
-                live = self._streams[stream] = LiveStream(stream, external_id, self.totals)
+                live = self._streams[stream] = LiveStream(stream, external_id, self.totals, on_shown=self._on_shown)
             live.subscribers.add(subscriber)
             self.connections.add(subscriber.workspace_id, subscriber.key_id)
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from app.core.contract.frames import View, encode
@@ -47,6 +47,7 @@ class LiveStream:
     ring: deque[Event] = field(default_factory=deque)
     ring_bytes: int = 0
     joined: dict[View, set[Subscriber]] = field(default_factory=dict)  # who sees it live, by view
+    on_shown: Callable[[Sequence[Event]], None] = lambda events: None  # gets what was handed on, to be timed
     subscribers: set[Subscriber] = field(default_factory=set)  # all of them, also those that still read the past
     ready: threading.Event = field(default_factory=threading.Event)  # set when the head was read, or could not be
 
@@ -125,6 +126,8 @@ class LiveStream:
                 self._remember(event)
             for group, frames in encoded:
                 self._fan_out(group, frames)
+            if encoded:
+                self.on_shown(fresh)
         for subscriber in self.subscribers if self.ended else ():
             subscriber.attention.set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.core import ids, sealing, tokens
 from app.core.problem import not_found
+from app.database.connection import Database
 from app.database.partitions import database_time
 from app.database.tables import Stream, StreamToken
 from app.ledger.streams import StreamRow
@@ -126,6 +128,17 @@ def usable_token(connection: Connection, token_id: str) -> UsableToken | None:
     """The token, if it is neither revoked nor expired and was made by a living key."""
     row = connection.exec_driver_sql(USABLE_TOKEN, {"id": token_id}).one_or_none()
     return None if row is None else UsableToken(row.stream_id, row.workspace_id, row.key_id, row.scopes, row.now)
+
+
+def verified(database: Database, settings: Settings, text: str) -> tuple[tokens.Claims, UsableToken] | None:
+    """What a token's text says, and its row, if it may be used now; None for any other text."""
+    # By the database's clock, which minted the token: this machine's may be an hour off.
+    claims = tokens.decode(signing_keys(settings), text, now=-math.inf)
+    if claims is None:
+        return None
+    with database.begin() as connection:
+        row = usable_token(connection, claims.id)
+    return None if row is None or claims.expires_at <= row.now else (claims, row)
 
 
 def may_publish(connection: Connection, key_id: str, token_id: str | None) -> bool:

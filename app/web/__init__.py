@@ -13,11 +13,12 @@ before its workers exist.
 application.py  the Flask application: its routes and what surrounds them
 engine.py       what the routes of a process work with, put together here and nowhere else
 serving.py      what gunicorn hooks in: start, reload, stop
+access_log.py   what it logs: a line for each answer
 probes.py       health, readiness, metrics
 http/           how a route is declared, guarded and read
 api/            /v1, one file for each noun
 live/           the routes that contracts declare, and the live delivery log
-docs/           /openapi.json and /docs
+docs/           /docs, /openapi.json, /asyncapi.json and /llms.txt
 metrics/        /metrics
 pages/          what people see in a browser
 """

@@ -21,6 +21,7 @@ from app.web.api import (
     publish,
     sessions,
     streams,
+    tokens,
     workspaces,
 )
 from app.web.docs import pages as docs_pages
@@ -29,6 +30,7 @@ from app.web.http.routes import routes_of
 from app.web.live import delivery_log
 from app.web.live import feed as live_feed
 from app.web.live import routes as contract_routes
+from app.web.metrics import processes
 from app.web.metrics import requests as request_metrics
 from app.web.pages import files, front
 from app.web.pages import live as live_page
@@ -54,6 +56,7 @@ def blueprints() -> list[Blueprint]:
         publish.api,
         sessions.api,
         streams.api,
+        tokens.api,
         endpoints.api,
         deliveries.api,
         delivery_log.api,
@@ -97,6 +100,7 @@ def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.
     own = {(rule.method, rule.path) for rules in (routes_of(app), pages_of(app)) for rule in rules.values()}
     engine_of_app = engine.make(settings or Settings.from_env(os.environ), clock, own)
     engine.install(app, engine_of_app)
+    app.extensions["twofold.look"] = processes.ProcessLook(engine_of_app).start
     app.extensions["twofold.watch"] = serving.close_streams_when_stopping(engine_of_app.hub)
     request_metrics.install(app)
     problems.install(app)

@@ -81,6 +81,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         StreamReads(database),
         clock=clock,
         observe=stream_metrics.observer(),
+        on_shown=stream_metrics.shown,
     )
     feed = Feed(database)
     ticker = Ticker(feed.tick)

@@ -1,4 +1,4 @@
-"""What gunicorn does with our processes: starting, logging, stopping. gunicorn.conf.py hooks it in.
+"""What gunicorn does with our processes: starting, reloading, stopping. gunicorn.conf.py hooks it in.
 
 The master imports this module and reloading.py, and nothing else of the product. They import neither flask nor
 prometheus_client, which reads its environment when it is imported.
@@ -6,10 +6,8 @@ prometheus_client, which reads its environment when it is imported.
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
-import re
 import resource
 import shutil
 import signal
@@ -18,23 +16,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gunicorn import glogging
-
-from app.core.masking import mask
 from app.web import protocol_errors
 from app.web.reloading import Generations, ReplacedWorker, may_send_away, serve_until_replaced
 
 if TYPE_CHECKING:
     from app.live.hub import Hub
-
-# A query string may carry a stream token. It appears in no log: the access log has the path alone, and this takes it
-# out of gunicorn's own error lines, tracebacks included.
-QUERY = re.compile(r"\?[\w.~%+-]+=[^\s\"'<>]*")
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # for small files that must not wait for a disk
 # With the machine's name: containers may share the memory, and each has process ids of its own.
@@ -96,36 +87,6 @@ class Worker(ReplacedWorker, Protocol):
     ready: Callable[[], None]
 
 
-class WithoutSecrets(logging.Formatter):
-    """A formatter whose finished lines hold no query string and nothing that looks like a credential."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return mask(QUERY.sub("?[redacted]", super().format(record)))
-
-
-class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's logger; what it writes goes through WithoutSecrets."""
-
-    def setup(self, cfg: Any) -> None:
-        super().setup(cfg)
-        for handler in self.error_log.handlers:
-            handler.setFormatter(WithoutSecrets(self.error_fmt, self.datefmt))
-        for handler in self.access_log.handlers:
-            handler.setFormatter(WithoutSecrets(self.access_fmt))
-
-    def atoms(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: Any) -> dict[str, Any]:
-        """What access_log_format may name. gunicorn's own lists every header of request and answer, each time."""
-        return {
-            "h": environ.get("REMOTE_ADDR", "-"),
-            "m": environ.get("REQUEST_METHOD", "-"),
-            "U": environ["RAW_URI"].partition("?")[0],  # as sent: a decoded path could forge log lines with %0A
-            "s": str(resp.status).partition(" ")[0],
-            "B": getattr(resp, "sent", None),
-            "M": int(request_time.total_seconds() * 1000),
-            "a": environ.get("HTTP_USER_AGENT", "-"),
-        }
-
-
 def on_starting(server: Server) -> None:
     """Refuse TLS: live frames are written straight to the client's socket, past any TLS layer. Make what the workers
     are to share, the folder of their metrics included: its name has to be known before they import anything."""
@@ -167,9 +128,11 @@ def post_fork(server: Server, worker: Worker) -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """In a worker that serves now: have its streams closed when it ends, in waves, each with a farewell."""
+    """In a worker that serves now: have its streams closed when it ends, in waves, each with a farewell, and have it
+    look at what it takes."""
     generations = worker.generations
     worker.wsgi.extensions["twofold.watch"](lambda: worker.alive, lambda: may_send_away(worker, generations))
+    worker.wsgi.extensions["twofold.look"]()
     worker.ready()
 
 

@@ -32,6 +32,7 @@ def side_by_side(stage: Stage) -> Effect:
     the old one goes."""
     web, worker, base_url = stage.product.start_release(_checked_out(stage.release, stage.directory))
     eventually(lambda: is_ready(base_url), START_SECONDS, about=lambda: f"old web is ready\n{web.log_text()[-4000:]}")
+    # Celery takes over its signals when it is set up, right before it looks for messages.
     eventually(lambda: handles(worker.pid, signal.SIGTERM), START_SECONDS, about=lambda: worker.log_text()[-4000:])
     stage.traffic.base_urls.append(base_url)
     for tenant in stage.traffic.tenants:

@@ -111,8 +111,9 @@ class Surroundings:
         for name in case.path_parameters or {}:
             if name in self._make:
                 case.path_parameters[name] = self._make[name]()
-        if case.path_parameters and "name" in case.path_parameters:
-            case.path_parameters["name"] = "live.js"
+        for name, value in {"name": "live.js", "page": "verify"}.items():
+            if name in (case.path_parameters or {}):
+                case.path_parameters[name] = value
         contract = self._contracts.get(path)
         if contract is None and "{stream_id}" in path and method != "PUT":
             self._open(case.path_parameters["kind"], case.path_parameters["stream_id"])

@@ -15,7 +15,7 @@ from tests.packaging.installation import Installation, customer, install, instal
 from tests.packaging.interpreters import found
 from tests.processes import ROOT, eventually, free_port, waits_for_a_wake
 
-SUFFIXES = {".py", ".toml", ".html", ".css", ".js", ".svg"}
+SUFFIXES = {".py", ".toml", ".html", ".css", ".js", ".svg", ".md"}
 VECTORS = "/.well-known/twofold/vectors.json"
 
 

@@ -187,7 +187,7 @@ def ask(stage: Stage, declared: ApiRoute, visitor: Visitor, values: dict[str, st
     if visitor.holds == "cookie":
         client.set_cookie(COOKIE, visitor.secret)
     headers = {**visitor.headers(kind, contract), **handshake(stage.app, declared)}
-    path = filled(named_path(declared, contract), {**values, "name": "live.js"})
+    path = filled(named_path(declared, contract), {**values, "name": "live.js", "page": "verify"})
     response = client.open(path, method=method, json=body_of(declared, visitor), headers=headers)
     if method != "HEAD":
         check_documented(stage.app, method, response)

@@ -17,7 +17,8 @@ import pytest
 import requests
 
 from app.local import children, procfile
-from app.web.serving import FIGURES, WithoutSecrets, remove_left_folders
+from app.log_lines import WithoutSecrets
+from app.web.serving import FIGURES, remove_left_folders
 from tests.processes import ROOT, RunningServer, environment, eventually, free_port
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.very-secret.c2ln"

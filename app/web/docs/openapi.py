@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.web.docs import refusals
+from app.core.contract.model import EventType
+from app.web.docs import examples, refusals, webhooks
 from app.web.docs.schemas import SCHEMAS
 from app.web.http import shapes
 from app.web.http.call import OPTIONAL_WORKSPACE, PLATFORM, ApiRoute
@@ -19,6 +20,8 @@ VERSION = "1"
 OTHER_ANSWERS = {
     "text": ("text/plain", "Text"),
     "html": ("text/html", "A page"),
+    "page": ("text/html", "A page, or its Markdown"),
+    "markdown": ("text/markdown", "A page as Markdown"),
     "file": ("*/*", "A script, a style sheet or an icon"),
     "feed": ("text/event-stream", "Endless server-sent events: `event:` type, `id:` cursor, `data:` an Event"),
     "log": ("text/event-stream", "Endless server-sent events: `event: attempt`, `data:` a LoggedAttempt"),
@@ -28,7 +31,7 @@ TAGS = {
     "events": ("publish", "events"),
     "event types": ("event_types",),
     "feed": ("feed", "feed_view"),
-    "streams": ("streams",),
+    "streams": ("streams", "tokens"),
     "live streams": ("contracts",),
     "endpoints": ("endpoints",),
     "deliveries": ("deliveries", "log_view"),
@@ -38,9 +41,12 @@ TAGS = {
     "pages": ("viewer", "files"),
 }
 _TAG_OF = {blueprint: tag for tag, blueprints in TAGS.items() for blueprint in blueprints}
-_NDJSON = {"application/x-ndjson": {"schema": {"type": "string"}}}
 # Bodies and answers that may also come in another form than JSON.
-OTHER_FORMS = {"EventsIn": _NDJSON, "Published": _NDJSON}
+OTHER_FORMS: Mapping[str, dict[str, Any]] = {
+    "EventsIn": {"application/x-ndjson": {"schema": {"type": "string"}, "example": examples.lines("EventIn")}},
+    "Published": {"application/x-ndjson": {"schema": {"type": "string"}, "example": examples.lines("EventOut")}},
+    "page": {"text/markdown": {"schema": {"type": "string"}}},
+}
 _NOTHING = "Nothing"  # the body of a request that takes none
 _DESCRIPTION = """\
 One event, two deliveries: live to whoever is watching, and reliably to everyone who registered.
@@ -50,8 +56,9 @@ for in `X-Workspace`, by id or uid. Errors are `application/problem+json` (RFC 9
 `detail` that says what to do, and a `trace_id`. A POST with an `Idempotency-Key` may be repeated safely."""
 
 
-def document(routes: Mapping[str, ApiRoute], server_url: str) -> dict[str, Any]:
-    """The whole document. routes: by the name of their Flask endpoint. server_url: where clients reach this API."""
+def document(routes: Mapping[str, ApiRoute], server_url: str, types: Iterable[EventType] = ()) -> dict[str, Any]:
+    """The whole document. routes: by the name of their Flask endpoint. server_url: where clients reach this API. types:
+    those that contracts declare."""
     paths: dict[str, dict[str, Any]] = {}
     for name, declared in sorted(routes.items(), key=lambda pair: (pair[1].path, pair[1].method)):
         paths.setdefault(declared.path, {})[declared.method.lower()] = _operation(name, declared)
@@ -62,6 +69,7 @@ def document(routes: Mapping[str, ApiRoute], server_url: str) -> dict[str, Any]:
         "security": [{"bearer": []}, {"header": []}],
         "tags": [{"name": tag} for tag in dict.fromkeys([*TAGS, *map(_tag, sorted(routes))])],
         "paths": paths,
+        "webhooks": webhooks.webhooks(types),
         "components": {
             "schemas": SCHEMAS | {"Problem": _problem(routes)} | _bodies(routes),
             "securitySchemes": {
@@ -122,7 +130,9 @@ def _described(name: str, declared: ApiRoute) -> dict[str, Any]:
     if declared.body is not None or declared.body_schema:
         required = declared.body is None or any(item.required for item in declared.body)
         schema = declared.body_schema or _body_name(name, declared)
-        content = {JSON: {"schema": _ref(schema)}, **OTHER_FORMS.get(schema, {})}
+        example = examples.body(declared.body) if declared.body else examples.answer(declared.body_schema)
+        shown = {"schema": _ref(schema)} | ({} if example is None else {"example": example})
+        content = {JSON: shown, **OTHER_FORMS.get(schema, {})}
         made["requestBody"] = {"required": required, "content": content}
     return made
 
@@ -158,6 +168,7 @@ _ABOUT_PATH = {
     "stream_id": "your id of the stream",
     "name": "the name of the file",
     "type": "the name of the event type",
+    "page": "the name of the page",
 }
 
 
@@ -197,9 +208,12 @@ def _response(answer: str) -> dict[str, Any]:
         return {"description": "Done"}
     if answer in OTHER_ANSWERS:
         content_type, about = OTHER_ANSWERS[answer]
-        return {"description": about, "content": {content_type: {"schema": {"type": "string"}}}}
+        content = {content_type: {"schema": {"type": "string"}}, **OTHER_FORMS.get(answer, {})}
+        return {"description": about, "content": content}
     about = SCHEMAS[answer].get("description", "An answer")
-    return {"description": about, "content": {JSON: {"schema": _ref(answer)}, **OTHER_FORMS.get(answer, {})}}
+    example = examples.answer(answer)
+    shown = {"schema": _ref(answer)} | ({} if example is None else {"example": example})
+    return {"description": about, "content": {JSON: shown, **OTHER_FORMS.get(answer, {})}}
 
 
 def _ref(name: str) -> dict[str, str]:

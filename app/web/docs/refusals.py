@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.core.problem import CODES
+from app.web.docs import examples
 from app.web.http.call import PLATFORM, WORKSPACE, ApiRoute
 from app.web.http.problems import CONTENT_TYPE
 from app.web.http.routes import IDS
@@ -45,7 +46,8 @@ def _of_guard(declared: ApiRoute) -> Iterator[str]:
 
 
 def _response(codes: list[str]) -> dict[str, Any]:
-    return {"description": "; ".join(f"{code}: {CODES[code][1]}" for code in codes), "content": _CONTENT}
+    content = {kind: shown | {"example": examples.refusal(codes)} for kind, shown in _CONTENT.items()}
+    return {"description": "; ".join(f"{code}: {CODES[code][1]}" for code in codes), "content": content}
 
 
 _CONTENT = {CONTENT_TYPE: {"schema": PROBLEM}}

@@ -286,6 +286,22 @@ SCHEMAS: dict[str, Schema] = {
             "expires_at": TIME,
         },
     ),
+    "VerifiedToken": record(
+        "Whether a stream token may be used now, and if so, what it opens (RFC 7662, section 2.2). A text that is no"
+        " token, one that has expired or was revoked, and one of another workspace all have `active: false` and no"
+        " other member.",
+        {"active": {"type": "boolean"}},
+        {
+            "token_type": one_of("stream"),
+            "scope": TEXT | {"description": "what the key that made it may do with the stream, separated by spaces"},
+            "jti": shapes.id_of(ids.TOKEN),
+            "client_id": shapes.id_of(ids.KEY) | {"description": "the key that made it"},
+            "exp": NUMBER | {"description": "when it expires, in seconds since 1970"},
+            "expires_at": TIME,
+            "workspace_id": shapes.id_of(ids.WORKSPACE),
+            "stream": _STREAM_NAME,
+        },
+    ),
     "TokenList": list_of("TokenInfo"),
     **ENDPOINTS,
     "DeliveryList": searched(ref("Delivery")),

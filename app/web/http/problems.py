@@ -17,6 +17,7 @@ from app.core.problem import Problem, first_line
 from app.database import faults
 from app.database.batching import Abandoned
 from app.database.calls import Unanswered
+from app.log_lines import PROBLEM_CODE, TRACE_ID, members
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ CONTENT_TYPE = "application/problem+json"
 _ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))  # unless the handler says otherwise
 # A caller's own id is used only in this form, because it appears in our log and answers.
 _TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_TRACE_ID = "twofold.trace_id"
 _BY_STATUS = {
     400: "bad_request",
     404: "not_found",
@@ -38,10 +38,10 @@ _BY_STATUS = {
 def trace_id() -> str:
     """The id of this request: the caller's X-Request-Id when it has a proper form, else a new one."""
     environ = request.environ
-    known: str | None = environ.get(_TRACE_ID)
+    known: str | None = environ.get(TRACE_ID)
     if known is None:
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        known = environ[_TRACE_ID] = given if _TRACE.fullmatch(given) else os.urandom(16).hex()
+        known = environ[TRACE_ID] = given if _TRACE.fullmatch(given) else os.urandom(16).hex()
     return known
 
 
@@ -52,7 +52,8 @@ def answer(problem: Problem) -> Response:
 
 
 def dress(response: Response, problem: Problem) -> Response:
-    """The headers that go with an error, whatever form its body has."""
+    """The headers that go with an error, whatever form its body has. The access log names its code."""
+    request.environ[PROBLEM_CODE] = problem.code
     if response.status_code == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="twofold"'
     if response.status_code == 426:  # RFC 9110 section 15.5.22 and RFC 6455 section 4.4: what is spoken here instead
@@ -103,18 +104,19 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, DBAPIError | PoolTimeout | Abandoned | Unanswered):
         # A statement that this database cannot run at all is a mistake of ours, or of a release that is half done.
         mistaken = isinstance(error, ProgrammingError)
-        log.log(logging.ERROR if mistaken else logging.WARNING, "unavailable: %s: %s", what, first_line(error))
+        level = logging.ERROR if mistaken else logging.WARNING
+        log.log(level, "unavailable: %s: %s", what, first_line(error), extra=members(trace_id=trace_id()))
         return Problem("unavailable", "The database cannot be reached; try again shortly.", retry_after_seconds=1)
-    log.error("unexpected: %s", what, exc_info=error)
+    log.error("unexpected: %s", what, exc_info=error, extra=members(trace_id=trace_id()))
     return Problem("internal", "Something broke on our side; it is logged under this trace_id.")
 
 
 def _from_refusal(error: DBAPIError, what: str) -> Problem:
     """The answer to what the database refuses for what it says."""
     if isinstance(error, IntegrityError):  # another change came first: the workspace was deleted, for example
-        log.warning("conflict: %s", what)
+        log.warning("conflict: %s", what, extra=members(trace_id=trace_id()))
         return Problem("conflict", "Something that this request depends on has changed; read it again, then repeat.")
-    log.error("refused by the database: %s: %s", what, first_line(error))
+    log.error("refused by the database: %s: %s", what, first_line(error), extra=members(trace_id=trace_id()))
     return Problem("bad_request", "A value in this request cannot be stored; our log says which, under this trace_id.")
 
 

@@ -108,7 +108,7 @@ def _answers(declared: Contract, route: ContractRoute) -> dict[str, Any]:
         schema = {"type": "object", "properties": members, "required": list(members)}
         about = "A token that opens one stream for a few minutes, and where"
         return {str(route.mint_status): {"description": about, "content": {JSON: {"schema": schema}}}}
-    names = ", ".join(event.type for event in _events(declared, route)) or "of every type"
+    names = ", ".join(event.type for event in shown_types(declared, route)) or "of every type"
     if route.does == "websocket":
         return {"101": {"description": f"A WebSocket with an event in each text: {names}"}}
     content = {"schema": {"type": "string"}, "example": _frames(declared, route)}
@@ -120,10 +120,16 @@ def _answers(declared: Contract, route: ContractRoute) -> dict[str, Any]:
     return answers
 
 
-def _events(declared: Contract, route: ContractRoute) -> list[EventType]:
+def shown_types(declared: Contract, route: ContractRoute) -> list[EventType]:
     """The declared types that this route shows."""
     view = frames.view(route, "raw", {}, None)
     return [event for event in declared.events if event.kind == route.kind and view.shows(event.type)]
+
+
+def data_of_example(route: ContractRoute, declared: EventType) -> bytes:
+    """The JSON that this route shows for the example of a type."""
+    event, stream_id = _event(declared, 1)
+    return frames.data_line(route.frame, event, stream_id)
 
 
 def _frames(declared: Contract, route: ContractRoute) -> str:
@@ -132,7 +138,7 @@ def _frames(declared: Contract, route: ContractRoute) -> str:
         return ""
     view = frames.view(route, "raw", {}, None)
     made: list[bytes] = []
-    for seq, example in enumerate((_events(declared, route) or [_ANY])[:EXAMPLES], 1):
+    for seq, example in enumerate((shown_types(declared, route) or [_ANY])[:EXAMPLES], 1):
         event, stream_id = _event(example, seq)
         if route.does == "websocket":
             made.append(frames.data_line(route.frame, event, stream_id) + b"\n")

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core import delays
 from app.database.connection import Database
 from app.delivery import waiting
-from app.delivery.live_log import ATTEMPTS, ENDED, UNTOLD, LogReader
+from app.delivery.live_log import ATTEMPTS, DELIVERED_AFTER, ENDED, SENT_AFTER, UNTOLD, LogReader
 from app.redis_connection import FAILURES
 
 KEPT_SECONDS = 5.0  # each process asks PostgreSQL and Redis at most this often, however many ask it
@@ -55,7 +56,9 @@ class DeliveryMetrics:
             with self._database.begin() as connection:
                 backlog = waiting.backlog(connection, COUNTED)
         except SQLAlchemyError:
+            yield _up("twofold_postgresql_up", "PostgreSQL", 0)
             return
+        yield _up("twofold_postgresql_up", "PostgreSQL", 1)
         yield GaugeMetricFamily("twofold_deliveries_pending", "Deliveries that have not ended.", backlog.pending)
         yield GaugeMetricFamily(
             "twofold_deliveries_due", "Pending deliveries that a worker could claim now.", backlog.due
@@ -65,13 +68,28 @@ class DeliveryMetrics:
 
     def _counts(self) -> Iterator[Metric]:
         try:
-            counts = self._log.counts()
+            counts, timed = self._log.counts(), self._log.delays()
         except FAILURES:
+            yield _up("twofold_redis_up", "Redis", 0)
             return
+        yield _up("twofold_redis_up", "Redis", 1)
         yield _by_label("twofold_attempts", "Attempts recorded, by outcome.", "outcome", ATTEMPTS, counts)
         yield _by_label("twofold_deliveries_ended", "Deliveries that an attempt ended.", "status", ENDED, counts)
         words = "Attempts that the live log may not have shown, because Redis did not take them."
         yield CounterMetricFamily("twofold_log_untold", words, counts.get(UNTOLD, 0))
+        words = "From an event's commit until the first attempt of its delivery was sent."
+        yield _delay("twofold_first_attempt_delay_seconds", words, SENT_AFTER, timed)
+        words = "From an event's commit, or a person's retry, until its delivery was answered well; retries included."
+        yield _delay("twofold_delivery_delay_seconds", words, DELIVERED_AFTER, timed)
+
+
+def _up(name: str, engine: str, value: int) -> Metric:
+    return GaugeMetricFamily(name, f"1 when {engine} has just answered this server, else 0.", value)
+
+
+def _delay(name: str, words: str, prefix: str, timed: dict[str, int]) -> Metric:
+    counts = {field.removeprefix(prefix): count for field, count in timed.items() if field.startswith(prefix)}
+    return HistogramMetricFamily(name, words, delays.cumulative(counts), counts.get(delays.SUM, 0) / 1000)
 
 
 def _by_label(name: str, words: str, label: str, prefix: str, counts: dict[str, int]) -> Metric:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
@@ -35,8 +34,9 @@ def test_every_rule_of_the_url_map_is_a_declared_route(app: Flask) -> None:
 
 def test_a_route_without_a_key_says_why(app: Flask) -> None:
     public = {declared.path for declared in routes_of(app).values() if declared.public}
-    pages = {"/docs", "/live/{kind}/{stream_id}", "/static/{name}"}
-    assert public == {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/session"} | pages
+    pages = {"/docs", "/docs.md", "/docs/{page}", "/live/{kind}/{stream_id}", "/static/{name}"}
+    for_programs = {"/openapi.json", "/asyncapi.json", "/llms.txt", "/llms-full.txt"}
+    assert public == {"/healthz", "/readyz", "/metrics", "/v1/session"} | for_programs | pages
     for declared in routes_of(app).values():
         assert bool(declared.public) != bool(declared.scope)
 
@@ -95,9 +95,11 @@ def test_the_openapi_document_lists_every_route_and_holds_together(app: Flask) -
         Draft202012Validator.check_schema(schema)
 
 
-@pytest.mark.parametrize("path", ["/docs"])
-def test_the_page_shows_every_route(app: Flask, path: str) -> None:
-    page = app.test_client().get(path).get_data(as_text=True)
+def test_the_pages_show_every_route(app: Flask) -> None:
+    client = app.test_client()
+    names = sorted(set(re.findall(r'href="/docs/(api-[\w-]+)"', client.get("/docs").text)))
+    shown = "".join(client.get(f"/docs/{name}").text for name in names)
+    written = "".join(client.get(f"/docs/{name}.md").text for name in names)
     for declared in routes_of(app).values():
-        assert f"{declared.method} {declared.path}<" in page
-        assert declared.summary.replace("'", "&#39;") in page
+        assert f"{declared.method} {declared.path}</h2>" in shown
+        assert declared.summary in written

@@ -1,0 +1,112 @@
+"""The AsyncAPI 3.0 document of the live streams, from the contracts that they are served from.
+
+It describes this server: it sends what a stream shows, and receives what a WebSocket's client says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from app.core.contract.model import Contract, ContractRoute, EventType
+from app.web.docs.schemas import SCHEMAS
+from app.web.docs.webhooks import body_of, data_of
+from app.web.live import description
+from app.web.live.credentials import ways
+
+Document = dict[str, Any]
+VERSION = "1"
+_ABOUT = """\
+Live streams over server-sent events and WebSocket. A stream is opened with a key, or with a token that opens it alone.
+Come back with `Last-Event-ID`, and it goes on behind the event that you have seen. The HTTP API is in /openapi.json."""
+
+
+def document(contracts: Iterable[Contract], server_url: str) -> Document:
+    """The whole document. server_url: where clients reach this API."""
+    address = urlsplit(server_url)
+    server = {"host": address.netloc, "protocol": address.scheme}
+    made: Document = {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Twofold streams", "version": VERSION, "description": _ABOUT},
+        "defaultContentType": "application/json",
+        "servers": {"api": server | ({"pathname": address.path} if address.path else {})},
+        "channels": {},
+        "operations": {},
+        "components": {"schemas": {"Event": SCHEMAS["Event"]}, "messages": {}},
+    }
+    for contract in contracts:
+        for route in contract.routes:
+            if route.does != "mint":
+                _add(made, contract, route)
+    return made
+
+
+def _add(made: Document, contract: Contract, route: ContractRoute) -> None:
+    """Add a route's channel, its operations and its messages."""
+    name = _identifier(f"{contract.name}_{route.name}")
+    own = _messages(made, contract, route, name)
+    channel = {
+        "address": route.path,
+        "title": f"{contract.name} {route.name}",
+        "description": f"{contract.about}. Send {ways(route)}.",
+        "messages": own,
+        "parameters": {one: {"description": _parameter(route, one)} for one in re.findall(r"{(\w+)}", route.path)},
+    }
+    if route.does == "websocket":
+        channel["bindings"] = {"ws": {"method": "GET"}}
+    made["channels"][name] = {key: value for key, value in channel.items() if value}
+    reference = {"$ref": f"#/channels/{name}"}
+    said = [{"$ref": f"#/channels/{name}/messages/{one}"} for one in own if not one.endswith("_input")]
+    made["operations"][f"send_{name}"] = {"action": "send", "channel": reference, "messages": said}
+    if route.inbound_type:
+        heard = [{"$ref": f"#/channels/{name}/messages/{one}"} for one in own if one.endswith("_input")]
+        made["operations"][f"receive_{name}"] = {"action": "receive", "channel": reference, "messages": heard}
+
+
+def _messages(made: Document, contract: Contract, route: ContractRoute, channel: str) -> dict[str, Any]:
+    """References to the messages of a channel, which are put among the components."""
+    own: dict[str, Any] = {}
+    for declared in description.shown_types(contract, route):
+        name = f"{channel}_{_identifier(declared.type)}"
+        made["components"]["messages"][name] = _message(route, declared)
+        own[_identifier(declared.type)] = {"$ref": f"#/components/messages/{name}"}
+    if route.inbound_type:
+        name = f"{channel}_input"
+        about = f"Any JSON object. It becomes an event of type {route.inbound_type} of the stream."
+        message = {"name": "input", "summary": about, "payload": {"type": "object"}}
+        made["components"]["messages"][name] = message
+        own[f"{_identifier(route.inbound_type)}_input"] = {"$ref": f"#/components/messages/{name}"}
+    return own
+
+
+def _message(route: ContractRoute, declared: EventType) -> Document:
+    example = json.loads(description.data_of_example(route, declared))
+    return {
+        "name": declared.type,
+        "title": declared.type,
+        "summary": declared.about or declared.type,
+        "payload": _payload(route, declared),
+        "examples": [{"name": "example", "payload": example}],
+    }
+
+
+def _payload(route: ContractRoute, declared: EventType) -> Mapping[str, Any]:
+    """The schema of what stands behind `data:`, or in a WebSocket's text."""
+    if route.frame.data == "envelope" and not route.frame.members:
+        return body_of(declared)
+    if route.frame.data == "payload" and not route.frame.members:
+        return data_of(declared)
+    members = {name: {"type": "string"} for name, _ in route.frame.members}
+    return {"type": "object", "properties": members, "required": list(members)}
+
+
+def _parameter(route: ContractRoute, name: str) -> str:
+    return "The kind of the stream." if name == "kind" else f"Your id of the {route.kind or 'stream'}."
+
+
+def _identifier(text: str) -> str:
+    """A name as AsyncAPI allows it for a key."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", text)

@@ -1,0 +1,203 @@
+"""Examples of what is asked and answered, for the API's description. Tests hold each to its schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.core.problem import CODES
+from app.web.http.fields import Field
+
+_WORKSPACE = "ws_01kfxt000009s0m7yq5f3a8c2d"
+_EVENT = "evt_01kfxt5c3s4bkqx1dwvm9h2r01"
+_ENDPOINT = "ep_01kfxt2q8rbz4m6n0v5s7t9w1x"
+_DELIVERY = "dlv_01kfxt5c3v8d2f4g6h0j1k3m5n"
+_KEY = "key_01kfxt1a2b3c4d5e6f7g8h9j0k"
+_AT, _LATER = "2026-11-20T10:00:01.123Z", "2026-11-20T10:00:01.187Z"
+_STREAM = {"kind": "call", "id": "call_42"}
+_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+_workspace = {"id": _WORKSPACE, "uid": "acme", "name": "Acme Ltd", "created_at": _AT}
+_key = {"id": _KEY, "name": "producer", "prefix": "pk_8fK2mQ", "scopes": ["publish"], "created_at": _AT}
+_event = {
+    "id": _EVENT,
+    "type": "call.barge_in",
+    "timestamp": _AT,
+    "workspace_id": _WORKSPACE,
+    "stream": _STREAM,
+    "seq": 1,
+    "data": {"at_ms": 1200},
+}
+_event_in = {
+    "stream": _STREAM,
+    "type": "call.barge_in",
+    "data": {"at_ms": 1200},
+    "occurred_at": _AT,
+    "idempotency_key": "barge-in-1",
+}
+_event_out = {
+    "id": _EVENT,
+    "seq": 1,
+    "stream": _STREAM,
+    "type": "call.barge_in",
+    "occurred_at": _AT,
+    "created_at": _AT,
+    "duplicate": False,
+}
+_stream = _STREAM | {
+    "status": "open",
+    "attributes": {"transport": "sip"},
+    "last_seq": 1,
+    "created_at": _AT,
+    "ended_at": None,
+}
+_token_info = {
+    "id": "tok_01kfxt3d4e5f6g7h8j9k0m1n2p",
+    "key_id": _KEY,
+    "created_at": _AT,
+    "expires_at": "2026-11-20T10:05:02.000Z",
+}
+_endpoint = {
+    "id": _ENDPOINT,
+    "url": "https://example.com/in",
+    "description": "orders",
+    "status": "enabled",
+    "disabled_reason": None,
+    "disabled_at": None,
+    "event_types": ["call.*"],
+    "stream_kinds": None,
+    "header_names": [],
+    "rate_limit": None,
+    "signing": "hmac",
+    "consecutive_failures": 0,
+    "failing_since": None,
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+_tried = {
+    "id": "att_01kfxt5c3x9y8z7w6v5t4s3r2q",
+    "number": 1,
+    "started_at": _LATER,
+    "duration_ms": 64,
+    "outcome": "success",
+    "error": None,
+    "status_code": 204,
+    "remote_address": "93.184.215.14",
+    "trigger": "schedule",
+}
+_attempt = _tried | {"response_headers": {"content-length": "0"}, "response_body": "", "response_body_truncated": False}
+_delivery = {
+    "id": _DELIVERY,
+    "event_id": _EVENT,
+    "endpoint_id": _ENDPOINT,
+    "event_type": "call.barge_in",
+    "status": "delivered",
+    "reason": None,
+    "attempt_count": 1,
+    "created_at": _AT,
+    "next_attempt_at": None,
+    "deadline_at": "2026-11-21T10:00:01.123Z",
+    "finished_at": _LATER,
+}
+
+
+def _list_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"data": [item], "next_cursor": None}
+
+
+# By the name of the schema.
+EXAMPLES: dict[str, Any] = {
+    "Workspace": _workspace,
+    "WorkspaceList": _list_of(_workspace),
+    "Key": _key,
+    "CreatedKey": _key | {"key": "pk_8fK2mQ4vX7nB1cZ6sD9gH3jL5pR0tW8yE2uI4oA7qM1"},
+    "KeyList": _list_of(_key),
+    "Event": _event,
+    "EventList": _list_of(_event),
+    "EventIn": _event_in,
+    "EventsIn": _event_in,
+    "EventOut": _event_out,
+    "EventsOut": {"data": [_event_out]},
+    "Published": _event_out,
+    "Stream": _stream,
+    "StreamList": _list_of(_stream),
+    "Token": {
+        "id": _token_info["id"],
+        "url": "https://events.example.com/v1/streams/call/call_42/live",
+        "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJqdGkiOiJ0b2tfMDEifQ.c2lnbmF0dXJl",
+        "expires_at": _token_info["expires_at"],
+    },
+    "TokenList": _list_of(_token_info),
+    "VerifiedToken": {
+        "active": True,
+        "token_type": "stream",
+        "scope": "subscribe",
+        "jti": _token_info["id"],
+        "client_id": _KEY,
+        "exp": 1795169102,
+        "expires_at": _token_info["expires_at"],
+        "workspace_id": _WORKSPACE,
+        "stream": _STREAM,
+    },
+    "Endpoint": _endpoint,
+    "EndpointWithSecret": _endpoint | {"secret": _SECRET, "former": []},
+    "EndpointList": _list_of(_endpoint),
+    "Secret": {"secret": _SECRET, "former": []},
+    "Recovered": {"retried": 12, "missed": 3, "complete": True},
+    "Stats": {
+        "hours": 24,
+        "deliveries": {"pending": 1, "delivered": 512, "failed": 2, "cancelled": 0},
+        "success_rate": 0.996,
+        "attempts": 530,
+        "duration_ms": {"p50": 64, "p95": 210},
+        "pending": 1,
+        "oldest_pending_at": _AT,
+    },
+    "Delivery": _delivery,
+    "DeliveryList": _list_of(_delivery),
+    "DeliveryWithAttempts": _delivery | {"attempts": [_attempt]},
+    "LoggedAttempt": _delivery | {"attempt": _tried},
+    "Health": {"status": "ok"},
+    "Ready": {"status": "ready", "database": "up", "migrations": "current", "redis": "up"},
+}
+
+# Of fields that name no example of their own, by their kind.
+_BY_KIND = {
+    "text": "text",
+    "time": "2026-11-20T10:00:00Z",
+    "integer": 10,
+    "texts": ["text"],
+    "object": {},
+    "text_map": {},
+}
+
+
+def answer(schema: str) -> Any:
+    """An example of an answer or a body of this schema, None where there is none."""
+    return EXAMPLES.get(schema)
+
+
+def lines(schema: str) -> str:
+    """The same as NDJSON, one line of it."""
+    return json.dumps(EXAMPLES[schema], separators=(",", ":")) + "\n"
+
+
+def body(fields: Sequence[Field]) -> dict[str, Any]:
+    """A request's body: its required fields, and the others that have an example."""
+    chosen = [item for item in fields if item.required or item.example is not None] or list(fields[-1:])
+    return {item.name: _value(item) for item in chosen}
+
+
+def refusal(codes: Sequence[str]) -> dict[str, Any]:
+    """A problem with the first of these codes."""
+    status, title = CODES[codes[0]]
+    detail = "What is wrong with this request, and what to do."
+    known = {"type": "about:blank", "title": title, "status": status, "code": codes[0], "detail": detail}
+    return known | {"trace_id": "6f3f0a1e8d8f4d0f9a4f5f0b6d0c7a11"}
+
+
+def _value(item: Field) -> Any:
+    if item.example is not None:
+        return item.example
+    return item.choices[-1] if item.choices and item.kind == "text" else _BY_KIND[item.kind]
