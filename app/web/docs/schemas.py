@@ -208,7 +208,7 @@ SCHEMAS: dict[str, Schema] = {
                 | {"description": "notes that travel with the event in its envelope, before the data"},
                 "channels": or_null(shapes.CHANNELS)
                 | {"description": "labels that endpoints may ask for; they are kept, and sent to nobody"},
-                "traceparent": _or_null(shapes.matching(trace.PATTERN, maxLength=trace.LETTERS))
+                "traceparent": or_null(shapes.matching(trace.PATTERN, maxLength=trace.LETTERS))
                 | {"description": "its trace (W3C Trace Context); one that is malformed is ignored"},
             },
         )
