@@ -18,6 +18,7 @@ from celery.utils.nodenames import worker_direct
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
 from app.settings import Settings, SettingsError
 from workers import acknowledging, child, place
+from workers.consumer import stop_soon
 from workers.pulse import Pulse
 from workers.standby import Standby
 
@@ -55,6 +56,7 @@ app.conf.update(
 )
 
 _pulse: Pulse | None = None
+_worker: Any = None
 _own_queue = QUEUE
 
 
@@ -63,8 +65,9 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
 
     requires = ("celery.worker.components:Pool",)
 
-    def start(self, _worker: Any) -> None:
-        global _pulse
+    def start(self, worker: Any) -> None:
+        global _pulse, _worker
+        _worker = worker
         wake = Wake(settings.redis_url, own_queue=_own_queue)
         _pulse = Pulse(settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free)
         _pulse.start()
@@ -90,6 +93,8 @@ def _start_child(**_: Any) -> None:
 
 def _stop_claiming(**_: Any) -> None:
     child.stop_all()
+    if _worker is not None:
+        stop_soon(_worker)
     if _pulse is not None:
         _pulse.stop_delivering()
 
