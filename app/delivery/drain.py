@@ -49,7 +49,6 @@ STAND_SECONDS = 1.0
 CALL_SECONDS = 1.0
 # How long a drain that claims no more waits for deliveries that somebody else has locked, to record what came of them.
 LOCKED_SECONDS = 5.0
-
 # At the end of a turn, for how long rows that have to travel alone are begun, one after the other.
 ALONE_SECONDS = 5.0
 
@@ -150,21 +149,22 @@ class Drain:
             failpoints.reach("drain.claimed")
         for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
             self._send(claimed)
+        self._after(recorded)  # of what has been committed nothing may be forgotten because of what comes next
         if claim.hopeless:
             with self._database.begin() as connection:
                 claims.fail(connection, claim.hopeless)
-        self._after(recorded)
         claim.more |= self._claimer.ended.are_left and phase in ("open", "closing")
         return claim
 
-    def collect(self, poll_seconds: float) -> None:
+    def collect(self, poll_seconds: float, *, resends: bool = True) -> None:
         """Fetch the results that have come, and free their places; the next round records them.
-        poll_seconds: the longest wait for the first one."""
+        poll_seconds: the longest wait for the first one. resends: whether requests may be sent again."""
         bell = self._doorbell.fileno() if self._doorbell is not None and self._is_standing else None
         for result in self._sender.poll(poll_seconds, bell):
             claimed, started_at = cast("tuple[Claimed, datetime]", result.key)
             exchange = _exchange(claimed, started_at, result)
-            if result.again and self._may_resend(exchange):
+            again, resends = self._may_resend(exchange) if result.again and resends else (False, resends)
+            if again:
                 exchange = self._resend(exchange)
             else:
                 self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
@@ -284,7 +284,8 @@ class Drain:
     def _ask(self, phase: Phase) -> dict[str, Any]:
         now = self._clock()
         asked = self._claimer.ask(self._slots, now, fast_only=phase == "closing", suspicious_only=phase == "alone")
-        return asked | self._round_stamp.due(now)
+        stamp = self._round_stamp.due(now)
+        return asked | stamp | self._claimer.written_down() if stamp else asked
 
     def _record_singly(self, exchanges: Sequence[Exchange]) -> None:
         """Record each in a call of its own, and drop those that the database refuses. Raises what a database that
@@ -307,14 +308,16 @@ class Drain:
         if attempts:
             self._tell(attempts)
         self._attempts_made += sum(not attempt.by_us for attempt in attempts)
-        gone = {attempt.endpoint_id: attempt.ended_at for attempt in attempts if attempt.gone}
+        gone = [attempt for attempt in attempts if attempt.gone]
+        for attempt in gone:
+            last = self._gone.get(attempt.endpoint_id, attempt.answered_at)
+            self._gone[attempt.endpoint_id] = max(last, attempt.answered_at)
+        self._claimer.ended.add(recorded.unwanted)
         if gone:
-            self._gone.update(gone)
             self._disable_gone()
         if recorded.failing:
             with self._database.begin() as connection:
                 self._claimer.ended.add(disable_failing(connection, recorded.failing))
-        self._claimer.ended.add(recorded.unwanted)
         if self._claimer.ended.are_left:
             with self._database.begin() as connection:
                 self._claimer.ended.cancel_some(connection)
@@ -332,7 +335,7 @@ class Drain:
         Over a new connection: after a fail-over the old one leads to a server that only reads."""
         self._database.close()
         while self.in_flight:
-            self.collect(LOOK_SECONDS)
+            self.collect(LOOK_SECONDS, resends=False)
         try:
             while self._unrecorded:
                 recorded = self._round("closed")[1]
@@ -342,11 +345,17 @@ class Drain:
         except SQLAlchemyError:
             log.warning("%d outcomes are kept until the database is back", self.unrecorded)
 
-    def _may_resend(self, exchange: Exchange) -> bool:
-        """Whether another attempt will have been recorded before the lease ends. A worker that is to stop leaves it to
-        the schedule."""
+    def _may_resend(self, exchange: Exchange) -> tuple[bool, bool]:
+        """Whether another attempt will have been recorded before the lease ends, and the endpoint's rate limit allows
+        it; if not, or if this worker is to stop, the schedule has it. And whether it is worth asking for others."""
         spent_seconds = (exchange.ended_at - exchange.claimed.claimed_at).total_seconds()
-        return not self._stopping() and spent_seconds + self._attempt_seconds <= self._lease_seconds
+        if self._stopping() or spent_seconds + self._attempt_seconds > self._lease_seconds:
+            return False, True
+        try:
+            return self._calls.may_start(exchange.claimed.endpoint_id), True
+        except DBAPIError as error:
+            log.warning("a request is left to the schedule, the database cannot be used: %s", first_line(error))
+            return False, False
 
     def _resend(self, exchange: Exchange) -> Exchange:
         """Its connection is to blame: send the delivery once more at once, over one of its own, in the same place. The
