@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from app import failpoints
+from app.core.database_url import without_pooler
 from app.core.webhook import fairness, retry
 
 Network = IPv4Network | IPv6Network
@@ -47,6 +48,11 @@ def _url(*schemes: str) -> Callable[[str], str]:
         return raw.rstrip("/") if schemes[0].startswith("http") else raw
 
     return read
+
+
+def _database_url(raw: str) -> str:
+    without_pooler(raw)
+    return _url("postgresql", "postgres")(raw)
 
 
 # 32 random hexadecimal digits have fewer than 8 different ones once in a hundred million times.
@@ -96,7 +102,7 @@ def _setting(read: Callable[[str], T], default: str | None, about: str) -> Any:
 class Settings:
     """Everything that can be set. Field `database_url` is read from DATABASE_URL, and so on. Immutable."""
 
-    database_url: str = _setting(_url("postgresql", "postgres"), None, "PostgreSQL 15 or newer, as a libpq URL")
+    database_url: str = _setting(_database_url, None, "PostgreSQL 15 or newer, as a libpq URL")
     redis_url: str = _setting(_url("redis", "rediss", "unix"), None, "Redis 6.2 or newer (or Valkey)")
     secret_key: str = _setting(secret, None, "Encrypts webhook secrets and signs stream tokens; 32 characters or more")
     secret_key_previous: tuple[str, ...] = _setting(_secrets, "", "Former SECRET_KEY values that are still accepted")
