@@ -3,6 +3,7 @@ bound on how long a worker that is told to stop may go on with that."""
 
 from __future__ import annotations
 
+import atexit
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -26,9 +27,15 @@ def stop_soon(worker: Any, seconds: float = STOP_SECONDS) -> None:
     def stop(_number: int, _frame: Any) -> None:
         if worker.blueprint.state == RUN:
             raise WorkerShutdown(0)
+        _disarm()
 
     signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds, STOP_AGAIN_SECONDS)
+    atexit.register(_disarm)  # an interpreter that ends has no handlers any more: the alarm would kill it
+
+
+def _disarm() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
