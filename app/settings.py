@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from app import failpoints
+from app.core.database_url import without_pooler
 from app.core.webhook import fairness, retry
 from app.log_lines import JSON, TEXT
 
@@ -57,6 +58,11 @@ def _one_of(*words: str) -> Callable[[str], str]:
         return raw
 
     return read
+
+
+def _database_url(raw: str) -> str:
+    without_pooler(raw)
+    return _url("postgresql", "postgres")(raw)
 
 
 # 32 random hexadecimal digits have fewer than 8 different ones once in a hundred million times.
@@ -106,7 +112,7 @@ def _setting(read: Callable[[str], T], default: str | None, about: str) -> Any:
 class Settings:
     """Everything that can be set. Field `database_url` is read from DATABASE_URL, and so on. Immutable."""
 
-    database_url: str = _setting(_url("postgresql", "postgres"), None, "PostgreSQL 15 or newer, as a libpq URL")
+    database_url: str = _setting(_database_url, None, "PostgreSQL 15 or newer, as a libpq URL")
     redis_url: str = _setting(_url("redis", "rediss", "unix"), None, "Redis 6.2 or newer (or Valkey)")
     secret_key: str = _setting(secret, None, "Encrypts webhook secrets and signs stream tokens; 32 characters or more")
     secret_key_previous: tuple[str, ...] = _setting(_secrets, "", "Former SECRET_KEY values that are still accepted")

@@ -27,18 +27,16 @@ def run() -> None:
     url = os.environ.get("DATABASE_URL")
     if not url:
         sys.exit("DATABASE_URL is not set: give the PostgreSQL to migrate, as postgresql://user:password@host/db")
-    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    # One transaction, without named statements: it may go through a pooler.
+    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"prepare_threshold": None})
     with engine.connect() as connection:
         # Two releases at once: the second waits here, then finds nothing to do.
-        connection.execute(text("SELECT pg_advisory_lock(hashtext('twofold migrations'))"))
-        connection.commit()
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('twofold migrations'))"))
         context.configure(connection=connection, target_metadata=Base.metadata, include_name=include_name)
         with context.begin_transaction():
             context.run_migrations()
         if connection.execute(text("SELECT to_regclass('events')")).scalar() is not None:
             make_partitions(connection)
-        connection.commit()
-        connection.execute(text("SELECT pg_advisory_unlock(hashtext('twofold migrations'))"))
         connection.commit()
 
 

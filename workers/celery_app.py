@@ -26,6 +26,7 @@ from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
 from app.log_lines import wants_json
 from app.settings import Settings, SettingsError
 from workers import acknowledging, child, json_log, place
+from workers.consumer import stop_soon
 from workers.operations import Operations
 from workers.pulse import Pulse
 from workers.standby import Standby
@@ -68,6 +69,7 @@ app.conf.update(
 
 _pulse: Pulse | None = None
 _operations: Operations | None = None
+_worker: Any = None
 _own_queue = QUEUE
 
 
@@ -76,8 +78,9 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
 
     requires = ("celery.worker.components:Pool",)
 
-    def start(self, _worker: Any) -> None:
-        global _pulse, _operations
+    def start(self, worker: Any) -> None:
+        global _pulse, _operations, _worker
+        _worker = worker
         wake = Wake(settings.redis_url, own_queue=_own_queue)
         _pulse = Pulse(settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free)
         _pulse.start()
@@ -107,6 +110,8 @@ def _start_child(**_: Any) -> None:
 
 def _stop_claiming(**_: Any) -> None:
     child.stop_all()
+    if _worker is not None:
+        stop_soon(_worker)
     if _pulse is not None:
         _pulse.stop_delivering()
 

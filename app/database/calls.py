@@ -6,6 +6,7 @@ Python's. Errors are those that SQLAlchemy would raise, so that nobody has to kn
 
 from __future__ import annotations
 
+import json
 import struct
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,10 @@ MOMENT = Type(
 )
 
 
+JSON = Type(114, lambda value: json.dumps(value).encode(), json.loads)
+JSONB = Type(3802, lambda value: b"\x01" + json.dumps(value).encode(), lambda raw: json.loads(raw[1:]))
+
+
 def _array_of(oid: int, element: Type) -> Type:
     return Type(oid, lambda values: _encoded(element, values), lambda raw: _decoded(element, raw))
 
@@ -126,7 +131,7 @@ def call(lent: PoolProxiedConnection, prepared: Prepared, values: Sequence[Any])
     """
     connection = cast(PatientConnection, lent.dbapi_connection)
     try:
-        rows = _run(connection, prepared, values)
+        rows = run(connection, prepared, values)
     except psycopg.Error as error:
         useless = is_useless(error, connection)
         if useless:
@@ -140,8 +145,11 @@ def call(lent: PoolProxiedConnection, prepared: Prepared, values: Sequence[Any])
     return rows
 
 
-def _run(connection: PatientConnection, prepared: Prepared, values: Sequence[Any]) -> list[Any]:
-    """Raises psycopg.Error, without an sqlstate where the connection broke."""
+def run(connection: PatientConnection, prepared: Prepared, values: Sequence[Any]) -> list[Any]:
+    """Run a statement on this connection; the rows. For who sees to the connection and its errors himself.
+
+    Raises psycopg.Error, without an sqlstate where the connection broke.
+    """
     connection.sent = False
     parameters = [
         None if value is None else type.encode(value) for type, value in zip(prepared.takes, values, strict=True)
@@ -168,12 +176,18 @@ def _execute(connection: PatientConnection, prepared: Prepared, parameters: list
     pgconn = connection.pgconn
     if pgconn.status != ConnStatus.OK:
         raise psycopg.OperationalError("the connection is closed")
+    types = [type.oid for type in prepared.takes]
+    formats = [BINARY] * len(parameters)
+    if not connection.keeps_statements:
+        connection.sent = True
+        pgconn.send_query_params(prepared.text.encode(), parameters, types, formats, result_format=BINARY)
+        return _result(connection)
     if prepared.name not in connection.prepared:
-        pgconn.send_prepare(prepared.name, prepared.text.encode(), [type.oid for type in prepared.takes])
+        pgconn.send_prepare(prepared.name, prepared.text.encode(), types)
         _result(connection)
         connection.prepared.add(prepared.name)
     connection.sent = True
-    pgconn.send_query_prepared(prepared.name, parameters, [BINARY] * len(parameters), result_format=BINARY)
+    pgconn.send_query_prepared(prepared.name, parameters, formats, result_format=BINARY)
     return _result(connection)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
+from app.core.database_url import without_pooler
 from app.database import calls, patience
 from app.database.calls import Prepared, Unanswered
 from app.database.direct import Direct
@@ -23,12 +24,18 @@ POOL_SIZE = 10  # per process; PostgreSQL's default of 100 connections then serv
 MAX_OVERFLOW = 10
 MOST_KEPT = 4  # connections that go from call to call past the pool
 STATEMENT_SECONDS = 30.0
+POOL_SECONDS = 10.0  # while the pool is used up for so long, requests are answered 503 rather than hang
+# Of one read in all, however it goes: a place in the pool, a ping, a connection, an answer that does not come, and all
+# of it once more. With a connection's least time (patience.LEAST_CONNECT_SECONDS) 12 s, as long as any call may take.
+READ_SECONDS = 10.0
+# A connection that is dead says so at once. Later there is no time for a place in the pool once more.
+ONCE_MORE_SECONDS = 1.0
 ANSWER_SECONDS = 2.0  # a server that has cancelled a statement says so within this time, or is silent
 
 
 def sqlalchemy_url(database_url: str, driver: str = "postgresql+psycopg") -> str:
-    """A libpq URL (postgresql:// or postgres://) as SQLAlchemy wants it, for psycopg 3."""
-    return f"{driver}://{database_url.partition('://')[2]}"
+    """A libpq URL (postgresql:// or postgres://), perhaps with a pooler, as SQLAlchemy wants it, for psycopg 3."""
+    return f"{driver}://{without_pooler(database_url)[0].partition('://')[2]}"
 
 
 class Database:
@@ -41,22 +48,27 @@ class Database:
         pool_size: int = POOL_SIZE,
         max_overflow: int = MAX_OVERFLOW,
         options: str = "",
+        read_only: bool = False,
         statement_seconds: float = STATEMENT_SECONDS,
+        read_seconds: float = READ_SECONDS,
         trust_seconds: float = patience.TRUST_SECONDS,
     ) -> None:
         """max_overflow: connections besides the pool's, which are closed after their use.
 
-        options: further server settings of its connections, as "-c name=value …".
+        options: further server settings of its connections, as "-c name=value …"; behind a pooler they are the role's.
+
+        read_only: whether its transactions can only read.
 
         statement_seconds: after which the server cancels a statement. A little later the connection is given up.
+        read_seconds: how long `read` may take in all.
         trust_seconds: for how long after an answer a connection is used again without a ping.
         """
         self.url = database_url
-        self._statement_seconds = statement_seconds
+        self._statement_seconds, self._read_seconds = statement_seconds, read_seconds
         self._kept: list[PoolProxiedConnection] = []  # from calls, for the next ones; idle
         self._trust = patience.Trust(trust_seconds)
         self._pool_size, self._max_overflow = pool_size, max_overflow
-        self._options = options
+        self._options, self._read_only = options, read_only
         self._engine: Engine | None = None
         self._directs: list[Direct] = []
         # Without the lock, 64 greenlets at once made 50 pools and used up the server's connections.
@@ -83,7 +95,7 @@ class Database:
                     sqlalchemy_url(self.url, patience.DRIVER),
                     pool_size=self._pool_size,
                     max_overflow=self._max_overflow,
-                    pool_timeout=10,  # seconds: while the pool is used up, requests are answered 503 rather than hang
+                    pool_timeout=POOL_SECONDS,
                     hide_parameters=True,  # errors are logged, and parameters may be secret
                     pool_pre_ping=True,  # a restarted server costs a reconnect, not an error (patience.py says how)
                     pool_use_lifo=True,  # the connection that was heard from last
@@ -93,12 +105,21 @@ class Database:
                         "application_name": "twofold",
                         "tcp_user_timeout": patience.USER_TIMEOUT_MILLISECONDS,
                         **patience.TCP,
-                        "options": f"-c timezone=UTC -c statement_timeout={int(self._statement_seconds * 1000)}"
-                        " -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
-                        f" {patience.SERVER_TCP} {self._options}",
+                        **self._of_session(),
                     },
+                    execution_options={"postgresql_readonly": True} if self._read_only else {},
                 )
             return self._engine
+
+    def _of_session(self) -> dict[str, Any]:
+        """How connections begin that keep their session."""
+        if without_pooler(self.url)[1]:
+            return {"keeps_statements": False, "prepare_threshold": None}
+        options = (
+            f"-c timezone=UTC -c statement_timeout={int(self._statement_seconds * 1000)} -c lock_timeout=10000"
+            f" -c idle_in_transaction_session_timeout=60000 {patience.SERVER_TCP} {self._options}"
+        )
+        return {"keeps_statements": True, "options": options}
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -115,10 +136,14 @@ class Database:
     def read(self, prepared: Prepared, *values: Any) -> list[Any]:
         """The rows of a prepared statement that only reads, in one round trip. One that is not answered because the
         connection turns out dead is sent once more. Raises DBAPIError, TimeoutError, Unanswered."""
-        try:
-            return self.write(prepared, *values)
-        except Unanswered:
-            return self.write(prepared, *values)
+        begun = time.monotonic()
+        with patience.within(self._read_seconds):
+            try:
+                return self.write(prepared, *values)
+            except Unanswered:
+                if time.monotonic() - begun > ONCE_MORE_SECONDS:
+                    raise
+                return self.write(prepared, *values)
 
     def write(self, prepared: Prepared, *values: Any) -> list[Any]:
         """The rows of a prepared statement, which is a transaction of its own, in one round trip.

@@ -1,8 +1,4 @@
-"""A connection for single statements, each a transaction of its own: one round trip, without BEGIN, COMMIT and pings.
-
-For whoever asks the same few things all day long, by functions of the database. Statements are prepared and answers
-come in binary form. No state of the session is needed, so a pooler may stand between.
-"""
+"""A connection of one's own for calls (calls.py): for whoever asks the same few things all day long, in one thread."""
 
 from __future__ import annotations
 
@@ -11,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from app.database.calls import as_sqlalchemy
-from app.database.patience import is_useless
+from app.database.calls import Prepared, as_sqlalchemy, run
+from app.database.patience import PatientConnection, is_useless
 
 if TYPE_CHECKING:
     from app.database.connection import Database
@@ -24,7 +20,7 @@ class Direct:
     def __init__(self, database: Database) -> None:
         self._database = database
         database.keep(self)
-        self._connection: Any = None
+        self._connection: PatientConnection | None = None
         self._pooled: Any = None  # the pool's wrapper of it
 
     @property
@@ -32,8 +28,8 @@ class Direct:
         """Whether there is a connection, which may have been lost since its last use."""
         return self._connection is not None
 
-    def call(self, statement: bytes, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a statement (`%s` for each value) and commit; its rows.
+    def call(self, prepared: Prepared, values: Sequence[Any]) -> list[Any]:
+        """Run a statement, which is a transaction of its own; its rows.
 
         Raises sqlalchemy's DBAPIError as everybody else's connection does. When the connection breaks, nobody knows
         whether the statement has taken effect.
@@ -41,14 +37,12 @@ class Direct:
         try:
             if self._connection is None:
                 self._connection = self._connect()
-            cursor = self._connection.cursor(binary=True)
-            rows: list[tuple[Any, ...]] = cursor.execute(statement, values, prepare=True).fetchall()
-            return rows
+            return run(self._connection, prepared, values)
         except psycopg.Error as error:
             # After a fail-over the connection may lead to a server that only reads.
             if self._connection is not None and is_useless(error, self._connection):
                 self.close()
-            raise as_sqlalchemy(statement.decode(), error, False) from error
+            raise as_sqlalchemy(prepared.text, error, False) from error
 
     def close(self) -> None:
         """Give the connection back to the server; the next call makes another."""
@@ -56,9 +50,8 @@ class Direct:
         if pooled is not None:
             pooled.close()
 
-    def _connect(self) -> Any:
+    def _connect(self) -> PatientConnection:
         self._pooled = self._database.engine.raw_connection()
-        connection: Any = self._pooled.driver_connection
+        connection: PatientConnection = self._pooled.driver_connection
         self._pooled.detach()  # the pool may make another; this one is closed with its wrapper
-        connection.autocommit = True
         return connection

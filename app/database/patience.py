@@ -91,13 +91,15 @@ class Trust:
 class PatientConnection(psycopg.Connection[Any]):
     """A connection none of whose waits is without an end. limit_seconds: of one wait, so of one statement.
 
-    heard_at: when the server last answered, in monotonic seconds. prepared, sent: kept by calls.py, the names of the
-    statements that the server has prepared here, and whether the present call has gone out.
+    heard_at: when the server last answered, in monotonic seconds. keeps_statements: whether what is prepared is there
+    at the next statement, too. prepared, sent: kept by calls.py, the names of the statements that the server has
+    prepared here, and whether the present call has gone out.
     """
 
     limit_seconds: float = CONNECT_SECONDS
     heard_at: float = 0.0
     sent: bool = False
+    keeps_statements: bool = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -179,8 +181,10 @@ class PatientDialect(PGDialect_psycopg):
     supports_statement_cache = True
 
     def connect(self, *cargs: Any, **cparams: Any) -> Any:
-        """Connect, in what is left of the present block's time. cparams: libpq's, limit_seconds and trust."""
+        """Connect, in what is left of the present block's time. cparams: libpq's, limit_seconds, trust,
+        keeps_statements."""
         limit_seconds, trust = cparams.pop("limit_seconds"), cparams.pop("trust")
+        keeps_statements = cparams.pop("keeps_statements")
         remaining = remaining_seconds()
         if remaining == 0:
             raise TimeIsUp("PostgreSQL has not answered in time")
@@ -188,6 +192,7 @@ class PatientDialect(PGDialect_psycopg):
         cparams["connect_timeout"] = max(LEAST_CONNECT_SECONDS, seconds)
         connection = PatientConnection.connect(*cargs, **cparams)
         connection.limit_seconds, connection.trust = limit_seconds, trust
+        connection.keeps_statements = keeps_statements
         return connection
 
     def do_ping(self, dbapi_connection: Any) -> bool:

@@ -364,6 +364,10 @@ class Delivery(Base):
     finished_at: Mapped[datetime | None]
 
 
+# Times that a row of `due` may have: what a claim answers has to become a datetime.
+EARLIEST, LATEST = "1970-01-01 00:00:00+00", "9999-01-01 00:00:00+00"
+
+
 class Due(Base):
     """What is to be sent, and when: one row for each pending delivery, and none for any other. The queue.
 
@@ -377,7 +381,17 @@ class Due(Base):
         Index("ix_due_due_at", "due_at"),
         Index("ix_due_endpoint_due_at", "endpoint_id", "due_at"),
         CheckConstraint("(leased_until IS NULL) = (lease_token IS NULL)", name="lease"),
-        CheckConstraint("due_at > '-infinity' AND due_at < 'infinity'", name="due_at"),
+        *(
+            CheckConstraint(f"{column} >= '{EARLIEST}' AND {column} < '{LATEST}'", name=column)
+            for column in (
+                "created_at",
+                "event_created_at",
+                "due_at",
+                "leased_until",
+                "window_started_at",
+                "deadline_at",
+            )
+        ),
         CheckConstraint("claims >= 0 AND attempt_count >= 0 AND window_attempts >= 0", name="counts"),
         {
             # Half of each page is left for the lease, which is then written without touching an index. Rows live for
@@ -440,8 +454,13 @@ class Attempt(Base):
 
 
 class DrainRound(Base):
-    """When a drain last looked for something to deliver: one row for the pools of all workers, one for standbys."""
+    """When a drain last looked for something to deliver: one row for the pools of all workers, one for standbys.
+
+    low_water, all_seconds: for drains and pulses that begin (app/delivery/low_water.py); NULL before the first.
+    """
 
     __tablename__ = "drain_rounds"
     crew: Mapped[str] = mapped_column(primary_key=True)
     stamped_at: Mapped[datetime]
+    low_water: Mapped[datetime | None]
+    all_seconds: Mapped[float | None]

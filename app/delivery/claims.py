@@ -24,7 +24,7 @@ from app.core.webhook.fairness import Slots
 from app.core.webhook.shares import Lane
 from app.delivery import deliveries, grants
 from app.delivery.cancelling import EndedEndpoints
-from app.delivery.low_water import LowWater
+from app.delivery.low_water import FAR, LowWater
 
 # For every connection that runs a drain's other statements. They must use their indexes whatever the statistics say,
 # which change faster than anybody can analyse. Compiling them (jit) takes longer than running them. Rows that are
@@ -113,6 +113,7 @@ class Claimer:
         self._lease_seconds = lease_seconds
         self._low_water = LowWater()
         self._started_at = 0.0  # of the present look, monotonic
+        self._unanswered: str | None = None  # the token of a call whose answer has not been read
         self._after = ""  # the endpoint at which the last walk stopped
         self._walk_until = 0.0
         self.ended = EndedEndpoints()
@@ -126,14 +127,20 @@ class Claimer:
         Such a row is claimed when nothing else is, and nothing is in flight.
         """
         self._started_at = now
-        low_water = self._low_water.start(now)
+        mark, low_water = self._low_water.mark, self._low_water.start(now)
+        token = self._unanswered or str(uuid.uuid4())
         asked: dict[str, Any] = {
-            "token": str(uuid.uuid4()),
+            "token": token,
             "lease_seconds": self._lease_seconds,
             "most_rows": MOST_ROWS,
             "most_endpoints": MOST_ENDPOINTS,
         }
-        if low_water is not None:
+        if self._unanswered:
+            asked["again"] = True
+        self._unanswered = token
+        if mark is None:
+            asked["fresh"] = FAR.total_seconds()
+        elif low_water is not None:
             asked["low_water"] = low_water.isoformat()
         if now < self._walk_until:
             asked["walking"] = True
@@ -145,6 +152,11 @@ class Claimer:
             asked["alone"] = "too"
         return asked | grants.places(slots, fast_only=fast_only)
 
+    def written_down(self) -> dict[str, Any]:
+        """What drain_round is to be asked to write down with the stamp of a round, for those that begin."""
+        mark = self._low_water.mark
+        return {} if mark is None else {"mark": mark.isoformat(), "all_seconds": self._low_water.all_seconds}
+
     def read(
         self, asked: dict[str, Any], note: dict[str, Any], rows: Sequence[tuple[Any, ...]], slots: Slots, now: float
     ) -> tuple[Claim, dict[str, Any] | None]:
@@ -152,6 +164,7 @@ class Claimer:
 
         note: of the first row; rows: the others. now: monotonic seconds.
         """
+        self._unanswered = None
         moment = datetime.fromisoformat(note["now"])
         claim = Claim(wait_seconds=note.get("wait"))
         self._take(claim, asked, moment, rows, slots)
@@ -160,12 +173,10 @@ class Claimer:
         if "complete" not in note:
             claim.more |= bool(claim.rows)
             return claim, None
-        low = None
         if note["walked"]:
             self._walk_until = self._walk_until if asked.get("walking") else now + WALK_SECONDS
-        else:
-            low = moment if note["low"] is None else datetime.fromisoformat(note["low"])
-        self._low_water.end(low, now, now - self._started_at)
+        low = moment if note["low"] is None else datetime.fromisoformat(note["low"])
+        self._low_water.end(low, now, now - self._started_at, note.get("all_seconds"))
         asking = note.get("asking") or []
         self._after = note["after"] or ""
         self.ended.add(note["ended"] or ())
@@ -189,7 +200,10 @@ class Claimer:
         further["granted"] = granted
         further["limited"] = any(row["rate_limit"] is not None for row in asking)
         further["among"] = [row["endpoint_id"] for row in asking]
-        return further if granted or "alone" in asked else None
+        if not granted and "alone" not in asked:
+            return None
+        self._unanswered = asked["token"]
+        return further
 
     def _take(
         self, claim: Claim, asked: dict[str, Any], moment: datetime, rows: Sequence[tuple[Any, ...]], slots: Slots

@@ -152,30 +152,35 @@ SELECT d.status, e.status AS endpoint_status FROM deliveries d LEFT JOIN endpoin
 WHERE d.id = %(id)s AND d.created_at = %(created_at)s AND d.workspace_id = %(workspace)s FOR UPDATE OF d
 """
 
+# Times below are the clock's and not the transaction's, which may have begun long before and have waited for a lock.
+# What became due seconds ago is looked for seldom (low_water.py).
+
 # Have a pending delivery attempted now, unless it is being sent. A drain whose lease has ended takes nothing from that.
 # A test stays one: a single attempt, and no endpoint has missed it.
 _MAKE_DUE = """
 WITH made AS (
-  UPDATE due SET due_at = now(), trigger = CASE WHEN trigger = 'test' THEN trigger ELSE 'manual' END,
+  UPDATE due SET due_at = clock_timestamp(), trigger = CASE WHEN trigger = 'test' THEN trigger ELSE 'manual' END,
     leased_until = NULL, lease_token = NULL
-  WHERE delivery_id = %(id)s AND (leased_until IS NULL OR leased_until <= now()) RETURNING trigger
+  WHERE delivery_id = %(id)s AND (leased_until IS NULL OR leased_until <= clock_timestamp()) RETURNING trigger
 )
 UPDATE deliveries SET trigger = made.trigger FROM made WHERE id = %(id)s AND created_at = %(created_at)s
 """
 
-# Make ended deliveries pending again, in a new window. A test stays one.
+# Make ended deliveries, which are locked, pending again, in a new window. A test stays one.
 _REOPEN = """
-WITH reopened AS (
-  UPDATE deliveries SET status = 'pending', reason = NULL, window_started_at = now(),
-    deadline_at = now() + make_interval(secs => %(window)s), window_attempts = 0, finished_at = NULL,
+WITH present AS MATERIALIZED (
+  SELECT clock_timestamp() AS moment
+), reopened AS (
+  UPDATE deliveries SET status = 'pending', reason = NULL, window_started_at = present.moment,
+    deadline_at = present.moment + make_interval(secs => %(window)s), window_attempts = 0, finished_at = NULL,
     trigger = CASE WHEN trigger = 'test' THEN trigger ELSE %(trigger)s END
-  FROM unnest(%(ids)s::text[], %(created)s::timestamptz[]) AS key (id, created_at)
+  FROM present, unnest(%(ids)s::text[], %(created)s::timestamptz[]) AS key (id, created_at)
   WHERE deliveries.id = key.id AND deliveries.created_at = key.created_at
   RETURNING deliveries.*
 )
 INSERT INTO due (delivery_id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, due_at,
   claims, attempt_count, window_started_at, deadline_at)
-SELECT id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, now(),
+SELECT id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, window_started_at,
   attempt_count, attempt_count, window_started_at, deadline_at FROM reopened
 """
 
@@ -193,7 +198,7 @@ ORDER BY id LIMIT %(most)s FOR UPDATE
 """
 
 # The database's time as rows and ids have it.
-_NOW = "SELECT date_trunc('milliseconds', now())"
+_NOW = "SELECT date_trunc('milliseconds', clock_timestamp())"
 
 # Give an endpoint deliveries of events that it missed.
 _INSERT_MISSED = """

@@ -28,11 +28,12 @@ from app.delivery.claims import Claim, Claimed, Claimer
 from app.delivery.database_clock import DatabaseClock
 from app.delivery.doorbell import Doorbell
 from app.delivery.endpoint_health import Gone, disable_failing, disable_gone
+from app.delivery.exchanges import exchange_of
 from app.delivery.notices import note_exhausted
 from app.delivery.outcomes import Recorded, RecordedAttempt
 from app.delivery.round_calls import RoundCalls
 from app.delivery.rounds import Crew, RoundStamp
-from app.delivery.sending.sender import Request, Result, Sender
+from app.delivery.sending.sender import Request, Sender
 from app.delivery.signer import Signer
 from app.delivery.unrecorded import Unrecorded, is_rows_fault
 from app.settings import MARGIN_SECONDS, Settings
@@ -50,7 +51,6 @@ STAND_SECONDS = 1.0
 CALL_SECONDS = 1.0
 # How long a drain that claims no more waits for deliveries that somebody else has locked, to record what came of them.
 LOCKED_SECONDS = 5.0
-
 # At the end of a turn, for how long rows that have to travel alone are begun, one after the other.
 ALONE_SECONDS = 5.0
 
@@ -151,21 +151,22 @@ class Drain:
             failpoints.reach("drain.claimed")
         for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
             self._send(claimed)
+        self._after(recorded)  # of what has been committed nothing may be forgotten because of what comes next
         if claim.hopeless:
             with self._database.begin() as connection:
                 claims.fail(connection, claim.hopeless)
-        self._after(recorded)
         claim.more |= self._claimer.ended.are_left and phase in ("open", "closing")
         return claim
 
-    def collect(self, poll_seconds: float) -> None:
+    def collect(self, poll_seconds: float, *, resends: bool = True) -> None:
         """Fetch the results that have come, and free their places; the next round records them.
-        poll_seconds: the longest wait for the first one."""
+        poll_seconds: the longest wait for the first one. resends: whether requests may be sent again."""
         bell = self._doorbell.fileno() if self._doorbell is not None and self._is_standing else None
         for result in self._sender.poll(poll_seconds, bell):
             claimed, started_at = cast("tuple[Claimed, datetime]", result.key)
-            exchange = _exchange(claimed, started_at, result)
-            if result.again and self._may_resend(exchange):
+            exchange = exchange_of(claimed, started_at, result)
+            again, resends = self._may_resend(exchange) if result.again and resends else (False, resends)
+            if again:
                 exchange = self._resend(exchange)
             else:
                 self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
@@ -285,7 +286,8 @@ class Drain:
     def _ask(self, phase: Phase) -> dict[str, Any]:
         now = self._clock()
         asked = self._claimer.ask(self._slots, now, fast_only=phase == "closing", suspicious_only=phase == "alone")
-        return asked | self._round_stamp.due(now)
+        stamp = self._round_stamp.due(now)
+        return asked | stamp | self._claimer.written_down() if stamp else asked
 
     def _record_singly(self, exchanges: Sequence[Exchange]) -> None:
         """Record each in a call of its own, and drop those that the database refuses. Raises what a database that
@@ -308,14 +310,17 @@ class Drain:
         if attempts:
             self._tell(attempts)
         self._attempts_made += sum(not attempt.by_us for attempt in attempts)
-        gone = {one.endpoint_id: Gone(one.ended_at, one.by_header) for one in attempts if one.gone}
+        gone = [attempt for attempt in attempts if attempt.gone]
+        for attempt in gone:
+            last = self._gone.get(attempt.endpoint_id)
+            if last is None or last.said_at < attempt.answered_at:
+                self._gone[attempt.endpoint_id] = Gone(attempt.answered_at, attempt.by_header)
+        self._claimer.ended.add(recorded.unwanted)
         if gone:
-            self._gone.update(gone)
             self._disable_gone()
         if recorded.failing:
             with self._database.begin() as connection:
                 self._claimer.ended.add(disable_failing(connection, recorded.failing))
-        self._claimer.ended.add(recorded.unwanted)
         if self._claimer.ended.are_left:
             with self._database.begin() as connection:
                 self._claimer.ended.cancel_some(connection)
@@ -336,7 +341,7 @@ class Drain:
         Over a new connection: after a fail-over the old one leads to a server that only reads."""
         self._database.close()
         while self.in_flight:
-            self.collect(LOOK_SECONDS)
+            self.collect(LOOK_SECONDS, resends=False)
         try:
             while self._unrecorded:
                 recorded = self._round("closed")[1]
@@ -346,11 +351,17 @@ class Drain:
         except SQLAlchemyError:
             log.warning("%d outcomes are kept until the database is back", self.unrecorded)
 
-    def _may_resend(self, exchange: Exchange) -> bool:
-        """Whether another attempt will have been recorded before the lease ends. A worker that is to stop leaves it to
-        the schedule."""
+    def _may_resend(self, exchange: Exchange) -> tuple[bool, bool]:
+        """Whether another attempt will have been recorded before the lease ends, and the endpoint's rate limit allows
+        it; if not, or if this worker is to stop, the schedule has it. And whether it is worth asking for others."""
         spent_seconds = (exchange.ended_at - exchange.claimed.claimed_at).total_seconds()
-        return not self._stopping() and spent_seconds + self._attempt_seconds <= self._lease_seconds
+        if self._stopping() or spent_seconds + self._attempt_seconds > self._lease_seconds:
+            return False, True
+        try:
+            return self._calls.may_start(exchange.claimed.endpoint_id), True
+        except DBAPIError as error:
+            log.warning("a request is left to the schedule, the database cannot be used: %s", first_line(error))
+            return False, False
 
     def _resend(self, exchange: Exchange) -> Exchange:
         """Its connection is to blame: send the delivery once more at once, over one of its own, in the same place. The
@@ -365,7 +376,7 @@ class Drain:
             request = self._request(claimed, started_at)
         except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
-            self._unrecorded.add(_exchange(claimed, started_at, error))
+            self._unrecorded.add(exchange_of(claimed, started_at, error))
             return
         self._sender.add(request)
         self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
@@ -375,22 +386,3 @@ class Drain:
         address, owner, headers = claimed.address, claimed.workspace_id, self._signer.headers(claimed, started_at)
         key, own_seconds = (claimed, started_at), address.timeout_seconds
         return Request(key, address.url, headers, claimed.body, owner, own_connection, own_seconds)
-
-
-def _exchange(claimed: Claimed, started_at: datetime, result: Result | Exception) -> Exchange:
-    if isinstance(result, Exception):
-        error = f"not sent: {result}"
-        return Exchange(claimed, Outcome.PROTOCOL_ERROR, None, error, None, (), b"", None, started_at, 0.0, by_us=True)
-    return Exchange(
-        claimed=claimed,
-        outcome=result.outcome,
-        status_code=result.status_code,
-        error=result.error,
-        remote_address=result.remote_address,
-        response_headers=result.response_headers,
-        response_body=result.response_body,
-        retry_after=result.retry_after,
-        started_at=started_at,
-        duration_seconds=result.duration_seconds,
-        unanswered=result.unanswered,
-    )

@@ -8,7 +8,6 @@ what the claim said of it; whether that still holds, the function finds out (dat
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,10 +25,12 @@ from app.delivery.claims import Claimed
 class RecordedAttempt:
     """One attempt after it was recorded, for whoever watches the log.
 
-    ended_at: the database's time of recording. ended: the status in which this attempt ended the delivery, None if it
-    did not. gone: it answered that its endpoint wants no more, which is to be disabled; by_header: by a header and not
-    by 410. resent: another attempt was begun at once. sent_after_seconds: from the commit until it was sent, of a
-    delivery's first attempt. delivered_after_seconds: from the commit until now, if it ended the delivery well.
+    ended_at: the database's time of recording. answered_at: when its result was there, by the database's clock, perhaps
+    long before: outcomes are kept while the database is away. ended: the status in which this attempt ended the
+    delivery, None if it did not. gone: it answered that its endpoint wants no more, which is to be disabled; by_header:
+    by a header and not by 410. resent: another attempt was begun at once. sent_after_seconds: from the commit until it
+    was sent, of a delivery's first attempt. delivered_after_seconds: from the commit until now, if it ended the
+    delivery well.
     """
 
     workspace_id: str
@@ -38,6 +39,7 @@ class RecordedAttempt:
     attempt_id: str
     outcome: Outcome
     ended_at: datetime
+    answered_at: datetime
     ended: str | None
     gone: bool
     by_us: bool
@@ -108,14 +110,12 @@ class Batch:
         """All of them may have been recorded, by a call whose answer was lost."""
         self._doubtful = {exchange.attempt_id for exchange in self._exchanges}
 
-    def as_json(self) -> str:
+    def as_json(self) -> list[dict[str, Any]]:
         """As record_outcomes takes it."""
-        return json.dumps(
-            [
-                _fields(number, exchange, decision, exchange.attempt_id in self._doubtful)
-                for number, (exchange, decision) in enumerate(zip(self._exchanges, self._decisions, strict=True))
-            ]
-        )
+        return [
+            _fields(number, exchange, decision, exchange.attempt_id in self._doubtful)
+            for number, (exchange, decision) in enumerate(zip(self._exchanges, self._decisions, strict=True))
+        ]
 
     def recorded(self, answer: dict[str, Any], now: datetime) -> Recorded:
         """What came of it, from what record_outcomes answered. Those that are in none of its lists went as decided."""
@@ -170,6 +170,7 @@ def _recorded(exchange: Exchange, now: datetime, ended: str | None, *, gone: boo
         attempt_id=exchange.attempt_id,
         outcome=exchange.outcome,
         ended_at=now,
+        answered_at=exchange.ended_at,
         ended=ended,
         gone=gone,
         by_us=exchange.by_us,

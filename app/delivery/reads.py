@@ -237,21 +237,8 @@ ORDER BY number DESC, id DESC LIMIT %(most)s
 
 # One delivery with its latest attempts, each in a row, if the caller may see it.
 _READ_ONE = Prepared(
-    b"read_delivery_2",
-    f"""
-    SELECT j.verdict, one.*, a.id AS attempt_id, a.number, a.started_at, a.duration_ms, a.outcome, a.error,
-      a.status_code, a.remote_address, a.trigger, a.response_headers::text, a.response_body
-    FROM judge_caller($1, 'operate', $2, $3) AS j (verdict)
-    LEFT JOIN LATERAL (
-      SELECT {_COLUMNS} FROM deliveries d LEFT {_DUE}
-      WHERE d.id = $4 AND d.created_at = $5 AND d.workspace_id = $2 AND j.verdict = ''
-    ) one ON true
-    LEFT JOIN LATERAL (
-      SELECT * FROM attempts WHERE delivery_id = one.id AND created_at >= $5 - interval '1 minute'
-      ORDER BY number DESC, id DESC LIMIT $6
-    ) a ON true
-    ORDER BY a.number DESC, a.id DESC
-    """,
+    b"read_delivery_3",
+    "SELECT * FROM read_delivery($1, $2, $3, $4, $5, $6)",
     takes=(BYTEA, TEXT, TEXT, TEXT, MOMENT, INT4),
     gives={
         "verdict": TEXT,

@@ -15,8 +15,9 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
+from app.database.tables import EARLIEST
 from app.delivery.deliveries import IS_DUE
-from app.delivery.low_water import LowWater
+from app.delivery.low_water import FAR, LowWater
 
 Crew = Literal["pool", "standby"]
 
@@ -67,27 +68,36 @@ class Watcher:
     def look(self, connection: Connection) -> Waiting:
         """Read how things stand."""
         started_at = self._clock()
-        row = connection.exec_driver_sql(_LOOK, {"low": self._low_water.start(started_at)}).one()
-        self._low_water.end(row.low, self._clock(), self._clock() - started_at)
+        fresh = FAR if self._low_water.mark is None else None
+        values = {"fresh": fresh, "low": self._low_water.start(started_at)}
+        row = connection.exec_driver_sql(_LOOK, values).one()
+        now = self._clock()
+        self._low_water.end(row.low, now, now - started_at, row.all_seconds)
         return Waiting(float(row.overdue), float(row.pool_silent), float(row.all_silent))
 
 
 # The time of the first row whose time has come, sent or not; how long the oldest due delivery has been due; how long
-# ago the pools' last round was, and anybody's. low: below this time nothing is looked for; NULL: everything is.
+# ago the pools' last round was, and anybody's. low: below this time nothing is looked for; NULL: everything is. fresh:
+# so far below the mark that a drain has written down, if there is one; its all_seconds are answered then.
 _LOOK = f"""
 WITH ages AS (
   SELECT crew, CASE WHEN stamped_at <= now() + interval '10 seconds' THEN extract(epoch FROM now() - stamped_at) END
     AS seconds FROM drain_rounds
+), written AS MATERIALIZED (
+  SELECT least(low_water, now()) - %(fresh)s::interval AS low, all_seconds FROM drain_rounds
+  WHERE low_water IS NOT NULL AND %(fresh)s::interval IS NOT NULL ORDER BY stamped_at DESC LIMIT 1
+), lowest AS MATERIALIZED (
+  SELECT coalesce(%(low)s::timestamptz, (SELECT low FROM written), '-infinity') AS low
 )
 SELECT
+  greatest(coalesce((
+    SELECT due_at FROM due WHERE due_at >= (SELECT low FROM lowest) AND due_at <= now() ORDER BY due_at LIMIT 1
+  ), now()), '{EARLIEST}') AS low,
   coalesce((
-    SELECT due_at FROM due WHERE due_at >= coalesce(%(low)s, '-infinity'::timestamptz) AND due_at <= now()
-    ORDER BY due_at LIMIT 1
-  ), now()) AS low,
-  coalesce((
-    SELECT extract(epoch FROM now() - greatest(due_at, leased_until)) FROM due
-    WHERE {IS_DUE} AND due_at >= coalesce(%(low)s, '-infinity'::timestamptz) ORDER BY due_at LIMIT 1
+    SELECT extract(epoch FROM now() - greatest(due_at, leased_until, '{EARLIEST}')) FROM due
+    WHERE {IS_DUE} AND due_at >= (SELECT low FROM lowest) ORDER BY due_at LIMIT 1
   ), 0) AS overdue,
+  (SELECT all_seconds FROM written) AS all_seconds,
   coalesce((SELECT seconds FROM ages WHERE crew = 'pool'), 'infinity') AS pool_silent,
   coalesce((SELECT min(seconds) FROM ages), 'infinity') AS all_silent
 """

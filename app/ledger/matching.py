@@ -37,7 +37,11 @@ class RememberedEndpoints:
 
     def of(self, workspace_id: str) -> Wants:
         """What is remembered of a workspace; UNKNOWN_VERSION and no endpoints for another."""
-        return self._wants.get(workspace_id, _NOTHING_KNOWN)
+        known = self._wants.get(workspace_id)
+        if known is None:
+            return _NOTHING_KNOWN
+        self._wants.move_to_end(workspace_id)
+        return known
 
     def learn(self, stale: str) -> frozenset[str]:
         """Remember what the database has answered, as JSON: [workspace id, version, [[endpoint id, event types, stream

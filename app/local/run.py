@@ -22,6 +22,7 @@ import psycopg
 import requests
 
 from app.contracts import load
+from app.core.database_url import without_pooler
 from app.database.connection import Database
 from app.local import children, launch, procfile
 from app.local.console import Console, warn
@@ -212,8 +213,8 @@ def _run(run: LocalRun) -> int:
 
 def _check_postgres(url: str) -> None:
     try:
-        psycopg.connect(url, connect_timeout=5).close()
-    except psycopg.Error as error:
+        psycopg.connect(without_pooler(url)[0], connect_timeout=5).close()
+    except (psycopg.Error, ValueError) as error:
         raise RunError(f"DATABASE_URL is set, but PostgreSQL there does not answer: {error}") from None
 
 

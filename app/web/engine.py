@@ -104,7 +104,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
             settings.database_url,
             pool_size=PAGE_CONNECTIONS,
             max_overflow=0,
-            options="-c default_transaction_read_only=on",
+            read_only=True,
             statement_seconds=PAGE_STATEMENT_SECONDS,
         ),
         callers=Callers(database),

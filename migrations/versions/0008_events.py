@@ -10,7 +10,7 @@ from alembic import context, op
 from sqlalchemy.dialects import postgresql
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 ENDPOINT_WANTS = """
 -- What an endpoint wants, as a ledger remembers it (app/ledger/matching.py): its id, event types and stream kinds.

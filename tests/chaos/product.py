@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +180,19 @@ class Product:
         self._started += made
         return made[0], made[1], changed["PUBLIC_URL"]
 
+    @property
+    def engine_urls(self) -> dict[str, str]:
+        """PostgreSQL and Redis, past every relay, by setting."""
+        return {"DATABASE_URL": self.database_url, "REDIS_URL": self.engines.redis.url}
+
+    def start_beside(self, name: str, changed: Mapping[str, str], place: Callable[[str], str]) -> RunningProcess:
+        """A second web process or worker. changed: its settings; place: makes its command line one for its place."""
+        env = {**self._environ[name], **changed}
+        env.pop(failpoints.VARIABLE)
+        log = self.directory / f"second-{name}.log"
+        self._started.append(RunningProcess(f"second {name}", place(LINES[name]), env, log))
+        return self._started[-1]
+
     def stop(self) -> None:
         """End everything at once."""
         for process in self._started:
@@ -203,7 +217,7 @@ class Product:
         shutil.copy(self.engines.postgres.directory / "server.log", place / "postgres.log")
 
     def _environment(self, process: str, clock: int) -> dict[str, str]:
-        behind = {"DATABASE_URL": self.database_url, "REDIS_URL": self.engines.redis.url}
+        behind = self.engine_urls
         if self.relays:
             behind["DATABASE_URL"] = self.relays[process].url(self.database_url)
             behind["REDIS_URL"] = self.relays["redis"].url(self.engines.redis.url)

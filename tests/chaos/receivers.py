@@ -54,10 +54,15 @@ class Receivers:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self._thread.start()
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_address[1])
+
     def add(self, name: str) -> tuple[Customer, str]:
         """A customer and the URL to register."""
         customer = self.customers[f"/{name}"] = Customer()
-        return customer, f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
+        return customer, f"http://127.0.0.1:{self.port}/{name}"
 
     def close(self) -> None:
         """Answer no more."""

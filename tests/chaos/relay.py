@@ -1,6 +1,7 @@
 """A TCP relay in a process of its own, which signals let fail as networks and frozen machines do.
 
-`python tests/chaos/relay.py LISTEN_PORT TARGET_PORT` carries connections from 127.0.0.1:LISTEN_PORT.
+`python tests/chaos/relay.py LISTEN TARGET` carries connections from one address to another, each a port of 127.0.0.1 or
+an ADDRESS:PORT.
 
 SIGSTOP   a black hole: the kernel still accepts connections, and nothing passes until SIGCONT
 SIGKILL   every connection breaks, and new ones are refused until there is another relay
@@ -33,15 +34,15 @@ CARRIED = (b"chaos.event", b"att_")
 class Relay:
     """All connections of one port."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target: tuple[str, int]) -> None:
         self.cuts = 0
         self.is_silent = False
-        self._target_port = target_port
+        self._target = target
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection until either side closes it."""
         try:
-            target = await asyncio.open_connection("127.0.0.1", self._target_port)
+            target = await asyncio.open_connection(*self._target)
         except OSError:
             _break(writer)
             return
@@ -104,10 +105,16 @@ def _break(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def main(listen_port: int, target_port: int) -> None:
+def address(text: str) -> tuple[str, int]:
+    """A port of 127.0.0.1, or an address and its port."""
+    host, _, port = text.rpartition(":")
+    return host or "127.0.0.1", int(port)
+
+
+async def main(listen: tuple[str, int], target: tuple[str, int]) -> None:
     """Serve until the process is killed."""
-    relay = Relay(target_port)
-    server = await asyncio.start_server(relay.carry, "127.0.0.1", listen_port, backlog=512)
+    relay = Relay(target)
+    server = await asyncio.start_server(relay.carry, *listen, backlog=512)
     loop = asyncio.get_running_loop()
 
     def fall_silent() -> None:
@@ -123,4 +130,4 @@ async def main(listen_port: int, target_port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(address(sys.argv[1]), address(sys.argv[2])))

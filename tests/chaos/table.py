@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 
 from app.failpoints import POINTS
-from tests.chaos import everything, kills, postgres_faults, redis_faults, releases, rows, times
+from tests.chaos import everything, kills, namespaces, postgres_faults, redis_faults, releases, rows, times
 from tests.chaos.product import HOUR_SECONDS, Build
 from tests.chaos.stage import Scenario
 
@@ -214,6 +214,13 @@ def _others() -> list[Scenario]:
             build=Build(worker_clock=HOUR_SECONDS),
             share=0.2,
             impossible=NO_COMPILER,
+        ),
+        Scenario(
+            "one of each cut off",
+            "two web and two worker processes; one of each, in network namespaces of their own, cut off for 12 s",
+            namespaces.cut_off,
+            share=0.2,
+            impossible=namespaces.why_impossible(),
         ),
         Scenario(
             "disk full",

@@ -13,11 +13,13 @@ from sqlalchemy.exc import OperationalError
 from app.accounts.callers import Callers
 from app.database import patience
 from app.database.batching import LIMIT_SECONDS
+from app.database.calls import INT4, Prepared, Unanswered
 from app.database.connection import ANSWER_SECONDS, Database
 from tests.database.black_hole import BlackHole
 from tests.processes import ROOT
 
 HASTE_SECONDS = 3  # of a busy machine
+ONE = Prepared(b"one", "SELECT 1", takes=(), gives={"one": INT4})
 
 
 @pytest.fixture
@@ -142,3 +144,14 @@ def test_greenlets_wait_no_longer(hole: BlackHole) -> None:
         hole.fall_silent()
         process.communicate("\n", timeout=30)
     assert process.returncode == 0
+
+
+def test_a_read_takes_no_longer_than_it_may_in_all(hole: BlackHole) -> None:
+    reading = Database(hole.url, read_seconds=1)
+    assert reading.read(ONE) == [(1,)]
+    hole.fall_silent()
+    begun = time.monotonic()
+    with pytest.raises(Unanswered):
+        reading.read(ONE)
+    assert time.monotonic() - begun < 1 + HASTE_SECONDS
+    reading.close()

@@ -276,3 +276,20 @@ def test_an_endpoint_that_fails_for_too_long_is_left_while_somebody_holds_its_wo
         world.sql("UPDATE due SET due_at = now()")
         eventually(lambda: drain.run_once(poll_seconds=0.01) and len(world.attempts()) == 2)
     assert world.endpoint_row(endpoint_id).status == "disabled"
+
+
+def test_a_410_that_came_before_its_owner_enabled_the_endpoint_again_disables_nothing(world: World) -> None:
+    with ScriptedServer(answering(GONE)) as receiver:
+        endpoint_id = world.endpoint(receiver.url)
+        world.publish()
+        drain = world.drain()
+        drain.run_once()
+        eventually(lambda: drain.collect(0.01) or drain.unrecorded == 1)
+        world.change(endpoint_id, status="disabled")
+        world.change(endpoint_id, status="enabled")
+        drain.run_once()
+        assert world.statuses() == {"failed": 1}
+        assert world.endpoint_row(endpoint_id).status == "enabled"
+        world.publish()
+        drain.run()
+    assert world.endpoint_row(endpoint_id).status == "disabled"

@@ -53,6 +53,9 @@ def test_lanes_are_those_of_the_core(world: World) -> None:
 ASKING: list[list[tuple[int, str | None, int, int]]] = [
     [],
     [(0, "success", 0, 1)],
+    [(9, "timeout", 0, 9)],
+    [(0, None, 4, 9)],
+    [(0, None, 0, 9)],
     [(0, None, 0, 9), (0, "success", 2, 9), (9, "timeout", 0, 9)],
     [(0, None, 4, 9), (9, "timeout", 1, 9)],
     [(0, "success", 0, 3)] * 40,

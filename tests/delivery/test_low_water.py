@@ -76,3 +76,22 @@ def test_a_walk_leaves_the_water_as_it_is_and_counts_as_a_look_at_everything() -
     assert water.start(1.6) == at(100) - NEAR
     water.end(None, 1.6, 0.001)
     assert water.start(2.6) is None
+
+
+def test_who_begins_goes_on_from_where_another_stood() -> None:
+    water = LowWater()
+    assert water.mark is None
+    assert water.start(0.0) is None
+    water.end(at(10), 0.0, 0.001, all_seconds=40.0)
+    begun = [second for second in range(1, 120) if water.start(float(second)) is None]
+    assert begun == [40]  # it did not end, and the next comes twice as late
+    assert water.all_seconds == 80.0
+
+
+def test_a_dear_look_at_everything_that_is_broken_off_is_not_begun_again_soon() -> None:
+    water = LowWater()
+    water.start(0.0)
+    water.end(at(0), 9.0, 9.0)  # the next would be cancelled
+    begun = [second for second in range(10, 20_000) if water.start(float(second)) is None]
+    assert begun[0] == 9 + 1800
+    assert len(begun) == 11

@@ -131,3 +131,35 @@ def test_the_database_refuses_numbers_that_are_no_rate(world: World, damage: str
     world.endpoint("http://127.0.0.1:1/")
     with pytest.raises(IntegrityError):
         world.sql(f"UPDATE endpoints SET {damage}")
+
+
+DAMAGED_TIMES = [
+    "deadline_at = 'infinity'",
+    "window_started_at = '-infinity'",
+    "due_at = '-infinity'",
+    "created_at = 'infinity'",
+]
+
+
+def test_a_damaged_time_harms_no_other_row(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        damaged = {damage: world.endpoint(receiver.url) for damage in DAMAGED_TIMES}
+        healthy = world.endpoint(receiver.url)
+        world.publish()
+        for damage, endpoint_id in damaged.items():
+            world.sql(f"ALTER TABLE due DROP CONSTRAINT ck_due_{damage.partition(' ')[0]}")
+            world.sql(f"UPDATE due SET {damage} WHERE endpoint_id = %(id)s", id=endpoint_id)
+        world.drain().run()
+    assert world.statuses(healthy) == {"delivered": 1}
+    for damage, endpoint_id in damaged.items():
+        assert world.statuses(endpoint_id) == {"delivered": 1} or "created_at" in damage  # it is no delivery's row then
+    world.sql("DELETE FROM due")
+    world.sql("DELETE FROM deliveries WHERE status = 'pending'")
+
+
+@pytest.mark.parametrize("damage", [*DAMAGED_TIMES, "due_at = 'infinity'", "due_at = '9999-06-01'"])
+def test_the_database_refuses_times_that_no_claim_can_answer(world: World, damage: str) -> None:
+    world.endpoint("http://127.0.0.1:1/")
+    world.publish()
+    with pytest.raises(IntegrityError):
+        world.sql(f"UPDATE due SET {damage}")

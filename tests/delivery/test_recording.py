@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app.database.calls import Prepared
 from app.database.connection import Database
 from app.database.direct import Direct
 from app.delivery import claims
@@ -33,8 +35,8 @@ class ForgetfulDirect(Direct):
         super().__init__(database)
         self._forgetful = database
 
-    def call(self, statement: bytes, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        rows = super().call(statement, values)
+    def call(self, prepared: Prepared, values: Sequence[Any]) -> list[Any]:
+        rows = super().call(prepared, values)
         if self._forgetful.answers_lost:
             self._forgetful.answers_lost -= 1
             raise OperationalError("SELECT", None, ConnectionError("server closed the connection unexpectedly"))
@@ -208,3 +210,69 @@ def test_a_connection_that_falls_silent_is_given_up_and_costs_no_outcome(world: 
     assert world.statuses() == {"delivered": 3}
     for part in (wake, sender, database, hole):
         part.close()
+
+
+def test_what_an_unanswered_call_is_about_to_commit_is_not_recorded_again(world: World) -> None:
+    """Its answer was lost, and it comes to its COMMIT while the second call is under way."""
+    world.endpoint("http://127.0.0.1:1/")
+    world.publish()
+    row = world.delivery()
+    outcome = {
+        "n": 0, "attempt_id": "att_1", "attempt_at": row.created_at.isoformat(), "delivery_id": row.id,
+        "created_at": row.created_at.isoformat(), "workspace_id": row.workspace_id, "endpoint_id": row.endpoint_id,
+        "lease_token": None, "trigger": "schedule", "started_at": row.created_at.isoformat(), "duration_ms": 1,
+        "outcome": "success", "status_code": 200, "resent": False, "by_us": False, "status": "delivered",
+    }  # fmt: skip
+    record = "SELECT record_outcomes(%(outcomes)s, 1000) FROM (SELECT pg_backend_pid()) AS me"
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'SELECT record_%%'"
+    second = threading.Thread(
+        target=world.sql, args=(record,), kwargs={"outcomes": json.dumps([{**outcome, "doubtful": True}])}
+    )
+    with world.database.begin() as first:
+        first.exec_driver_sql("LOCK TABLE due IN SHARE MODE")  # so that the second has begun, and goes on later
+        second.start()
+        eventually(lambda: world.one(waits) == 1)
+        first.exec_driver_sql(record, {"outcomes": json.dumps([{**outcome, "doubtful": False}])})
+    second.join(10)
+    assert (world.delivery().status, world.delivery().attempt_count, len(world.attempts())) == ("delivered", 1, 1)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_a_claim_has_leased_whose_answer_was_lost_is_handed_out_again(
+    world: World, forgetful: tuple[Drain, ForgetfulDatabase], times: int
+) -> None:
+    drain, database = forgetful
+    with ScriptedServer(answering(OK)) as receiver:
+        for _ in range(3):  # so that one claim takes three rows
+            world.endpoint(receiver.url)
+        world.publish()
+        database.answers_lost = times
+        for _ in range(times):
+            with pytest.raises(OperationalError):
+                drain.run_once()
+        assert {row.claims for row in world.deliveries()} == {1}
+        assert len(drain.run_once().rows) == 3
+        all_have_answered(drain, 3)
+        drain.run_once("closed")
+        assert len(receiver.seen) == 3
+    assert {(row.status, row.attempt_count) for row in world.deliveries()} == {("delivered", 1)}
+    assert drain.run_once().rows == []
+
+
+def test_what_a_cut_connection_has_claimed_is_handed_out_again(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url)
+        drain = world.drain()
+        drain.run()
+        world.publish(1)
+        world.sql(
+            "UPDATE due SET leased_until = now() + interval '1 hour', lease_token = gen_random_uuid(), claims = 1"
+        )
+        held = world.one("SELECT lease_token::text FROM due")
+        asked = {"token": held, "lease_seconds": 60, "most_rows": 600, "most_endpoints": 256, "free": {}}
+        statement = "SELECT delivery_id FROM drain_round(NULL, 1000, %(asked)s) WHERE delivery_id IS NOT NULL"
+        assert world.sql(statement, asked=json.dumps(asked)) == []
+        (row,) = world.sql(statement, asked=json.dumps(asked | {"again": True}))
+        assert row.delivery_id == world.delivery().id
+    assert world.delivery().claims == 1
+    assert world.one("SELECT leased_until < now() + interval '2 minutes' FROM due")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from app.core import ids
 from app.core.problem import Problem
 from app.delivery import cancelling, deliveries
 from tests.delivery.world import World
+from tests.processes import eventually
 
 URL = "http://127.0.0.1:1/"
 ABSENT = "dlv_" + "0" * ids.LENGTH
@@ -158,3 +160,26 @@ def test_cancelling_in_batches_takes_all(world: World, monkeypatch: pytest.Monke
         assert cancelling.cancel_pending(session.connection(), endpoint_id, "why") == 20
     assert {(row.status, row.reason) for row in world.deliveries(endpoint_id)} == {("cancelled", "why")}
     assert world.statuses(other) == {"pending": 20}
+
+
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_a_retry_that_waited_for_a_lock_is_due_when_it_got_it(world: World, status: str) -> None:
+    """Drains look for what became due long ago seldom."""
+    world.endpoint(URL)
+    world.publish()
+    id = world.delivery().id
+    if status != "pending":
+        world.end(status)
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with world.database.begin() as other:
+        other.exec_driver_sql("SELECT FROM deliveries FOR UPDATE")
+        person = threading.Thread(target=retry, args=(world, id))
+        person.start()
+        eventually(lambda: world.one(waits) == 1)
+        released_at = world.one("SELECT clock_timestamp()")
+    person.join(10)
+    row = world.delivery()
+    assert row.status == "pending"
+    assert row.due_at >= released_at
+    if status != "pending":
+        assert row.window_started_at == row.due_at

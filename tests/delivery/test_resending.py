@@ -83,3 +83,19 @@ def test_the_schedule_sends_again_when_this_drain_had_better_not(world: World, c
     assert (pending.status, pending.reason, pending.attempt_count) == ("pending", "protocol_error", 1)
     assert (pending.window_attempts, pending.claims, pending.lease_token) == (1, 1, None)
     assert world.endpoint_row(endpoint_id).consecutive_failures == 1
+
+
+def test_a_request_is_not_sent_again_beyond_the_rate_limit(world: World) -> None:
+    with ScriptedServer(Hanging()) as receiver:
+        endpoint_id = world.endpoint(receiver.url, rate_limit=1)
+        world.publish(2)
+        drain = world.drain()
+        drain.run_once()
+        eventually(lambda: drain.run_once("closed") and not (drain.in_flight or drain.unrecorded))
+        world.sql("UPDATE endpoints SET rate_tat = NULL")
+        drain.run_once()
+        eventually(lambda: drain.run_once("closed") and not (drain.in_flight or drain.unrecorded))
+        assert len(receiver.seen) == 2
+    _, pending = sorted(world.deliveries(), key=lambda row: row.status)
+    assert (pending.status, pending.reason, pending.attempt_count) == ("pending", "protocol_error", 1)
+    assert world.endpoint_row(endpoint_id).rate_tat is not None

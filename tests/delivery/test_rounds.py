@@ -76,3 +76,32 @@ def test_a_stamp_of_the_future_is_none_and_is_mended_by_the_next_round(world: Wo
     assert look(world).pool_silent_seconds == math.inf
     world.drain().run_once()
     assert look(world).pool_silent_seconds < 30
+
+
+def test_who_begins_looks_from_the_mark_that_was_written_down(world: World) -> None:
+    """All that has ended lies below, and in a table that cannot be swept a look at everything may never end."""
+    now = 0.0
+    world.endpoint("http://127.0.0.1:1/")
+    drain = world.drain(clock=lambda: now)
+    drain.run_once()
+    age(world, 60)
+    now = 1.0
+    drain.run_once()
+    ((mark, all_seconds),) = world.sql("SELECT low_water, all_seconds FROM drain_rounds WHERE crew = 'pool'")
+    assert timedelta() <= world.now() - mark < timedelta(seconds=60)
+    world.publish()
+    world.sql("UPDATE due SET due_at = %(mark)s::timestamptz - interval '1 minute'", mark=mark)  # it can hardly be
+    begun = world.drain(clock=lambda: now)
+    assert begun.run_once().rows == []
+    assert not look(world).is_due
+    now += all_seconds
+    assert len(begun.run_once().rows) == 1
+
+
+def test_a_walk_moves_the_mark(world: World) -> None:
+    for _ in range(3):
+        world.endpoint("http://127.0.0.1:1/")
+    world.publish()
+    world.sql("UPDATE due SET due_at = now() - interval '9 s'")
+    walk = "SELECT * FROM look_for_due('-infinity', true, '', 600, 256, ARRAY[]::text[])"
+    assert world.sql(walk)[0].low == world.one("SELECT min(due_at) FROM due")

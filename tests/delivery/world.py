@@ -33,6 +33,7 @@ LET_PASS = (
     "UPDATE endpoints SET failing_since = failing_since - %(span)s::interval,"
     " disabled_at = disabled_at - %(span)s::interval, updated_at = updated_at - %(span)s::interval,"
     " rate_tat = rate_tat - extract(epoch FROM %(span)s::interval)",
+    "UPDATE drain_rounds SET low_water = low_water - %(span)s::interval",
     "UPDATE endpoint_secrets SET expires_at = expires_at - %(span)s::interval",
 )
 

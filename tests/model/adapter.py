@@ -6,7 +6,6 @@ one, whose transactions are watched and may fail, and whose sender does what it 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,9 @@ from app.core.webhook import steering
 from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
 from app.core.webhook.shares import Lane
-from app.delivery import cancelling, claims, endpoint_health, unrecorded
+from app.database import calls
+from app.database.calls import Prepared
+from app.delivery import cancelling, claims, endpoint_health, round_calls, unrecorded
 from app.delivery.attempts import Exchange
 from app.delivery.claims import Claimed
 from app.delivery.drain import Drain, Phase
@@ -78,6 +79,13 @@ def now_of(connection: Connection) -> datetime:
     return now
 
 
+def changed_at(connection: Connection, endpoint_id: str) -> datetime:
+    """When somebody last changed an endpoint; never, if it is deleted."""
+    statement = "SELECT updated_at FROM endpoints WHERE id = %(id)s"
+    found: datetime | None = connection.exec_driver_sql(statement, {"id": endpoint_id}).scalar()
+    return found or reference.FOR_EVER
+
+
 def make_jitter_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The product's chance is JITTER."""
 
@@ -91,14 +99,16 @@ def make_jitter_known(monkeypatch: pytest.MonkeyPatch) -> None:
 class Asked:
     """One call of the function: what it was given to record, in doubt or not, and what was asked and answered.
 
-    decided_at: the worker's idea of the database's time. granted: what the worker has decided itself, None if the
-    function was to. leaves: sharing was left to the worker, and nothing has been taken; askers: among whom.
+    decided_at: the worker's idea of the database's time. again: a call with this token was not answered. granted: what
+    the worker has decided itself, None if the function was to. leaves: sharing was left to the worker, and nothing has
+    been taken; askers: among whom.
     """
 
     exchanges: list[tuple[Exchange, bool]]
     decided_at: datetime
     claims: bool
     token: str
+    again: bool
     may_go_alone: bool
     only_alone: bool
     lanes: frozenset[str]
@@ -177,9 +187,12 @@ class _Line:
     def direct(self) -> _Line:
         return self
 
-    def call(self, statement: bytes, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def call(self, prepared: Prepared, values: Sequence[Any]) -> list[Any]:
         """As Direct does it, in a transaction that is watched."""
-        worker, accident = self._worker, self.accidents.pop(0) if self.accidents else ""
+        worker = self._worker
+        if prepared is round_calls.MAY_START:
+            return [prepared.row(True)]
+        accident = self.accidents.pop(0) if self.accidents else ""
         self.is_connected = accident not in ("cut", "lost", "away")
         if accident == "away":
             raise _error()
@@ -187,7 +200,8 @@ class _Line:
         with worker.world.database.begin() as connection:
             transaction, driver = connection.get_transaction(), cast(Any, connection.connection.driver_connection)
             now_of(connection)  # the transaction begins
-            rows = driver.cursor(binary=True).execute(statement, values).fetchall()
+            driver.keeps_statements = False  # psycopg forgets them when it rolls back
+            rows = calls.run(driver, prepared, values)
             asked = worker.asked(before, values, rows)
             settle = worker.watch.called(worker, connection, asked)
             if self.beside is not None and not asked.leaves:
@@ -199,7 +213,7 @@ class _Line:
         settle(accident not in ("refused", "cut"), accident == "")
         if accident:
             raise _error()
-        return cast("list[tuple[Any, ...]]", rows)
+        return rows
 
     @contextmanager
     def begin(self) -> Iterator[_Heard]:
@@ -302,19 +316,20 @@ class Worker:
     def asking(self, values: Sequence[Any]) -> tuple[list[tuple[Exchange, bool]], datetime]:
         """What is to be recorded, with whether it is in doubt, and the time by which that was decided."""
         kept = {exchange.attempt_id: exchange for exchange in self._drain._unrecorded._exchanges}
-        outcomes = json.loads(values[0] or "[]")
+        outcomes = values[0] or []
         given = [(kept[outcome["attempt_id"]], outcome["doubtful"]) for outcome in outcomes]
         return given, self._drain._database_clock.now()
 
     def asked(
         self, before: tuple[list[tuple[Exchange, bool]], datetime], values: Sequence[Any], rows: Sequence[Any]
     ) -> Asked:
-        question = json.loads(values[2] or "{}")
+        question = values[2] or {}
         (note, *_), *taken = rows
         return Asked(
             *before,
             claims=bool(question),
             token=question.get("token", ""),
+            again="again" in question,
             may_go_alone="alone" in question,
             only_alone=question.get("alone") == "only",
             lanes=frozenset(question.get("free", ())),

@@ -115,6 +115,17 @@ def lease(row: Row, now: datetime, length: timedelta, token: Token, rules: Rules
     )
 
 
+def is_held(row: Row, token: Token) -> bool:
+    """Whether a claim with this token has it, and nobody after that."""
+    return row.status == "pending" and row.lease_token == token
+
+
+def lease_again(row: Row, now: datetime, length: timedelta, rules: Rules) -> Row:
+    """A leased row after the same claim was asked for again: the answer was lost, and the claim is none more."""
+    leased_until = now + length if rules.leases_claims else None
+    return row._replace(leased_until=leased_until if rules.ends_leases else FOR_EVER)
+
+
 def why_hopeless(leased: Row, rules: Rules, *, has_event: bool = True) -> str | None:
     """Why a row that has just been leased cannot be sent. has_event: it is not past retention."""
     # Its last claim is the one just made, which is not lost yet.

@@ -135,12 +135,17 @@ class Shadow:
         id = self.ids[index % len(self.ids)]
         window = timedelta(seconds=self.world.settings.delivery_window_seconds)
         with self.world.database.session() as session:
-            now = session.execute(text("SELECT now()")).scalar_one()
+            began = session.execute(text("SELECT now()")).scalar_one()
             seconds = self.world.settings.delivery_window_seconds
             with (
                 nullcontext() if self._endpoint(id).status == "enabled" else pytest.raises(Problem, match="endpoint is")
             ):
                 deliveries.retry_delivery(session, self.world.workspace_id, id, window_seconds=seconds)
+            after = adapter.read(session.connection())[id]
+            # It goes by the clock, and not by when its transaction began, which may have waited for a lock since.
+            is_due = after.status == "pending" and after.due_at != self.rows[id].due_at
+            now = after.due_at if is_due else began
+            assert began <= now <= session.execute(text("SELECT clock_timestamp()")).scalar_one()
         self.rows[id] = reference.retry_by_person(self.rows[id], self._endpoint(id), now, window, self._rules)
         self.check()
 
@@ -203,7 +208,7 @@ class Shadow:
         """It has recorded and claimed."""
         now, after = adapter.now_of(connection), adapter.read(connection)
         expected = dict(self.rows)
-        owed, made_for = self._recorded(expected, asked, now)
+        owed, made_for = self._recorded(connection, expected, asked, now)
         if asked.claims:
             owed |= self._claimed(worker, connection, expected, asked, now, after)
         assert after == _visible(expected)
@@ -274,7 +279,7 @@ class Shadow:
         self._owed[worker].remove(what)
 
     def _recorded(
-        self, expected: dict[str, Row], asked: Asked, now: datetime
+        self, connection: Connection, expected: dict[str, Row], asked: Asked, now: datetime
     ) -> tuple[set[tuple[str, ...]], dict[str, str]]:
         """Record as the reference does; what has to follow, and what the new attempts were made for."""
         locked, owed, made_for, left = set().union(*self._locked), set[tuple[str, ...]](), dict[str, str](), []
@@ -301,7 +306,8 @@ class Shadow:
             is_to_come = expected[id].status == "pending" and expected[id].lease_token != before.lease_token
             if is_to_come and endpoint.status != "enabled":
                 owed.add(("cancel", self._endpoint_of[id]))
-            if is_gone and endpoint.status == "enabled":
+            is_told = exchange.ended_at >= adapter.changed_at(connection, self._endpoint_of[id])
+            if is_gone and endpoint.status == "enabled" and is_told:
                 owed.add(("disable", self._endpoint_of[id]))
         assert sorted(asked.recorded.get("locked") or []) == left
         return owed, made_for
@@ -317,6 +323,12 @@ class Shadow:
     ) -> set[tuple[str, ...]]:
         """Claim in `rows` as the reference does; what has to follow."""
         owed, locked = set[tuple[str, ...]](), set().union(*self._locked)
+        if again := [id for id in self.ids if asked.again and reference.is_held(rows[id], asked.token)]:
+            assert asked.taken == set(again) - locked
+            for id in asked.taken:
+                rows[id] = reference.lease_again(rows[id], now, timedelta(seconds=LEASE_SECONDS), self._rules)
+                owed |= self._owed_for(id, rows[id], asked.token)
+            return owed
         due = [id for id in self.ids if reference.is_due(rows[id], now)]
         asking = Counter(self._endpoint_of[id] for id in due)
         enabled = [id for id in asking if self._endpoints[id].status == "enabled"]
@@ -350,10 +362,13 @@ class Shadow:
         for id in picked:
             self._claimed_for[id, asked.token] = rows[id].trigger
             rows[id] = reference.lease(rows[id], now, timedelta(seconds=LEASE_SECONDS), asked.token, self._rules)
-            has_event = self._event_of[id] not in self._expired
-            if reason := reference.why_hopeless(rows[id], self._rules, has_event=has_event):
-                owed.add(("fail", id, reason, asked.token))
+            owed |= self._owed_for(id, rows[id], asked.token)
         return owed
+
+    def _owed_for(self, id: str, leased: Row, token: str) -> set[tuple[str, ...]]:
+        has_event = self._event_of[id] not in self._expired
+        reason = reference.why_hopeless(leased, self._rules, has_event=has_event)
+        return {("fail", id, reason, token)} if reason else set()
 
     def _cancel(self, endpoint_id: str, now: datetime) -> None:
         locked = set().union(*self._locked)

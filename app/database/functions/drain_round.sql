@@ -1,10 +1,12 @@
 -- One round of a drain: record what has ended, and claim what is due. Either may be NULL.
 --
 -- outcomes: see record_outcomes. asked: an object.
---   crew: as which this round is stamped; left out: it is not
+--   crew: as which this round is stamped; left out: it is not. mark, all_seconds: what is written down with the stamp,
+--     for drains and pulses that begin: the time of the oldest row, and how often everything is looked at
 --   token, lease_seconds: of the leases
+--   again: a call with this token was not answered: what it has leased is handed out, and otherwise nothing
 --   low_water, walking, after, most_rows, most_endpoints: where to look, and at how many (look_for_due); the first three
---     may be left out
+--     may be left out. fresh: instead of low_water, from so many seconds below the mark that was written down last
 --   granted, limited: what was decided after the last look (take_due); left out: look
 --   rooms: by lane, the room of an endpoint that this drain does not know; known: by endpoint, {lane, fast, new, slow}:
 --     its rooms, and `slow` when it hangs, `fast` when it has just answered; left out: only look
@@ -14,10 +16,14 @@
 --
 -- Answers one row whose note is an object, then one for each row taken, whose note is an object of the timeout_seconds and
 -- retry_delays_seconds of its endpoint, if it has its own. The first note: now, recorded (see record_outcomes); after,
--- where the next walk begins; low,
--- complete, walked (look_for_due); left: whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something due; wait (take_due);
--- asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to decide: then nothing is
--- taken. As long as every endpoint can have as many rows as it has room for, there is nothing to share.
+-- where the next walk begins; low, complete, walked (look_for_due); all_seconds, when `fresh` has found a mark; left:
+-- whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something
+-- due; wait (take_due); asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to
+-- decide: then nothing is taken. As long as every endpoint can have as many rows as it has room for, there is nothing
+-- to share.
+--
+-- Times that no datetime can hold, of a row that is damaged, are answered as ones that it can: a deadline as now, so
+-- that this attempt is the last.
 CREATE OR REPLACE FUNCTION drain_round(outcomes json, disable_seconds int, asked jsonb)
 RETURNS TABLE (
   note jsonb, delivery_id text, created_at timestamptz, workspace_id text, endpoint_id text, event_id text, trigger text,
@@ -42,26 +48,33 @@ DECLARE
   granted jsonb := asked -> 'granted';
   limited boolean := (asked ->> 'limited')::boolean;
   alone text := asked ->> 'alone';
+  written record;
   look record;
   share record;
   taking record;
-  endpoint_ids text[] := ARRAY(SELECT jsonb_array_elements_text(asked -> 'among'));
+  answering text[] := '{}';
+  endpoint_ids text[];
   taken due[];
   suspicious boolean := true;
+  are_left boolean;
   first_at timestamptz;
   last_at timestamptz;
+  earliest CONSTANT timestamptz := '1970-01-01 00:00:00+00';
+  latest CONSTANT timestamptz := '9999-01-01 00:00:00+00';
 BEGIN
   IF outcomes IS NOT NULL THEN
     said := said || jsonb_build_object('recorded', record_outcomes(outcomes, disable_seconds));
   END IF;
   IF asked IS NULL THEN
-    RETURN QUERY SELECT said, NULL, NULL::timestamptz, NULL, NULL, NULL, NULL, NULL::timestamptz, NULL::int,
-      NULL::timestamptz, NULL::int, NULL::int, NULL, NULL, NULL::bytea, NULL::bytea[], NULL::bytea;
+    note := said;
+    RETURN NEXT;
     RETURN;
   END IF;
   -- A stamp that is locked is being written; one of the future is from before the clock was set back.
   IF asked ? 'crew' THEN
-    UPDATE drain_rounds r SET stamped_at = now() FROM (
+    UPDATE drain_rounds r SET stamped_at = now(), low_water = coalesce((asked ->> 'mark')::timestamptz, r.low_water),
+      all_seconds = coalesce((asked ->> 'all_seconds')::float8, r.all_seconds)
+    FROM (
       SELECT crew FROM drain_rounds
       WHERE crew = asked ->> 'crew'
         AND stamped_at NOT BETWEEN now() - interval '1 second' AND now() + interval '10 seconds'
@@ -69,19 +82,44 @@ BEGIN
     ) AS free WHERE r.crew = free.crew;
   END IF;
 
-  IF granted IS NULL THEN
+  IF asked ? 'fresh' THEN
+    SELECT least(r.low_water, now()) - make_interval(secs => (asked ->> 'fresh')::float8) AS low, r.all_seconds
+    INTO written
+    FROM drain_rounds r WHERE r.low_water IS NOT NULL ORDER BY r.stamped_at DESC LIMIT 1;
+    IF FOUND THEN
+      low_water := written.low;
+      said := said || jsonb_build_object('all_seconds', written.all_seconds);
+    END IF;
+  END IF;
+  IF asked ? 'again' THEN
+    taken := take_again(low_water, token, lease);
+  END IF;
+
+  IF taken IS NOT NULL THEN
+    granted := '{}';
+  ELSIF granted IS NOT NULL THEN
+    endpoint_ids := ARRAY(SELECT jsonb_array_elements_text(asked -> 'among'));
+  ELSE
+    -- Each query costs more than all else of a round that finds nothing: none here that is not needed.
+    IF asked -> 'answering' <> '[]' THEN
+      answering := ARRAY(SELECT jsonb_array_elements_text(asked -> 'answering'));
+    END IF;
     look := look_for_due(
       low_water, coalesce((asked ->> 'walking')::boolean, false), coalesce(asked ->> 'after', ''),
-      (asked ->> 'most_rows')::int, (asked ->> 'most_endpoints')::int,
-      ARRAY(SELECT jsonb_array_elements_text(asked -> 'answering'))
+      (asked ->> 'most_rows')::int, (asked ->> 'most_endpoints')::int, answering
     );
     share := share_places(look.asking, look.counts, asked -> 'rooms', asked -> 'known', asked -> 'free');
-    said := said || jsonb_build_object('low', look.low, 'after', look.stopped_at, 'complete', look.complete, 'walked', look.walked,
-      'ended', share.ended,
-      'left', look.walked OR look.counts IS NOT NULL AND (SELECT sum(c) FROM unnest(look.counts) AS c)
-        > coalesce((SELECT sum(g.value::int) FROM jsonb_each_text(share.granted) AS g), 0));
     endpoint_ids := share.enabled;
     suspicious := look.suspicious;
+    are_left := look.walked;
+    IF look.counts IS NOT NULL AND NOT are_left THEN
+      are_left := (SELECT sum(c) FROM unnest(look.counts) AS c)
+        > coalesce((SELECT sum(g.value::int) FROM jsonb_each_text(share.granted) AS g), 0);
+    END IF;
+    said := said || jsonb_build_object(
+      'low', CASE WHEN look.low IS NOT NULL THEN greatest(look.low, earliest) END, 'after', look.stopped_at,
+      'complete', look.complete, 'walked', look.walked, 'ended', share.ended, 'left', are_left
+    );
     IF look.walked AND NOT look.complete OR share.granted IS NULL OR alone = 'only' THEN
       suspicious := false;  -- not before whoever shares has asked for it
       said := said || jsonb_build_object('asking', share.asking);
@@ -99,16 +137,18 @@ BEGIN
     taken := take_suspicious(endpoint_ids, token, lease);
   END IF;
 
-  RETURN QUERY SELECT said, NULL, NULL::timestamptz, NULL, NULL, NULL, NULL, NULL::timestamptz, NULL::int,
-    NULL::timestamptz, NULL::int, NULL::int, NULL, NULL, NULL::bytea, NULL::bytea[], NULL::bytea;
+  note := said;
+  RETURN NEXT;
   IF taken IS NOT NULL THEN
     SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
     RETURN QUERY
       SELECT CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL THEN jsonb_build_object(
           'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds
         ) END,
-        t.delivery_id, t.created_at, t.workspace_id, t.endpoint_id, t.event_id, t.trigger,
-        t.window_started_at, t.window_attempts, t.deadline_at, t.claims - 1 - t.attempt_count,
+        t.delivery_id, greatest(least(t.created_at, latest), earliest), t.workspace_id, t.endpoint_id,
+        t.event_id, t.trigger, greatest(least(t.window_started_at, now()), earliest), t.window_attempts,
+        CASE WHEN t.deadline_at >= earliest AND t.deadline_at < latest THEN t.deadline_at ELSE now() END,
+        t.claims - 1 - t.attempt_count,
         e.consecutive_failures, e.last_outcome, e.url, e.sealed_headers,
         ARRAY(
           SELECT s.sealed FROM endpoint_secrets s

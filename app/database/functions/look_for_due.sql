@@ -8,7 +8,8 @@
 --
 -- answering: endpoints that are looked at in any case: what they get is over soon.
 --
--- complete: whether these are all. stopped_at: the endpoint after which the next walk begins. low: the time of the first row, sent or not; NULL when there is none, or walking.
+-- complete: whether these are all. stopped_at: the endpoint after which the next walk begins. low: the time of the first
+-- row, sent or not; NULL when there is none.
 -- asking: by endpoint, rows (NULL: unknown, at least one), suspicious: whether one of them has lost claims.
 CREATE OR REPLACE FUNCTION look_for_due(
   low_water timestamptz, walking boolean, after text, most_rows int, most_endpoints int, answering text[],
@@ -38,6 +39,8 @@ BEGIN
       RETURN;
     END IF;
     walked := true;
+  ELSE
+    SELECT q.due_at INTO low FROM due q WHERE q.due_at >= low_water AND q.due_at <= now() ORDER BY q.due_at LIMIT 1;
   END IF;
 
   suspicious := true;  -- nobody has looked

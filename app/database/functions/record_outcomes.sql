@@ -4,7 +4,8 @@
 --
 -- A delivery moves only for the drain that holds its lease, or for a success; what it becomes has been decided by
 -- app/core/webhook/retry.py. Of one delivery there is at most one outcome that is not `resent`. `doubtful` ones may have
--- been recorded by a call whose answer was lost: if so, nothing is written.
+-- been recorded by a call whose answer was lost: if so, nothing is written. That call may be at its COMMIT still, so
+-- whether it has recorded them is read after their deliveries are locked, by a statement that sees what it committed.
 --
 -- Answers an object. odd: [n, status, reason] of what did not move its delivery as decided, and how that stands.
 -- left: the n of those with which nothing was done; locked: those of them that somebody else has locked, the others are
@@ -24,9 +25,16 @@ DECLARE
   doubtful_at timestamptz[];
   written text[] := '{}';
   counted int[];
+  told text[];
   all_good boolean;
   failing jsonb;
 BEGIN
+  IF json_array_length(outcomes) = 1 THEN
+    answer := record_one(outcomes -> 0, disable_seconds);
+    IF answer IS NOT NULL THEN
+      RETURN answer;
+    END IF;
+  END IF;
   SELECT array_agg(DISTINCT o.delivery_id), min(o.created_at), max(o.created_at),
     array_agg(o.attempt_id) FILTER (WHERE o.doubtful), array_agg(o.attempt_at) FILTER (WHERE o.doubtful)
   INTO ids, first_at, last_at, doubtful, doubtful_at
@@ -34,6 +42,10 @@ BEGIN
     delivery_id text, created_at timestamptz, attempt_id text, attempt_at timestamptz, doubtful boolean
   );
   IF doubtful IS NOT NULL THEN
+    ids := ARRAY(  -- what somebody holds now stays as it is, though he let it go before the next statement
+      SELECT d.id FROM deliveries d
+      WHERE d.id = ANY (ids) AND d.created_at BETWEEN first_at AND last_at FOR UPDATE SKIP LOCKED
+    );
     SELECT coalesce(array_agg(a.id), '{}') INTO written FROM attempts a
     WHERE a.id = ANY (doubtful) AND a.created_at = ANY (doubtful_at);
   END IF;
@@ -100,10 +112,11 @@ BEGIN
     jsonb_build_object('odd', jsonb_agg(jsonb_build_array(k.n, k.old_status, k.old_reason))
       FILTER (WHERE NOT k.moves AND NOT k.resent)),
     array_agg(k.n) FILTER (WHERE NOT (k.is_written OR k.resent OR k.by_us)),
+    array_agg(k.endpoint_id) FILTER (WHERE NOT (k.is_written OR k.resent OR k.by_us)),
     bool_and(k.outcome = 'success') FILTER (WHERE NOT (k.is_written OR k.resent OR k.by_us)),
     array_agg(k.endpoint_id) FILTER (WHERE k.moves AND k.status = 'pending'),
     coalesce(array_agg(k.n), '{}')
-  INTO answer, counted, all_good, retried, seen
+  INTO answer, counted, told, all_good, retried, seen
   FROM known k;
 
   IF cardinality(seen) < json_array_length(outcomes) THEN
@@ -123,7 +136,11 @@ BEGIN
       WHERE NOT EXISTS (SELECT FROM endpoints e WHERE e.id = r.id AND e.status = 'enabled')
     ));
   END IF;
-  IF counted IS NOT NULL THEN
+  -- Successes of endpoints that were healthy change nothing.
+  IF counted IS NOT NULL AND NOT (all_good AND NOT EXISTS (
+    SELECT FROM endpoints e
+    WHERE e.id = ANY (told) AND (e.consecutive_failures <> 0 OR e.last_outcome IS DISTINCT FROM 'success')
+  )) THEN
     failing := endpoint_tallies(outcomes, counted, all_good, disable_seconds);
     IF failing IS NOT NULL THEN
       answer := answer || jsonb_build_object('failing', failing);

@@ -8,9 +8,32 @@ CREATE OR REPLACE FUNCTION share_places(
 )
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+  one record;
+  its_lane text;
+  wanted int;
 BEGIN
   IF ids IS NULL OR cardinality(ids) = 0 THEN
     granted := '{}';
+    RETURN;
+  END IF;
+  IF cardinality(ids) = 1 THEN  -- an event alone: the same with a look-up in place of a query, a fifth of its cost
+    SELECT e.status, e.rate_limit, e.consecutive_failures, e.last_outcome INTO one FROM endpoints e WHERE e.id = ids[1];
+    limited := false;
+    IF one.status IS DISTINCT FROM 'enabled' THEN
+      ended := ids;
+      granted := CASE WHEN rooms IS NOT NULL THEN '{}' END;
+      RETURN;
+    END IF;
+    its_lane := endpoint_lane(one.consecutive_failures, one.last_outcome, known -> ids[1] ->> 'lane');
+    wanted := least(counts[1], coalesce(known -> ids[1] ->> its_lane, rooms ->> its_lane)::int);
+    IF rooms IS NOT NULL AND (wanted <= coalesce((free ->> its_lane)::int, 0) OR NOT free ? its_lane) THEN
+      granted := CASE WHEN wanted > 0 AND free ? its_lane THEN jsonb_build_object(ids[1], wanted) ELSE '{}' END;
+    END IF;
+    limited := one.rate_limit IS NOT NULL;
+    enabled := ids;
+    asking := jsonb_build_array(jsonb_build_object('endpoint_id', ids[1], 'rate_limit', one.rate_limit,
+      'consecutive_failures', one.consecutive_failures, 'last_outcome', one.last_outcome, 'rows', counts[1]));
     RETURN;
   END IF;
   WITH found AS MATERIALIZED (
