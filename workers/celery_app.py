@@ -18,6 +18,7 @@ from celery.utils.nodenames import worker_direct
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
 from app.settings import Settings, SettingsError
 from workers import acknowledging, child, place
+from workers.bulk import BulkRetrying
 from workers.pulse import Pulse
 from workers.standby import Standby
 
@@ -55,6 +56,7 @@ app.conf.update(
 )
 
 _pulse: Pulse | None = None
+_bulk: BulkRetrying | None = None
 _own_queue = QUEUE
 
 
@@ -64,9 +66,12 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
     requires = ("celery.worker.components:Pool",)
 
     def start(self, _worker: Any) -> None:
-        global _pulse
+        global _pulse, _bulk
+        _bulk = BulkRetrying(settings)
         wake = Wake(settings.redis_url, own_queue=_own_queue)
-        _pulse = Pulse(settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free)
+        _pulse = Pulse(
+            settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free, errand=_bulk.mind
+        )
         _pulse.start()
 
     def stop(self, _worker: Any) -> None:
@@ -76,6 +81,8 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
 def _stop_pulse(**_: Any) -> None:
     if _pulse is not None:
         _pulse.stop()
+    if _bulk is not None:
+        _bulk.stop()
 
 
 def _know_name(sender: str, **_: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.accounts.keys import SCOPES
+from app.accounts.portal import SCOPES as PORTAL_SCOPES
 from app.core import ids, times
 from app.core.contract.model import ERROR_STATUS
 from app.core.problem import CODES
@@ -68,6 +69,12 @@ _KEY: Schema = {
     "prefix": _TEXT | {"description": "the first letters of the key, to recognise it by"},
     "scopes": {"type": "array", "items": _one_of(*SCOPES)},
     "created_at": _TIME,
+}
+_PORTAL_LINK: Schema = {
+    "id": shapes.id_of(ids.PORTAL_LINK),
+    "scopes": {"type": "array", "items": _one_of(*PORTAL_SCOPES)},
+    "created_at": _TIME,
+    "expires_at": _TIME,
 }
 _ENDPOINT: Schema = {
     "id": _ENDPOINT_ID,
@@ -155,6 +162,40 @@ SCHEMAS: dict[str, Schema] = {
         "A new key.", _KEY | {"key": shapes.matching("[sp]k_[A-Za-z0-9]{43}", description="the secret; shown only now")}
     ),
     "KeyList": _list_of("Key"),
+    "PortalLink": _object(
+        "A link to the customer portal, without its token.", _PORTAL_LINK | {"opened_at": _or_null(_TIME)}
+    ),
+    "CreatedPortalLink": _object(
+        "A new link to the customer portal. It opens once.",
+        _PORTAL_LINK | {"url": _TEXT | {"description": "holds the token; shown only now"}},
+    ),
+    "PortalLinkList": _list_of("PortalLink"),
+    "BulkRetry": _object(
+        "An order to attempt again what failed or was cancelled. It goes on by itself.",
+        {
+            "id": shapes.id_of(ids.BULK_RETRY),
+            "status": _one_of("running", "finished", "cancelled"),
+            "filters": _ANY_OBJECT,
+            "count": _COUNT | {"description": "deliveries that the filters let in when it was ordered"},
+            "retried": _COUNT
+            | {
+                "description": "of these, how many are pending again by it; others were attempted meanwhile, or their"
+                " endpoint was disabled"
+            },
+            "created_at": _TIME,
+            "finished_at": _or_null(_TIME),
+        },
+    ),
+    "BulkRetryList": _list_of("BulkRetry"),
+    "BulkCount": _object(
+        "What a bulk retry would find.",
+        {
+            "count": _COUNT | {"description": "deliveries that would be attempted again"},
+            "skipped": _COUNT | {"description": "deliveries whose endpoint is disabled or deleted"},
+            "endpoints": _COUNT | {"description": "to how many endpoints"},
+            "more": {"type": "boolean", "description": "the count stopped at 1,000,000"},
+        },
+    ),
     "Event": _object(
         "The canonical envelope, as webhooks and streams carry it.",
         {
