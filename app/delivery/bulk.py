@@ -23,8 +23,6 @@ from sqlalchemy import Connection, Row
 from app.core import ids
 from app.core.event.filters import like_patterns
 from app.core.problem import Problem, not_found
-from app.core.times import read_time
-from app.core.wire.envelope import rfc3339
 from app.delivery import deliveries, waiting
 from app.delivery.search import within
 
@@ -56,12 +54,12 @@ class BulkFilters:
     def stored(self) -> str:
         """As the order's row keeps them, without the workspace, which has a column."""
         given = {name: value for name, value in asdict(self).items() if value is not None and name != "workspace"}
-        return json.dumps({name: rfc3339(one) if isinstance(one, datetime) else one for name, one in given.items()})
+        return json.dumps({name: one.isoformat() if isinstance(one, datetime) else one for name, one in given.items()})
 
     @classmethod
     def read(cls, workspace: str | None, stored: Mapping[str, str]) -> BulkFilters:
         """The same from a row."""
-        since, until = (read_time(stored[name]) if name in stored else None for name in ("since", "until"))
+        since, until = (datetime.fromisoformat(stored[name]) if name in stored else None for name in ("since", "until"))
         endpoint, event_type, status = (stored.get(name) for name in ("endpoint", "event_type", "status"))
         return cls(workspace, endpoint, event_type, status, since, until)
 

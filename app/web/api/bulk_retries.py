@@ -115,9 +115,21 @@ def _shown(row: Row[Any]) -> dict[str, Any]:
     return {
         "id": row.id,
         "status": row.status,
-        "filters": {"endpoint_id" if name == "endpoint" else name: value for name, value in row.filters.items()},
+        "filters": _given(BulkFilters.read(None, row.filters)),
         "count": row.found,
         "retried": row.retried,
         "created_at": rfc3339(row.created_at),
         "finished_at": None if row.finished_at is None else rfc3339(row.finished_at),
     }
+
+
+def _given(filters: BulkFilters) -> dict[str, Any]:
+    """The filters as they were given."""
+    shown = {
+        "endpoint_id": filters.endpoint,
+        "event_type": filters.event_type,
+        "status": filters.status,
+        "since": None if filters.since is None else rfc3339(filters.since),
+        "until": None if filters.until is None else rfc3339(filters.until),
+    }
+    return {name: value for name, value in shown.items() if value is not None}

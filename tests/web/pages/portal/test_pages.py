@@ -98,9 +98,9 @@ def test_addresses_of_our_own_network_are_not_shown(acme: Door, enter: Enter, da
     (row,) = acme.get("/v1/deliveries")["data"]
     with database.begin() as connection:
         connection.exec_driver_sql(
-            """INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, event_id, number,
+            """INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number,
                  started_at, duration_ms, outcome, error, remote_address, trigger)
-               SELECT replace(id, 'dlv', 'att'), created_at, workspace_id, endpoint_id, id, event_id, 1, now(), 3,
+               SELECT replace(id, 'dlv', 'att'), created_at, workspace_id, endpoint_id, id, 1, now(), 3,
                  'blocked_address', '10.1.2.3 is private, fd00::1 is not global, 93.184.216.34 is', '10.1.2.3',
                  'schedule' FROM deliveries WHERE id = %(id)s""",
             {"id": row["id"]},
