@@ -42,7 +42,8 @@ class Hub:
     """All live streams of one process.
 
     reader: takes `on_batch` of this hub and gives back the follower; source: PostgreSQL; clock: monotonic seconds;
-    observe: looks at `connections` and `totals` each second; repeat: runs a step again and again.
+    observe: looks at `connections` and `totals` each second; further: other rounds of this process, each with its
+    name and seconds; repeat: runs a step again and again.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Hub:
         *,
         clock: Callable[[], float] = time.monotonic,
         observe: Callable[[Hub], None] = lambda hub: None,
+        further: Sequence[tuple[str, float, Callable[[], None]]] = (),
         repeat: Repeat = rounds.repeat,
     ) -> None:
         self.clock = clock
@@ -60,6 +62,7 @@ class Hub:
         self._bus = reader(self.on_batch)
         self._source = source
         self._observe = observe
+        self._further = further
         self._repeat = repeat
         self._streams: dict[int, LiveStream] = {}
         self._lock = threading.Lock()
@@ -150,9 +153,13 @@ class Hub:
             events = self._source.events_after({live.id: after}).get(live.id, [])
         return [event for event in events if event.seq <= live.last_seq]
 
+    def watching(self) -> list[tuple[LiveStream, Subscriber]]:
+        """Everybody who is connected, each with the stream."""
+        return [(live, subscriber) for live in list(self._streams.values()) for subscriber in list(live.subscribers)]
+
     def subscribers(self) -> list[Subscriber]:
         """Everybody who is connected."""
-        return [subscriber for live in list(self._streams.values()) for subscriber in list(live.subscribers)]
+        return [subscriber for _, subscriber in self.watching()]
 
     # --- events come in ---------------------------------------------------------------------------------------
 
@@ -265,4 +272,6 @@ class Hub:
         self._repeat("hub-tick", TICK_SECONDS, lambda: self.tick(self.clock()))
         self._repeat("hub-poll", POLL_SECONDS, self.poll)
         self._repeat("hub-credentials", CREDENTIAL_SECONDS, self.check_credentials)
+        for name, seconds, step in self._further:
+            self._repeat(name, seconds, step)
         self._started = True

@@ -32,6 +32,7 @@ from app.web.metrics import requests as request_metrics
 from app.web.pages import files, front
 from app.web.pages import live as live_page
 from app.web.pages.console import bulk as console_bulk
+from app.web.pages.console import connections as console_connections
 from app.web.pages.console import endpoints as console_endpoints
 from app.web.pages.console import events as console_events
 from app.web.pages.console import keys as console_keys
@@ -78,6 +79,7 @@ def blueprints() -> list[Blueprint]:
         console_workspaces.api,
         console_keys.api,
         console_bulk.api,
+        console_connections.api,
         people.api,
         entrance.api,
         portal_endpoints.api,

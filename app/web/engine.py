@@ -17,6 +17,7 @@ from app.delivery.live_log import LogReader
 from app.delivery.wake import RING
 from app.ledger.ledger import Ledger
 from app.live.bus import Announcer, BusReader
+from app.live.census import ROUND_SECONDS, Enumerator
 from app.live.hub import Hub
 from app.live.reads import StreamReads
 from app.settings import Settings
@@ -49,6 +50,7 @@ class Engine:
     rules: Rules
     schemas: Schemas
     hub: Hub
+    census: Enumerator
     log: LogReader
     delivery_metrics: DeliveryMetrics
 
@@ -73,7 +75,9 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         StreamReads(database),
         clock=clock,
         observe=stream_metrics.observer(),
+        further=[("census", ROUND_SECONDS, lambda: census.round())],
     )
+    census = Enumerator(settings.redis_url, lambda: hub)
     ledger = Ledger(
         database,
         ends=rules.ends,
@@ -100,6 +104,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         rules=rules,
         schemas=schemas,
         hub=hub,
+        census=census,
         log=log,
         delivery_metrics=DeliveryMetrics(database, log),
     )

@@ -36,6 +36,7 @@ PAGES: dict[str, Callable[[Office], str]] = {
     "bulk-retry": lambda office: (
         f"/console/bulk-retries/{office.ask('quiet', 'POST', '/v1/bulk-retries', {'status': 'failed'})['id']}"
     ),
+    "connections": lambda office: "/console/connections",
     "search": lambda office: "/console/search?q=nothing",
     "error": lambda office: "/console/nothing",
     "front": lambda office: "/",

@@ -29,6 +29,7 @@ DONE = {
     "session-ended": "The session is ended.",
     "user-disabled": "The user is disabled and signed out everywhere.",
     "user-enabled": "The user may sign in again.",
+    "disconnected": "The connection ends within two seconds. A client that still wants its stream will be back.",
     "bulk-cancelled": "The bulk retry is stopped. What it has made pending is still delivered.",
     "endpoint-saved": "The endpoint is saved.",
     "endpoint-deleted": "The endpoint is deleted. What was pending for it is cancelled.",

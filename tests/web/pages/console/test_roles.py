@@ -36,6 +36,7 @@ def things(acme: Door) -> dict[str, str]:
         "path:anything": "nothing",
         "key_id": key,
         "bulk_id": bulk,
+        "connection_id": "nobody.1",
         "user_name": "nobody",
         "session_id": "ses_01k00000000000000000000000",
     }
