@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Small, so that what was sent and not yet taken by the sender does not blur the count of what it took.
-SEND_BUFFER_BYTES = 32 * 1024
+SEND_BUFFER_BYTES = 8 * 1024
 RECEIVE_BYTES = 64 * 1024
 # A request's head that is longer is no request of a sender that means it.
 LONGEST_HEAD = 256 * 1024

@@ -198,7 +198,7 @@ def _do(run: Run, work: Work) -> None:
 def _tell(
     options: argparse.Namespace, form: Form, possible: Sequence[Scenario], done: dict[str, Verdict], progress: Progress
 ) -> None:
-    told = page.Told(form.name, revision(), progress.seconds / 60)
+    told = page.Told(form.name, revision(), progress.seconds / 60, progress.again)
     text = page.text_of(possible, done, told)
     VAR.mkdir(parents=True, exist_ok=True)
     (VAR / "results.json").write_text(json.dumps({name: asdict(one) for name, one in done.items()}, indent=1))

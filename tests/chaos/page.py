@@ -23,11 +23,13 @@ WRITING = ("normal", "full")
 
 @dataclass(frozen=True)
 class Told:
-    """What a run says of itself above its table. minutes: of all products, those beside each other added up."""
+    """What a run says of itself above its table. minutes: of all products, those beside each other added up.
+    again: scenarios of which an earlier try went wrong."""
 
     form: str
     revision: str
     minutes: float
+    again: Sequence[str] = ()
 
     def __str__(self) -> str:
         return (
@@ -59,7 +61,7 @@ def text_of(scenarios: Sequence[Scenario], done: Mapping[str, Verdict], run: Tol
     summary = (
         f"{run}: {len(table)} scenarios, done {total.times} times with {total.acknowledged} acknowledged events;"
         f" {total.lost} lost, {good} scenarios as promised."
-    )
+    ) + (f" Tried again after an earlier try went wrong: {', '.join(run.again)}." if run.again else "")
     return "\n".join([summary, "", HEAD, "|---" * 2 + "|--:" * 8 + "|---|", *table])
 
 

@@ -30,10 +30,11 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     file, name = tmp_path / "var" / "progress.json", {"form": "full", "revision": "abc"}
     first = resume(file, name)
     assert first.done == {}
-    first.done["killed"] = Verdict(times=3, acknowledged=7, worst_seconds=1.5, faults=["no"])
+    first.done["killed"] = good = Verdict(times=3, acknowledged=7, worst_seconds=1.5)
+    first.done["frozen"] = Verdict(times=3, slow=1, faults=["it took 41 s"])
     first.seconds = 12.0
     first.save()
-    assert resume(file, name) == Progress(file, name, 12.0, first.done)
+    assert resume(file, name) == Progress(file, name, 12.0, {"killed": good}, ["frozen"])
     assert resume(file, {**name, "revision": "abd"}).done == {}
     file.write_text(json.dumps({"run": name}))
     assert resume(file, name).done == {}
@@ -78,6 +79,13 @@ def test_the_table_has_a_line_for_each_scenario_that_was_done() -> None:
     lines = [line for line in page.text_of(every, done, TOLD).splitlines() if line.startswith("| ")]
     assert [line.count("|") for line in lines] == [12, 12, 12]
     assert [line.endswith("| yes |") for line in lines[1:]] == [True, False]
+
+
+def test_the_table_says_what_was_tried_again() -> None:
+    told = Told("full", "abc", 240, ["redis full"])
+    assert (
+        page.text_of([], {}, told).splitlines()[0].endswith("Tried again after an earlier try went wrong: redis full.")
+    )
 
 
 def test_the_scenarios_are_consistent() -> None:
