@@ -34,7 +34,7 @@ GOOD = {**ENVIRON, "SECRET_KEY": "9f86d081884c7d659a2feaa0c55ad015", "PUBLIC_URL
      "ftp://a.example", "https://a.example:x", "https://a.*.example", "https://u@a.example"],
 )  # fmt: skip
 def test_what_is_no_origin_cannot_frame_the_portal(origin: str) -> None:
-    with pytest.raises(SettingsError, match="PORTAL_FRAME_ORIGINS has .*not an origin"):
+    with pytest.raises(SettingsError, match=r"PORTAL_FRAME_ORIGINS has .*not an origin"):
         Settings.from_env({**GOOD, "PORTAL_FRAME_ORIGINS": f"https://good.example, {origin}"})
 
 

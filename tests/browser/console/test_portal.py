@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,47 @@ def test_a_bulk_retry_is_counted_ordered_and_watched_to_its_end(
     assert page.problems == []
     done = office.ask("acme", "GET", f"/v1/events/{event}/deliveries")["data"]
     assert [row["status"] for row in done] in (["delivered"], ["pending"])
+
+
+@contextmanager
+def hosting(port: int, link: str) -> Iterator[str]:
+    """A page of a customer's own site, which shows the portal in a frame; its address."""
+
+    class Host(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f'<h1>Our app</h1><iframe src="{link}" width="1000" height="640"></iframe>'.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Host)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def test_in_a_frame_of_a_named_site_everything_works_and_elsewhere_nothing_is_shown(
+    chromium: Chromium, office: Office, pictures: Path
+) -> None:
+    link = office.ask("acme", "POST", "/v1/portal-links")["url"]
+    with hosting(office.host_port, link) as host:
+        outside = chromium.page(host, width=1060, height=780)
+        page = chromium.frame("/portal/")
+        page.wait_for("location.pathname === '/portal/endpoints' && document.readyState === 'complete'")
+        outside.picture(pictures / "portal-frame.png")
+        page.go(f"{office.server.base_url}/portal/endpoints/{office.endpoints['bots']}")
+        pause = "document.querySelector('form[action$=\"/state\"] button').click()"
+        page.run(pause)
+        shows(page, "[role=alert]", "What is pending for it is cancelled. Press the button once more to do it.")
+        assert office.ask("acme", "GET", f"/v1/endpoints/{office.endpoints['bots']}")["status"] == "enabled"
+        page.run(pause)
+        shows(page, "[role=status]", "The endpoint is paused.")
+        page.run("document.querySelector('form[action$=\"/state\"] button').click()")
+        shows(page, "[role=status]", "The endpoint is enabled.")
+        assert page.problems == []
+        stranger = chromium.page(host.replace("localhost", "127.0.0.1"))
+        stranger.wait(lambda: any("frame-ancestors" in one for one in stranger.problems), about="the refusal")
