@@ -103,6 +103,31 @@ def _delays(raw: str) -> tuple[int, ...]:
     return tuple(int(text) for text in _listed(raw))
 
 
+# An origin as a Content-Security-Policy takes it, of letters that cannot end the directive it is written into.
+_ORIGIN = re.compile(r"https?://(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[0-9]{1,5})?")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def _origins(raw: str) -> tuple[str, ...]:
+    origins = tuple(text.lower() for text in _listed(raw))
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"has {origin!r}, which is not an origin such as https://app.example.com")
+    return origins
+
+
+def _name(raw: str) -> str:
+    if not (raw.isprintable() and 0 < len(raw.strip()) <= 60):
+        raise ValueError("must have 1 to 60 printable characters")
+    return raw.strip()
+
+
+def _colour(raw: str) -> str:
+    if not re.fullmatch("#[0-9a-fA-F]{6}", raw):
+        raise ValueError(f"is {raw!r}; give a colour as #rrggbb, such as #1a6755")
+    return raw.lower()
+
+
 def _setting(read: Callable[[str], T], default: str | None, about: str) -> Any:
     """A dataclass field that carries its own reader, default text (None: required) and description."""
     return field(metadata={"read": read, "default": default, "about": about})
@@ -158,6 +183,17 @@ class Settings:
         _whole(1, 10_000), "20", "Live views of the delivery log, for one key or workspace in one web process"
     )
     stream_token_seconds: int = _setting(_whole(5, 86400), "300", "Life of a stream token")
+    portal_link_seconds: int = _setting(_whole(5, 86400), "300", "How long a link to the customer portal may be opened")
+    portal_session_seconds: int = _setting(
+        _whole(60, 86400), str(4 * 3600), "How long a customer stays in the portal by one link"
+    )
+    portal_frame_origins: tuple[str, ...] = _setting(
+        _origins, "", "Origins whose pages may show the customer portal in a frame, such as https://app.example.com"
+    )
+    portal_name: str = _setting(_name, "Webhooks", "What the customer portal is called, in its head and titles")
+    portal_accent: str = _setting(
+        _colour, "#1a6755", "The colour of buttons and links in the customer portal, as #rrggbb"
+    )
     secret_overlap_seconds: int = _setting(
         _whole(0, 30 * 86400), "86400", "A rotated webhook secret still signs this long"
     )
@@ -197,6 +233,11 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         f"RETRY_DELAYS_SECONDS, DELIVERY_WINDOW_SECONDS: {text}"
         for text in retry.check_schedule(delays, window_seconds)
     ]
+    public = urlsplit(values["public_url"])
+    if values["portal_frame_origins"] and public.scheme != "https" and public.hostname not in _LOOPBACK:
+        wrong.append(
+            "PORTAL_FRAME_ORIGINS is set, but PUBLIC_URL is not https; browsers keep no cookie for a frame then"
+        )
     lease_seconds, total_seconds = values["lease_seconds"], values["send_total_seconds"]
     if lease_seconds < total_seconds + MARGIN_SECONDS:
         wrong.append(

@@ -92,6 +92,7 @@ def test_each_module_of_the_two_deliveries_is_kept_from_the_database_or_from_the
     rows, connections = (import_rules()[name]["source_modules"] for name in ("Rows", "Connections"))
     folders = ("live", "delivery")
     found = {f"app.{folder}.{path.stem}" for folder in folders for path in (ROOT / "app" / folder).glob("*.py")}
+    found |= {f"app.live.feed.{path.stem}" for path in (ROOT / "app/live/feed").glob("*.py")}
     found |= {
         f"app.{path.parent.parent.name}.{path.parent.name}" for path in (ROOT / "app/delivery").glob("*/__init__.py")
     }

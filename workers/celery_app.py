@@ -26,6 +26,7 @@ from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
 from app.log_lines import wants_json
 from app.settings import Settings, SettingsError
 from workers import acknowledging, child, json_log, place
+from workers.bulk import BulkRetrying
 from workers.consumer import stop_soon
 from workers.operations import Operations
 from workers.pulse import Pulse
@@ -70,6 +71,7 @@ app.conf.update(
 _pulse: Pulse | None = None
 _operations: Operations | None = None
 _worker: Any = None
+_bulk: BulkRetrying | None = None
 _own_queue = QUEUE
 
 
@@ -79,10 +81,12 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
-        global _pulse, _operations, _worker
-        _worker = worker
+        global _pulse, _operations, _bulk, _worker
+        _worker, _bulk = worker, BulkRetrying(settings)
         wake = Wake(settings.redis_url, own_queue=_own_queue)
-        _pulse = Pulse(settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free)
+        _pulse = Pulse(
+            settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free, errand=_bulk.mind
+        )
         _pulse.start()
         _operations = Operations(settings)
         _operations.start()
@@ -96,6 +100,8 @@ def _stop_pulse(**_: Any) -> None:
         _operations.stop()
     if _pulse is not None:
         _pulse.stop()
+    if _bulk is not None:
+        _bulk.stop()
 
 
 def _know_name(sender: str, **_: Any) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.problem import first_line
@@ -44,11 +45,14 @@ class Pulse:
         *,
         standby: Standby | None = None,
         nobody_stands: Callable[[], bool] = lambda: False,
+        errand: Callable[[Connection], None] = lambda connection: None,
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
-        """nobody_stands: whether no drain of this worker waits at the doorbell."""
+        """nobody_stands: whether no drain of this worker waits at the doorbell. errand: what else is to be looked for
+        in the database at each beat; it does not take long."""
         self._database = delivery_database(database_url)
         self._wake, self._standby, self._nobody_stands = wake, standby, nobody_stands
+        self._errand = errand
         self._watcher = Watcher()
         self._beat_seconds = beat_seconds
         self._partitions_at = 0.0
@@ -115,6 +119,7 @@ class Pulse:
                 self._partitions_at = time.monotonic() + PARTITIONS_SECONDS
                 if made:
                     log.info("made partitions: %s", ", ".join(made))
+            self._errand(connection)
             return self._watcher.look(connection)
 
     def _report(self, engine: str, trouble: str | None) -> None:

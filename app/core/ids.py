@@ -15,7 +15,7 @@ RANDOM_BYTES = 10
 _VALUE = {letter: number for number, letter in enumerate(ALPHABET)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER = (
+EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER, PORTAL_LINK, BULK_RETRY = (
     "evt",
     "ep",
     "dlv",
@@ -25,6 +25,8 @@ EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER = (
     "tok",
     "ses",
     "usr",
+    "plk",
+    "blk",
 )
 
 

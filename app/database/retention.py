@@ -24,6 +24,8 @@ EVENT_KEYS_DAYS = 7  # a producer that repeats later than this makes a new event
 IDEMPOTENT_REQUESTS_DAYS = 1  # the time in which a client may repeat a POST and get the first answer
 STREAM_TOKENS_DAYS = 1  # after their end: long enough to be seen in the list
 SESSIONS_DAYS = 1  # after their end
+PORTAL_LINKS_DAYS = 2  # after their end: longer than the longest session that a link opens, which goes with it
+BULK_RETRIES_DAYS = 90  # after they were ordered: none runs for so long
 ENDPOINT_SECRETS_DAYS = 0  # after their end: a secret that neither signs nor is shown is not kept
 
 SIGN_IN_BUCKETS_DAYS = 1  # after the last wrong password; by then they are empty
@@ -81,6 +83,8 @@ _PRUNED = {
     "idempotent_requests": ("created_at", IDEMPOTENT_REQUESTS_DAYS),
     "stream_tokens": ("expires_at", STREAM_TOKENS_DAYS),
     "sessions": ("expires_at", SESSIONS_DAYS),
+    "portal_links": ("expires_at", PORTAL_LINKS_DAYS),
+    "bulk_retries": ("created_at", BULK_RETRIES_DAYS),
     "sign_in_buckets": ("counted_at", SIGN_IN_BUCKETS_DAYS),
     "audit_entries": ("created_at", AUDIT_DAYS),
     "endpoint_secrets": ("expires_at", ENDPOINT_SECRETS_DAYS),  # those in use have no end

@@ -12,68 +12,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    CheckConstraint,
-    DateTime,
-    ForeignKey,
-    Identity,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Sequence,
-    Text,
-    text,
-)
-from sqlalchemy.dialects.postgresql import JSONB, UUID
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, Sequence, text
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import people  # noqa: F401 - its tables are of the same metadata
+from app.database.mapping import Base as Base
+from app.database.mapping import Snapshot, Xid8
 
 PARTITIONED = ("events", "deliveries", "attempts")
-
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-class Xid8(UserDefinedType[str]):
-    """The number of a transaction, which is never used again in the life of a server."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        """Its name in PostgreSQL."""
-        return "xid8"
-
-
-class Snapshot(UserDefinedType[str]):
-    """Which transactions had ended at a moment."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        """Its name in PostgreSQL."""
-        return "pg_snapshot"
-
-
-class Base(DeclarativeBase):
-    """The metadata that migrations are compared with."""
-
-    metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this as a class attribute
-        str: Text,
-        bytes: LargeBinary,
-        datetime: DateTime(timezone=True),
-        list[str]: ARRAY(Text),
-        dict[str, Any]: JSONB,
-    }
-
 
 EVENT_NUMBERS = Sequence("event_numbers", metadata=Base.metadata)
 
@@ -102,59 +49,6 @@ class ApiKey(Base):
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
-
-
-class User(Base):
-    """A person who signs in to the console by name and password."""
-
-    __tablename__ = "users"
-    __table_args__ = (CheckConstraint("role IN ('operator', 'viewer')", name="role"),)
-    id: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    role: Mapped[str]
-    password_hash: Mapped[str]
-    created_at: Mapped[datetime]
-    disabled_at: Mapped[datetime | None]
-
-
-class PersonSession(Base):
-    """A person who signed in with a key, or with a password; the row makes the session revocable."""
-
-    __tablename__ = "sessions"
-    __table_args__ = (CheckConstraint("num_nonnulls(key_id, user_id) = 1", name="whose"),)
-    id: Mapped[str] = mapped_column(primary_key=True)
-    key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
-    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    workspace_id: Mapped[str | None]  # NULL: a platform key that signed in for none
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
-    revoked_at: Mapped[datetime | None]
-
-
-class SignInBucket(Base):
-    """How many wrong sign-ins were tried of late; by names and by addresses, which share buckets by a keyed hash."""
-
-    __tablename__ = "sign_in_buckets"
-    kind: Mapped[str] = mapped_column(primary_key=True)
-    bucket: Mapped[int] = mapped_column(Integer, primary_key=True)
-    level: Mapped[float]
-    counted_at: Mapped[datetime]
-
-
-class AuditEntry(Base):
-    """What a person has done, and when; never changed."""
-
-    __tablename__ = "audit_entries"
-    __table_args__ = (Index("ix_audit_entries_workspace_id_id", "workspace_id", "id"),)
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    created_at: Mapped[datetime] = mapped_column(index=True)
-    user_id: Mapped[str | None]  # NULL: by the command line, or a name that nobody has
-    actor: Mapped[str]  # the name as it was then
-    action: Mapped[str]
-    workspace_id: Mapped[str | None]
-    target: Mapped[str | None]
-    address: Mapped[str | None]
-    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
 
 
 class Stream(Base):

@@ -74,7 +74,7 @@ def retry_delivery(session: Session, workspace_id: str, delivery_id: str, *, win
         state = "deleted" if row.endpoint_status is None else "disabled; enable it first"
         raise Problem("conflict", f"The delivery's endpoint is {state}.")
     if row.status != "pending":
-        _reopen(connection, [(delivery_id, created_at)], trigger="manual", window_seconds=window_seconds)
+        reopen(connection, [(delivery_id, created_at)], trigger="manual", window_seconds=window_seconds)
     else:
         connection.exec_driver_sql(_MAKE_DUE, key)
 
@@ -107,15 +107,18 @@ def recover(
     found = missed(connection, endpoint, since=since, until=until, most=most + 1 - len(ended))
     retried, created = ended[:most], found.events[: max(most - len(ended), 0)]
     keys = [(row.id, row.created_at) for row in retried]
-    _reopen(connection, keys, trigger="recover", window_seconds=window_seconds)
+    reopen(connection, keys, trigger="recover", window_seconds=window_seconds)
     _insert_missed(connection, workspace_id, endpoint_id, created, window_seconds)
     complete = len(ended) + len(found.events) <= most and found.looked_until is None
     looked_until = found.looked_until if len(ended) + len(found.events) <= most else None
     return Recovered(len(retried), len(created), complete, looked_until)
 
 
-def _reopen(connection: Connection, keys: Sequence[tuple[str, datetime]], *, trigger: str, window_seconds: int) -> None:
-    """Make ended deliveries, given as (id, created_at), pending again, with a schedule that starts now."""
+def reopen(connection: Connection, keys: Sequence[tuple[str, datetime]], *, trigger: str, window_seconds: int) -> None:
+    """Make ended deliveries, given as (id, created_at), pending again, with a schedule that starts now.
+
+    The caller has locked them, and seen under the lock that they have ended.
+    """
     if keys:
         values = {
             "ids": [id for id, _ in keys],

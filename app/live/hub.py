@@ -43,7 +43,8 @@ class Hub:
 
     reader: takes `on_batch` of this hub and gives back the follower; source: PostgreSQL; clock: monotonic seconds;
     observe: looks at `connections` and `totals` each second; on_shown: gets the events that have just been handed on to
-    those who watch, and must not wait; repeat: runs a step again and again.
+    those who watch, and must not wait; further: other rounds of this process, each with its name and seconds; repeat:
+    runs a step again and again.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Hub:
         clock: Callable[[], float] = time.monotonic,
         observe: Callable[[Hub], None] = lambda hub: None,
         on_shown: Callable[[Sequence[Event]], None] = lambda events: None,
+        further: Sequence[tuple[str, float, Callable[[], None]]] = (),
         repeat: Repeat = rounds.repeat,
     ) -> None:
         self.clock = clock
@@ -62,6 +64,7 @@ class Hub:
         self._bus = reader(self.on_batch)
         self._source = source
         self._observe, self._on_shown = observe, on_shown
+        self._further = further
         self._repeat = repeat
         self._streams: dict[int, LiveStream] = {}
         self._lock = threading.Lock()
@@ -156,9 +159,13 @@ class Hub:
             events = self._source.events_after({live.id: after}).get(live.id, [])
         return [event for event in events if event.seq <= live.last_seq]
 
+    def watching(self) -> list[tuple[LiveStream, Subscriber]]:
+        """Everybody who is connected, each with the stream."""
+        return [(live, subscriber) for live in list(self._streams.values()) for subscriber in list(live.subscribers)]
+
     def subscribers(self) -> list[Subscriber]:
         """Everybody who is connected."""
-        return [subscriber for live in list(self._streams.values()) for subscriber in list(live.subscribers)]
+        return [subscriber for _, subscriber in self.watching()]
 
     # --- events come in ---------------------------------------------------------------------------------------
 
@@ -276,4 +283,6 @@ class Hub:
         self._repeat("hub-tick", TICK_SECONDS, lambda: self.tick(self.clock()))
         self._repeat("hub-poll", POLL_SECONDS, self.poll)
         self._repeat("hub-credentials", CREDENTIAL_SECONDS, self.check_credentials)
+        for name, seconds, step in self._further:
+            self._repeat(name, seconds, step)
         self._started = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Protocol
 from app.core.contract.frames import View
 from app.live.beat import Beat
 
+_NUMBERS = itertools.count(1)
 SILENT_HEARTBEATS = 2.5  # a WebSocket peer that left two pings unanswered is dead
 
 Frames = Sequence[tuple[int, bytes]]  # (seq, bytes ready for the socket); seq 0: not an event
@@ -36,6 +38,8 @@ class Terms:
     token_id: str | None
     workspace_id: str
     linger_seconds: int = 0  # how long an ended stream is shown on, for late events
+    contract: str = ""  # the contract's name and the stream's kind and id: for people
+    stream: str = ""
 
 
 class Subscriber:
@@ -46,6 +50,7 @@ class Subscriber:
 
     __slots__ = (
         "_dropped",
+        "_dropped_before",
         "_finished",
         "_heartbeat",
         "_partial",
@@ -58,6 +63,8 @@ class Subscriber:
         "gone",
         "heard_at",
         "joined",
+        "number",
+        "opened_at",
         "outbox",
         "started",
         "view",
@@ -67,9 +74,12 @@ class Subscriber:
         self._sock = sock
         self._terms = terms
         self._partial = False  # whether the first entry of the outbox is the rest of a frame
-        self._dropped = 0
+        self._dropped = 0  # since somebody took the count
+        self._dropped_before = 0
         self._heartbeat = Beat(terms.heartbeat_seconds, now + terms.heartbeat_seconds)
         self._progress_at = now
+        self.number = next(_NUMBERS)  # in this process
+        self.opened_at = now
         self.view = view
         self.cursor = 0  # the seq up to which it was sent everything; kept up to date only while not joined
         self.joined = False
@@ -80,6 +90,16 @@ class Subscriber:
         self.closing: str | None = None  # why this side ends it; None: it does not
         self.heard_at: float | None = None  # when the peer last sent anything; None: it need not (SSE)
         self.attention = threading.Event()  # wakes the connection's own greenlet to look at the state above
+
+    @property
+    def terms(self) -> Terms:
+        """What the subscriber was promised."""
+        return self._terms
+
+    @property
+    def dropped(self) -> int:
+        """How many frames were dropped since it was opened."""
+        return self._dropped_before + self._dropped
 
     @property
     def key_id(self) -> str:
@@ -179,6 +199,7 @@ class Subscriber:
     def take_dropped(self) -> int:
         """How many frames were dropped since the last call."""
         dropped, self._dropped = self._dropped, 0
+        self._dropped_before += dropped
         return dropped
 
     def _send(self, data: bytes) -> int:

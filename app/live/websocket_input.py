@@ -29,6 +29,7 @@ CLOSES = {
     "expired": (POLICY, "the token has expired; mint a fresh one"),
     "revoked": (POLICY, "the credential was revoked"),
     "gone": (POLICY, "the stream was removed"),
+    "disconnected": (POLICY, "an operator ended this connection"),
     "too_big": (TOO_BIG, f"a text has at most {MAX_TEXT_BYTES} bytes"),
     "binary": (UNSUPPORTED, "send JSON texts"),
     "too_fast": (TRY_LATER, f"send at most {TEXTS_PER_SECOND} texts a second; reconnect later"),

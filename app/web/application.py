@@ -12,12 +12,14 @@ from flask import Blueprint, Flask
 from app.settings import Settings
 from app.web import engine, probes, serving
 from app.web.api import (
+    bulk_retries,
     deliveries,
     endpoints,
     event_types,
     events,
     feed,
     keys,
+    portal_links,
     publish,
     sessions,
     streams,
@@ -34,6 +36,8 @@ from app.web.metrics import processes
 from app.web.metrics import requests as request_metrics
 from app.web.pages import files, front
 from app.web.pages import live as live_page
+from app.web.pages.console import bulk as console_bulk
+from app.web.pages.console import connections as console_connections
 from app.web.pages.console import endpoints as console_endpoints
 from app.web.pages.console import events as console_events
 from app.web.pages.console import keys as console_keys
@@ -42,6 +46,12 @@ from app.web.pages.console import log, overview, people, sign_in, words
 from app.web.pages.console import streams as console_streams
 from app.web.pages.console import workspaces as console_workspaces
 from app.web.pages.console.visit import pages_of
+from app.web.pages.portal import endpoints as portal_endpoints
+from app.web.pages.portal import entrance
+from app.web.pages.portal import log as portal_log
+from app.web.pages.portal import streams as portal_streams
+from app.web.pages.portal import types as portal_types
+from app.web.pages.portal.visit import portal_pages_of
 
 
 def blueprints() -> list[Blueprint]:
@@ -59,6 +69,8 @@ def blueprints() -> list[Blueprint]:
         tokens.api,
         endpoints.api,
         deliveries.api,
+        portal_links.api,
+        bulk_retries.api,
         delivery_log.api,
         probes.api,
         docs_pages.api,
@@ -75,7 +87,14 @@ def blueprints() -> list[Blueprint]:
         console_streams.api,
         console_workspaces.api,
         console_keys.api,
+        console_bulk.api,
+        console_connections.api,
         people.api,
+        entrance.api,
+        portal_endpoints.api,
+        portal_log.api,
+        portal_streams.api,
+        portal_types.api,
     ]
 
 
@@ -97,7 +116,11 @@ def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.
     app.url_map.merge_slashes = False  # a doubled slash is another path, not a redirect
     for blueprint in blueprints():
         app.register_blueprint(blueprint)
-    own = {(rule.method, rule.path) for rules in (routes_of(app), pages_of(app)) for rule in rules.values()}
+    own = {
+        (rule.method, rule.path)
+        for rules in (routes_of(app), pages_of(app), portal_pages_of(app))
+        for rule in rules.values()
+    }
     engine_of_app = engine.make(settings or Settings.from_env(os.environ), clock, own)
     engine.install(app, engine_of_app)
     app.extensions["twofold.look"] = processes.ProcessLook(engine_of_app).start

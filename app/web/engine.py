@@ -17,6 +17,7 @@ from app.delivery.live_log import LogReader
 from app.delivery.wake import RING
 from app.ledger.ledger import Ledger
 from app.live.bus import Announcer, BusReader
+from app.live.census import ROUND_SECONDS, Enumerator
 from app.live.feed.bell import Bell
 from app.live.feed.pages import Feed
 from app.live.feed.sharing import SharedSteps
@@ -53,6 +54,7 @@ class Engine:
     rules: Rules
     schemas: Schemas
     hub: Hub
+    census: Enumerator
     feed: Feed
     feed_steps: SharedSteps
     feed_ticker: Ticker
@@ -82,7 +84,9 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         clock=clock,
         observe=stream_metrics.observer(),
         on_shown=stream_metrics.shown,
+        further=[("census", ROUND_SECONDS, lambda: census.round())],
     )
+    census = Enumerator(settings.redis_url, lambda: hub)
     feed = Feed(database)
     ticker = Ticker(feed.tick)
     ledger = Ledger(
@@ -100,13 +104,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
     return Engine(
         settings=settings,
         database=database,
-        pages=Database(
-            settings.database_url,
-            pool_size=PAGE_CONNECTIONS,
-            max_overflow=0,
-            read_only=True,
-            statement_seconds=PAGE_STATEMENT_SECONDS,
-        ),
+        pages=_pages(settings),
         callers=Callers(database),
         ledger=ledger,
         ring=lambda: announcer.announce((), True),
@@ -117,8 +115,20 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         feed_steps=SharedSteps(feed.step),
         feed_ticker=ticker,
         feed_bell=Bell(settings.redis_url, settings.bus_shards, ticker.stored, lambda: ticker.readers > 0),
+        census=census,
         log=log,
         delivery_metrics=DeliveryMetrics(database, log),
+    )
+
+
+def _pages(settings: Settings) -> Database:
+    """The database for what people's pages read."""
+    return Database(
+        settings.database_url,
+        pool_size=PAGE_CONNECTIONS,
+        max_overflow=0,
+        read_only=True,
+        statement_seconds=PAGE_STATEMENT_SECONDS,
     )
 
 

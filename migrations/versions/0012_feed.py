@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 
 MAKE_TICK = """
 CREATE OR REPLACE FUNCTION make_tick(least_milliseconds int) RETURNS ticks

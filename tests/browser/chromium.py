@@ -82,6 +82,20 @@ class Chromium:
         page.go(url)
         return page
 
+    def frame(self, part: str) -> Page:
+        """A frame of another site in an open page, by a part of its address; as a page of its own."""
+
+        def found() -> Any:
+            with requests.Session() as session:
+                session.trust_env = False
+                targets = session.get(f"{self._address}/json", timeout=ANSWER_SECONDS).json()
+            return [one for one in targets if one["type"] == "iframe" and part in one["url"]]
+
+        address = eventually(found, 15, about=f"a frame of {part}")[0]["webSocketDebuggerUrl"]
+        page = Page(address, is_frame=True)
+        self._pages.append(page)
+        return page
+
     def close_pages(self) -> None:
         """Close every page, and with it all its connections."""
         while self._pages:
@@ -95,7 +109,8 @@ class Chromium:
 class Page:
     """One tab. `problems`: what went wrong in it without anybody asking (scripts' errors, refusals by the policy)."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, is_frame: bool = False) -> None:
+        self._is_frame = is_frame  # and goes with the page that it is in
         self.problems: list[str] = []
         self._requests: dict[str, list[Asked]] = {}  # by the protocol's id; redirects and reconnects may share one
         self._headers: dict[str, dict[str, str]] = {}
@@ -195,7 +210,8 @@ class Page:
 
     def close(self) -> None:
         """Close the tab."""
-        self.tell("Page.close")
+        if not self._is_frame:
+            self.tell("Page.close")
         self._socket.close()
 
     def _note(self, told: dict[str, Any]) -> None:

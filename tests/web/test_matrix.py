@@ -20,6 +20,7 @@ from app.web.http.call import OPTIONAL_WORKSPACE, PLATFORM, WORKSPACE, ApiRoute
 from app.web.http.cookie import COOKIE
 from app.web.http.routes import routes_of
 from app.web.pages.console.visit import pages_of
+from app.web.pages.portal.visit import portal_pages_of
 from tests.web.doors import EVERY_SCOPE, Door, check_documented, handshake
 from tests.web.things import (
     ABSENT,
@@ -233,7 +234,7 @@ def ways(declared: ApiRoute, contract: ContractRoute | None) -> Iterator[str]:
 
 def api_rules(app: Flask) -> list[Rule]:
     """The rules of the URL map but for those of people's pages."""
-    return [rule for rule in app.url_map.iter_rules() if rule.endpoint not in pages_of(app)]
+    return [rule for rule in app.url_map.iter_rules() if rule.endpoint not in {*pages_of(app), *portal_pages_of(app)}]
 
 
 def routes(app: Flask) -> list[ApiRoute]:

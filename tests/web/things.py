@@ -44,6 +44,9 @@ def things_of(door: Door, stream_id: str = THEIRS) -> dict[str, str]:
     token = door.post(f"/v1/streams/call/{stream_id}/tokens")["id"]
     door.put(f"/v1/event-types/{stream_id}", {})
     key = door.post("/v1/keys", {"name": "k", "scopes": ["publish"]})["id"]
+    link = door.post("/v1/portal-links")["id"]
+    bulk = door.post("/v1/bulk-retries", status=202)["id"]
+    door.post(f"/v1/bulk-retries/{bulk}/cancel", status=200)  # others may order, too
     with engine_of(door.app).database.begin() as connection:
         delivery = connection.exec_driver_sql("SELECT id FROM deliveries WHERE event_id = %s", (tested,)).scalar_one()
     return {
@@ -54,6 +57,8 @@ def things_of(door: Door, stream_id: str = THEIRS) -> dict[str, str]:
         "event_id": event,
         "delivery_id": delivery,
         "token_id": token,
+        "link_id": link,
+        "bulk_id": bulk,
     }
 
 

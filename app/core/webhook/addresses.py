@@ -58,6 +58,9 @@ IPV6_BLOCKED = tuple(
     )
 )
 
+# What may be an address within a text: four numbers, or hexadecimal groups with two colons at least.
+_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b|(?<![\w:])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]*(?:%\w+)?")
+
 
 def why_blocked(ip: str, allow: Sequence[Network] = ()) -> str | None:
     """Why no connection may be opened to this address, as a short phrase; None when it may.
@@ -78,6 +81,19 @@ def why_blocked(ip: str, allow: Sequence[Network] = ()) -> str | None:
     if address not in IPV6_GLOBAL:
         return "not a global unicast address"
     return next((reason for network, reason, _ in IPV6_BLOCKED if address in network), None)
+
+
+def without_blocked(text: str) -> str:
+    """The text with each address that is not open to the internet replaced, for people who are not to know our own."""
+    return _ADDRESS.sub(lambda found: "an internal address" if _is_blocked(found[0]) else found[0], text)
+
+
+def _is_blocked(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return why_blocked(text) is not None
 
 
 def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -65,8 +65,14 @@ _endpoint = {
     "status": "enabled",
     "disabled_reason": None,
     "disabled_at": None,
+    "uid": "orders",
+    "metadata": {},
     "event_types": ["call.*"],
     "stream_kinds": None,
+    "channels": None,
+    "content_filter": None,
+    "timeout_seconds": None,
+    "retry_delays_seconds": None,
     "header_names": [],
     "rate_limit": None,
     "signing": "hmac",
@@ -86,9 +92,26 @@ _tried = {
     "remote_address": "93.184.215.14",
     "trigger": "schedule",
 }
-_attempt = _tried | {"response_headers": {"content-length": "0"}, "response_body": "", "response_body_truncated": False}
+_request = {
+    "method": "POST",
+    "url": "https://example.com/in",
+    "headers": {
+        "webhook-id": _EVENT,
+        "webhook-timestamp": "1795168801",
+        "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+    },
+    "body": {"event_id": _EVENT, "bytes": 214},
+    "exact": True,
+}
+_attempt = _tried | {
+    "request": _request,
+    "response_headers": {"content-length": "0"},
+    "response_body": "",
+    "response_body_truncated": False,
+}
 _delivery = {
     "id": _DELIVERY,
+    "workspace_id": _WORKSPACE,
     "event_id": _EVENT,
     "endpoint_id": _ENDPOINT,
     "event_type": "call.barge_in",
@@ -106,6 +129,47 @@ def _list_of(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"data": [item], "next_cursor": None}
 
 
+def _searched(item: Mapping[str, Any]) -> dict[str, Any]:
+    return _list_of(item) | {"searched_to": None}
+
+
+_PLACE = "MX43LzAvMTIzNDUvNDAvOTAwOjA6"
+_portal_link = {
+    "id": "plk_01kfxt6a7b8c9d0e1f2g3h4j5k",
+    "scopes": ["manage", "operate"],
+    "created_at": _AT,
+    "expires_at": "2026-11-20T10:15:01.123Z",
+}
+_bulk_retry = {
+    "id": "blk_01kfxt7b8c9d0e1f2g3h4j5k6m",
+    "status": "running",
+    "filters": {"status": "failed"},
+    "count": 12400,
+    "retried": 4000,
+    "created_at": _AT,
+    "finished_at": None,
+}
+
+_event_type = {
+    "type": "call.barge_in",
+    "source": "workspace",
+    "kind": None,
+    "description": "The caller spoke over the agent.",
+    "schema": {"type": "object", "required": ["at_ms"]},
+    "example": {"at_ms": 1200},
+    "check": "warn",
+    "deprecated": False,
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+_explanation = {
+    "endpoint_id": _ENDPOINT,
+    "code": "delivered",
+    "sentence": "It was delivered at 2026-11-20 10:00:01 UTC with attempt 1.",
+    "endpoint": None,
+    "delivery": _delivery,
+}
+
 # By the name of the schema.
 EXAMPLES: dict[str, Any] = {
     "Workspace": _workspace,
@@ -114,7 +178,19 @@ EXAMPLES: dict[str, Any] = {
     "CreatedKey": _key | {"key": "pk_8fK2mQ4vX7nB1cZ6sD9gH3jL5pR0tW8yE2uI4oA7qM1"},
     "KeyList": _list_of(_key),
     "Event": _event,
-    "EventList": _list_of(_event),
+    "EventList": _searched(_event),
+    "EventType": _event_type,
+    "EventTypeList": _list_of(_event_type),
+    "Explanation": _explanation,
+    "ExplanationList": _list_of(_explanation),
+    "EndpointChanges": {"data": [{"changed_at": _AT, "state": "enabled", "reason": None}]},
+    "FeedPage": {"data": [{"cursor": _PLACE, "event": _event}], "cursor": _PLACE, "more": False},
+    "PortalLink": _portal_link | {"opened_at": None},
+    "CreatedPortalLink": _portal_link | {"url": "https://events.example.com/portal/open#pt_5nq8"},
+    "PortalLinkList": _list_of(_portal_link | {"opened_at": None}),
+    "BulkRetry": _bulk_retry,
+    "BulkRetryList": _list_of(_bulk_retry),
+    "BulkCount": {"count": 12400, "skipped": 30, "endpoints": 7, "more": False},
     "EventIn": _event_in,
     "EventsIn": _event_in,
     "EventOut": _event_out,
@@ -155,7 +231,7 @@ EXAMPLES: dict[str, Any] = {
         "oldest_pending_at": _AT,
     },
     "Delivery": _delivery,
-    "DeliveryList": _list_of(_delivery),
+    "DeliveryList": _searched(_delivery | {"attempt": _tried}),
     "DeliveryWithAttempts": _delivery | {"attempts": [_attempt]},
     "LoggedAttempt": _delivery | {"attempt": _tried},
     "Health": {"status": "ok"},

@@ -6,6 +6,7 @@ Answers may gain members, but none is renamed or removed, so no schema forbids m
 from __future__ import annotations
 
 from app.accounts.keys import SCOPES
+from app.accounts.portal import SCOPES as PORTAL_SCOPES
 from app.core import ids, times
 from app.core.contract.model import ERROR_STATUS
 from app.core.event import explain
@@ -47,6 +48,12 @@ _KEY: Schema = {
     "prefix": TEXT | {"description": "the first letters of the key, to recognise it by"},
     "scopes": {"type": "array", "items": one_of(*SCOPES)},
     "created_at": TIME,
+}
+_PORTAL_LINK: Schema = {
+    "id": shapes.id_of(ids.PORTAL_LINK),
+    "scopes": {"type": "array", "items": one_of(*PORTAL_SCOPES)},
+    "created_at": TIME,
+    "expires_at": TIME,
 }
 _TRIED: Schema = {
     "id": shapes.id_of(ids.ATTEMPT),
@@ -131,6 +138,40 @@ SCHEMAS: dict[str, Schema] = {
         "A new key.", _KEY | {"key": shapes.matching("[sp]k_[A-Za-z0-9]{43}", description="the secret; shown only now")}
     ),
     "KeyList": list_of("Key"),
+    "PortalLink": record(
+        "A link to the customer portal, without its token.", _PORTAL_LINK | {"opened_at": or_null(TIME)}
+    ),
+    "CreatedPortalLink": record(
+        "A new link to the customer portal. It opens once.",
+        _PORTAL_LINK | {"url": TEXT | {"description": "holds the token; shown only now"}},
+    ),
+    "PortalLinkList": list_of("PortalLink"),
+    "BulkRetry": record(
+        "An order to attempt again what failed or was cancelled. It goes on by itself.",
+        {
+            "id": shapes.id_of(ids.BULK_RETRY),
+            "status": one_of("running", "finished", "cancelled"),
+            "filters": ANY_OBJECT,
+            "count": COUNT | {"description": "deliveries that the filters let in when it was ordered"},
+            "retried": COUNT
+            | {
+                "description": "of these, how many are pending again by it; others were attempted meanwhile, or their"
+                " endpoint was disabled"
+            },
+            "created_at": TIME,
+            "finished_at": or_null(TIME),
+        },
+    ),
+    "BulkRetryList": list_of("BulkRetry"),
+    "BulkCount": record(
+        "What a bulk retry would find.",
+        {
+            "count": COUNT | {"description": "deliveries that would be attempted again"},
+            "skipped": COUNT | {"description": "deliveries whose endpoint is disabled or deleted"},
+            "endpoints": COUNT | {"description": "to how many endpoints"},
+            "more": {"type": "boolean", "description": "the count stopped at 1,000,000"},
+        },
+    ),
     "Event": record(
         "The canonical envelope, as webhooks and streams carry it.",
         {

@@ -46,6 +46,8 @@ IDS = {
     "event_id": (ids.EVENT, "event"),
     "delivery_id": (ids.DELIVERY, "delivery"),
     "token_id": (ids.TOKEN, "token"),
+    "link_id": (ids.PORTAL_LINK, "portal link"),
+    "bulk_id": (ids.BULK_RETRY, "bulk retry"),
 }
 # Those of them that may also be their owners' own names.
 HAVE_UIDS = ("endpoint_id",)

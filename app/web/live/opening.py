@@ -207,4 +207,6 @@ def _terms(placed: Placed, now: float) -> Terms:
         token_id=opener.token_id or opener.session_id,
         workspace_id=admitted.stream.workspace_id,
         linger_seconds=admitted.linger_seconds,
+        contract=next((one.name for one in admitted.engine.rules.contracts if route in one.routes), ""),
+        stream=f"{admitted.stream.kind}/{admitted.stream.external_id}",
     )

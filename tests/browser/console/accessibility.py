@@ -20,7 +20,8 @@ OUTLINE = (
     "((s) => s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2)(getComputedStyle(document.activeElement))"
 )
 REACHABLE = (
-    "[...document.querySelectorAll('a[href], button:not(:disabled), input:not([type=hidden]), select, summary')]"
+    "[...document.querySelectorAll("
+    "'a[href], button:not(:disabled), input:not([type=hidden]), select, textarea, summary, [tabindex=\"0\"]')]"
     ".filter((it) => it.checkVisibility()).length"
 )
 

@@ -24,7 +24,7 @@ from app.web.pages.console import forms
 from tests.browser.chromium import Chromium, Page
 from tests.conftest import _servers
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
-from tests.processes import RunningServer, eventually
+from tests.processes import RunningServer, eventually, free_port
 
 PASSWORD = "correct horse battery staple"
 ERROR = b"HTTP/1.1 500 Oh\r\nContent-Type: text/plain\r\nContent-Length: 18\r\n\r\nthe shop is closed"
@@ -52,6 +52,8 @@ class Office:
     workspaces: dict[str, str]
     endpoints: dict[str, str]
     people: dict[str, users.UserRow]
+    host_port: int = 0
+    """Of http://localhost, whose pages may show the portal in a frame."""
 
     def ask(self, workspace: str, method: str, path: str, body: Any = None) -> Any:
         """One request with the platform's key."""
@@ -94,6 +96,15 @@ class Office:
         page.problems.clear()  # the browser has looked for an icon of the icon
         return page
 
+    def enter(self, chromium: Chromium, *scopes: str, **looks: Any) -> Page:
+        """Acme's portal, by a new link that allows these scopes."""
+        link = self.ask("acme", "POST", "/v1/portal-links", {"scopes": list(scopes)})
+        page = chromium.page(link["url"], **looks)
+        page.wait_for("location.pathname.match('^/portal/(endpoints|deliveries|streams)$')")
+        page.wait_for("document.readyState === 'complete'")
+        page.problems.clear()  # the browser has looked for an icon of the icon
+        return page
+
     def delivery(self, workspace: str, event: str, endpoint: str) -> dict[str, Any]:
         """The delivery of an event to an endpoint, once it has had an attempt."""
 
@@ -111,7 +122,8 @@ def office(
 ) -> Iterator[Office]:
     """Acme's shop is closed, its books are well, its bots want other types; Quiet has one endpoint and no trouble."""
     servers = _servers(new_database, redis_server, tmp_path_factory)
-    server = next(servers)(worker=True)
+    host_port = free_port()
+    server = next(servers)(worker=True, PORTAL_FRAME_ORIGINS=f"http://localhost:{host_port}")
     database = Database(server.database_url)
     kept = passwords.hashed(PASSWORD)
     with database.begin() as connection:
@@ -120,7 +132,7 @@ def office(
             for name, role in (("ana", OPERATOR), ("vic", VIEWER))
         }
     with ScriptedServer(answering(ERROR)) as closed, ScriptedServer(answering(OK)) as well:
-        made = Office(server, database, Settings.from_env(server.env), {}, {}, people)
+        made = Office(server, database, Settings.from_env(server.env), {}, {}, people, host_port)
         headers = {"Authorization": f"Bearer {server.platform_key}"}
         for uid in ("acme", "quiet"):
             body = {"uid": uid, "name": uid.title()}

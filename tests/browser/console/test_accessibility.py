@@ -31,6 +31,12 @@ PAGES: dict[str, Callable[[Office], str]] = {
     "keys": lambda office: f"/console/keys?workspace={office.workspaces['acme']}",
     "users": lambda office: "/console/users",
     "audit": lambda office: "/console/audit",
+    "bulk-retries": lambda office: "/console/bulk-retries",
+    "bulk-retry-new": lambda office: "/console/bulk-retries/new?status=failed",
+    "bulk-retry": lambda office: (
+        f"/console/bulk-retries/{office.ask('quiet', 'POST', '/v1/bulk-retries', {'status': 'failed'})['id']}"
+    ),
+    "connections": lambda office: "/console/connections",
     "search": lambda office: "/console/search?q=nothing",
     "error": lambda office: "/console/nothing",
     "front": lambda office: "/",

@@ -193,6 +193,25 @@ def test_without_scripts_every_page_still_shows_its_rows(chromium: Chromium, off
         assert "Acme" in str(shown)
 
 
+def test_who_watches_is_shown_and_can_be_disconnected(chromium: Chromium, office: Office, pictures: Path) -> None:
+    office.publish("quiet", "counted")
+    stream = office.open(chromium, f"/console/streams/{office.workspaces['quiet']}/call/counted")
+    shows(stream, "#follow-state", "live")
+    page = chromium.page(f"{office.server.base_url}/console/connections", width=1280, height=900)
+    row = '[...document.querySelectorAll("#fresh tr")].find((it) => it.innerText.includes("call/counted"))'
+    page.wait_for(f"!!{row}", 20)
+    assert page.run(f"{row}.cells[1].innerText") == "Quiet"
+    assert page.run(f"{row}.cells[3].innerText") == "SSE"
+    assert "ends in" in page.run(f"{row}.cells[7].innerText")
+    page.picture(pictures / "connections.png")
+    connection = page.run(f"{row}.querySelector('form').action")
+    page.run(f"{row}.querySelector('button').click()")
+    shows(page, "[role=status]", "The connection ends within two seconds")
+    page.wait_for(f"![...document.querySelectorAll('#fresh form')].some((it) => it.action === '{connection}')", 20)
+    shows(stream, "#follow-state", "live", 20)
+    assert page.problems == []
+
+
 def test_live_views_end_with_the_session(chromium: Chromium, office: Office) -> None:
     log = office.open(chromium, "/console/deliveries", person="vic")
     log.click("#switch")

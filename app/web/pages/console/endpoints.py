@@ -15,8 +15,8 @@ from app.core.problem import Problem
 from app.database.partitions import database_time
 from app.delivery import browsing, endpoint_history, endpoints, reads, search, waiting
 from app.delivery.search import Filters
+from app.web.pages import timeline
 from app.web.pages.console import answers, queries
-from app.web.pages.console.log import header_names
 from app.web.pages.console.visit import OPERATOR, VIEWER, Visit, page
 
 api = Blueprint("console_endpoints", __name__)
@@ -92,7 +92,7 @@ def _page(visit: Visit, endpoint_id: str, secret: dict[str, Any] | None) -> Resp
             now=now,
             stats=stats,
             waiting=waiting.waiting_for(connection, [row.id]).get(row.id, 0),
-            header_names=header_names(connection, visit.engine.settings, row.workspace_id, row.id),
+            header_names=timeline.header_names(connection, visit.engine.settings, row.workspace_id, row.id),
             last=search.log_page(connection, Filters(endpoint=row.id), limit=_LAST).rows,
             changes=endpoint_history.changes_of(connection, row.id)[:_LAST],
             content_filter=_spread(row.content_filter),

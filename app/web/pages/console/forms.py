@@ -86,9 +86,9 @@ def check_origin(settings: Settings, request: Request) -> None:
         raise Problem("forbidden", "This form was sent by a page of another site.")
 
 
-def read_form(request: Request) -> dict[str, str]:
+def read_form(request: Request, most_bytes: int = _MOST_BYTES) -> dict[str, str]:
     """The fields of a form; of a repeated one the last. Raises Problem."""
-    raw = read_bytes(request, _MOST_BYTES)
+    raw = read_bytes(request, most_bytes)
     if request.mimetype != "application/x-www-form-urlencoded":
         raise Problem("unsupported_media_type", "Forms are sent as application/x-www-form-urlencoded.")
     try:

@@ -16,9 +16,11 @@ from app.core.problem import Problem
 from app.core.wire.envelope import rfc3339
 from app.delivery import live_log, search
 from app.delivery.live_log import Entry
+from app.delivery.search import Filters
 from app.ledger import streams
+from app.web.engine import Engine
 from app.web.live.credentials import Opener
-from app.web.live.delivery_log import show_view
+from app.web.live.delivery_log import Viewing, show_view
 from app.web.live.opening import Admitted, client_socket
 from app.web.live.sse import Unanswered, serve_admitted
 from app.web.pages.console import queries
@@ -33,48 +35,50 @@ _CANONICAL = "/v1/streams/{kind}/{stream_id}/live"
 @page(api, "GET", "/console/deliveries/live", role=VIEWER)
 def watch_log(visit: Visit) -> Response:
     sock = client_socket()
-    cursor = request.headers.get("Last-Event-ID")
-    if cursor and not _CURSOR.fullmatch(cursor):
-        raise Problem("bad_request", "Last-Event-ID is not the id of an entry.")
     if visit.engine.hub.stopping:
         return Unanswered()
-    return show_view(visit.engine, PersonsView(visit), sock, cursor)
+    return show_rows(visit.engine, PersonsView(visit), sock, request.headers.get("Last-Event-ID"))
 
 
 @page(api, "GET", "/console/streams/{workspace_id}/{kind}/{stream_id}/live", role=VIEWER)
 def watch_stream(visit: Visit, workspace_id: str, kind: str, stream_id: str) -> Response:
-    current, person = visit.engine, visit.person
-    if current.hub.stopping:
+    person = visit.person
+    opener = Opener(person.id, workspace_id, session_id=person.session_id, life_seconds=person.life_seconds)
+    return show_stream(visit.engine, opener, kind, stream_id)
+
+
+def show_rows(engine: Engine, view: Viewing, sock: Any, cursor: str | None) -> Response:
+    """The response that shows rows of the log as they come. cursor: the entry to go on behind. Raises Problem."""
+    if cursor and not _CURSOR.fullmatch(cursor):
+        raise Problem("bad_request", "Last-Event-ID is not the id of an entry.")
+    return show_view(engine, view, sock, cursor)
+
+
+def show_stream(engine: Engine, opener: Opener, kind: str, stream_id: str) -> Response:
+    """The response that shows a stream of the opener's workspace as it happens. Raises Problem."""
+    if engine.hub.stopping:
         return Unanswered()
     if not (names.KIND.fullmatch(kind) and names.EXTERNAL_ID.fullmatch(stream_id)):
         raise Problem("not_found", "There is no such stream.")
-    with visit.read() as connection:
-        stream = streams.find_stream(connection, workspace_id, kind, stream_id)
+    with engine.pages.begin() as connection:
+        stream = streams.find_stream(connection, opener.workspace_id, kind, stream_id)
     if stream is None:
         raise Problem("not_found", "There is no such stream.")
     contract, route = next(
         (contract, route)
-        for contract in current.rules.contracts
+        for contract in engine.rules.contracts
         for route in contract.routes
         if route.path == _CANONICAL
     )
-    opener = Opener(person.id, workspace_id, session_id=person.session_id, life_seconds=person.life_seconds)
-    return serve_admitted(Admitted(current, route, opener, stream, current.rules.linger_seconds(contract, kind)))
+    return serve_admitted(Admitted(engine, route, opener, stream, engine.rules.linger_seconds(contract, kind)))
 
 
-class PersonsView:
-    """What a person wants to see of the log, of one workspace or of all; as long as their session goes on."""
+class RowsView:
+    """What somebody wants to see of the log, of one workspace or of all."""
 
-    def __init__(self, visit: Visit) -> None:
-        self._engine, self._session_id = visit.engine, visit.person.session_id
-        self._filters = queries.log_filters(visit.args).filters
-        self.channel = self._filters.workspace or live_log.ALL
-        self.owners: Mapping[str, str] = {visit.person.id: "The user"}
-
-    def may_see(self) -> bool:
-        """Whether the session goes on."""
-        with self._engine.pages.begin() as connection:
-            return users.read_session(connection, self._session_id) is not None
+    def __init__(self, engine: Engine, filters: Filters) -> None:
+        self._engine, self._filters = engine, filters
+        self.channel = filters.workspace or live_log.ALL
 
     def values(self, entries: Sequence[Entry]) -> dict[str, Any]:
         """Rows of the log."""
@@ -86,6 +90,20 @@ class PersonsView:
         with self._engine.pages.begin() as connection:
             rows = search.rows_of(connection, wanted)
         return {row.attempt_id: _shown(row) for row in rows if row.attempt_id and self._filters.let_through(row)}
+
+
+class PersonsView(RowsView):
+    """What a person of the console wants to see, as long as their session goes on."""
+
+    def __init__(self, visit: Visit) -> None:
+        super().__init__(visit.engine, queries.log_filters(visit.args).filters)
+        self._session_id = visit.person.session_id
+        self.owners: Mapping[str, str] = {visit.person.id: "The user"}
+
+    def may_see(self) -> bool:
+        """Whether the session goes on."""
+        with self._engine.pages.begin() as connection:
+            return users.read_session(connection, self._session_id) is not None
 
 
 def _shown(row: Row[Any]) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from flask import Blueprint, Response
+from sqlalchemy import Row
 
 from app.core import ids
 from app.core.problem import Problem
@@ -15,8 +19,8 @@ from app.web.pages.console.visit import VIEWER, Visit, page
 api = Blueprint("console_streams", __name__)
 
 STATES = ("open", "ended")
-_LAST = 50  # events that a stream's page begins with
-_SPEEDS = ("1", "2", "5", "20", "100")
+LAST_EVENTS = 50  # events that a stream's page begins with
+SPEEDS = ("1", "2", "5", "20", "100")
 
 
 @page(api, "GET", "/console/streams", role=VIEWER)
@@ -54,6 +58,10 @@ def stream(visit: Visit, workspace_id: str, kind: str, stream_id: str) -> Respon
         if not rows:
             raise Problem("not_found", "There is no such stream.")
         now = database_time(connection)
-        events = browsing.last_events(connection, rows[0].id, limit=_LAST)
-    shown = [(one, data_of(bytes(one.body)).decode("utf-8", "replace")) for one in reversed(events)]
-    return visit.show("stream.html", row=rows[0], events=shown, now=now, speeds=_SPEEDS, most=_LAST)
+        events = browsing.last_events(connection, rows[0].id, limit=LAST_EVENTS)
+    return visit.show("stream.html", row=rows[0], events=texts_of(events), now=now, speeds=SPEEDS)
+
+
+def texts_of(events: Sequence[Row[Any]]) -> list[tuple[Row[Any], str]]:
+    """A stream's last events, newest first, as its page shows them: oldest first, each with its payload."""
+    return [(one, data_of(bytes(one.body)).decode("utf-8", "replace")) for one in reversed(events)]

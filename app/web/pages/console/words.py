@@ -6,6 +6,8 @@ from datetime import datetime
 
 from flask import Blueprint
 
+from app.core.webhook import addresses
+
 api = Blueprint("words", __name__)
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -27,6 +29,14 @@ DONE = {
     "session-ended": "The session is ended.",
     "user-disabled": "The user is disabled and signed out everywhere.",
     "user-enabled": "The user may sign in again.",
+    "disconnected": "The connection ends within two seconds. A client that still wants its stream will be back.",
+    "bulk-cancelled": "The bulk retry is stopped. What it has made pending is still delivered.",
+    "endpoint-saved": "The endpoint is saved.",
+    "endpoint-deleted": "The endpoint is deleted. What was pending for it is cancelled.",
+    "tested": "A test event is on its way. Its delivery is the first below in a moment; load the page again.",
+    "recovered": "What failed or was missed since then is delivered again.",
+    "recovered-part": "The first 10,000 deliveries are made again. Recover once more to go on from there.",
+    "recovered-none": "Nothing had failed or was missed since then.",
     "role-changed": "The user has another role, and is signed out everywhere.",
 }
 
@@ -84,6 +94,12 @@ def milliseconds(value: int | None) -> str:
 def capped(count: int, most: int) -> str:
     """A count that stopped at a bound."""
     return f"{count:,}+" if count >= most else f"{count:,}"
+
+
+@api.app_template_filter("no_inner_addresses")
+def no_inner_addresses(text: str | None) -> str:
+    """A text that a customer may read: without addresses of our own network."""
+    return addresses.without_blocked(text or "")
 
 
 @api.app_template_filter("named")

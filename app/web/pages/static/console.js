@@ -17,9 +17,22 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
+// Browsers show no dialogs of a frame: there the question stands beside the button, and a second press is the answer.
+function agreed(form) {
+  if (window.top === window) return confirm(form.dataset.confirm);
+  if (form.dataset.asked) return true;
+  form.dataset.asked = "yes";
+  const words = document.createElement("p");
+  words.className = "notice warm asked";
+  words.setAttribute("role", "alert");
+  words.textContent = `${form.dataset.confirm} Press the button once more to do it.`;
+  form.append(words);
+  return false;
+}
+
 for (const form of document.querySelectorAll("form[data-confirm]")) {
   form.addEventListener("submit", (event) => {
-    if (!confirm(form.dataset.confirm)) event.preventDefault();
+    if (!agreed(form)) event.preventDefault();
   });
 }
 

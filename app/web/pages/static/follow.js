@@ -74,10 +74,7 @@ function row(event) {
   const line = document.createElement("div");
   line.className = "line";
   const type = document.createElement("b");
-  const link = document.createElement("a");
-  link.href = `/console/events/${event.id}`;
-  link.textContent = event.type;
-  type.append(link);
+  type.append(named(event));
   const seq = document.createElement("span");
   seq.className = "quiet small";
   seq.textContent = `#${event.seq}`;
@@ -89,6 +86,15 @@ function row(event) {
   data.textContent = member(event.text, "data");
   made.append(line, data);
   return made;
+}
+
+// The customer portal has no page for an event.
+function named(event) {
+  if (!follow.dataset.events) return event.type;
+  const link = document.createElement("a");
+  link.href = `${follow.dataset.events}/${event.id}`;
+  link.textContent = event.type;
+  return link;
 }
 
 function replay() {

@@ -14,6 +14,7 @@ const NAMES = {
 
 const page = (id) => document.getElementById(id);
 const tail = page("tail");
+const { base, customers, endpoints } = tail.dataset; // where things are shown; whether customers and endpoints are
 let source = null;
 let waiting = new Map(); // by delivery: of several attempts of one the last is shown
 let seen = 0;
@@ -73,14 +74,18 @@ function row(it, name) {
   status.textContent = it.status;
   made.append(
     cell("When", "nowrap", time),
-    cell("Event", "", link(`/console/deliveries/${it.id}`, it.type), it.stream ? quiet(` ${it.stream}`) : ""),
-    cell("Customer", "", link(`/console/workspaces/${it.workspace}`, it.customer)),
-    cell("Endpoint", "clip mono", it.url ? link(`/console/endpoints/${it.endpoint}`, it.url) : "deleted"),
+    cell("Event", "", link(`${base}/deliveries/${it.id}`, it.type), it.stream ? quiet(` ${it.stream}`) : ""),
+    ...(customers === "yes" ? [cell("Customer", "", link(`${base}/workspaces/${it.workspace}`, it.customer))] : []),
+    cell("Endpoint", "clip mono", endpointOf(it)),
     cell("Status", "", status),
     cell("Attempt", "", `${it.number}: ${NAMES[it.outcome] ?? it.outcome}${it.code ? ` ${it.code}` : ""}`),
     cell("Took", "number", `${it.ms.toLocaleString("en")} ms`),
   );
   return made;
+}
+
+function endpointOf({ url, endpoint }) {
+  return url && endpoints === "yes" ? link(`${base}/endpoints/${endpoint}`, url) : url || "deleted";
 }
 
 function cell(label, name, ...content) {

@@ -24,6 +24,7 @@ def things(acme: Door) -> dict[str, str]:
     endpoint = acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/in"})["id"]
     event = acme.publish("call", "c1", "call.started")
     (row,) = acme.get(f"/v1/events/{event}/deliveries")["data"]
+    bulk = acme.post("/v1/bulk-retries", status=202)["id"]
     key = acme.post("/v1/keys", {"name": "one", "scopes": ["publish"]})["id"]
     return {
         "endpoint_id": endpoint,
@@ -34,6 +35,8 @@ def things(acme: Door) -> dict[str, str]:
         "stream_id": "c1",
         "path:anything": "nothing",
         "key_id": key,
+        "bulk_id": bulk,
+        "connection_id": "nobody.1",
         "user_name": "nobody",
         "session_id": "ses_01k00000000000000000000000",
     }
