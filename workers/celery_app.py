@@ -21,8 +21,10 @@ from celery.signals import (
     worker_shutting_down,
 )
 from celery.utils.nodenames import worker_direct
+from sqlalchemy import Connection
 
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
+from app.live.feed.ticks import newest
 from app.log_lines import wants_json
 from app.settings import Settings, SettingsError
 from workers import acknowledging, child, json_log, place
@@ -68,6 +70,8 @@ app.conf.update(
     beat_schedule={"housekeeping": {"task": "housekeeping", "schedule": crontab(minute="17")}},
 )
 
+TICK_MILLISECONDS = 1000  # between ticks of the feed while nobody reads it
+
 _pulse: Pulse | None = None
 _operations: Operations | None = None
 _worker: Any = None
@@ -85,7 +89,7 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
         _worker, _bulk = worker, BulkRetrying(settings)
         wake = Wake(settings.redis_url, own_queue=_own_queue)
         _pulse = Pulse(
-            settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free, errand=_bulk.mind
+            settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free, errand=_errands
         )
         _pulse.start()
         _operations = Operations(settings)
@@ -93,6 +97,13 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
 
     def stop(self, _worker: Any) -> None:
         """Nothing yet: the pulse ends after the pool has (_stop_pulse)."""
+
+
+def _errands(connection: Connection) -> None:
+    """What a worker looks after each second. Raises SQLAlchemyError."""
+    if _bulk is not None:
+        _bulk.mind(connection)
+    newest(connection, TICK_MILLISECONDS)
 
 
 def _stop_pulse(**_: Any) -> None:

@@ -60,7 +60,7 @@ DELETE FROM ticks
 """
 
 # Forget the ticks behind which nothing is left to read.
-DROP_TICKS = "DELETE FROM ticks WHERE created_at < %(before)s"
+DROP_TICKS = "DELETE FROM ticks WHERE created_at < %(before)s AND id < (SELECT max(id) FROM ticks)"
 
 # Wait no longer than this for the locks that this transaction needs.
 LIMIT_WAIT = f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"

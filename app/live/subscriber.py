@@ -37,9 +37,9 @@ class Terms:
     key_id: str
     token_id: str | None
     workspace_id: str
-    linger_seconds: int = 0  # how long an ended stream is shown on, for late events
     contract: str = ""  # the contract's name and the stream's kind and id: for people
     stream: str = ""
+    linger_seconds: int = 0  # how long an ended stream is shown on, for late events
 
 
 class Subscriber:

@@ -48,8 +48,8 @@ class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
         if not self._json:
             super().access(resp, req, environ, request_time)
             return
-        atoms = self.atoms(resp, req, environ, request_time)
-        values = {name: atoms[atom] for name, atom in ACCESS.items()} | {"status": int(atoms["s"])}
+        parts = self.atoms(resp, req, environ, request_time)
+        values = {name: parts[part] for name, part in ACCESS.items()} | {"status": int(parts["s"])}
         what = "%s %s %s", values["method"], values["path"], values["status"]
         self.access_log.info(*what, extra=members(**values, code=environ.get(PROBLEM_CODE)))
 

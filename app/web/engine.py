@@ -62,6 +62,11 @@ class Engine:
     log: LogReader
     delivery_metrics: DeliveryMetrics
 
+    def close(self) -> None:
+        """Close the connections to PostgreSQL; they are made again when they are needed."""
+        for database in (self.database, self.pages, self.feed.database):
+            database.close()
+
 
 def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tuple[str, str]]) -> Engine:
     """The engine for these settings. Connections are made at first use.
@@ -87,7 +92,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         further=[("census", ROUND_SECONDS, lambda: census.round())],
     )
     census = Enumerator(settings.redis_url, lambda: hub)
-    feed = Feed(database)
+    feed = Feed(_pages(settings, read_only=False))
     ticker = Ticker(feed.tick)
     ledger = Ledger(
         database,
@@ -121,13 +126,13 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
     )
 
 
-def _pages(settings: Settings) -> Database:
-    """The database for what people's pages read."""
+def _pages(settings: Settings, *, read_only: bool = True) -> Database:
+    """The database for what people's pages read, or readers of the feed: they take no connection from the events."""
     return Database(
         settings.database_url,
         pool_size=PAGE_CONNECTIONS,
         max_overflow=0,
-        read_only=True,
+        read_only=read_only,
         statement_seconds=PAGE_STATEMENT_SECONDS,
     )
 

@@ -19,6 +19,7 @@ from schemathesis.config import SchemathesisConfig
 
 from app.contracts.load import load
 from app.core.contract.model import ContractRoute
+from app.core.event import names
 from app.core.event.filters.reading import check_filter
 from app.core.webhook.retry import WINDOW_SECONDS
 from app.core.webhook.signing import new_secret
@@ -81,6 +82,10 @@ def cases(operation: Operation, mode: GenerationMode, count: int, number: int) -
     yield from made
 
 
+# Paths under /v1 whose answers have no cursor of a list.
+NO_LISTS = ("/live", "/count", "/feed")
+
+
 class Surroundings:
     """A server with one of everything, and requests that mean something there."""
 
@@ -108,6 +113,8 @@ class Surroundings:
         """Have a request name things that exist, with a key that may do it."""
         path, method = case.operation.path, case.operation.method.upper()
         self._drop_dangling(case)
+        if (case.path_parameters or {}).get("kind") == names.OWN_KIND:
+            case.path_parameters["kind"] = "call"  # nobody opens the workspace's own streams
         for name in case.path_parameters or {}:
             if name in self._make:
                 case.path_parameters[name] = self._make[name]()
@@ -215,7 +222,7 @@ class Surroundings:
 
     def _cursor(self, path: str) -> str | None:
         """The cursor behind the first row of a list; a list whose path names something is none of these."""
-        if "{" in path or not path.startswith("/v1/") or path.endswith("/live"):
+        if "{" in path or not path.startswith("/v1/") or path.endswith(NO_LISTS):
             return None
         key = self.server.platform_key if path == "/v1/workspaces" else self.server.workspace_key
         if path == "/v1/workspaces":
@@ -226,6 +233,9 @@ class Surroundings:
             self._make["endpoint_id"]()
         if path == "/v1/streams":
             self._open("call", "another")
+        if path in ("/v1/bulk-retries", "/v1/portal-links"):
+            for _ in range(2):
+                self._ask("POST", path, {}, key=key)
         found = self._ask("GET", f"{path}?limit=1", key=key).json()["next_cursor"]
         assert found, path
         return str(found)

@@ -77,7 +77,8 @@ def terms(
     workspace_id: str = "ws_1",
     linger_seconds: int = 0,
 ) -> Terms:
-    return Terms(drop, bound, HEARTBEAT, heartbeat_seconds, expires_at, key_id, token_id, workspace_id, linger_seconds)
+    terms = (drop, bound, HEARTBEAT, heartbeat_seconds, expires_at, key_id, token_id, workspace_id)
+    return Terms(*terms, linger_seconds=linger_seconds)
 
 
 def subscriber(

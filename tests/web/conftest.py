@@ -19,8 +19,7 @@ from tests.web.doors import Door
 def app(settings: Settings) -> Iterator[Flask]:
     made = create_app(settings)
     yield made
-    engine_of(made).database.close()
-    engine_of(made).pages.close()
+    engine_of(made).close()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ SECRET_WORDS = "the password is swordfish"
 def without_redis(environ: dict[str, str]) -> Iterator[Flask]:
     app = create_app(Settings.from_env({**environ, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}))
     yield app
-    engine_of(app).database.close()
+    engine_of(app).close()
 
 
 @pytest.fixture

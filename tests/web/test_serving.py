@@ -83,7 +83,8 @@ def test_tls_is_refused_in_so_many_words() -> None:
 
 
 def test_a_reload_reads_new_code_the_hooks_module_included(tmp_path: Path, environ: dict[str, str]) -> None:
-    for name in ("app", "gunicorn.conf.py"):
+    (tmp_path / "clients").mkdir()
+    for name in ("app", "gunicorn.conf.py", "clients/vectors.json"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     port = free_port()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ READ_EVENTS = 500  # in one statement
 READ_BYTES = 1024 * 1024  # of their bodies; the first event always fits
 SPAN, WIDEST_SPAN = 5_000, 5_000_000  # events of all workspaces between two stops: what one statement may have to sort
 MOST_SCANNED = 20_000  # events that a filter leaves out before the caller is given a cursor to go on from
+MOST_SECONDS = 1.0  # of one collection: whoever reads is looked after in between
 
 # The events of a workspace in a window (app/core/feed/window.py), in order. `found` counts those that were looked at:
 # fewer events come back when they are large.
@@ -43,6 +45,20 @@ SELECT no, type, kind, external_id, body, found
   JOIN streams ON streams.id = stream_id
  WHERE bytes_before < {READ_BYTES}
  ORDER BY no
+"""
+# Whether a workspace has an event in a window, as far as the index tells.
+HAS_ANY = """
+SELECT EXISTS (SELECT FROM events
+                WHERE workspace_id = %(workspace)s
+                  AND xid >= (%(began)s::text)::xid8
+                  AND xid < (%(ends)s::text)::xid8
+                  AND no > %(above)s
+                  AND no <= %(most)s)
+    OR EXISTS (SELECT FROM events
+                WHERE workspace_id = %(workspace)s
+                  AND xid = ANY((%(in_flight)s::text[])::xid8[])
+                  AND no > %(above)s
+                  AND no <= %(most)s)
 """
 _NO_END = 2**64 - 1
 
@@ -80,39 +96,41 @@ class Feed:
     """The feed of a process's database."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     def tick(self, least_milliseconds: int) -> Tick:
         """The newest tick, made now if something was stored and the last one is that old. Raises DBAPIError."""
-        with self._database.begin() as connection:
+        with self.database.begin() as connection:
             return ticks.newest(connection, least_milliseconds)
 
     def start(self, choose: Callable[[Connection], Tick]) -> Cursor:
         """Behind a tick: ticks.first, or that of a time. Raises DBAPIError."""
-        with self._database.begin() as connection:
+        with self.database.begin() as connection:
             return Cursor(choose(connection))
 
     def check(self, cursor: Cursor) -> None:
         """Raises Lost for a cursor of a future that was lost, and DBAPIError."""
-        with self._database.begin() as connection:
+        with self.database.begin() as connection:
+            newest = ticks.newest(connection, 0)  # first: on another server it begins an epoch
             epochs = ticks.epochs(connection)
-            if not is_beyond(cursor, epochs) and ticks.are_known(connection, cursor):
+            if not is_beyond(cursor, epochs) and ticks.are_known(connection, cursor, epochs):
                 return
-            last = cursor.upto or cursor.after
-            follower = next((epoch for epoch in epochs if epoch.id == last.epoch + 1), None)
-            found = ticks.newest(connection, 0) if follower is None else beginning_of(follower)
-        raise Lost(Cursor(found))
+        last = cursor.upto or cursor.after
+        follower = next((epoch for epoch in epochs if epoch.id == last.epoch + 1), None)
+        raise Lost(Cursor(newest if follower is None else beginning_of(follower)))
 
     def step(self, workspace_id: str, cursor: Cursor, span: int = SPAN) -> Step:
         """The next events behind a cursor. span: how many of all workspaces may lie between. Raises DBAPIError."""
-        with self._database.begin() as connection:
-            epochs = ticks.epochs(connection)
-            upto = cursor.upto
-            if upto is None:
-                found = ticks.stop_behind(connection, cursor.after, span)
-                if found is None:
-                    return Step((), cursor, more=False)
-                upto = next_stop(cursor.after, found, epochs)
+        with self.database.begin() as connection:
+            found = cursor.upto or ticks.stop_behind(connection, cursor.after, span)
+            if found is None:
+                return Step((), cursor, more=False)
+            epochs = ticks.epochs(connection)  # behind the tick, with which a new one is committed
+            upto = found if cursor.upto is not None else next_stop(cursor.after, found, epochs)
+            if span > SPAN and cursor.upto is None and _has_any(connection, workspace_id, window(cursor, upto, epochs)):
+                # A wide window only passes over what is others': a page of it would be sorted from all of it.
+                near = ticks.stop_behind(connection, cursor.after, SPAN) or found
+                upto = next_stop(cursor.after, near, epochs)
             rows = _rows(connection, workspace_id, window(cursor, upto, epochs))
         events = [
             FeedEvent(row.type, row.kind, row.external_id, bytes(row.body), cursor.at(upto, row.no)) for row in rows
@@ -128,6 +146,7 @@ def collect(
     should be told how far that was. read: steps of a workspace. Raises what it raises."""
     found: list[FeedEvent] = []
     scanned, size, span = 0, 0, SPAN
+    ends_at = time.monotonic() + MOST_SECONDS
     while True:
         step = read(cursor, span)
         for event in step.events:
@@ -138,21 +157,26 @@ def collect(
                     return Step(found, event.cursor, more=True)
         cursor = step.cursor
         scanned += len(step.events)
-        if not step.more or scanned >= MOST_SCANNED:
+        if not step.more or scanned >= MOST_SCANNED or time.monotonic() >= ends_at:
             return Step(found, cursor, step.more)
         span = SPAN if step.events else min(span * 4, WIDEST_SPAN)
 
 
 def _rows(connection: Connection, workspace_id: str, asked: Window) -> Sequence[Any]:
-    return connection.exec_driver_sql(
-        PAGE,
-        {
-            "workspace": workspace_id,
-            "began": str(asked.began),
-            "ends": str(_NO_END if asked.upto is None else asked.upto.xmax),
-            "in_flight": [str(xid) for xid in asked.in_flight],
-            "upto": None if asked.upto is None else str(asked.upto),
-            "above": asked.above,
-            "most": asked.most,
-        },
-    ).all()
+    return connection.exec_driver_sql(PAGE, _parameters(workspace_id, asked)).all()
+
+
+def _has_any(connection: Connection, workspace_id: str, asked: Window) -> bool:
+    return bool(connection.exec_driver_sql(HAS_ANY, _parameters(workspace_id, asked)).scalar_one())
+
+
+def _parameters(workspace_id: str, asked: Window) -> dict[str, Any]:
+    return {
+        "workspace": workspace_id,
+        "began": str(asked.began),
+        "ends": str(_NO_END if asked.upto is None else asked.upto.xmax),
+        "in_flight": [str(xid) for xid in asked.in_flight],
+        "upto": None if asked.upto is None else str(asked.upto),
+        "above": asked.above,
+        "most": asked.most,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from app.core.feed.cursor import Cursor
 from app.live.feed.pages import Step
@@ -22,32 +23,36 @@ class SharedSteps:
     def __init__(self, read: Read) -> None:
         self._read = read
         self._kept: OrderedDict[_Key, Step] = OrderedDict()
-        self._under_way: dict[_Key, threading.Event] = {}
+        self._under_way: dict[_Key, _Reading] = {}
 
     def step(self, workspace_id: str, cursor: Cursor, span: int) -> Step:
         """As Feed.step. Raises what it raises."""
         key = (workspace_id, cursor, span)
-        while key not in self._kept:
-            other = self._under_way.get(key)
-            if other is None:
-                return self._take(key)
-            if not other.wait(WAIT_SECONDS):
-                break
-            if key not in self._kept:  # it failed, or there was nothing yet
-                return self._take(key)
-        found = self._kept.get(key)
-        return self._take(key) if found is None else found
+        if (kept := self._kept.get(key)) is not None:
+            return kept
+        other = self._under_way.get(key)
+        if other is not None and other.done.wait(WAIT_SECONDS) and other.step is not None:
+            return other.step
+        return self._take(key)
 
     def _take(self, key: _Key) -> Step:
-        done = self._under_way[key] = threading.Event()
+        reading = self._under_way[key] = _Reading()
         try:
-            step = self._read(*key)
+            step = reading.step = self._read(*key)
             if step.more:  # else there will be more at the next look
                 self._kept[key] = step
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
             return step
         finally:
-            if self._under_way.get(key) is done:
+            if self._under_way.get(key) is reading:
                 del self._under_way[key]
-            done.set()
+            reading.done.set()
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One that is under way. step: None until it is done, and when it failed."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    step: Step | None = None

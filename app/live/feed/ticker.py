@@ -1,7 +1,8 @@
-"""Makes ticks in a web process, and tells its readers: soon after a commit while somebody reads, else each second.
+"""Makes ticks in a web process while somebody reads there, soon after a commit, and tells its readers.
 
 Any number of processes do so at once: the database lets one tick be made at a time, and none sooner than asked. A bell
-that is lost, or a Redis that is away, costs a reader a second: it looks by itself then.
+that is lost, or a Redis that is away, costs a reader a second: it looks by itself then. While nobody reads, the pulse
+of every worker makes a tick each second.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from app.core.problem import first_line
 
 log = logging.getLogger(__name__)
 
-READ_MILLISECONDS = 20  # between ticks while somebody reads: a tenth of what a person notices
-IDLE_MILLISECONDS = 1000  # otherwise: so that a page never has more than a second's events to sort
+READ_MILLISECONDS = 20  # between ticks: a tenth of what a person notices
+READERS_AT_PACE = 10  # with more readers ticks are rarer, as each of them then looks
+SLOWEST_MILLISECONDS = 1000
+QUIET_SECONDS = 1.0  # without a word of any commit
 RETRY_SECONDS = 1.0
 
 
@@ -31,7 +34,7 @@ class Ticker:
         self._make = make
         self._readers = 0
         self._newest = 0
-        self._stored, self._hurry = threading.Event(), threading.Event()
+        self._stored = threading.Event()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._failing = False
@@ -41,39 +44,42 @@ class Ticker:
         """How many read at this moment."""
         return self._readers
 
+    @property
+    def newest(self) -> int:
+        """The number of the newest tick that is known here."""
+        return self._newest
+
     def stored(self) -> None:
         """Events were committed, here or elsewhere. Never blocks, never raises."""
         self._stored.set()
-        if self._thread is None:  # after any fork
-            self._thread = threading.Thread(target=self._run, name="feed-ticker", daemon=True)
-            self._thread.start()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Somebody reads: ticks are made as soon as events come."""
         self._readers += 1
-        self._hurry.set()
-        self.stored()
+        self._stored.set()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="feed-ticker", daemon=True)
+            self._thread.start()
         try:
             yield
         finally:
             self._readers -= 1
 
     def wait(self, after: int, seconds: float) -> None:
-        """Wait until there is a tick behind the one with this number, for so long at most."""
+        """Wait until there is another tick than the one with this number, for so long at most."""
         until = time.monotonic() + seconds
         with self._changed:
-            while self._newest <= after and (left := until - time.monotonic()) > 0:
+            while self._newest == after and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
 
     def _run(self) -> None:
-        while True:
-            self._stored.wait(timeout=IDLE_MILLISECONDS / 1000 if self._readers else None)
+        while self._readers:
+            self._stored.wait(timeout=QUIET_SECONDS)
             self._stored.clear()
-            self._hurry.clear()
-            pause = READ_MILLISECONDS if self._readers else IDLE_MILLISECONDS
-            self._tick(pause)
-            self._hurry.wait(pause / 1000)
+            pause = max(1, self._readers // READERS_AT_PACE) * READ_MILLISECONDS
+            self._tick(READ_MILLISECONDS)
+            threading.Event().wait(min(pause, SLOWEST_MILLISECONDS) / 1000)
 
     def _tick(self, least_milliseconds: int) -> None:
         try:
@@ -85,7 +91,7 @@ class Ticker:
             self._failing = True
             threading.Event().wait(RETRY_SECONDS)
             return
-        if tick.id > self._newest:
+        if tick.id != self._newest:  # a smaller one: PostgreSQL was restored
             with self._changed:
                 self._newest = tick.id
                 self._changed.notify_all()

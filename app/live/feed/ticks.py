@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 
 from app.core.feed.cursor import Cursor, Tick
 from app.core.feed.snapshot import read_snapshot
-from app.core.feed.window import Epoch
+from app.core.feed.window import Epoch, beginning_of
 
 _TICK = "id, epoch, mark, no, snapshot::text AS snapshot"
 
@@ -75,9 +75,14 @@ def epochs(connection: Connection) -> Sequence[Epoch]:
     return [Epoch(row.id, row.last_tick, row.last_no) for row in connection.exec_driver_sql(EPOCHS)]
 
 
-def are_known(connection: Connection, cursor: Cursor) -> bool:
-    """Whether a cursor's ticks may be those of this history: thinned out, or there with the same mark."""
-    named = {tick.id: tick.mark for tick in (cursor.after, cursor.upto) if tick is not None and tick.mark}
+def are_known(connection: Connection, cursor: Cursor, epochs: Sequence[Epoch]) -> bool:
+    """Whether a cursor's ticks may be those of this history: thinned out, there with the same mark, or without a mark,
+    which only the beginnings of epochs are."""
+    given = [tick for tick in (cursor.after, cursor.upto) if tick is not None]
+    beginnings = [beginning_of(epoch) for epoch in epochs if epoch.id]
+    if any(not tick.mark and tick not in beginnings for tick in given):
+        return False
+    named = {tick.id: tick.mark for tick in given if tick.mark}
     rows = connection.exec_driver_sql(MARKS, {"ids": list(named)}).all()
     most = rows[-1].newest or 0
     return all(id <= most for id in named) and all(named[row.id] == row.mark for row in rows[:-1])

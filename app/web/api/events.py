@@ -66,7 +66,10 @@ def list_events(call: Call) -> Answer:
     page = _of_stream(call) if of_stream else _of_workspace(call)
     tail = paging.searched([], page.cursor, page.searched_to)
     del tail["data"]
-    return Answer(b'{"data":[%b],%b' % (b",".join(event.body for event in page.events), json.dumps(tail).encode()[1:]))
+    return Answer(
+        b'{"data":[%b],%b'
+        % (b",".join(event.body for event in page.events), json.dumps(tail, separators=(",", ":")).encode()[1:])
+    )
 
 
 @route(

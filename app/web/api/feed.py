@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Blueprint
@@ -14,6 +15,7 @@ from app.core.feed.cursor import Cursor
 from app.core.feed.wanted import Wanted, read_wanted
 from app.core.problem import Problem, invalid
 from app.core.times import read_time
+from app.live.connections import Full
 from app.live.feed import ticks
 from app.live.feed.pages import Feed, FeedEvent, Lost, Step, collect
 from app.web.engine import Engine
@@ -21,10 +23,13 @@ from app.web.http import paging
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
 from app.web.http.routes import route
+from app.web.live.limits import limits, too_many
 from app.web.metrics import streams as stream_metrics
 
 api = Blueprint("feed", __name__)
 
+PAGE_MILLISECONDS = 20  # how old the newest tick may be for whoever asks for a page
+LOOK_SECONDS = 1.0  # a process that ends is noticed this late at most
 MOST_WAIT_SECONDS = 30  # below the time after which proxies give up a silent request
 _NAMES_LONGEST = 8000  # characters of a list of names: what servers take in a URL
 
@@ -52,7 +57,7 @@ WAIT = Field("wait", "integer", "seconds to wait for an event when there is none
     scope="subscribe",
     query=(AFTER, *FILTERS, WAIT, paging.LIMIT),
     answers={200: "FeedPage"},
-    refusals=("cursor_lost",),
+    refusals=("cursor_lost", "too_many"),
     transaction=False,
     summary="Read everything of the workspace from one cursor to the next, in order, without a gap",
 )
@@ -61,15 +66,34 @@ def read_feed(call: Call) -> Answer:
     cursor = start_of(call.engine.feed, call.args.get("after", "earliest"))
     limit, until = paging.limit_of(call.args), time.monotonic() + call.args.get("wait", 0)
     engine = call.engine
-    with engine.feed_ticker.reading():
-        engine.feed_bell.listen()
+    if "wait" not in call.args:
+        engine.feed.tick(PAGE_MILLISECONDS)
+        return Answer(_page(next_events(engine, call.workspace_id, cursor, wanted, limit)))
+    with reading(engine, call.workspace_id, call.caller.key_id):
         while True:
             step = next_events(engine, call.workspace_id, cursor, wanted, limit)
             left = until - time.monotonic()
             if step.events or step.more or left <= 0 or engine.hub.stopping:
                 return Answer(_page(step))
             cursor = step.cursor
-            engine.feed_ticker.wait(cursor.after.id, min(left, 1.0))
+            engine.feed_ticker.wait(cursor.after.id, min(left, LOOK_SECONDS))
+
+
+@contextmanager
+def reading(engine: Engine, workspace_id: str, key_id: str) -> Iterator[None]:
+    """Somebody waits for events: it counts as a live connection, and ticks are made soon. Raises Problem too_many."""
+    connections = engine.hub.connections
+    try:
+        connections.check(workspace_id, key_id, limits(engine.settings))
+    except Full as full:
+        raise too_many(full) from None
+    connections.add(workspace_id, key_id)
+    try:
+        with engine.feed_ticker.reading():
+            engine.feed_bell.listen()
+            yield
+    finally:
+        connections.remove(workspace_id, key_id)
 
 
 def wanted_of(given: Mapping[str, Any]) -> Wanted:

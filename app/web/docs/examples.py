@@ -58,7 +58,7 @@ _token_info = {
     "created_at": _AT,
     "expires_at": "2026-11-20T10:05:02.000Z",
 }
-_endpoint = {
+_endpoint: dict[str, Any] = {
     "id": _ENDPOINT,
     "url": "https://example.com/in",
     "description": "orders",
@@ -129,10 +129,6 @@ def _list_of(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"data": [item], "next_cursor": None}
 
 
-def _searched(item: Mapping[str, Any]) -> dict[str, Any]:
-    return _list_of(item) | {"searched_to": None}
-
-
 _PLACE = "MX43LzAvMTIzNDUvNDAvOTAwOjA6"
 _portal_link = {
     "id": "plk_01kfxt6a7b8c9d0e1f2g3h4j5k",
@@ -167,7 +163,7 @@ _explanation = {
     "code": "delivered",
     "sentence": "It was delivered at 2026-11-20 10:00:01 UTC with attempt 1.",
     "endpoint": None,
-    "delivery": _delivery,
+    "delivery": _delivery | {"attempt": _tried},
 }
 
 # By the name of the schema.
@@ -178,7 +174,7 @@ EXAMPLES: dict[str, Any] = {
     "CreatedKey": _key | {"key": "pk_8fK2mQ4vX7nB1cZ6sD9gH3jL5pR0tW8yE2uI4oA7qM1"},
     "KeyList": _list_of(_key),
     "Event": _event,
-    "EventList": _searched(_event),
+    "EventList": _list_of(_event),
     "EventType": _event_type,
     "EventTypeList": _list_of(_event_type),
     "Explanation": _explanation,
@@ -230,8 +226,8 @@ EXAMPLES: dict[str, Any] = {
         "pending": 1,
         "oldest_pending_at": _AT,
     },
-    "Delivery": _delivery,
-    "DeliveryList": _searched(_delivery | {"attempt": _tried}),
+    "Delivery": _delivery | {"attempt": _tried},
+    "DeliveryList": _list_of(_delivery | {"attempt": _tried}),
     "DeliveryWithAttempts": _delivery | {"attempts": [_attempt]},
     "LoggedAttempt": _delivery | {"attempt": _tried},
     "Health": {"status": "ok"},

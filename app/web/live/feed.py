@@ -20,12 +20,10 @@ from app.core.feed import cursor as cursors
 from app.core.feed.cursor import Cursor
 from app.core.problem import Problem, first_line
 from app.core.wire import sse
-from app.live.connections import Full
-from app.live.feed.pages import collect
-from app.web.api.feed import AFTER, FILTERS, believed, start_of, wanted_of
+from app.live.feed.pages import Lost, collect
+from app.web.api.feed import AFTER, FILTERS, believed, reading, start_of, wanted_of
 from app.web.http.call import Call
 from app.web.http.routes import route
-from app.web.live.limits import limits, too_many
 from app.web.live.opening import client_socket
 from app.web.live.sse import Unanswered
 from app.web.live.view import WAIT_SECONDS, View
@@ -81,9 +79,15 @@ def _begin(call: Call) -> tuple[Cursor, list[bytes]]:
     except Problem as problem:
         if problem.code != "cursor_lost" or problem.extra is None:
             raise
-        text = problem.extra["cursor"]
-        data = json.dumps({"reason": "cursor_lost", "cursor": text}, separators=(",", ":")).encode()
-        return cursors.decode(text), [sse.frame("reset", text, data)]
+        cursor = cursors.decode(problem.extra["cursor"])
+        return cursor, [_reset(cursor)]
+
+
+def _reset(cursor: Cursor) -> bytes:
+    """Tells a viewer that what it saw was lost with a server, and where it goes on."""
+    text = cursors.encode(cursor)
+    data = json.dumps({"reason": "cursor_lost", "cursor": text}, separators=(",", ":")).encode()
+    return sse.frame("reset", text, data)
 
 
 class FeedView(View):
@@ -99,15 +103,7 @@ class FeedView(View):
 
     def open(self) -> None:
         """Count the viewer. Raises Problem too_many."""
-        connections, key_id = self._engine.hub.connections, self._caller.key_id
-        try:
-            connections.check(self._workspace_id, key_id, limits(self._engine.settings))
-        except Full as full:
-            raise too_many(full) from None
-        connections.add(self._workspace_id, key_id)
-        self._stack.callback(connections.remove, self._workspace_id, key_id)
-        self._stack.enter_context(self._engine.feed_ticker.reading())
-        self._engine.feed_bell.listen()
+        self._stack.enter_context(reading(self._engine, self._workspace_id, self._caller.key_id))
 
     def close(self) -> None:
         """Stop counting the viewer. Twice is once."""
@@ -130,9 +126,17 @@ class FeedView(View):
             frames, self._opening = self._opening, []
             return frames
         if self._waits:
-            self._engine.feed_ticker.wait(self._cursor.after.id, WAIT_SECONDS)
+            ticker = self._engine.feed_ticker
+            ticker.wait(self._cursor.after.id, WAIT_SECONDS)
+            if ticker.newest == self._cursor.after.id:
+                return ()
         try:
+            if self._failing:  # PostgreSQL was away: it may be another one now
+                self._engine.feed.check(self._cursor)
             step = collect(self._read, self._cursor, self._wants, FRAMES)
+        except Lost as lost:
+            self._failing, self._cursor = False, lost.cursor
+            return [_reset(lost.cursor)]
         except SQLAlchemyError as error:
             if not self._failing:
                 log.warning("a view of the feed waits for PostgreSQL: %s", first_line(error))

@@ -115,7 +115,7 @@ def test_a_former_secret_key_still_opens_what_it_sealed(
         assert door.get(f"/v1/endpoints/{made['id']}/secret")["secret"] == made["secret"]
         assert door.get(f"/v1/endpoints/{made['id']}")["header_names"] == ["X-Tag"]
     finally:
-        engine_of(renewed).database.close()
+        engine_of(renewed).close()
 
 
 def test_disabling_cancels_what_is_pending_and_stops_new_deliveries(acme: Door) -> None:
@@ -215,7 +215,7 @@ def test_the_number_of_endpoints_has_a_limit(environ: dict[str, str], database: 
         acme.delete(f"/v1/endpoints/{first['id']}")
         register(acme)
     finally:
-        engine_of(app).database.close()
+        engine_of(app).close()
 
 
 @pytest.mark.parametrize("wanted", ["PATCH", "POST"])

@@ -90,7 +90,7 @@ def test_a_workspaces_own_streams_are_not_counted_among_the_open_ones(environ: d
     acme.put("/v1/streams/call/c2", status=429)
     acme.post("/v1/streams/call/c1/end", status=200)
     acme.put("/v1/streams/call/c2")
-    engine_of(app).database.close()
+    engine_of(app).close()
 
 
 def test_without_a_stream_a_key_is_unique_in_the_workspace(acme: Door, globex: Door) -> None:

@@ -39,7 +39,7 @@ def test_one_limit_holds_for_streams_however_they_are_opened(environ: dict[str, 
     }
     acme.post("/v1/streams/call/c1/end", status=200)
     acme.put("/v1/streams/call/c3")
-    engine_of(app).database.close()
+    engine_of(app).close()
 
 
 def test_an_ended_stream_stays_ended(acme: Door) -> None:

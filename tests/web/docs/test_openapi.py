@@ -180,4 +180,4 @@ def test_a_contract_s_own_codes_are_codes(environ: dict[str, str], tmp_path: Pat
     app = create_app(Settings.from_env({**environ, "CONTRACTS_DIR": str(tmp_path)}))
     document = app.test_client().get("/openapi.json").get_json()
     assert "no_such_call" in document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
-    engine_of(app).database.close()
+    engine_of(app).close()

@@ -65,7 +65,7 @@ CASES = [
     Case("a header twice", "/v1/endpoints", b"{" + URL + b',"headers":{"A":"1","A":"2"}}', 422, "invalid", "A: is given twice"),
     Case("a field missing", "/v1/endpoints", b"{}", 422, "invalid", "url: is missing"),
     Case("an unknown field", "/v1/endpoints", b"{" + URL + b',"event_type":[]}', 422, "invalid", "did you mean event_types?"),
-    Case("a far-off field", "/v1/endpoints", b"{" + URL + b',"zzz":1}', 422, "invalid", "zzz: unknown field; this request takes url"),
+    Case("a far-off field", "/v1/endpoints", b"{" + URL + b',"zzz":1}', 422, "invalid", "zzz: unknown field; this request takes uid, url"),
     Case("a number for a text", "/v1/endpoints", b'{"url":7}', 422, "invalid", "url: must be a string, not a number"),
     Case("null for a text", "/v1/endpoints", b'{"url":null}', 422, "invalid", "url: must not be null"),
     Case("a text for a list", "/v1/endpoints", b"{" + URL + b',"event_types":"call.*"}', 422, "invalid", "must be an array of strings, not a string"),

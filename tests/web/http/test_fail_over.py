@@ -15,7 +15,7 @@ EVENT = {"stream": {"kind": "call", "id": "c1"}, "type": "call.started", "data":
 
 def test_a_read_only_database_is_unavailable_to_writers_and_found_again(acme: Door, database: Database) -> None:
     name = database.url.rpartition("/")[2]
-    engine_of(acme.app).database.close()
+    engine_of(acme.app).close()
     with database.begin() as connection:
         connection.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     for method, path, body in (

@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 from app.web.engine import engine_of
 from app.web.http.call import ApiRoute
 from app.web.http.routes import routes_of
-from app.web.pages.console.visit import ANYONE, PageRule, pages_of
+from app.web.pages.console.visit import ANYONE, pages_of
+from app.web.pages.portal.visit import portal_pages_of
 from tests.web.doors import EVERY_SCOPE, Door, handshake
 
 PLAIN = {"kind": "call", "stream_id": "c1", "workspace": "acme"}
@@ -25,8 +26,9 @@ def guarded(app: Flask) -> Iterator[tuple[ApiRoute, str]]:
 
 
 def test_every_rule_of_the_url_map_is_a_declared_route(app: Flask) -> None:
-    declared: dict[str, ApiRoute | PageRule] = {**routes_of(app), **pages_of(app)}
-    assert len(declared) == len(routes_of(app)) + len(pages_of(app))
+    kinds = (routes_of(app), pages_of(app), portal_pages_of(app))
+    declared = {name: rule for rules in kinds for name, rule in rules.items()}
+    assert len(declared) == sum(len(rules) for rules in kinds)
     for rule in app.url_map.iter_rules():
         assert rule.endpoint in declared, f"{rule.rule} was not made by route(), open_route() or page()"
         assert declared[rule.endpoint].method in (rule.methods or ())
@@ -35,7 +37,13 @@ def test_every_rule_of_the_url_map_is_a_declared_route(app: Flask) -> None:
 def test_a_route_without_a_key_says_why(app: Flask) -> None:
     public = {declared.path for declared in routes_of(app).values() if declared.public}
     pages = {"/docs", "/docs.md", "/docs/{page}", "/live/{kind}/{stream_id}", "/static/{name}"}
-    for_programs = {"/openapi.json", "/asyncapi.json", "/llms.txt", "/llms-full.txt"}
+    for_programs = {
+        "/openapi.json",
+        "/asyncapi.json",
+        "/llms.txt",
+        "/llms-full.txt",
+        "/.well-known/twofold/vectors.json",
+    }
     assert public == {"/healthz", "/readyz", "/metrics", "/v1/session"} | for_programs | pages
     for declared in routes_of(app).values():
         assert bool(declared.public) != bool(declared.scope)

@@ -14,8 +14,8 @@ from app.web.http.routes import routes_of
 from tests.web.doors import Door, handshake
 from tests.web.things import ABSENT, THEIRS, body_for, comparable, contracts_routes, filled, named_path, things_of
 
-# Attributes are put under a name of the caller's own: there is nothing foreign about it.
-OWN_NAMES = {("PUT", "/v1/streams/{kind}/{stream_id}")}
+# What is put under a name of the caller's own: there is nothing foreign about it.
+OWN_NAMES = {("PUT", "/v1/streams/{kind}/{stream_id}"), ("PUT", "/v1/event-types/{type}")}
 
 
 def with_ids(app: Flask) -> Iterator[tuple[ApiRoute, str, int]]:

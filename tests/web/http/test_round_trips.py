@@ -19,7 +19,7 @@ def counted(acme: Door, settings: Settings, turns: Turns) -> Iterator[Door]:
     """The same key's way in through another process, whose round trips are counted."""
     app = create_app(replace(settings, database_url=turns.url))
     yield Door(app, acme.key, acme.workspace_id)
-    engine_of(app).database.close()
+    engine_of(app).close()
 
 
 def event(stream_id: str = "c1", **more: object) -> dict[str, object]:

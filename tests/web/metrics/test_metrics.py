@@ -190,7 +190,7 @@ def test_announcements_that_redis_did_not_take_are_counted(environ: dict[str, st
     door.publish("call", "c1", "call.started")
     eventually(lambda: metric(of_app(app), "twofold_bus_lost_total") == before + 1)
     assert "twofold_attempts_total" not in of_app(app)
-    engine_of(app).database.close()
+    engine_of(app).close()
 
 
 def event(type: str, data: dict[str, str]) -> dict[str, object]:

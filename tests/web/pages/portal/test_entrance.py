@@ -104,8 +104,7 @@ def test_in_a_frame_of_a_named_origin_the_cookie_is_partitioned(settings: Settin
         assert "X-Frame-Options" not in response.headers
         assert framed.test_client().get("/console/sign-in").headers["X-Frame-Options"] == "DENY"
     finally:
-        engine_of(framed).database.close()
-        engine_of(framed).pages.close()
+        engine_of(framed).close()
 
 
 def test_name_and_colour_are_the_operators(settings: Settings, acme: Door) -> None:
@@ -120,5 +119,4 @@ def test_name_and_colour_are_the_operators(settings: Settings, acme: Door) -> No
         assert sheet.content_type.startswith("text/css")
         assert "--accent: #" in sheet.get_data(as_text=True)
     finally:
-        engine_of(branded).database.close()
-        engine_of(branded).pages.close()
+        engine_of(branded).close()
