@@ -102,6 +102,9 @@ class Surroundings:
             "key_id": lambda: self._id("POST", "/v1/keys", {"name": "k", "scopes": ["publish"]}),
             "event_id": self._event,
             "delivery_id": self._delivery,
+            "bulk_id": self._bulk_retry,
+            "link_id": lambda: self._id("POST", "/v1/portal-links"),
+            "type": self._event_type,
             "workspace": lambda: self._id("POST", "/v1/workspaces", {"name": "w"}, self.server.platform_key),
         }
         self._endpoint_id = self._make["endpoint_id"]()
@@ -121,6 +124,7 @@ class Surroundings:
         for name, value in {"name": "live.js", "page": "verify"}.items():
             if name in (case.path_parameters or {}):
                 case.path_parameters[name] = value
+        self._aim_values(case, path)
         contract = self._contracts.get(path)
         if contract is None and "{stream_id}" in path and method != "PUT":
             self._open(case.path_parameters["kind"], case.path_parameters["stream_id"])
@@ -132,6 +136,19 @@ class Surroundings:
             where = case.path_parameters if contract.id_in == "path" else case.query
             self._open(contract.kind or case.path_parameters["kind"], where[contract.id_name])
             (case.query or {}).pop("token", None)
+
+    def _aim_values(self, case: Case, path: str) -> None:
+        """What a query or a body names, too; what no description can say of them."""
+        case.query = query = case.query or {}
+        if path.endswith("/explain") and "endpoint_id" in query:
+            query["endpoint_id"] = self._endpoint_id
+        if path == "/v1/deliveries" and {"outcome", "status_code"} & set(query):
+            query.pop("cursor", None)  # the rows are attempts then, and so are the marks in cursors
+        if path.startswith("/v1/feed"):
+            query["after"] = "earliest"  # else a cursor that nobody has made
+            query.pop("wait", None)
+        if path.endswith("/test") and isinstance(case.body, dict) and "type" in case.body:
+            case.body["type"] = self._event_type()
 
     def send(self, case: Case) -> requests.Response:
         """The answer's head; its body is not read yet, because a live stream's would not end."""
@@ -214,6 +231,16 @@ class Surroundings:
     def _event(self) -> str:
         event = {"stream": {"kind": "call", "id": "described"}, "type": "call.turn", "data": {}}
         return self._id("POST", "/v1/events", event)
+
+    def _event_type(self) -> str:
+        assert self._ask("PUT", "/v1/event-types/described", {"example": {}}).ok
+        return "described"
+
+    def _bulk_retry(self) -> str:
+        for order in self._ask("GET", "/v1/bulk-retries").json()["data"]:
+            if order["status"] == "running":  # there may be ten
+                self._ask("POST", f"/v1/bulk-retries/{order['id']}/cancel")
+        return self._id("POST", "/v1/bulk-retries")
 
     def _delivery(self) -> str:
         self._event()

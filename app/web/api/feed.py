@@ -33,19 +33,27 @@ LOOK_SECONDS = 1.0  # a process that ends is noticed this late at most
 MOST_WAIT_SECONDS = 30  # below the time after which proxies give up a silent request
 _NAMES_LONGEST = 8000  # characters of a list of names: what servers take in a URL
 
+
+def _names(name: str, about: str, each: str, longest: int) -> Field:
+    """A list of names; what each looks like is checked where it is read."""
+    shape = {"pattern": f"^{each}(,{each})*$"}
+    return Field(name, "text", about, shortest=1, longest=longest, shape=shape)
+
+
+_KIND, _ID = "[a-z][a-z0-9_.-]{0,63}", "[A-Za-z0-9_~:@+=-][A-Za-z0-9_.~:@+=-]{0,199}"
+_TYPE = r"([A-Za-z0-9_][A-Za-z0-9_.:-]{0,126}(\.\*)?|\*)"
 AFTER = Field(
     "after",
     "text",
     "where to begin: earliest, latest, a time, or the cursor of an event or page (default earliest)",
     shortest=1,
     longest=cursors.LONGEST,
+    shape={"pattern": "^[A-Za-z0-9_:.+-]+$"},
 )
 FILTERS = (
-    Field("streams", "text", "only these streams, as call:1,call:2 (at most 500)", longest=_NAMES_LONGEST),
-    Field("kinds", "text", "only events of streams of these kinds, as call,session (20 at most)", longest=2000),
-    Field(
-        "types", "text", "only events of these types; call.* means all that begin with call.", longest=_NAMES_LONGEST
-    ),
+    _names("streams", "only these streams, as call:1,call:2 (at most 500)", f"{_KIND}:{_ID}", _NAMES_LONGEST),
+    _names("kinds", "only streams of these kinds, as call,session (at most 20)", _KIND, 2000),
+    _names("types", "only these types; call.* means all that begin with call.", _TYPE, _NAMES_LONGEST),
 )
 WAIT = Field("wait", "integer", "seconds to wait for an event when there is none (default 0)", most=MOST_WAIT_SECONDS)
 
