@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -139,14 +140,17 @@ class Surroundings:
 
     def _aim_values(self, case: Case, path: str) -> None:
         """What a query or a body names, too; what no description can say of them."""
-        case.query = query = case.query or {}
+        query = case.query or {}
         if path.endswith("/explain") and "endpoint_id" in query:
             query["endpoint_id"] = self._endpoint_id
         if path == "/v1/deliveries" and {"outcome", "status_code"} & set(query):
             query.pop("cursor", None)  # the rows are attempts then, and so are the marks in cursors
         if path.startswith("/v1/feed"):
-            query["after"] = "earliest"  # else a cursor that nobody has made
-            query.pop("wait", None)
+            for given, name in ((query, "after"), (case.headers or {}, "Last-Event-ID")):
+                if isinstance(given.get(name), str) and re.fullmatch("[A-Za-z0-9_:.+-]{1,9000}", given[name]):
+                    del given[name]  # a cursor that nobody has made
+            if query.get("wait") in range(31):
+                query["wait"] = 0
         if path.endswith("/test") and isinstance(case.body, dict) and "type" in case.body:
             case.body["type"] = self._event_type()
 
