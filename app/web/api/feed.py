@@ -12,7 +12,7 @@ from flask import Blueprint
 
 from app.core.feed import cursor as cursors
 from app.core.feed.cursor import Cursor
-from app.core.feed.wanted import Wanted, read_wanted
+from app.core.feed.wanted import MOST_KINDS, MOST_STREAMS, MOST_TYPES, Wanted, read_wanted
 from app.core.problem import Problem, invalid
 from app.core.times import read_time
 from app.live.connections import Full
@@ -34,10 +34,10 @@ MOST_WAIT_SECONDS = 30  # below the time after which proxies give up a silent re
 _NAMES_LONGEST = 8000  # characters of a list of names: what servers take in a URL
 
 
-def _names(name: str, about: str, each: str, longest: int) -> Field:
+def _names(name: str, about: str, each: str, most: int) -> Field:
     """A list of names; what each looks like is checked where it is read."""
-    shape = {"pattern": f"^{each}(,{each})*$"}
-    return Field(name, "text", about, shortest=1, longest=longest, shape=shape)
+    shape = {"pattern": f"^{each}(,{each}){{0,{most - 1}}}$"}
+    return Field(name, "text", f"{about} (at most {most})", shortest=1, longest=_NAMES_LONGEST, shape=shape)
 
 
 _KIND, _ID = "[a-z][a-z0-9_.-]{0,63}", "[A-Za-z0-9_~:@+=-][A-Za-z0-9_.~:@+=-]{0,199}"
@@ -51,9 +51,9 @@ AFTER = Field(
     shape={"pattern": "^[A-Za-z0-9_:.+-]+$"},
 )
 FILTERS = (
-    _names("streams", "only these streams, as call:1,call:2 (at most 500)", f"{_KIND}:{_ID}", _NAMES_LONGEST),
-    _names("kinds", "only streams of these kinds, as call,session (at most 20)", _KIND, 2000),
-    _names("types", "only these types; call.* means all that begin with call.", _TYPE, _NAMES_LONGEST),
+    _names("streams", "only these streams, as call:1,call:2", f"{_KIND}:{_ID}", MOST_STREAMS),
+    _names("kinds", "only streams of these kinds, as call,session", _KIND, MOST_KINDS),
+    _names("types", "only these types; call.* means all that begin with call.", _TYPE, MOST_TYPES),
 )
 WAIT = Field("wait", "integer", "seconds to wait for an event when there is none (default 0)", most=MOST_WAIT_SECONDS)
 
