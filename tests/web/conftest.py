@@ -19,8 +19,8 @@ from tests.web.doors import Door
 def app(settings: Settings) -> Iterator[Flask]:
     made = create_app(settings)
     yield made
-    engine_of(made).database.close()
-    engine_of(made).pages.close()
+    for one in engine_of(made).databases.values():
+        one.close()
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ def elsewhere(settings: Settings, acme: Door) -> Iterator[Door]:
     """Another process of the same product."""
     app: Flask = create_app(settings)
     yield Door(app, acme.key, acme.workspace_id)
-    engine_of(app).database.close()
-    engine_of(app).pages.close()
+    for one in engine_of(app).databases.values():
+        one.close()
 
 
 def test_a_schema_holds_from_its_answer_on_in_every_process(acme: Door, elsewhere: Door) -> None:
