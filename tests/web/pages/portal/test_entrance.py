@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from flask import Flask
 from app import create_app
 from app.database.connection import Database
 from app.settings import Settings
-from app.web.engine import engine_of
+from app.web.engine import PAGE_CONNECTIONS, engine_of
 from tests.web.doors import Door
 from tests.web.pages.portal.guests import GuestAtPortal
 
@@ -37,6 +38,23 @@ def test_looking_at_the_link_does_not_use_it_up(app: Flask, acme: Door) -> None:
     assert acme.get("/v1/portal-links")["data"][0]["opened_at"] is None
     assert GuestAtPortal(app).open(link["url"]).status_code == 303
     assert acme.get("/v1/portal-links")["data"][0]["opened_at"] is not None
+
+
+def test_the_way_in_names_the_workspace_and_waits_for_whoever_is_in_another(
+    app: Flask, acme: Door, globex: Door, enter: Enter
+) -> None:
+    path = "/portal" + globex.post("/v1/portal-links")["url"].partition("/portal")[2]
+    nobody, guest, own = GuestAtPortal(app), enter(acme), enter(globex)
+    for page in (nobody.get(path), own.get(path)):
+        assert "<strong>Globex</strong>" in page
+        assert "data-at-once" in page
+    page = guest.get(path)
+    assert "portal of <strong>Acme</strong> now" in page
+    assert "data-at-once" not in page
+    assert nobody.open(path).status_code == 303
+    spent = guest.get(path)
+    assert "opened before" in spent
+    assert '<form class="card' not in spent
 
 
 @pytest.mark.parametrize("what", ["portal_links", "sessions"])
@@ -104,8 +122,8 @@ def test_in_a_frame_of_a_named_origin_the_cookie_is_partitioned(settings: Settin
         assert "X-Frame-Options" not in response.headers
         assert framed.test_client().get("/console/sign-in").headers["X-Frame-Options"] == "DENY"
     finally:
-        engine_of(framed).database.close()
-        engine_of(framed).pages.close()
+        for one in engine_of(framed).databases.values():
+            one.close()
 
 
 def test_name_and_colour_are_the_operators(settings: Settings, acme: Door) -> None:
@@ -120,5 +138,14 @@ def test_name_and_colour_are_the_operators(settings: Settings, acme: Door) -> No
         assert sheet.content_type.startswith("text/css")
         assert "--accent: #" in sheet.get_data(as_text=True)
     finally:
-        engine_of(branded).database.close()
-        engine_of(branded).pages.close()
+        for one in engine_of(branded).databases.values():
+            one.close()
+
+
+def test_the_portal_waits_for_no_connection_of_the_consoles_pages(app: Flask, acme: Door, enter: Enter) -> None:
+    guest = enter(acme)
+    with ExitStack() as taken:
+        for _ in range(PAGE_CONNECTIONS):
+            taken.enter_context(engine_of(app).pages.begin())
+        for path in ("/portal/endpoints", "/portal/deliveries"):
+            assert "Acme" in guest.get(path)
