@@ -62,14 +62,15 @@ class Operations:
 
     def look(self) -> int:
         """Tell what is to be told now. Returns how many events that made. Raises SQLAlchemyError."""
-        with self._database.begin() as connection:
-            if self._looks % FORGET_LOOKS == 0:
+        if self._looks % FORGET_LOOKS == 0:
+            with self._database.begin() as connection:
                 notices.forget(connection)
-            self._looks += 1
-            found = [one for one in notices.look(connection) if one.type is None or self._publish(one)]
-            for notice in found:  # at the end: a drain that notes something waits for these rows
-                notices.told(connection, notice)
-        return sum(notice.type is not None for notice in found)
+        self._looks += 1
+        with self._database.begin() as connection:
+            found = [(one, one.type is None or self._publish(one)) for one in notices.look(connection)]
+            for notice, is_told in found:  # at the end: a drain that notes something waits for these rows
+                (notices.told if is_told else notices.put_off)(connection, notice)
+        return sum(is_told and notice.type is not None for notice, is_told in found)
 
     def _publish(self, notice: Notice) -> bool:
         """Whether the event is stored, now or by who told it before."""

@@ -36,6 +36,13 @@ VALUES (%(id)s, %(workspace)s, %(key)s, %(hash)s, %(scopes)s::text[], %(now)s,
 RETURNING expires_at
 """
 
+# Whose portal a link opens that nobody has opened, while its key is good. It stays as it is.
+LOOK_AT = """
+SELECT w.id, w.name FROM portal_links l JOIN api_keys k ON k.id = l.key_id JOIN workspaces w ON w.id = l.workspace_id
+WHERE l.token_hash = %(hash)s AND l.opened_at IS NULL AND l.revoked_at IS NULL AND l.expires_at > now()
+  AND k.revoked_at IS NULL
+"""
+
 # Open a link that nobody has opened, while its key is good. Of two who try at once, one does.
 OPEN = """
 UPDATE portal_links l SET opened_at = now() FROM api_keys k
@@ -130,9 +137,16 @@ def make_link(
     return MadeLink(id, token, now, connection.exec_driver_sql(ADD, values).scalar_one())
 
 
+def look_at_link(connection: Connection, token: str) -> Row[Any] | None:
+    """The workspace, as id and name, whose portal the link with this token opens. None when the token opens nothing."""
+    if not _may_be(token):
+        return None
+    return connection.exec_driver_sql(LOOK_AT, {"hash": digest(token)}).one_or_none()
+
+
 def open_link(connection: Connection, token: str, *, life_seconds: int) -> tuple[str, datetime] | None:
     """Begin the session of the link with this token: its id, and when it ends. None when the token opens nothing."""
-    if not token.startswith(PREFIX) or len(token) > LONGEST_TOKEN:
+    if not _may_be(token):
         return None
     link = connection.exec_driver_sql(OPEN, {"hash": digest(token)}).one_or_none()
     if link is None:
@@ -164,3 +178,7 @@ def revoke_link(connection: Connection, workspace_id: str, link_id: str) -> None
     """Close a link, and the session that it has opened. Raises Problem not_found."""
     if connection.exec_driver_sql(REVOKE, {"id": link_id, "workspace": workspace_id}).scalar() is None:
         raise not_found("portal link")
+
+
+def _may_be(token: str) -> bool:
+    return token.startswith(PREFIX) and len(token) <= LONGEST_TOKEN

@@ -173,7 +173,7 @@ def work(connection: Connection, *, window_seconds: int) -> Piece | None:
     window_seconds: for which a reopened delivery is tried. Orders take turns; those that another holds are left to it.
     """
     row = connection.exec_driver_sql(TAKE).one_or_none()
-    if row is None:
+    if row is None or not _stays(connection, row.workspace_id):
         return None
     narrow, rest, values = _conditions(BulkFilters.read(row.workspace_id, row.filters))
     values |= {"cursor": row.cursor or "", "window": WINDOW, "ordered_at": row.created_at}
@@ -194,6 +194,13 @@ def work(connection: Connection, *, window_seconds: int) -> Piece | None:
     }
     connection.exec_driver_sql(MOVE, changed)
     return Piece(row.id, retried)
+
+
+def _stays(connection: Connection, workspace_id: str | None) -> bool:
+    """Whether the order's workspace, if it has one, is there until the end of this transaction."""
+    if workspace_id is None:
+        return True
+    return connection.exec_driver_sql(KEEP_WORKSPACE, {"id": workspace_id}).scalar() is not None
 
 
 def _reopen(
@@ -286,6 +293,9 @@ TAKE = """
 SELECT id, workspace_id, filters, cursor, passed_over, created_at FROM bulk_retries
 WHERE status = 'running' AND resume_at <= now() ORDER BY resume_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 """
+
+# Keep this workspace. Nobody waits for who deletes it: that waits for the order's row, which goes with the workspace.
+KEEP_WORKSPACE = "SELECT id FROM workspaces WHERE id = %(id)s FOR KEY SHARE SKIP LOCKED"
 
 # What follows the cursor: a window, of which the filters let some in.
 WINDOW_AFTER = f"""

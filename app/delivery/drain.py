@@ -29,12 +29,12 @@ from app.delivery.database_clock import DatabaseClock
 from app.delivery.doorbell import Doorbell
 from app.delivery.endpoint_health import Gone, disable_failing, disable_gone
 from app.delivery.exchanges import exchange_of
-from app.delivery.notices import note_exhausted
 from app.delivery.outcomes import Recorded, RecordedAttempt
 from app.delivery.round_calls import RoundCalls
 from app.delivery.rounds import Crew, RoundStamp
 from app.delivery.sending.sender import Request, Sender
 from app.delivery.signer import Signer
+from app.delivery.unnoted import Unnoted
 from app.delivery.unrecorded import Unrecorded, is_rows_fault
 from app.settings import MARGIN_SECONDS, Settings
 
@@ -107,6 +107,7 @@ class Drain:
             disable_after_seconds=settings.disable_after_seconds,
         )
         self._gone: dict[str, Gone] = {}  # they want no more, and are to be disabled when their rows are unlocked
+        self._unnoted = Unnoted(database, clock)
         self._attempts_made = 0
         self._signer = Signer(settings.secret_keys)
 
@@ -304,9 +305,10 @@ class Drain:
                 self._after(recorded)
 
     def _after(self, recorded: Recorded) -> None:
-        """What follows from recorded attempts: the log's watchers are told, and endpoints that are gone or have failed
-        for too long are disabled, with what they have pending."""
+        """What follows from recorded attempts: what was given up is noted, the log's watchers are told, and endpoints
+        that are gone or have failed for too long are disabled, with what they have pending."""
         attempts = recorded.attempts
+        self._unnoted.note([attempt.delivery_id for attempt in attempts if attempt.ended == "failed"])
         if attempts:
             self._tell(attempts)
         self._attempts_made += sum(not attempt.by_us for attempt in attempts)
@@ -324,9 +326,6 @@ class Drain:
         if self._claimer.ended.are_left:
             with self._database.begin() as connection:
                 self._claimer.ended.cancel_some(connection)
-        if failed := [attempt.delivery_id for attempt in attempts if attempt.ended == "failed"]:
-            with self._database.begin() as connection:
-                note_exhausted(connection, failed)
 
     def _disable_gone(self) -> None:
         """Disable endpoints that want no more; those whose rows are locked are remembered."""

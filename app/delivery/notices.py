@@ -58,12 +58,12 @@ ON CONFLICT (endpoint_id) DO UPDATE SET exhausted = n.exhausted + excluded.exhau
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('twofold.operations'))"
 
 # The endpoints of which something is to be told: those that fail, are disabled, or were told to be, and those with
-# deliveries that were given up.
+# deliveries that were given up. First those that have waited longest since they were last looked at.
 _LOOK = f"""
 SELECT * FROM (
   SELECT e.id, e.workspace_id, e.url, e.description, e.disabled_reason, e.disabled_at, e.failing_since,
     e.consecutive_failures, e.last_outcome, coalesce(n.told, '{OK}') AS told, n.told_at,
-    coalesce(n.exhausted, 0) AS exhausted, n.exhausted_ids, n.exhausted_since,
+    coalesce(n.exhausted, 0) AS exhausted, n.exhausted_ids, n.exhausted_since, n.exhausted_told_at,
     n.told_at IS NULL OR n.told_at < now() - interval '{GAP_SECONDS} s' AS state_may_be_told,
     n.exhausted_told_at IS NULL OR n.exhausted_told_at < now() - interval '{GAP_SECONDS} s' AS exhausted_may_be_told,
     CASE WHEN e.status = 'disabled' THEN '{DISABLED}'
@@ -78,7 +78,7 @@ SELECT * FROM (
   JOIN endpoints e ON e.id = looked.id LEFT JOIN endpoint_notices n ON n.endpoint_id = e.id
 ) AS found
 WHERE (state <> told AND state_may_be_told) OR (exhausted > 0 AND exhausted_may_be_told)
-ORDER BY told_at NULLS FIRST, id LIMIT %(most)s
+ORDER BY greatest(told_at, exhausted_told_at) NULLS FIRST, id LIMIT %(most)s
 """
 
 # Which of some endpoints have lately failed to take something else than operations events.
@@ -106,8 +106,20 @@ UPDATE endpoint_notices SET exhausted = exhausted - %(count)s, exhausted_told_at
 WHERE endpoint_id = %(id)s
 """
 
-# Forget endpoints that have been deleted.
-_FORGET = "DELETE FROM endpoint_notices n WHERE NOT EXISTS (SELECT FROM endpoints e WHERE e.id = n.endpoint_id)"
+# Remember that something could not be told now: others come first, and it is tried again after the gap.
+_PUT_OFF_STATE = """
+INSERT INTO endpoint_notices (endpoint_id, told_at) VALUES (%(id)s, now())
+ON CONFLICT (endpoint_id) DO UPDATE SET told_at = excluded.told_at
+"""
+_PUT_OFF_EXHAUSTED = "UPDATE endpoint_notices SET exhausted_told_at = now() WHERE endpoint_id = %(id)s"
+
+# Forget endpoints that have been deleted. A row that somebody has locked is left to the next time.
+_FORGET = """
+DELETE FROM endpoint_notices WHERE endpoint_id IN (
+  SELECT n.endpoint_id FROM endpoint_notices n
+  WHERE NOT EXISTS (SELECT FROM endpoints e WHERE e.id = n.endpoint_id) FOR UPDATE SKIP LOCKED
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +142,8 @@ def note_exhausted(connection: Connection, delivery_ids: Sequence[str]) -> None:
 
 
 def look(connection: Connection) -> list[Notice]:
-    """What is to be told now. Nothing while another process looks: until the end of this transaction."""
+    """What is to be told now, in the order in which the rows have to be locked afterwards. Nothing while another
+    process looks: until the end of this transaction, which has locked no row so far."""
     if not connection.exec_driver_sql(_LOCK).scalar_one():
         return []
     rows = connection.exec_driver_sql(_LOOK, {"most": MOST_NOTICES}).all()
@@ -138,20 +151,26 @@ def look(connection: Connection) -> list[Notice]:
     others = set(connection.exec_driver_sql(_FAIL_OTHERS, {"ids": begun}).scalars()) if begun else set()
     found = []
     for row in rows:
-        if row.state != row.told and row.state_may_be_told and (row.id in others or row.state != FAILING):
-            found.append(_of_state(row))
+        if row.state != row.told and row.state_may_be_told:
+            found.append(_of_state(row) if row.state != FAILING or row.id in others else _of_nothing(row))
         if row.exhausted and row.exhausted_may_be_told:
             found.append(_of_exhausted(row))
-    return found
+    return sorted(found, key=lambda notice: notice.endpoint_id)
 
 
 def told(connection: Connection, notice: Notice) -> None:
-    """A notice has become an event."""
+    """A notice has become an event. Locks a row, as drains do in the order of the ids."""
     if notice.state is not None:
         connection.exec_driver_sql(_TOLD_STATE, {"id": notice.endpoint_id, "state": notice.state})
     else:
         values = {"id": notice.endpoint_id, "count": notice.data["count"], "ids": notice.data["delivery_ids"]}
         connection.exec_driver_sql(_TOLD_EXHAUSTED, values)
+
+
+def put_off(connection: Connection, notice: Notice) -> None:
+    """A notice could not become an event now. Locks a row, as `told` does."""
+    statement = _PUT_OFF_EXHAUSTED if notice.state is None else _PUT_OFF_STATE
+    connection.exec_driver_sql(statement, {"id": notice.endpoint_id})
 
 
 def forget(connection: Connection) -> None:
@@ -178,6 +197,11 @@ def _of_state(row: Row[Any]) -> Notice:
     return Notice(row.workspace_id, row.id, type, data, f"{type}/{row.id}/{_time(since)}", row.state)
 
 
+def _of_nothing(row: Row[Any]) -> Notice:
+    """It fails to take operations events only: what was told still holds."""
+    return Notice(row.workspace_id, row.id, None, {}, "", row.told)
+
+
 def _of_exhausted(row: Row[Any]) -> Notice:
     data = {
         "endpoint": _endpoint(row),
@@ -185,7 +209,9 @@ def _of_exhausted(row: Row[Any]) -> Notice:
         "since": _time(row.exhausted_since),
         "delivery_ids": list(row.exhausted_ids),
     }
-    key = f"{DELIVERY_EXHAUSTED}/{row.id}/{row.exhausted_ids[0] if row.exhausted_ids else _time(row.exhausted_since)}"
+    first = row.exhausted_ids[0] if row.exhausted_ids else _time(row.exhausted_since)
+    # With the count: what was published and not noted would otherwise be taken for what has been given up since, too.
+    key = f"{DELIVERY_EXHAUSTED}/{row.id}/{first}/{row.exhausted}"
     return Notice(row.workspace_id, row.id, DELIVERY_EXHAUSTED, data, key)
 
 

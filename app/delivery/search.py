@@ -52,9 +52,10 @@ SELECT count(*) AS looked, min(id) AS last FROM (
 # the index is enough.
 IN_ORDER = "SET LOCAL enable_bitmapscan = off"
 
-# What waits. OFFSET keeps PostgreSQL from walking through the whole log in order: `due` has these few.
+# What waits, of one workspace if the filters name one. OFFSET keeps PostgreSQL from walking through the whole log in
+# order: `due` has these few.
 PENDING = """(SELECT pending.* FROM (
-  SELECT delivery_id AS id, created_at, workspace_id, endpoint_id, event_id FROM due OFFSET 0
+  SELECT delivery_id AS id, created_at, workspace_id, endpoint_id, event_id FROM due WHERE {whose} OFFSET 0
 ) AS d JOIN deliveries pending ON pending.id = d.id AND pending.created_at = d.created_at WHERE {narrow})"""
 
 # The newest events of the streams of this name.
@@ -272,7 +273,9 @@ def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan
         rest.append(f"{attempt} IS NOT NULL")
     narrow += within("d", ids.DELIVERY, values, since=filters.since, until=filters.until, before=before)
     if pending_alone:
-        return _Plan(DELIVERIES, "d", PENDING.format(narrow=_all(narrow)), "true", _all(rest), values, attempt)
+        whose = "true" if filters.workspace is None else "due.workspace_id = %(workspace)s"
+        source = PENDING.format(narrow=_all(narrow), whose=whose)
+        return _Plan(DELIVERIES, "d", source, "true", _all(rest), values, attempt)
     return _Plan(DELIVERIES, "d", "deliveries", _all(narrow), _all(rest), values, attempt)
 
 

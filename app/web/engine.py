@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -32,15 +32,16 @@ _KEY = "twofold"
 # Of one request's statement: with what it takes to see that a server is silent, a caller is answered within 12 s.
 STATEMENT_SECONDS = 10.0
 # What people's pages read has connections of its own, few and read-only: however slow a question is, it takes none from
-# the events, and it is given up while somebody still waits for the answer.
+# the events, and it is given up while somebody still waits for the answer. The portal's customers have theirs: however
+# many of them look, the operators' console is answered.
 PAGE_CONNECTIONS = 4
 PAGE_STATEMENT_SECONDS = 4.0
 
 
 @dataclass(slots=True)
 class Engine:
-    """What the routes of one process work with. ring: wakes a drain, best effort and without waiting. pages: the same
-    database for what people's pages read.
+    """What the routes of one process work with. ring: wakes a drain, best effort and without waiting. pages, guests:
+    the same database for what the console's pages read, and for what the portal's do.
 
     Every member may be used by any number of requests at once.
     """
@@ -48,6 +49,7 @@ class Engine:
     settings: Settings
     database: Database
     pages: Database
+    guests: Database
     callers: Callers
     ledger: Ledger
     ring: Callable[[], None]
@@ -62,9 +64,14 @@ class Engine:
     log: LogReader
     delivery_metrics: DeliveryMetrics
 
+    @property
+    def databases(self) -> Mapping[str, Database]:
+        """Every database that has connections of this process, by its name in the figures."""
+        return {"api": self.database, "pages": self.pages, "portal": self.guests, "feed": self.feed.database}
+
     def close(self) -> None:
         """Close the connections to PostgreSQL; they are made again when they are needed."""
-        for database in (self.database, self.pages, self.feed.database):
+        for database in self.databases.values():
             database.close()
 
 
@@ -110,6 +117,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         settings=settings,
         database=database,
         pages=_pages(settings),
+        guests=_pages(settings),
         callers=Callers(database),
         ledger=ledger,
         ring=lambda: announcer.announce((), True),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Row
+from sqlalchemy.exc import OperationalError
 
 from app.core import ids
 from app.core.problem import Problem
@@ -225,6 +226,22 @@ def test_two_workers_never_do_the_same_order_at_once_and_orders_take_turns(world
         assert bulk.work(connection, window_seconds=3600) == Piece(first, 1)
         assert other.exec_driver_sql(bulk.TAKE).one().id == second
     assert work(world) == Piece(second, 0)
+
+
+def test_nothing_is_done_for_a_workspace_that_is_being_deleted(world: World) -> None:
+    fail(world, world.endpoint(URL), 1)
+    id = order(world)
+    with world.database.begin() as connection:
+        connection.exec_driver_sql("SELECT FROM workspaces FOR UPDATE")
+        assert work(world) is None
+    assert pending(world) == set()
+    assert work(world) == Piece(id, 1)
+    id = order(world)
+    with world.database.begin() as connection, world.database.begin() as other:
+        assert bulk.work(connection, window_seconds=3600) == Piece(id, 0)
+        with pytest.raises(OperationalError, match="workspaces"):
+            other.exec_driver_sql("SELECT FROM workspaces FOR UPDATE NOWAIT")
+        other.rollback()
 
 
 def test_a_cancelled_order_goes_no_further(world: World) -> None:

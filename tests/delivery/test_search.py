@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from app.core import ids
 from app.core.event.filters import matches
@@ -237,3 +238,28 @@ def test_an_id_or_a_name_is_found(log: Log) -> None:
         assert {found[0] for found in browsing.find(connection, one.stream)} == {"streams"}
         assert browsing.find(connection, "no such thing") == []
         assert browsing.find(connection, "att_01k00000000000000000000000") == []
+
+
+def test_what_waits_in_other_workspaces_is_not_read(world: World) -> None:
+    world.endpoint("http://127.0.0.1:9/")
+    world.publish(30)
+    asked: list[tuple[str, Any]] = []
+
+    def listen(connection: Any, cursor: Any, statement: str, values: Any, context: Any, many: bool) -> None:
+        asked.append((statement, values))
+
+    event.listen(world.database.engine, "before_cursor_execute", listen)
+    with world.database.begin() as connection:
+        page = log_page(connection, Filters(workspace="ws_" + "0" * ids.LENGTH, status="pending"), limit=10)
+        event.remove(world.database.engine, "before_cursor_execute", listen)
+        (statement, values), *_ = [one for one in asked if "FROM due" in one[0]]
+        (plan,) = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT json) {statement}", values).scalar_one()
+    assert page.rows == []
+    assert [node["Actual Rows"] for node in nodes(plan["Plan"]) if node.get("Relation Name") == "due"] == [0]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan's steps."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from app.core.event.own_streams import OPERATIONS
 from app.delivery import notices
@@ -140,3 +141,94 @@ def test_what_was_published_and_not_noted_is_not_published_again(
         operations.look()
     operations.look()
     assert len(told(world)) == 1
+
+
+def test_what_is_given_up_after_a_publication_that_was_not_noted_is_told_of(
+    world: World, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer(answering(NO)) as receiver:
+        world.endpoint(receiver.url, event_types=["call.*"])
+        for count in (2, 1):
+            world.publish(count)
+            world.let_pass(DAY)
+            world.drain().run()
+            with monkeypatch.context() as context:
+                if count == 2:
+                    context.setattr(notices, "told", lambda connection, notice: None)
+                operations.look()
+    counts = [data["count"] for type, data in told(world) if type == "delivery.exhausted"]
+    assert counts == [2, 3]
+    assert world.one("SELECT exhausted FROM endpoint_notices") == 0
+
+
+def test_an_endpoint_that_fails_to_take_operations_events_only_comes_behind_the_others(
+    world: World, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer(answering(NO)) as receiver, ScriptedServer(answering(GONE)) as gone:
+        world.endpoint(receiver.url, event_types=["endpoint.*"])
+        world.endpoint(gone.url, event_types=["call.*"])
+        other = world.endpoint(receiver.url, event_types=["bot.*"])
+        world.publish()
+        world.drain().run()
+        assert operations.look() == 1
+        world.publish(type="bot.joined")
+        world.drain().run()
+    pass_minute(world)
+    monkeypatch.setattr(notices, "MOST_NOTICES", 1)
+    assert [operations.look() for _ in range(3)] == [0, 1, 0]
+    type, data = told(world)[-1]
+    assert (type, data["endpoint"]["id"]) == ("endpoint.failing", other)
+
+
+def test_a_notice_that_is_refused_comes_behind_the_others_and_is_told_later(
+    world: World, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.change(world.endpoint("http://127.0.0.1:9/"), status="disabled")
+    assert operations.look() == 1
+    world.sql("UPDATE streams SET ended_at = now()")  # takes nothing more
+    made = [world.endpoint("http://127.0.0.1:9/") for _ in range(2)]
+    for endpoint in made:
+        world.change(endpoint, status="disabled")
+    monkeypatch.setattr(notices, "MOST_NOTICES", 1)
+    assert [operations.look() for _ in range(3)] == [0, 0, 0]
+    rows = world.sql("SELECT endpoint_id FROM endpoint_notices WHERE told = 'ok' AND told_at IS NOT NULL")
+    assert {row.endpoint_id for row in rows} == set(made)
+    world.sql("UPDATE streams SET ended_at = NULL")
+    assert operations.look() == 0
+    pass_minute(world)
+    assert [operations.look() for _ in range(3)] == [1, 1, 0]
+
+
+def test_a_look_locks_rows_in_the_order_in_which_drains_do_and_none_while_it_publishes(
+    world: World, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = sorted(world.endpoint("http://127.0.0.1:9/") for _ in range(3))
+    for endpoint in made:
+        world.change(endpoint, status="disabled")
+    world.sql("INSERT INTO endpoint_notices (endpoint_id, told_at) VALUES (%(id)s, now() - interval '1 h')", id=made[0])
+    world.sql("INSERT INTO endpoint_notices (endpoint_id) VALUES ('ep_deleted')")
+    look, told_of = notices.look, notices.told
+    left: list[int] = []
+    order: list[str] = []
+
+    def looked(connection: Connection) -> list[notices.Notice]:
+        left.append(world.one("SELECT count(*) FROM endpoint_notices WHERE endpoint_id = 'ep_deleted'"))
+        return look(connection)
+
+    def noted(connection: Connection, notice: notices.Notice) -> None:
+        order.append(notice.endpoint_id)
+        told_of(connection, notice)
+
+    monkeypatch.setattr(notices, "look", looked)
+    monkeypatch.setattr(notices, "told", noted)
+    assert operations.look() == 3
+    assert (left, order) == ([0], made)
+
+
+def test_a_note_that_somebody_has_locked_is_not_waited_for_to_be_forgotten(
+    world: World, operations: Operations
+) -> None:
+    world.sql("INSERT INTO endpoint_notices (endpoint_id) VALUES ('ep_deleted')")
+    with world.database.begin() as connection:
+        connection.exec_driver_sql("SELECT FROM endpoint_notices FOR UPDATE")
+        assert operations.look() == 0

@@ -64,7 +64,7 @@ class ProcessLook:
     """One process's look at itself."""
 
     def __init__(self, engine: Engine) -> None:
-        self._pools = {"api": engine.database, "pages": engine.pages}
+        self._pools = engine.databases
         self._cpu_seconds = 0.0
         BUILD.labels(version(), platform.python_version()).set(1)
 

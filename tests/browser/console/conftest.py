@@ -100,6 +100,7 @@ class Office:
         """Acme's portal, by a new link that allows these scopes."""
         link = self.ask("acme", "POST", "/v1/portal-links", {"scopes": list(scopes)})
         page = chromium.page(link["url"], **looks)
+        page.click("#open button")
         page.wait_for("location.pathname.match('^/portal/(endpoints|deliveries|streams)$')")
         page.wait_for("document.readyState === 'complete'")
         page.problems.clear()  # the browser has looked for an icon of the icon

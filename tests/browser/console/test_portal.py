@@ -118,6 +118,18 @@ def test_a_bulk_retry_is_counted_ordered_and_watched_to_its_end(
     assert [row["status"] for row in done] in (["delivered"], ["pending"])
 
 
+def test_outside_a_frame_a_link_waits_for_a_click(chromium: Chromium, office: Office) -> None:
+    link = office.ask("acme", "POST", "/v1/portal-links")
+    page = chromium.page(link["url"])
+    page.wait_for("document.readyState === 'complete'")
+    assert "Acme" in page.text("#main, main")
+    assert page.run("location.pathname") == "/portal/open"
+    (made, *_) = office.ask("acme", "GET", "/v1/portal-links")["data"]
+    assert (made["id"], made["opened_at"]) == (link["id"], None)
+    page.click("#open button")
+    there(page, "location.pathname === '/portal/endpoints'")
+
+
 @contextmanager
 def hosting(port: int, link: str) -> Iterator[str]:
     """A page of a customer's own site, which shows the portal in a frame; its address."""

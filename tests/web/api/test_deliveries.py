@@ -35,6 +35,7 @@ def test_the_log_is_filtered_and_paged_newest_first(acme: Door) -> None:
         ("status=failed", 0),
         (f"since={before}", 4),
         (f"until={before}", 0),
+        ("since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59.9995Z", 4),
     ):
         assert len(acme.get(f"/v1/deliveries?{query}")["data"]) == count, query
     assert {row["endpoint_id"] for row in acme.get(f"/v1/events/{event}/deliveries")["data"]} == {first, second}

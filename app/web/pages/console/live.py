@@ -14,6 +14,7 @@ from app.core import ids
 from app.core.event import names
 from app.core.problem import Problem
 from app.core.wire.envelope import rfc3339
+from app.database.connection import Database
 from app.delivery import live_log, search
 from app.delivery.live_log import Entry
 from app.delivery.search import Filters
@@ -44,7 +45,7 @@ def watch_log(visit: Visit) -> Response:
 def watch_stream(visit: Visit, workspace_id: str, kind: str, stream_id: str) -> Response:
     person = visit.person
     opener = Opener(person.id, workspace_id, session_id=person.session_id, life_seconds=person.life_seconds)
-    return show_stream(visit.engine, opener, kind, stream_id)
+    return show_stream(visit.engine, visit.engine.pages, opener, kind, stream_id)
 
 
 def show_rows(engine: Engine, view: Viewing, sock: Any, cursor: str | None) -> Response:
@@ -54,13 +55,14 @@ def show_rows(engine: Engine, view: Viewing, sock: Any, cursor: str | None) -> R
     return show_view(engine, view, sock, cursor)
 
 
-def show_stream(engine: Engine, opener: Opener, kind: str, stream_id: str) -> Response:
-    """The response that shows a stream of the opener's workspace as it happens. Raises Problem."""
+def show_stream(engine: Engine, database: Database, opener: Opener, kind: str, stream_id: str) -> Response:
+    """The response that shows a stream of the opener's workspace as it happens. database: where it is looked up.
+    Raises Problem."""
     if engine.hub.stopping:
         return Unanswered()
     if not (names.KIND.fullmatch(kind) and names.EXTERNAL_ID.fullmatch(stream_id)):
         raise Problem("not_found", "There is no such stream.")
-    with engine.pages.begin() as connection:
+    with database.begin() as connection:
         stream = streams.find_stream(connection, opener.workspace_id, kind, stream_id)
     if stream is None:
         raise Problem("not_found", "There is no such stream.")
@@ -74,10 +76,10 @@ def show_stream(engine: Engine, opener: Opener, kind: str, stream_id: str) -> Re
 
 
 class RowsView:
-    """What somebody wants to see of the log, of one workspace or of all."""
+    """What somebody wants to see of the log, of one workspace or of all. database: where rows are read."""
 
-    def __init__(self, engine: Engine, filters: Filters) -> None:
-        self._engine, self._filters = engine, filters
+    def __init__(self, database: Database, filters: Filters) -> None:
+        self._database, self._filters = database, filters
         self.channel = filters.workspace or live_log.ALL
 
     def values(self, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -87,7 +89,7 @@ class RowsView:
             for entry in entries
             if ids.is_id(ids.DELIVERY, entry.delivery_id) and ids.is_id(ids.ATTEMPT, entry.attempt_id)
         ]
-        with self._engine.pages.begin() as connection:
+        with self._database.begin() as connection:
             rows = search.rows_of(connection, wanted)
         return {row.attempt_id: _shown(row) for row in rows if row.attempt_id and self._filters.let_through(row)}
 
@@ -96,13 +98,13 @@ class PersonsView(RowsView):
     """What a person of the console wants to see, as long as their session goes on."""
 
     def __init__(self, visit: Visit) -> None:
-        super().__init__(visit.engine, queries.log_filters(visit.args).filters)
+        super().__init__(visit.engine.pages, queries.log_filters(visit.args).filters)
         self._session_id = visit.person.session_id
         self.owners: Mapping[str, str] = {visit.person.id: "The user"}
 
     def may_see(self) -> bool:
         """Whether the session goes on."""
-        with self._engine.pages.begin() as connection:
+        with self._database.begin() as connection:
             return users.read_session(connection, self._session_id) is not None
 
 

@@ -18,8 +18,14 @@ _OVER = "This link has been opened before, or its time is over. Ask for a new on
 
 @portal_page(api, "GET", OPEN, why="whoever comes by a link is not in yet")
 def ask_to_open(visit: PortalVisit) -> Response:
-    """A form rather than the way in: programs that look at links in messages would use them up."""
-    return answers.html("open.html", folder=FOLDER, **visit.frame(), token=visit.args.get("token", ""))
+    """A form rather than the way in: programs that look at links in messages would use them up. It says whose portal it
+    opens: somebody who is sent another's link must not take that for their own, and enter there what is theirs."""
+    token = visit.args.get("token", "")
+    with visit.read() as connection:
+        workspace = portal.look_at_link(connection, token)
+    elsewhere = visit.visitor is not None and workspace is not None and visit.workspace_id != workspace.id
+    values = {"token": token, "workspace": workspace, "elsewhere": elsewhere, "over": _OVER}
+    return answers.html("open.html", folder=FOLDER, **visit.frame(), **values)
 
 
 @portal_page(api, "POST", OPEN, why="the link's token is the credential")

@@ -69,13 +69,13 @@ class GuestsView(RowsView):
     """What a customer wants to see of their log, as long as their session goes on."""
 
     def __init__(self, visit: PortalVisit) -> None:
-        super().__init__(visit.engine, _asked(visit).filters)
+        super().__init__(visit.engine.guests, _asked(visit).filters)
         self._session_id = visit.guest.session_id
         self.owners: Mapping[str, str] = {visit.guest.link_id: "The portal", visit.workspace_id: "The workspace"}
 
     def may_see(self) -> bool:
         """Whether the session goes on."""
-        with self._engine.pages.begin() as connection:
+        with self._database.begin() as connection:
             return portal.read_session(connection, self._session_id) is not None
 
 

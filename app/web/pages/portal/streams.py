@@ -54,4 +54,4 @@ def stream(visit: PortalVisit, kind: str, stream_id: str) -> Response:
 def watch_stream(visit: PortalVisit, kind: str, stream_id: str) -> Response:
     guest = visit.guest
     opener = Opener(guest.key_id, guest.workspace_id, session_id=guest.session_id, life_seconds=guest.life_seconds)
-    return show_stream(visit.engine, opener, kind, stream_id)
+    return show_stream(visit.engine, visit.engine.guests, opener, kind, stream_id)

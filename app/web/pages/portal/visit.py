@@ -70,8 +70,8 @@ class PortalVisit:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A short transaction that cannot write, on the pages' own connections."""
-        with self.engine.pages.begin() as connection:
+        """A short transaction that cannot write, on the portal's own connections."""
+        with self.engine.guests.begin() as connection:
             yield connection
 
     @contextmanager
@@ -168,5 +168,5 @@ def _guest(current: Engine) -> Guest | None:
     session_id = cookie.session_id_of(current.settings, request)
     if session_id is None:
         return None
-    with current.pages.begin() as connection:
+    with current.guests.begin() as connection:
         return portal.read_session(connection, session_id)

@@ -1,3 +1,5 @@
-// Opens the portal without a click. A program that only reads the page, to show what a link leads to, does not use it up.
+// Opens the portal without a click in a frame, which only the operator's own pages may show. A page of its own may have
+// been opened by anybody's link: there its reader decides. Programs that only read the page do not use the link up.
 
-document.getElementById("open")?.submit();
+const form = document.getElementById("open");
+if (window.top !== window.self && form?.hasAttribute("data-at-once")) form.submit();

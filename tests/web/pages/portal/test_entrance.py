@@ -39,6 +39,23 @@ def test_looking_at_the_link_does_not_use_it_up(app: Flask, acme: Door) -> None:
     assert acme.get("/v1/portal-links")["data"][0]["opened_at"] is not None
 
 
+def test_the_way_in_names_the_workspace_and_waits_for_whoever_is_in_another(
+    app: Flask, acme: Door, globex: Door, enter: Enter
+) -> None:
+    path = "/portal" + globex.post("/v1/portal-links")["url"].partition("/portal")[2]
+    nobody, guest, own = GuestAtPortal(app), enter(acme), enter(globex)
+    for page in (nobody.get(path), own.get(path)):
+        assert "<strong>Globex</strong>" in page
+        assert "data-at-once" in page
+    page = guest.get(path)
+    assert "portal of <strong>Acme</strong> now" in page
+    assert "data-at-once" not in page
+    assert nobody.open(path).status_code == 303
+    spent = guest.get(path)
+    assert "opened before" in spent
+    assert '<form class="card' not in spent
+
+
 @pytest.mark.parametrize("what", ["portal_links", "sessions"])
 def test_link_and_session_end_in_time(app: Flask, acme: Door, database: Database, enter: Enter, what: str) -> None:
     guest, link = enter(acme), acme.post("/v1/portal-links")
