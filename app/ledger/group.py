@@ -15,9 +15,9 @@ from app.core.wire.envelope import Announcement
 from app.database.connection import Database
 from app.database.patience import within
 from app.ledger import slices
-from app.ledger.event_types import RememberedTypes
 from app.ledger.matching import RememberedEndpoints
 from app.ledger.parcel import Answered, Parcel
+from app.ledger.remembered_types import GroupSteps, RememberedTypes, put_off
 from app.ledger.slices import Wanting
 from app.ledger.statements import ACCEPT_EVENTS
 from app.ledger.submission import Answers, Submission
@@ -87,9 +87,10 @@ class Committer:
         lock_seconds: how long a lock is waited for. skip: streams that somebody else holds are not waited for at all,
         and their events are answered `unavailable`.
         """
-        parcel, answered = self._call(submissions, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
+        taken, parcel, answered = self._call(submissions, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
+        answers = iter(parcel.answers(answered, self._max_open_streams))
         return Committed(
-            parcel.answers(answered, self._max_open_streams),
+            [next(answers) if is_taken else put_off() for is_taken in taken],
             parcel.announcements(answered),
             answered.due > 0,
             parcel.busy(answered),
@@ -99,21 +100,25 @@ class Committer:
         """How many endpoints of a workspace may get an event, as far as is remembered."""
         return self._endpoints.of(workspace_id).matcher.weight
 
-    def _call(self, submissions: Sequence[Submission], lock_seconds: float, skip: bool) -> tuple[Parcel, Answered]:
+    def _call(
+        self, submissions: Sequence[Submission], lock_seconds: float, skip: bool
+    ) -> tuple[list[bool], Parcel, Answered]:
+        """Which submissions were put to the database, as what, and its answer."""
         failpoints.reach("ledger.commit")
         limits = (int(lock_seconds * 1000), skip, self._window_seconds, self._max_open_streams)
         changing: frozenset[str] = frozenset()
+        steps = GroupSteps()
         for _ in range(MATCHINGS):
             self._weigh(submissions)
-            checked, versions = self._types.check(submissions)
-            parcel = Parcel(checked, self._ends, self._late)
+            checked, versions = self._types.check(submissions, steps)
+            parcel = Parcel([one for one in checked if one is not None], self._ends, self._late)
             wants = [self._endpoints.of(id).as_of(versions.get(id)) for id in parcel.workspace_ids]
             with within(CALL_SECONDS):
                 (row,) = self._database.write(ACCEPT_EVENTS, *limits, *parcel.values(wants, os.urandom))
             answered = Answered(*row)
             if answered.stale is None:
                 failpoints.reach("ledger.committed")
-                return parcel, answered
+                return [one is not None for one in checked], parcel, answered
             changing = self._endpoints.learn(answered.stale)
             learned = {workspace_id: self._endpoints.of(workspace_id).version for workspace_id in changing}
             self._types.learn(learned, answered.schemas or "[]")

@@ -11,6 +11,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from app.core.problem import Complaint, complaint
@@ -18,8 +19,10 @@ from app.core.problem import Complaint, complaint
 MOST_BYTES = 16 * 1024  # of a schema as compact JSON
 MOST_DEPTH = 24  # of the schema itself: each level is a level of recursion in the check
 MOST_PATTERNS = 10  # of patternProperties: each is tried on each member of an object
-MOST_EXPANDED = 2_000  # subschemas, each counted as often as it is referred to
-MOST_TRIES = 1_000_000  # of a pattern on one text: some tens of milliseconds
+MOST_LETTERS = 1_000  # of a pattern, which is read again when it has been forgotten
+PATTERNS_REMEMBERED = 512  # of all workspaces in one process: a tenth of a megabyte each at most
+MOST_EXPANDED = 500  # subschemas, each counted as often as it is referred to
+MOST_TRIES = 3_000_000  # of a pattern on one text: some milliseconds
 _SOME_LENGTH = 100  # any that is more than one: whether the ways grow faster than the repeats does not depend on it
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -39,6 +42,8 @@ _REFUSED = {
     "unevaluatedItems": "is not supported; use items",
     "unevaluatedProperties": "is not supported; use additionalProperties",
 }
+# (?i) and (?i:...); a bracket that is escaped is a character, and so is what is escaped before one.
+_FLAGS = re.compile(r"(?<!\\)(?:\\\\)*\(\?[a-zA-Z-]+[:)]")
 _REFERENCE = re.compile(r"#(?:/\$defs/[A-Za-z0-9_.-]{1,100})?")
 
 
@@ -61,44 +66,73 @@ def complaints_of(schema: Any, field: str = "schema") -> list[Complaint]:
     return [complaint(field, text)] if size > MOST_EXPANDED else []
 
 
+class Pattern:
+    """A pattern that has been read. Raises ValueError for one that is none, that is too long or that sets flags."""
+
+    def __init__(self, text: str) -> None:
+        if len(text) > MOST_LETTERS:
+            raise ValueError(f"has more than {MOST_LETTERS} characters")
+        try:
+            # The parser that `re` itself uses. It is private, but nothing else says what a pattern consists of.
+            self._parts = importlib.import_module("re._parser").parse(text)
+            if _FLAGS.search(text):  # without case, a set of characters takes a hundredth of a second to compile
+                raise ValueError("sets flags, which is not supported")
+            self.compiled = re.compile(text)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"is not a pattern: {error}") from None
+        first = self._parts[0] if self._parts else (None, None)
+        self._anchored = str(first[0]) == "AT" and str(first[1]).startswith("AT_BEGINNING")
+
+    def tries(self, length: int) -> int:
+        """See the function `tries`."""
+        return max(_cost(self._parts, length)[0], 1) * (1 if self._anchored else max(length, 1))
+
+
+@lru_cache(maxsize=PATTERNS_REMEMBERED)
+def pattern_of(text: str) -> Pattern:
+    """A pattern, read once. Raises ValueError as Pattern does."""
+    return Pattern(text)
+
+
 def tries(pattern: str, length: int) -> int:
-    """How many ways a backtracking matcher may try at most to find a pattern in a text of this length.
+    """How many characters a backtracking matcher may look at, at most, to find a pattern in a text of this length.
 
     Raises ValueError for a pattern that is none, or whose number of ways grows faster than its repeats say.
     """
-    parsed = _parsed(pattern)
-    anchored = bool(parsed) and str(parsed[0][0]) == "AT" and str(parsed[0][1]).startswith("AT_BEGINNING")
-    return _ways(parsed, length) * (1 if anchored else max(length, 1))
+    return pattern_of(pattern).tries(length)
 
 
-def _parsed(pattern: str) -> list[Any]:
-    try:
-        re.compile(pattern)
-        # The parser that `re` itself uses. It is private, but nothing else says what a pattern consists of.
-        return list(importlib.import_module("re._parser").parse(pattern))
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"is not a pattern: {error}") from None
+def _cost(parts: Any, length: int) -> tuple[int, int]:
+    """How many characters are looked at for a sequence, and in how many ways it may match. What stands behind a part is
+    tried once for each way of the part."""
+    looks, ways = 0, 1
+    for op, value in reversed(list(parts)):
+        own, own_ways = _part(str(op), value, length)
+        looks, ways = max(own, 1) + own_ways * looks, own_ways * ways
+    return looks, ways
 
 
-def _ways(parts: list[Any], length: int) -> int:
-    product = 1
-    for op, value in parts:
-        name = str(op)
-        if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            least, most, body = value
-            inner = _ways(list(body), length)
-            if inner > 1 and int(most) > 1:
-                raise ValueError("repeats something that may match in several ways; write it without the inner repeat")
-            product *= inner * (min(int(most), length) - min(int(least), length) + 1)
-        elif name == "SUBPATTERN":
-            product *= _ways(list(value[-1]), length)
-        elif name == "ATOMIC_GROUP":
-            product *= _ways(list(value), length)
-        elif name == "BRANCH":
-            product *= sum(_ways(list(one), length) for one in value[1])
-        elif name not in ("LITERAL", "NOT_LITERAL", "ANY", "IN", "AT", "CATEGORY", "RANGE"):
-            raise ValueError("looks around or back, which is not supported")
-    return product
+def _part(name: str, value: Any, length: int) -> tuple[int, int]:
+    if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+        least, most, body = int(value[0]), int(value[1]), value[2]
+        looks, ways = _cost(body, length)
+        if ways > 1 and most > 1:
+            raise ValueError("repeats something that may match in several ways; write it without the inner repeat")
+        # What matches nothing is repeated as often as it must be, however short the text is.
+        times = max(min(most, length), least if body.getwidth()[0] == 0 else 0)
+        return times * max(looks, 1), ways * (min(most, length) - min(least, length) + 1)
+    if name == "SUBPATTERN":
+        return _cost(value[-1], length)
+    if name == "ATOMIC_GROUP":
+        return _cost(value, length)
+    if name == "BRANCH":
+        branches = [_cost(one, length) for one in value[1]]
+        return sum(looks for looks, _ in branches), sum(ways for _, ways in branches)
+    if name == "IN":
+        return 1 + len(value) // 16, 1
+    if name not in ("LITERAL", "NOT_LITERAL", "ANY", "AT", "CATEGORY", "RANGE"):
+        raise ValueError("looks around or back, which is not supported")
+    return 1, 1
 
 
 def _walk(place: str, schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -138,7 +172,7 @@ def _wrong(place: str, schema: Mapping[str, Any]) -> Iterator[str]:
     for pattern in (schema.get("pattern"), *(patterns if isinstance(patterns, dict) else ())):
         if isinstance(pattern, str):
             try:
-                tries(pattern, _SOME_LENGTH)
+                Pattern(pattern).tries(_SOME_LENGTH)
             except ValueError as error:
                 yield f"the pattern {pattern[:100]!r} {error}"
 

@@ -28,6 +28,7 @@ def nested(depth: int) -> dict[str, Any]:
         ({"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}, "leads back to itself"),
         ({"$ref": "#/$defs/a"}, "leads nowhere"),
         (nested(MOST_DEPTH + 1), "nested more than"),
+        ({"anyOf": [{}] * MOST_EXPANDED}, f"more than {MOST_EXPANDED} parts"),
         ({"patternProperties": {f"^a{n}": {} for n in range(11)}}, "more than 10 patterns"),
         ({"patternProperties": {"(a*)*": {}}}, "repeats something"),
         ({"description": "x" * 20_000}, "more than 16384 bytes"),
@@ -57,15 +58,37 @@ def test_ordinary_schemas_are_taken(schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "length", "most"),
-    [("^https://", 1000, 1), ("abc", 1000, 1000), ("^[a-z]+$", 100, 100), ("^a*b*", 100, 101 * 101), ("a?b?", 10, 40)],
+    [
+        ("^https://", 1000, 9),
+        ("abc", 1000, 3000),
+        ("^[a-z]+$", 100, 201),
+        ("^a*b*", 100, 101 + 101 * 100),
+        ("a?b?", 10, 30),
+        ("[ab]{60000}c", 1000, 1_001_000),
+        ("(?:){60000}", 0, 60_000),
+        ("a" * 1000, 1000, 1_000_000),
+    ],
 )
 def test_the_ways_of_a_pattern_are_counted(pattern: str, length: int, most: int) -> None:
     assert tries(pattern, length) == most
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(a+)+", "(a|b|ab)*", "(a?){20}", "(?=a)", "(?<!a)b", r"(a)\1", "(?P<x>a)(?P=x)", "["]
+    "pattern",
+    [
+        "(a+)+",
+        "(a|b|ab)*",
+        "(a?){20}",
+        "(?=a)",
+        "(?<!a)b",
+        r"(a)\1",
+        "(?P<x>a)(?P=x)",
+        "[",
+        "(?i)a",
+        "(?i:a)",
+        "a" * 1001,
+    ],
 )
 def test_patterns_that_may_be_tried_in_exponentially_many_ways_are_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match=r"repeats|looks|not a pattern"):
+    with pytest.raises(ValueError, match=r"repeats|looks|not a pattern|flags|more than"):
         tries(pattern, 100)
