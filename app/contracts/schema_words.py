@@ -301,7 +301,7 @@ def _key(check: Check, value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_key(check, part) for part in value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return ("number", hex(int(value)) if _is(value, "integer") else value.hex())
+        return ("number", hex(int(value)) if _is(value, "integer") else float(value).hex())
     return (type(value).__name__, value)
 
 
