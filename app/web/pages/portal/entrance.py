@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response
 
 from app.accounts import portal
@@ -24,7 +26,7 @@ def ask_to_open(visit: PortalVisit) -> Response:
     with visit.read() as connection:
         workspace = portal.look_at_link(connection, token)
     elsewhere = visit.visitor is not None and workspace is not None and visit.workspace_id != workspace.id
-    values = {"token": token, "workspace": workspace, "elsewhere": elsewhere, "over": _OVER}
+    values: dict[str, Any] = {"token": token, "workspace": workspace, "elsewhere": elsewhere, "over": _OVER}
     return answers.html("open.html", folder=FOLDER, **visit.frame(), **values)
 
 
