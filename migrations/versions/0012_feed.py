@@ -1,7 +1,7 @@
 """Makes what the feed reads by: the number and the transaction of each event, ticks, epochs and kept cursors.
 
-Events from before have neither number nor transaction: the feed begins with this migration. Nothing is rewritten, and
-the release before runs on beside it. The function is a copy of app/database/functions as it was with this migration.
+Events from before have neither number nor transaction: the feed begins with this migration. No row is written anew, but
+the index reads through `events` once, and nothing is accepted meanwhile. The function is a copy of app/database/functions as it was with this migration.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ UPGRADE = (
     # Apart from the columns, so that PostgreSQL does not write every row anew.
     "ALTER TABLE events ALTER COLUMN xid SET DEFAULT pg_current_xact_id(),"
     " ALTER COLUMN no SET DEFAULT nextval('event_numbers')",
-    # Without the events from before it is made at once.
+    # Without the events from before it is small; they are read for it once.
     "CREATE INDEX ix_events_workspace_id_xid ON events (workspace_id, xid) WHERE xid IS NOT NULL",
     """
 CREATE TABLE epochs (
