@@ -39,6 +39,7 @@ def build(root: Path) -> None:
             *names, target = words.split()
             for name in names:
                 place = folder / target if len(names) == 1 else folder / target / name
+                place.parent.mkdir(parents=True, exist_ok=True)
                 copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
                 copy(ROOT / name, place)
         elif step == "RUN":
