@@ -45,12 +45,12 @@ class Contender:
         return str(self.ask("POST", "/v1/endpoints", {"url": url, **options})["id"])
 
     def publish(self, count: int, streams: int, number: int) -> None:
-        """Put events in, as fast as it likes."""
-        raise NotImplementedError
+        """Put events in, as fast as it likes. Raises BenchError where loads do not ask for that."""
+        raise BenchError(f"{self.name} takes no events from outside a load")
 
     def a_delivery(self) -> str:
-        """The path of a delivery that exists."""
-        raise NotImplementedError
+        """The path of a delivery that exists. Raises BenchError where there are none."""
+        raise BenchError(f"{self.name} has no deliveries")
 
     def written(self) -> int | None:
         """Bytes of write-ahead log that PostgreSQL has written so far; None where there is no PostgreSQL."""
