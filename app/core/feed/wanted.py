@@ -42,7 +42,7 @@ def read_wanted(given: Mapping[str, str]) -> Wanted:
         if not names.KIND.fullmatch(kind):
             raise ValueError("kinds", f"{kind!r} is no kind of stream, such as call")
     for pattern in types or ():
-        if pattern != filters.EVERYTHING and not names.TYPE.fullmatch(pattern.removesuffix(filters.BELOW)):
+        if not filters.is_pattern(pattern):
             raise ValueError("types", f"{pattern!r} is neither a type, nor a prefix such as call.*, nor *")
     return Wanted(
         None if streams is None else frozenset(_stream(text) for text in streams),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flask import request
 
 from app.core.contract.model import ContractRoute
-from app.core.event import names
+from app.core.event.filters import is_pattern
 from app.core.problem import Problem
 
 SPEEDS = (0.01, 1000.0)
@@ -42,7 +42,7 @@ def _types(route: ContractRoute) -> tuple[str, ...] | None:
     if len(patterns) > MOST_TYPES:
         raise Problem("invalid", f"types: give at most {MOST_TYPES}; these are {len(patterns)}.")
     for pattern in patterns:
-        if pattern != "*" and not names.TYPE.fullmatch(pattern.removesuffix(".*")):
+        if not is_pattern(pattern):
             raise Problem("invalid", f"types: {pattern!r} is neither a type, nor a prefix such as call.*, nor *.")
     return patterns
 

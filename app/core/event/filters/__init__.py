@@ -9,8 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.core.event import names
+
 EVERYTHING = "*"
 BELOW = ".*"
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text is a type, a prefix such as `call.*`, or `*`."""
+    return text == EVERYTHING or names.TYPE.fullmatch(text.removesuffix(BELOW)) is not None
 
 
 def matches(event_types: Sequence[str] | None, stream_kinds: Sequence[str] | None, *, type: str, kind: str) -> bool:
