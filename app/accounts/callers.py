@@ -143,6 +143,16 @@ class Callers:
             row = connection.exec_driver_sql(KEY_BY_ID, {"id": key_id}).one_or_none()
         return None if row is None else _caller(row)
 
+    def may_still_act(self, caller: Caller, workspace_id: str) -> bool:
+        """Whether a caller's key and a workspace that it acts for still exist. For what goes on after the request."""
+        if self.caller_of_key(caller.key_id) is None:
+            return False
+        try:
+            self.workspace_for(caller, workspace_id)
+        except Problem:
+            return False
+        return True
+
     def workspace_for(self, caller: Caller, reference: str | None, *, remembered: bool = False) -> str:
         """The id of the workspace that the caller acts for.
 

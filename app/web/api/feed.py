@@ -15,7 +15,6 @@ from app.core.feed.cursor import Cursor
 from app.core.feed.wanted import MOST_KINDS, MOST_STREAMS, MOST_TYPES, Wanted, read_wanted
 from app.core.problem import Problem, invalid
 from app.core.times import read_time
-from app.live.connections import Full
 from app.live.feed import ticks
 from app.live.feed.pages import Feed, FeedEvent, Lost, Step, collect
 from app.web.engine import Engine
@@ -23,7 +22,8 @@ from app.web.http import paging
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
 from app.web.http.routes import route
-from app.web.live.limits import limits, too_many
+from app.web.live.credentials import Opener
+from app.web.live.limits import check_limits
 from app.web.metrics import streams as stream_metrics
 
 api = Blueprint("feed", __name__)
@@ -90,11 +90,8 @@ def read_feed(call: Call) -> Answer:
 @contextmanager
 def reading(engine: Engine, workspace_id: str, key_id: str) -> Iterator[None]:
     """Somebody waits for events: it counts as a live connection, and ticks are made soon. Raises Problem too_many."""
+    check_limits(engine, Opener(key_id, workspace_id))
     connections = engine.hub.connections
-    try:
-        connections.check(workspace_id, key_id, limits(engine.settings))
-    except Full as full:
-        raise too_many(full) from None
     connections.add(workspace_id, key_id)
     try:
         with engine.feed_ticker.reading():

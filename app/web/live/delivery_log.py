@@ -104,13 +104,7 @@ class KeysView:
 
     def may_see(self) -> bool:
         """Whether key and workspace still exist."""
-        if self._engine.callers.caller_of_key(self._caller.key_id) is None:
-            return False
-        try:
-            self._engine.callers.workspace_for(self._caller, self.channel)
-        except Problem:
-            return False
-        return True
+        return self._engine.callers.may_still_act(self._caller, self.channel)
 
     def values(self, entries: Sequence[Entry]) -> dict[str, Any]:
         """Deliveries with their attempts, as the API shows them."""

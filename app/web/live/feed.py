@@ -111,14 +111,7 @@ class FeedView(View):
 
     def may_see(self) -> bool:
         """Whether key and workspace still exist."""
-        callers = self._engine.callers
-        if callers.caller_of_key(self._caller.key_id) is None:
-            return False
-        try:
-            callers.workspace_for(self._caller, self._workspace_id)
-        except Problem:
-            return False
-        return True
+        return self._engine.callers.may_still_act(self._caller, self._workspace_id)
 
     def next_frames(self) -> Sequence[bytes]:
         """A frame for each event that is wanted, as many as there are now."""
