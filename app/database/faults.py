@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 REQUESTS_CLASSES = ("22", "23")
 NO_PARTITION = "23514"  # check_violation, without the name of a constraint: "no partition of relation … found for row"
 LOCK_NOT_AVAILABLE = "55P03"
+OTHER_SERVER = "TF001"  # ours: accept_events.sql
 
 
 def sqlstate(error: DBAPIError) -> str | None:
@@ -41,6 +42,11 @@ def lacks_partition(error: DBAPIError) -> bool:
 def is_lock_timeout(error: DBAPIError) -> bool:
     """Whether somebody else held a lock for longer than lock_timeout."""
     return sqlstate(error) == LOCK_NOT_AVAILABLE
+
+
+def is_other_server(error: DBAPIError) -> bool:
+    """Whether the server is another than the one whose history the statement named."""
+    return sqlstate(error) == OTHER_SERVER
 
 
 def may_pass(error: DBAPIError) -> bool:

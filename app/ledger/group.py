@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from app import failpoints
 from app.core.event.acceptance import Subject
 from app.core.problem import Problem
 from app.core.wire.envelope import Announcement
+from app.database import faults
 from app.database.connection import Database
+from app.database.history import History, Known
 from app.database.patience import within
 from app.ledger import slices
 from app.ledger.matching import RememberedEndpoints
@@ -78,6 +82,7 @@ class Committer:
         self._window_seconds = int(window.total_seconds())
         self._max_open_streams = max_open_streams
         self._endpoints = RememberedEndpoints()
+        self._history = History(database)
         self._types = RememberedTypes(on_warning)
 
     def commit(self, submissions: Sequence[Submission], *, lock_seconds: float, skip: bool) -> Committed:
@@ -87,14 +92,19 @@ class Committer:
         lock_seconds: how long a lock is waited for. skip: streams that somebody else holds are not waited for at all,
         and their events are answered `unavailable`.
         """
-        taken, parcel, answered = self._call(submissions, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
+        taken, parcel, answered, history = self._call(submissions, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
         answers = iter(parcel.answers(answered, self._max_open_streams))
         return Committed(
             [next(answers) if is_taken else put_off() for is_taken in taken],
-            parcel.announcements(answered),
+            parcel.announcements(answered, history.epoch),
             answered.due > 0,
             parcel.busy(answered),
         )
+
+    @property
+    def epoch(self) -> int:
+        """The history of the log in which events were accepted last."""
+        return self._history.epoch
 
     def wanting(self, workspace_id: str) -> Wanting:
         """How many endpoints of a workspace may get an event, as far as is remembered."""
@@ -102,8 +112,8 @@ class Committer:
 
     def _call(
         self, submissions: Sequence[Submission], lock_seconds: float, skip: bool
-    ) -> tuple[list[bool], Parcel, Answered]:
-        """Which submissions were put to the database, as what, and its answer."""
+    ) -> tuple[list[bool], Parcel, Answered, Known]:
+        """Which submissions were put to the database, as what, its answer, and in which history."""
         failpoints.reach("ledger.commit")
         limits = (int(lock_seconds * 1000), skip, self._window_seconds, self._max_open_streams)
         changing: frozenset[str] = frozenset()
@@ -114,11 +124,19 @@ class Committer:
             parcel = Parcel([one for one in checked if one is not None], self._ends, self._late)
             wants = [self._endpoints.of(id).as_of(versions.get(id)) for id in parcel.workspace_ids]
             with within(CALL_SECONDS):
-                (row,) = self._database.write(ACCEPT_EVENTS, *limits, *parcel.values(wants, os.urandom))
+                history = self._history.known()
+                values = (*limits, *parcel.values(wants, os.urandom), history.started)
+                try:
+                    (row,) = self._database.write(ACCEPT_EVENTS, *values)
+                except DBAPIError as error:
+                    if not faults.is_other_server(error):
+                        raise
+                    self._history.learn()
+                    continue
             answered = Answered(*row)
             if answered.stale is None:
                 failpoints.reach("ledger.committed")
-                return [one is not None for one in checked], parcel, answered
+                return [one is not None for one in checked], parcel, answered, history
             changing = self._endpoints.learn(answered.stale)
             learned = {workspace_id: self._endpoints.of(workspace_id).version for workspace_id in changing}
             self._types.learn(learned, answered.schemas or "[]")

@@ -183,7 +183,7 @@ class Ledger:
             raise
         if stream is None:
             raise not_found("stream")
-        self._announce([Announcement(stream.id, stream.last_seq, None, True)], False)
+        self._announce([Announcement(stream.id, stream.last_seq, None, True, self._committer.epoch)], False)
 
     def _commit_group(self, submissions: list[Submission]) -> Outcomes:
         """Commit those that touch a quarantined stream after the others, in a group that waits for no lock."""

@@ -146,8 +146,8 @@ class Parcel:
             if outcome == "locked"
         )
 
-    def announcements(self, answered: Answered) -> list[Announcement]:
-        """What to tell of the accepted events, in order."""
+    def announcements(self, answered: Answered, epoch: int) -> list[Announcement]:
+        """What to tell of the accepted events, in order. epoch: of the history that has them."""
         if answered.moment is None:
             return []
         now, found = envelope.rfc3339(answered.moment), []
@@ -156,7 +156,7 @@ class Parcel:
                 given = event.draft.occurred_at
                 body = event.pieces.joined(id, "" if given else now, seq)
                 told = Event(id, seq, event.draft.type, envelope.rfc3339(given) if given else now, body)
-                found.append(Announcement(answered.stream_ids[event.stream - 1], seq, told, event.ends))
+                found.append(Announcement(answered.stream_ids[event.stream - 1], seq, told, event.ends, epoch))
         return found
 
     def answers(self, answered: Answered, most_open: int) -> list[Answers | Exception]:

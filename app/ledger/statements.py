@@ -21,13 +21,13 @@ from app.database.calls import (
 # Accept a group of events (app/database/functions/accept_events.sql says how). Where the endpoints of workspaces are
 # told, so are the schemas of their own event types.
 ACCEPT_EVENTS = Prepared(
-    b"accept_events_3",
+    b"accept_events_4",
     """
     SELECT verdicts, stale, moment, due, outcomes, ids, seqs, stream_ids,
       known_ids, known_seqs, known_types, known_times, known_created,
       CASE WHEN stale IS NOT NULL THEN event_schemas($5) END AS schemas
     FROM accept_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-      $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
+      $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)
     """,
     takes=(
         *(INT4, BOOL, INT4, INT4),  # how long to wait, whether to skip, the window, how many streams
@@ -38,6 +38,7 @@ ACCEPT_EVENTS = Prepared(
         *(INT4S, INT4S, INT4S, TEXTS, MOMENTS, BOOLS, BOOLS, BOOLS, TEXTS, BYTEAS, TEXTS),  # events
         *(BYTEAS, BYTEAS, BYTEAS),  # their envelopes
         *(INT4S, TEXTS, BOOLS, TEXTS),  # pairs
+        MOMENT,  # the server's start
     ),
     gives={
         "verdicts": TEXTS,

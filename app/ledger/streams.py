@@ -27,7 +27,8 @@ MAX_ATTRIBUTES_BYTES = 16 * 1024  # they are read with every opening of the stre
 # The stream that a subscriber asks for.
 FIND_STREAM = """
 SELECT id, last_seq, ended_at IS NOT NULL AS ended, attributes, late_came,
-  greatest(extract(epoch FROM clock_timestamp() - ended_at), 0)::float8 AS ended_seconds
+  greatest(extract(epoch FROM clock_timestamp() - ended_at), 0)::float8 AS ended_seconds,
+  (SELECT coalesce(max(epochs.id), 0) FROM epochs) AS history
 FROM streams
 WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(id)s
 """
@@ -36,7 +37,7 @@ WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(id)s
 @dataclass(frozen=True, slots=True)
 class StreamRow:
     """A stream as a subscriber's request found it. late_came: whether an event that may follow its end has come;
-    ended_seconds: how long ago it ended, if it has."""
+    ended_seconds: how long ago it ended, if it has; epoch: of the log's history."""
 
     id: int
     workspace_id: str
@@ -47,6 +48,7 @@ class StreamRow:
     attributes: Mapping[str, Any]
     late_came: bool = False
     ended_seconds: float = 0.0
+    epoch: int = 0
 
     def over(self, linger_seconds: int) -> bool:
         """Whether it has ended and is shown no longer, by a route that stays open for so many seconds, or until an
@@ -156,6 +158,7 @@ def find_stream(connection: Connection, workspace_id: str, kind: str, external_i
         row.attributes,
         row.late_came,
         row.ended_seconds,
+        row.history,
     )
 
 

@@ -157,7 +157,7 @@ class Carrier:
         subscriber = self.subscriber
         for event in page:
             if subscriber.view.shows(event.type):
-                data = frames.encode(subscriber.view, event, self._live.external_id)
+                data = frames.encode(subscriber.view, event, self._live.external_id, self._live.epoch)
                 subscriber.outbox.append((event.seq, data))
         # An empty page: retention has deleted what lay between, so there is nothing to wait for.
         subscriber.cursor = page[-1].seq if page else self._live.last_seq

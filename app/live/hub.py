@@ -121,7 +121,7 @@ class Hub:
             head = self._source.heads([live.id]).get(live.id)
             if head is None:
                 raise LookupError("the stream was deleted meanwhile")
-            live.last_seq = head.last_seq
+            live.last_seq, live.epoch = head.last_seq, head.epoch
             self._note_end(live, head)
         finally:
             live.ready.set()
@@ -227,7 +227,7 @@ class Hub:
             if head is None:  # the stream was deleted with its workspace
                 live.close("gone")
                 continue
-            if head.last_seq < shown[live]:
+            if head.last_seq < shown[live] or head.epoch != live.epoch:
                 self._set_back(live, head.last_seq)
                 continue
             if head.last_seq > live.last_seq:
@@ -240,12 +240,13 @@ class Hub:
         self.fill(behind)
 
     def _set_back(self, live: LiveStream, head: int) -> None:
-        """Cut everybody from a stream that has fewer events than were shown: PostgreSQL was restored or replaced.
+        """Cut everybody from a stream whose history has ended, or that has fewer events than were shown: PostgreSQL was
+        restored or replaced.
 
-        They come back with cursors that are ahead of the stream, and are told so. For whoever comes now the stream
-        begins anew: this one would take the next events for repeats.
+        They come back with cursors, and are told if those are of a future that was lost. For whoever comes now the
+        stream begins anew: this one would take the next events for repeats.
         """
-        log.warning("hub: stream %s has come to seq %s only, and %s was shown: set back", live.id, head, live.last_seq)
+        log.warning("hub: stream %s begins anew: it is at seq %s, and %s was shown", live.id, head, live.last_seq)
         with self._lock:
             if self._streams.get(live.id) is live:
                 del self._streams[live.id]

@@ -38,6 +38,7 @@ class LiveStream:
     external_id: str
     totals: Totals
     last_seq: int = -1
+    epoch: int = 0  # the history that it is read from; when there is another, the stream is opened anew
     target: int = 0  # the highest seq that the bus has announced
     end_seq: int | None = None  # the stream's last seq at its end, once it is known to have ended
     ended_at: float = 0.0  # when that was, in the hub's monotonic seconds
@@ -99,6 +100,8 @@ class LiveStream:
 
         now: the hub's monotonic seconds.
         """
+        if self.last_seq >= 0:
+            announcements = [one for one in announcements if one.epoch == self.epoch]  # else the log is asked
         for announcement in announcements:
             self.target = max(self.target, announcement.seq)
             if announcement.ends:
@@ -145,7 +148,7 @@ class LiveStream:
 
     def _frames(self, view: View, events: Sequence[Event]) -> Frames:
         """What a view shows of these events, ready for the socket."""
-        return [(event.seq, encode(view, event, self.external_id)) for event in events if view.shows(event.type)]
+        return [(event.seq, encode(view, event, self.external_id, self.epoch)) for event in events if view.shows(event.type)]
 
     def _fan_out(self, group: set[Subscriber], frames: Frames) -> None:
         if not frames:

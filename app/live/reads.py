@@ -15,10 +15,11 @@ from app.live.stream_source import Head
 PAGE_EVENTS = 200  # events in one page of a replay
 PAGE_BYTES = 64 * 1024  # and bytes: a thousand subscribers that reconnect at once then hold 64 MiB together
 
-# How far each of some streams has come.
+# How far each of some streams has come, and in which history of the log.
 HEADS = """
 SELECT id, last_seq, ended_at IS NOT NULL AS ended, late_came,
-       greatest(extract(epoch FROM clock_timestamp() - ended_at), 0)::float8 AS ended_seconds
+       greatest(extract(epoch FROM clock_timestamp() - ended_at), 0)::float8 AS ended_seconds,
+       (SELECT coalesce(max(epochs.id), 0) FROM epochs) AS history
   FROM streams
  WHERE id = ANY(%(streams)s)
 """
@@ -62,6 +63,9 @@ SELECT DISTINCT type
    AND seq > %(seq)s
 """
 
+# Up to which seq a stream is the same as in an earlier history (app/database/functions/last_shared.sql says how).
+LAST_SHARED = "SELECT last_shared(%(stream)s, %(seq)s, %(epoch)s)"
+
 # The newest seq of a stream that is older than so many seconds; 0 if none is.
 SEQ_BEFORE = """
 SELECT coalesce(max(seq), 0)
@@ -74,7 +78,7 @@ SELECT coalesce(max(seq), 0)
 def heads(connection: Connection, streams: Sequence[int]) -> dict[int, Head]:
     """How far each of these streams has come; absent ones are left out."""
     rows = connection.exec_driver_sql(HEADS, {"streams": list(streams)})
-    return {row.id: Head(row.last_seq, row.ended, row.ended_seconds, row.late_came) for row in rows}
+    return {row.id: Head(row.last_seq, row.ended, row.ended_seconds, row.late_came, row.history) for row in rows}
 
 
 def events_after(connection: Connection, after: Mapping[int, int]) -> dict[int, list[Event]]:
@@ -89,6 +93,12 @@ def last_event_of_type(connection: Connection, stream: int, type: str) -> Event 
     """The newest event of a type: what an ended stream's last status was."""
     row = connection.exec_driver_sql(LAST_OF_TYPE, {"stream": stream, "type": type}).one_or_none()
     return None if row is None else _event(row)
+
+
+def last_shared(connection: Connection, stream: int, seq: int, epoch: int) -> int:
+    """Up to which seq a stream is as it was in an earlier history, of which somebody has seen `seq`; at most that."""
+    parameters = {"stream": stream, "seq": seq, "epoch": epoch}
+    return int(connection.exec_driver_sql(LAST_SHARED, parameters).scalar_one())
 
 
 def types_after(connection: Connection, stream: int, seq: int) -> set[str]:

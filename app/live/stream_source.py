@@ -12,12 +12,13 @@ from app.core.wire.envelope import Event
 @dataclass(frozen=True, slots=True)
 class Head:
     """How far a stream has come: the seq of its last committed event, whether it has ended and how long ago, and
-    whether an event that may follow the end has come."""
+    whether an event that may follow the end has come. epoch: of the log's history."""
 
     last_seq: int
     ended: bool
     ended_seconds: float = 0.0
     late_came: bool = False
+    epoch: int = 0
 
 
 class StreamSource(Protocol):

@@ -61,13 +61,19 @@ def data_line(frame: FrameForm, event: Event, stream_id: str) -> bytes:
     return f"{{{head}{',' if head and tail else ''}{tail}}}".encode()
 
 
-def encode(view: View, event: Event, stream_id: str) -> bytes:
-    """One event as the bytes that go to every socket of this view."""
+def encode(view: View, event: Event, stream_id: str, epoch: int = 0) -> bytes:
+    """One event as the bytes that go to every socket of this view. epoch: of the history that it was read from."""
     line = data_line(view.frame, event, stream_id)
     if view.wrap == "ws":
         return websocket.text_frame(line)
     frame = view.frame
-    return wrap(view.wrap, sse.frame(event.type if frame.event else None, str(event.seq) if frame.id else None, line))
+    id = place(frame, event.seq, epoch) if frame.id else None
+    return wrap(view.wrap, sse.frame(event.type if frame.event else None, id, line))
+
+
+def place(frame: FrameForm, seq: int, epoch: int) -> str:
+    """What an `id:` line carries: where a client stands that has seen everything up to a seq, in this history."""
+    return f"{seq}.{epoch}" if frame.epoch and epoch else str(seq)
 
 
 def encode_fixed(view: View, fixed: Fixed, id: str | None, values: Mapping[str, Any]) -> bytes:

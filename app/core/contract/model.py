@@ -35,7 +35,8 @@ CREDENTIALS = ("key:bearer", "key:x-api-key", "key:query", "token:bearer", "toke
 class FrameForm:
     """How one event becomes the data of one frame.
 
-    event: whether an `event:` line names the type; id: whether an `id:` line carries the seq.
+    event: whether an `event:` line names the type; id: whether an `id:` line carries the seq; epoch: whether it also
+    carries the history, from the second on: `<seq>.<epoch>`.
     data: payload (the producer's data), envelope (the canonical one) or flat (members, then the payload's).
     members: (name, "$type" | "$id" | "$seq" | "$timestamp" | "$stream_id" or a literal) put in front.
     """
@@ -44,6 +45,7 @@ class FrameForm:
     id: bool
     data: str
     members: Pairs = ()
+    epoch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ def _frame(table: Table, *, needed: bool) -> FrameForm:
         table.get("id", bool, True),
         table.choice("data", ("payload", "envelope", "flat")),
         tuple((name, _member(members, name, value)) for name, value in members.items()),
+        table.get("epoch", bool, False),
     )
     if frame.data == "payload" and frame.members:
         table.wrong("members", 'do not go with data = "payload"; choose flat to put members before the payload\'s')

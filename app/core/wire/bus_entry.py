@@ -13,10 +13,13 @@ def shard_key(stream: int, shards: int) -> str:
 
 
 def encode(announcement: Announcement) -> dict[bytes, bytes | int | str]:
-    """The fields of a bus entry: s stream, q seq, e ends, and of the event i id, t type, a timestamp, b body."""
+    """The fields of a bus entry: s stream, q seq, e ends, h history (epoch; 0 is left out), and of the event i
+    id, t type, a timestamp, b body."""
     fields: dict[bytes, bytes | int | str] = {b"s": announcement.stream, b"q": announcement.seq}
     if announcement.ends:
         fields[b"e"] = 1
+    if announcement.epoch:
+        fields[b"h"] = announcement.epoch
     event = announcement.event
     if event is not None and len(event.body) <= MAX_BODY_BYTES:
         fields |= {b"i": event.id, b"t": event.type, b"a": event.timestamp, b"b": event.body}
@@ -32,4 +35,4 @@ def decode(fields: dict[bytes, bytes]) -> Announcement:
         if not body.startswith(b'{"id":"%b",' % fields[b"i"]) or b',"data":{' not in body or body[-2:] != b"}}":
             raise ValueError("the body is no envelope")
         event = Event(fields[b"i"].decode(), seq, fields[b"t"].decode(), fields[b"a"].decode(), body)
-    return Announcement(stream, seq, event, b"e" in fields)
+    return Announcement(stream, seq, event, b"e" in fields, int(fields.get(b"h", 0)))

@@ -42,13 +42,14 @@ class Announcement:
     """What the bus tells of a stream (its row id) after a commit.
 
     event None with ends: the stream was ended at `seq` without an event. event None without ends: the event at `seq`
-    is too large for the bus and has to be read from PostgreSQL.
+    is too large for the bus and has to be read from PostgreSQL. epoch: of which history of the log it is.
     """
 
     stream: int
     seq: int
     event: Event | None
     ends: bool
+    epoch: int = 0
 
 
 def rfc3339(moment: datetime) -> str:

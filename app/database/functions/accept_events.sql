@@ -6,6 +6,8 @@
 -- arrival; caller and key 0 mean none. heads, middles and tails are the envelope around the id, the time and the seq; a
 -- time that the producer gave is in the middle already. event_late: whether an ended stream still takes the event.
 -- event_channels: each the text of an array, NULL for none. pairs: the events and endpoints of which deliveries are made.
+-- server_started: the server whose history of the log the caller knows (check_history), NULL for any; on another one
+-- nothing is accepted, with SQLSTATE TF001.
 --
 -- verdicts: for each caller, '' or why its events are not accepted. stale: the endpoints (JSON) of the workspaces whose
 -- version is another; nothing has been done then. outcomes: for each event accepted, repeat, conflict (another payload
@@ -21,6 +23,7 @@ CREATE OR REPLACE FUNCTION accept_events(
   event_ends boolean[], event_late boolean[], event_refused boolean[], event_letters text[], event_digests bytea[],
   event_channels text[], heads bytea[], middles bytea[], tails bytea[],
   pair_events int[], pair_endpoints text[], pair_tests boolean[], pair_letters text[],
+  server_started timestamptz DEFAULT NULL,
   OUT verdicts text[], OUT stale text, OUT moment timestamptz, OUT due int,
   OUT outcomes text[], OUT ids text[], OUT seqs bigint[], OUT stream_ids bigint[],
   OUT known_ids text[], OUT known_seqs bigint[], OUT known_types text[], OUT known_times timestamptz[],
@@ -51,6 +54,9 @@ DECLARE
   stream_no int;
   key_no int;
 BEGIN
+  IF server_started <> pg_postmaster_start_time() THEN
+    RAISE EXCEPTION 'the history of the log was not looked at on this server' USING ERRCODE = 'TF001';
+  END IF;
   PERFORM set_config('lock_timeout', lock_milliseconds || 'ms', true);
   outcomes := array_fill(''::text, ARRAY[cardinality(event_streams)]);
   ids := array_fill(NULL::text, ARRAY[cardinality(event_streams)]);

@@ -10,7 +10,7 @@ Between them each transport calls `refuse_ended` and `require_room`, in the orde
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import request
@@ -58,9 +58,9 @@ class Placed:
     """Where an admitted subscriber begins.
 
     start: the seq after which events are shown. past: an event before that which is shown first, if any. resumes:
-    whether the client gave a cursor that is to be believed. ahead: whether it gave one that is not, because the stream
-    has not come so far (a backup was restored, or a standby took over that had less). speed: of the replay, None for
-    at once.
+    whether the client gave a cursor that is to be believed. reset: None, or up to which seq what it has seen is still
+    so, because it gave one of a future that was lost (a backup was restored, or a standby took over that had less).
+    speed: of the replay, None for at once.
     """
 
     admitted: Admitted
@@ -68,15 +68,22 @@ class Placed:
     start: int
     past: Event | None
     resumes: bool
-    ahead: bool
+    reset: int | None
     speed: float | None
 
     def opening(self) -> bytes:
         """What is sent before the first event: when to come back, the opening, the reset, and the event of the past."""
         route, stream = self.admitted.route, self.admitted.stream
-        past = frames.encode(self.view, self.past, stream.external_id) if self.past is not None else b""
-        reset = fixed_frame(route.reset, self.view, stream, str(stream.last_seq)) if self.ahead else b""
-        return retry(route, self.view) + fixed_frame(route.opening, self.view, stream) + reset + past
+        past = b""
+        if self.past is not None:
+            past = frames.encode(self.view, self.past, stream.external_id, stream.epoch)
+        return retry(route, self.view) + fixed_frame(route.opening, self.view, stream) + self._reset() + past
+
+    def _reset(self) -> bytes:
+        if self.reset is None:
+            return b""
+        route, stream = self.admitted.route, replace(self.admitted.stream, last_seq=self.reset)
+        return fixed_frame(route.reset, self.view, stream, frames.place(self.view.frame, self.reset, stream.epoch))
 
     def closing(self, id: str | None = None) -> bytes:
         """The contract's closing frame. id: for its `id:` line."""
@@ -134,25 +141,38 @@ def client_socket() -> Any:
 def place(admitted: Admitted, query: Query, wrap: str) -> Placed:
     """Where the subscriber begins. wrap: how its socket takes frames (see View)."""
     view = frames.view(admitted.route, wrap, admitted.stream.attributes, query.types)
-    cursor, ahead = _believed(admitted, query.cursor)
+    cursor, reset = _believed(admitted, query)
     start = _start(admitted, cursor)
     past = _past(admitted, cursor, start)
-    return Placed(admitted, view, start, past, cursor is not None, ahead, query.speed)
+    return Placed(admitted, view, start, past, cursor is not None, reset, query.speed)
 
 
-def _believed(admitted: Admitted, cursor: int | None) -> tuple[int | None, bool]:
-    """The cursor to go by, and whether another was given that is ahead of the stream.
+def _believed(admitted: Admitted, query: Query) -> tuple[int | None, int | None]:
+    """The cursor to go by, and up to where another that was given is still true, if it is of a future that was lost.
 
-    Such a client goes on from the head where the contract can tell it so, else it begins as one without a cursor. Of an
+    Such a client goes on from there where the contract can tell it so, else it begins as one without a cursor. Of an
     ended stream nothing more will come; there any cursor behind the end means that all was seen.
     """
-    route, stream = admitted.route, admitted.stream
-    if cursor is None or cursor <= stream.last_seq:
-        return cursor, False
+    route, stream, cursor = admitted.route, admitted.stream, query.cursor
+    if cursor is None:
+        return None, None
+    if cursor > stream.last_seq and admitted.over:
+        stream_metrics.CURSORS_AHEAD.inc()
+        return cursor, None
+    shared = _shared(admitted, min(cursor, stream.last_seq), query.epoch)
+    if shared == cursor:
+        return cursor, None
     stream_metrics.CURSORS_AHEAD.inc()
-    if admitted.over:
-        return cursor, False
-    return (None if route.reset is None else stream.last_seq), True
+    return (None if route.reset is None else shared), shared
+
+
+def _shared(admitted: Admitted, seq: int, epoch: int | None) -> int:
+    """Up to which seq, at most this, the stream is as it was in an earlier history. epoch: None if that is not said."""
+    stream = admitted.stream
+    if epoch is None or epoch >= stream.epoch or not seq:
+        return seq
+    with admitted.engine.database.begin() as connection:
+        return reads.last_shared(connection, stream.id, seq, epoch)
 
 
 def _start(admitted: Admitted, cursor: int | None) -> int:

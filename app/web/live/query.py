@@ -13,25 +13,28 @@ from app.core.problem import Problem
 
 SPEEDS = (0.01, 1000.0)
 MOST_TYPES = 100  # as of an endpoint's filter: matching is linear in them, for every event
-_CURSOR = re.compile(r"[0-9]{1,18}")
+_CURSOR = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """What was asked for.
 
-    types: patterns, None for all. cursor: the seq up to which the client has seen everything, None for none. speed: how
-    many times faster than it happened an ended stream is to be replayed, None for at once.
+    types: patterns, None for all. cursor: the seq up to which the client has seen everything, None for none; epoch: in
+    which history of the log, None where that is not said. speed: how many times faster than it happened an ended stream
+    is to be replayed, None for at once.
     """
 
     types: tuple[str, ...] | None
     cursor: int | None
     speed: float | None
+    epoch: int | None = None
 
 
 def read_query(route: ContractRoute, *, ended: bool) -> Query:
     """Read the request. ended: whether the stream has ended. Raises Problem invalid, bad_request, conflict."""
-    return Query(_types(route), _cursor(route), _speed(route, ended))
+    cursor, epoch = _cursor(route)
+    return Query(_types(route), cursor, _speed(route, ended), epoch)
 
 
 def _types(route: ContractRoute) -> tuple[str, ...] | None:
@@ -47,18 +50,23 @@ def _types(route: ContractRoute) -> tuple[str, ...] | None:
     return patterns
 
 
-def _cursor(route: ContractRoute) -> int | None:
-    """The header wins: an EventSource that reconnects repeats its first URL."""
+def _cursor(route: ContractRoute) -> tuple[int | None, int | None]:
+    """The seq and the epoch. The header wins: an EventSource that reconnects repeats its first URL.
+
+    An `id:` without an epoch is of the first history. A seq that was read elsewhere may be of any.
+    """
     if route.replay == "none":
-        return None
+        return None, None
     name, given = "Last-Event-ID", request.headers.get("Last-Event-ID")
     if not given and "after_seq" in route.options:
         name, given = "after_seq", request.args.get("after_seq")
     if not given:
-        return None
-    if not _CURSOR.fullmatch(given):
+        return None, None
+    match = _CURSOR.fullmatch(given)
+    if not match or (match[2] and not route.frame.epoch):
         raise Problem("bad_request", f"{name} is not the number of an event; leave it out to start anew.")
-    return int(given)
+    said = route.frame.epoch and (match[2] or name == "Last-Event-ID")
+    return int(match[1]), int(match[2] or 0) if said else None
 
 
 def _speed(route: ContractRoute, ended: bool) -> float | None:
