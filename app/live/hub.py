@@ -85,16 +85,21 @@ class Hub:
         subscriber: Subscriber,
         *,
         seq: int = 0,
+        epoch: int = 0,
         limits: ConnectionLimits | None = None,
     ) -> LiveStream:
         """Register a subscriber, not yet joined, and make sure that its stream is followed from here on.
 
-        seq: the stream is known to have come so far, so it is read at least up to there. limits: checked here once
+        seq: the stream is known to have come so far, so it is read at least up to there; epoch: in this history, so it
+        begins anew if it is read from an earlier one. limits: checked here once
         more, because other connections open at this moment, too. Raises Full, LookupError if the stream has gone,
         ConnectionError if its head cannot be read now, RuntimeError where threads are no greenlets.
         """
         if self._stopping:
             subscriber.close("restart")  # it came over a connection that was kept alive; it should come back elsewhere
+        former = self._streams.get(stream)
+        if former is not None and 0 <= former.last_seq and former.epoch < epoch:
+            self._set_back(former, seq)
         with self._lock:
             self._start()
             if limits is not None:

@@ -26,6 +26,20 @@ END
 $$;
 """
 
+BEGIN_HISTORY = """
+-- Begin a new history of the log: for whoever has restored a backup that PostgreSQL itself does not tell from a restart (a
+-- copy of its files that was started without recovery.signal). To be called before the first event is accepted.
+CREATE OR REPLACE FUNCTION begin_history() RETURNS int
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(7305, 1);
+  UPDATE epochs SET server = 'ended' WHERE id = (SELECT max(e.id) FROM epochs e);
+  RETURN (make_tick(0)).epoch;
+END
+$$;
+"""
+
 LAST_SHARED = """
 -- Up to which seq a stream is the same as in an earlier history, of which somebody has seen everything up to `seq`; at
 -- most `seq`. epoch: of that history. Its numbers ended where the next history began: an event with a later number is
@@ -359,7 +373,7 @@ $$;
 
 def upgrade() -> None:
     # It takes one more argument, which would make a second one of the same name.
-    for statement in ("DROP FUNCTION accept_events", ACCEPT_EVENTS, CHECK_HISTORY, LAST_SHARED):
+    for statement in ("DROP FUNCTION accept_events", ACCEPT_EVENTS, CHECK_HISTORY, BEGIN_HISTORY, LAST_SHARED):
         op.get_bind().exec_driver_sql(statement)
 
 
@@ -367,6 +381,7 @@ def downgrade() -> None:
     before: str = context.script.get_revision("0008").module.ACCEPT_EVENTS
     for statement in (
         "DROP FUNCTION last_shared",
+        "DROP FUNCTION begin_history",
         "DROP FUNCTION check_history",
         "DROP FUNCTION accept_events",
         before,

@@ -61,9 +61,11 @@ def frames(first: int, last: int) -> bytes:
     return b"".join(frame(seq) for seq in range(first, last + 1))
 
 
-def told(seq: int, *, stream: int = 1, ends: bool = False, too_large: bool = False, bare: bool = False) -> Announcement:
+def told(
+    seq: int, *, stream: int = 1, ends: bool = False, too_large: bool = False, bare: bool = False, epoch: int = 0
+) -> Announcement:
     """What the bus says of an event; bare: of an end without one."""
-    return Announcement(stream, seq, None if too_large or bare else event(seq), ends)
+    return Announcement(stream, seq, None if too_large or bare else event(seq), ends, epoch)
 
 
 def terms(
@@ -100,6 +102,7 @@ class MemoryLog:
     late: set[int] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
     page: int = 200
+    epoch: int = 0
     away: bool = False
     reads: list[dict[int, int]] = field(default_factory=list)
 
@@ -114,6 +117,7 @@ class MemoryLog:
                 stream in self.ended,
                 self.ended_seconds,
                 stream in self.late,
+                self.epoch,
             )
             for stream in stream_ids
             if stream in self.events

@@ -119,6 +119,39 @@ def test_a_stream_that_was_set_back_is_cut_and_begins_anew_for_whoever_comes() -
     assert made.hub.connections.process == 1
 
 
+def test_a_stream_whose_history_has_ended_is_cut_although_it_has_grown_beyond_what_was_shown() -> None:
+    made, sock, live = world()
+    (gone,) = live.subscribers
+    made.log.events[1], made.log.epoch = made.log.events[1][:2], 1  # a replica took over, without seq 3
+    made.commit(3, 4, 5)
+    made.hub.on_batch([told(4, epoch=1), told(5, epoch=1)])
+    assert (sock.taken, made.log.reads) == (b"", [])  # of which seq 3 would be another than the one that was shown
+    made.hub.poll()
+    assert gone.gone
+    back = ScriptedSocket()
+    anew = made.watch(subscriber(back))
+    assert (anew is live, anew.epoch) == (False, 1)
+    made.commit(6)
+    made.hub.on_batch([told(6), told(6, epoch=1)])
+    assert (sock.taken, back.taken) == (b"", frames(6, 6))
+
+
+def test_whoever_comes_from_the_next_history_is_not_shown_the_former_one() -> None:
+    made, _, live = world()
+    (gone,) = live.subscribers
+    made.log.epoch = 1
+    anew = made.hub.attach(1, "call_1", subscriber(), seq=3, epoch=1)
+    assert (anew is live, anew.epoch, gone.gone) == (False, 1, True)
+
+
+def test_what_another_history_announces_is_not_shown() -> None:
+    made, sock, _ = world()
+    made.hub.on_batch([told(4, epoch=1)])
+    assert sock.taken == b""
+    made.hub.on_batch([told(4)])
+    assert sock.taken == frames(4, 4)
+
+
 def test_an_end_that_is_announced_before_its_events_waits_for_them() -> None:
     made, sock, live = world()
     made.commit(4, 5)

@@ -159,18 +159,23 @@ def _believed(admitted: Admitted, query: Query) -> tuple[int | None, int | None]
     if cursor > stream.last_seq and admitted.over:
         stream_metrics.CURSORS_AHEAD.inc()
         return cursor, None
-    shared = _shared(admitted, min(cursor, stream.last_seq), query.epoch)
+    shared = _shared(admitted, cursor, query.epoch)
     if shared == cursor:
         return cursor, None
     stream_metrics.CURSORS_AHEAD.inc()
+    shared = stream.last_seq if shared is None else shared
     return (None if route.reset is None else shared), shared
 
 
-def _shared(admitted: Admitted, seq: int, epoch: int | None) -> int:
-    """Up to which seq, at most this, the stream is as it was in an earlier history. epoch: None if that is not said."""
+def _shared(admitted: Admitted, cursor: int, epoch: int | None) -> int | None:
+    """Up to where the stream is as somebody saw it, in a history that may be an earlier one. epoch: None if that is not
+    said. None for a history that is not known: it was lost with another server."""
     stream = admitted.stream
-    if epoch is None or epoch >= stream.epoch or not seq:
+    seq = min(cursor, stream.last_seq)
+    if epoch is None or epoch == stream.epoch or not seq:
         return seq
+    if epoch > stream.epoch:
+        return None
     with admitted.engine.database.begin() as connection:
         return reads.last_shared(connection, stream.id, seq, epoch)
 
@@ -202,7 +207,9 @@ def open_carrier(placed: Placed, sock: Any, handling: Handling) -> Carrier:
     subscriber = Subscriber(raw, placed.view, _terms(placed, now), now)
     most = limits(placed.admitted.engine.settings)
     try:
-        live = hub.attach(stream.id, stream.external_id, subscriber, seq=stream.last_seq, limits=most)
+        live = hub.attach(
+            stream.id, stream.external_id, subscriber, seq=stream.last_seq, epoch=stream.epoch, limits=most
+        )
     except Full as full:
         raise too_many(full) from None
     except LookupError:

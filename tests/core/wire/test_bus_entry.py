@@ -19,6 +19,7 @@ LARGE = '{"x":"' + "x" * MAX_BODY_BYTES + '"}'
         told(7, ends=True),
         told(7, ends=True, bare=True),
         told(7, too_large=True),
+        told(7, epoch=3),
         Announcement(2**40, 2**40, event(2**40, type="a.b:c-d", data='{"s":"\\r\\né\u2028","\\ud800":1e400}'), False),
     ],
 )
@@ -30,6 +31,7 @@ def test_an_announcement_goes_through_redis_unchanged(announcement: Announcement
 
 def test_an_event_beyond_the_bound_is_announced_by_its_seq_alone() -> None:
     large = event(7, data=LARGE)
+    assert bus_entry.encode(Announcement(1, 7, None, False, epoch=2)) == {b"s": 1, b"q": 7, b"h": 2}
     assert bus_entry.encode(Announcement(1, 7, large, True)) == {b"s": 1, b"q": 7, b"e": 1}
 
 

@@ -62,6 +62,12 @@ def test_a_cursor_that_is_ahead_of_the_stream_is_told_so_and_goes_on_from_the_he
     assert metric(stage.server, "twofold_cursors_ahead_total") == before + 1
 
 
+def test_a_cursor_of_a_history_that_is_not_known_is_told_so(stage: Stage) -> None:
+    stage.post_count(3)
+    with stage.watching(Last_Event_ID="2.77") as watch:
+        assert watch.read_events(1) == [StreamEvent("reset", '{"type":"reset","last_seq":3}', "3")]
+
+
 def test_no_event_can_pass_for_a_reset(stage: Stage) -> None:
     event = {"stream": {"kind": stage.kind, "id": stage.id}, "type": "reset", "data": {}}
     assert "reserved" in stage.ask("POST", "/v1/events", status=422, json=event).json()["detail"]
@@ -84,7 +90,7 @@ def test_a_stream_that_is_set_back_under_its_viewers_is_told_and_loses_nothing_f
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("cursor", ["abc", "-1", "+1", "1.5", "1e3", "0x1", "1 2", "9" * 19, "%D9%A3", "null", "1,2"])
+@pytest.mark.parametrize("cursor", ["abc", "-1", "+1", "1.", ".5", "1.-5", "1.5.1", "1e3", "0x1", "1 2", "9" * 19, "%D9%A3", "null", "1,2"])
 @pytest.mark.parametrize("place", ["header", "query"])
 def test_what_is_no_cursor_is_refused(stage: Stage, place: str, cursor: str) -> None:
     stage.post_count(1)
