@@ -125,7 +125,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         schemas=schemas,
         hub=hub,
         feed=feed,
-        feed_steps=SharedSteps(feed.step),
+        feed_steps=SharedSteps(feed.step, lambda: feed.epoch),
         feed_ticker=ticker,
         feed_bell=Bell(settings.redis_url, settings.bus_shards, ticker.stored, lambda: ticker.readers > 0),
         census=census,

@@ -44,7 +44,11 @@ class Proxy(ABC):
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(self._target)  # type: ignore[arg-type]
+                try:
+                    far = socket.create_connection(self._target)  # type: ignore[arg-type]
+                except OSError:  # nobody is there now
+                    near.close()
+                    continue
                 self._sockets += [near, far]
                 shared = self.shared()
                 for source, sink, is_client in ((near, far, True), (far, near, False)):

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.core.feed.cursor import Cursor, Tick
-from app.core.feed.window import Window, beginning_of, is_beyond, next_stop, window
+from app.core.feed.window import Epoch, Window, beginning_of, is_beyond, next_stop, window
 from app.database.connection import Database
 from app.live.feed import ticks
 
@@ -93,15 +93,18 @@ class Step:
 
 
 class Feed:
-    """The feed of a process's database."""
+    """The feed of a process's database. epoch: the history in which it was read last."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.epoch = 0
 
     def tick(self, least_milliseconds: int) -> Tick:
         """The newest tick, made now if something was stored and the last one is that old. Raises DBAPIError."""
         with self.database.begin() as connection:
-            return ticks.newest(connection, least_milliseconds)
+            tick = ticks.newest(connection, least_milliseconds)
+        self.epoch = tick.epoch
+        return tick
 
     def start(self, choose: Callable[[Connection], Tick]) -> Cursor:
         """Behind a tick: ticks.first, or that of a time. Raises DBAPIError."""
@@ -111,21 +114,23 @@ class Feed:
     def check(self, cursor: Cursor) -> None:
         """Raises Lost for a cursor of a future that was lost, and DBAPIError."""
         with self.database.begin() as connection:
-            newest = ticks.newest(connection, 0)  # first: on another server it begins an epoch
-            epochs = ticks.epochs(connection)
-            if not is_beyond(cursor, epochs) and ticks.are_known(connection, cursor, epochs):
-                return
-        last = cursor.upto or cursor.after
-        follower = next((epoch for epoch in epochs if epoch.id == last.epoch + 1), None)
-        raise Lost(Cursor(newest if follower is None else beginning_of(follower)))
+            self.epoch = ticks.newest(connection, 0).epoch  # on another server it begins an epoch
+            _require_known(connection, cursor)
 
     def step(self, workspace_id: str, cursor: Cursor, span: int = SPAN) -> Step:
-        """The next events behind a cursor. span: how many of all workspaces may lie between. Raises DBAPIError."""
+        """The next events behind a cursor. span: how many of all workspaces may lie between.
+
+        Raises Lost, when another server has taken over since the cursor was given out, and DBAPIError.
+        """
         with self.database.begin() as connection:
             found = cursor.upto or ticks.stop_behind(connection, cursor.after, span)
             if found is None:
+                _require_known(connection, cursor)
                 return Step((), cursor, more=False)
             epochs = ticks.epochs(connection)  # behind the tick, with which a new one is committed
+            self.epoch = epochs[-1].id
+            if is_beyond(cursor, epochs):
+                raise _lost(connection, cursor, epochs)
             upto = found if cursor.upto is not None else next_stop(cursor.after, found, epochs)
             if span > SPAN and cursor.upto is None and _has_any(connection, workspace_id, window(cursor, upto, epochs)):
                 # A wide window only passes over what is others': a page of it would be sorted from all of it.
@@ -160,6 +165,20 @@ def collect(
         if not step.more or scanned >= MOST_SCANNED or time.monotonic() >= ends_at:
             return Step(found, cursor, step.more)
         span = SPAN if step.events else min(span * 4, WIDEST_SPAN)
+
+
+def _require_known(connection: Connection, cursor: Cursor) -> None:
+    """Raises Lost."""
+    epochs = ticks.epochs(connection)
+    if is_beyond(cursor, epochs) or not ticks.are_known(connection, cursor, epochs):
+        raise _lost(connection, cursor, epochs)
+
+
+def _lost(connection: Connection, cursor: Cursor, epochs: Sequence[Epoch]) -> Lost:
+    """Where whoever has such a cursor goes on: where its history was followed by another, else at the newest tick."""
+    last = cursor.upto or cursor.after
+    follower = next((epoch for epoch in epochs if epoch.id == last.epoch + 1), None)
+    return Lost(Cursor(ticks.newest(connection, 0) if follower is None else beginning_of(follower)))
 
 
 def _rows(connection: Connection, workspace_id: str, asked: Window) -> Sequence[Any]:

@@ -14,20 +14,21 @@ KEPT = 32  # steps, of a mebibyte at most; viewers who see the same tick take th
 WAIT_SECONDS = 15.0  # for another one's read, which the database's own limit ends before
 
 Read = Callable[[str, Cursor, int], Step]
-_Key = tuple[str, Cursor, int]
+_Key = tuple[str, Cursor, int, int]
 
 
 class SharedSteps:
-    """What lies behind a cursor up to some tick never changes, so it may be kept. read: Feed.step."""
+    """What lies behind a cursor up to some tick never changes in a history, so it may be kept. read: Feed.step. epoch:
+    the history that is read now."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, read: Read, epoch: Callable[[], int]) -> None:
+        self._read, self._epoch = read, epoch
         self._kept: OrderedDict[_Key, Step] = OrderedDict()
         self._under_way: dict[_Key, _Reading] = {}
 
     def step(self, workspace_id: str, cursor: Cursor, span: int) -> Step:
         """As Feed.step. Raises what it raises."""
-        key = (workspace_id, cursor, span)
+        key = (workspace_id, cursor, span, self._epoch())
         if (kept := self._kept.get(key)) is not None:
             return kept
         other = self._under_way.get(key)
@@ -38,7 +39,7 @@ class SharedSteps:
     def _take(self, key: _Key) -> Step:
         reading = self._under_way[key] = _Reading()
         try:
-            step = reading.step = self._read(*key)
+            step = reading.step = self._read(*key[:3])
             if step.more:  # else there will be more at the next look
                 self._kept[key] = step
                 while len(self._kept) > KEPT:

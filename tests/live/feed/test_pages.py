@@ -195,3 +195,24 @@ def test_viewers_of_the_same_step_read_it_once(books: Books, feed: Feed) -> None
     head = feed.step(books.workspace_id, cursor, 100).cursor
     assert [shared.step(books.workspace_id, head, 100).more for _ in range(2)] == [False, False]
     assert len(reads) == 3  # there may be more by now
+
+
+def test_whoever_stood_before_a_new_history_goes_on_and_whoever_stood_beyond_is_told(books: Books, feed: Feed) -> None:
+    first = feed.tick(0)
+    books.accept(*(draft("s") for _ in range(5)))
+    shared = feed.tick(0)
+    between = read(feed, books.workspace_id, Cursor(first), limit=2).cursor
+    with books.database.begin() as connection:
+        connection.exec_driver_sql("SELECT begin_history()")
+    books.accept(*(draft("s") for _ in range(3)))
+    feed.tick(0)
+    for cursor, left in ((Cursor(first), 8), (between, 6), (Cursor(shared), 3)):
+        feed.check(cursor)
+        found, step = [], Step((), cursor, more=True)
+        while step.more:
+            step = read(feed, books.workspace_id, step.cursor)
+            found += step.events
+        assert len(found) == left
+    beyond = Tick(shared.id + 1, 0, 12345, shared.no, shared.snapshot)
+    with pytest.raises(Lost):
+        feed.step(books.workspace_id, Cursor(beyond))
