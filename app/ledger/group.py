@@ -92,7 +92,9 @@ class Committer:
         lock_seconds: how long a lock is waited for. skip: streams that somebody else holds are not waited for at all,
         and their events are answered `unavailable`.
         """
-        taken, parcel, answered, history = self._call(submissions, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip)
+        taken, parcel, answered, history = self._call(
+            submissions, SKIPPING_LOCK_SECONDS if skip else lock_seconds, skip
+        )
         answers = iter(parcel.answers(answered, self._max_open_streams))
         return Committed(
             [next(answers) if is_taken else put_off() for is_taken in taken],

@@ -98,7 +98,7 @@ class Hub:
         if self._stopping:
             subscriber.close("restart")  # it came over a connection that was kept alive; it should come back elsewhere
         former = self._streams.get(stream)
-        if former is not None and 0 <= former.last_seq and former.epoch < epoch:
+        if former is not None and former.last_seq >= 0 and former.epoch < epoch:
             self._set_back(former, seq)
         with self._lock:
             self._start()

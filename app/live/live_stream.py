@@ -148,7 +148,9 @@ class LiveStream:
 
     def _frames(self, view: View, events: Sequence[Event]) -> Frames:
         """What a view shows of these events, ready for the socket."""
-        return [(event.seq, encode(view, event, self.external_id, self.epoch)) for event in events if view.shows(event.type)]
+        return [
+            (event.seq, encode(view, event, self.external_id, self.epoch)) for event in events if view.shows(event.type)
+        ]
 
     def _fan_out(self, group: set[Subscriber], frames: Frames) -> None:
         if not frames:

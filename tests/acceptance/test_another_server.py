@@ -109,7 +109,9 @@ def promote(engine: Copied) -> None:
         if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
             connection.execute("SELECT pg_promote(true, 30)")
         eventually(
-            lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,), WAIT_SECONDS, about="writes"
+            lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,),
+            WAIT_SECONDS,
+            about="writes",
         )
 
 
@@ -176,7 +178,9 @@ def test_another_server_with_less(
         shown = one.wait_for(SHARED + LOST + 1 + ANEW)
         numbers = [json.loads(event.data)["data"]["n"] for event in shown if event.type != "reset"]
         assert numbers == [*range(1, 1 + SHARED + LOST), *range(100, 100 + ANEW)]
-        assert one.events[SHARED + LOST] == StreamEvent("reset", f'{{"type":"reset","last_seq":{SHARED}}}', f"{SHARED}.1")
+        assert one.events[SHARED + LOST] == StreamEvent(
+            "reset", f'{{"type":"reset","last_seq":{SHARED}}}', f"{SHARED}.1"
+        )
         assert [event.id for event in one.events[-ANEW:]] == [f"{SHARED + 1 + n}.1" for n in range(ANEW)]
 
         told = all_of_it.wait_for(SHARED + LOST + 1 + ANEW)

@@ -208,9 +208,10 @@ def _admitted(declared: ApiRoute, handler: Handler, admission: Admission, path_v
         if admission.presented is not None:
             call.presented, call.confirm = admission.presented, functools.partial(by_key, declared)
         return _perform(declared, handler, call, path_values)
-    except Problem:
-        if admission.presented is not None:
-            by_key(declared)  # whoever may not call any more is told that first
+    except Problem as problem:
+        # Whoever may not call any more is told that first; but a database that is away is not waited for twice.
+        if admission.presented is not None and problem.code != "unavailable":
+            by_key(declared)
         raise
 
 

@@ -90,7 +90,9 @@ def test_a_stream_that_is_set_back_under_its_viewers_is_told_and_loses_nothing_f
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("cursor", ["abc", "-1", "+1", "1.", ".5", "1.-5", "1.5.1", "1e3", "0x1", "1 2", "9" * 19, "%D9%A3", "null", "1,2"])
+@pytest.mark.parametrize(
+    "cursor", ["abc", "-1", "+1", "1.", ".5", "1.-5", "1.5.1", "1e3", "0x1", "1 2", "9" * 19, "%D9%A3", "null", "1,2"]
+)
 @pytest.mark.parametrize("place", ["header", "query"])
 def test_what_is_no_cursor_is_refused(stage: Stage, place: str, cursor: str) -> None:
     stage.post_count(1)
