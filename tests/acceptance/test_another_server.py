@@ -1,7 +1,7 @@
 """PostgreSQL is replaced under a running server, by one that has less: a replica that takes over, a restored backup.
 
-Every viewer goes on without a gap, or is told `reset` and where what it has seen ends; also when the new server has gone
-beyond what the old one had before the viewer is back.
+Every viewer goes on without a gap, or is told `reset` and where what it has seen ends; also when the new server has
+gone beyond what the old one had before the viewer is back.
 """
 
 from __future__ import annotations
