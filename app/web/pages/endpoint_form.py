@@ -14,12 +14,15 @@ from typing import Any
 from sqlalchemy import Row
 
 from app.core.problem import Problem
+from app.delivery import endpoint_rules
+from app.settings import Settings
 from app.web.api.endpoints import ENABLED, OPTIONS, SECRET, SIGNING, UID, URL
 from app.web.http.fields import check
 from app.web.http.reading import read_object
 
 MOST_BYTES = 256 * 1024  # fifty long texts of metadata, each letter of which may be sent as twelve bytes
 _BETWEEN = re.compile(r"[\s,]+")
+_LINES = re.compile(r"[\r\n,]+")
 _WHOLE = re.compile("[0-9]{1,9}")
 _TEXTS = ("event_types", "stream_kinds", "channels")
 _NUMBERS = ("rate_limit", "timeout_seconds")
@@ -101,18 +104,18 @@ def form_of(row: Row[Any]) -> EndpointForm:
     return EndpointForm(typed)
 
 
-def read_form(form: Mapping[str, str], *, new: bool, max_depth: int) -> EndpointForm:
-    """What a form asks for. new: whether the endpoint is to be made; else headers that are left empty stay. max_depth:
-    of JSON in a field."""
+def read_form(form: Mapping[str, str], settings: Settings, *, new: bool) -> EndpointForm:
+    """What a form asks for. new: whether the endpoint is to be made; else headers that are left empty stay."""
     made = EndpointForm({name: form.get(name, "").strip() for name in NAMES if new or name not in _NEW_ONLY})
     typed, wanted = made.typed, made.wanted
     wanted |= {"url": typed["url"], "uid": typed["uid"] or None, "description": typed["description"]}
-    wanted |= {name: [one for one in _BETWEEN.split(typed[name]) if one] or None for name in _TEXTS}
+    wanted["event_types"] = [one.strip() for one in _LINES.split(typed["event_types"]) if one.strip()] or None
+    wanted |= {name: [one for one in _BETWEEN.split(typed[name]) if one] or None for name in _TEXTS[1:]}
     wanted |= {name: _number(made, name) for name in _NUMBERS}
     wanted["retry_delays_seconds"] = _delays(made)
-    wanted["content_filter"] = _json(made, "content_filter", max_depth) if typed["content_filter"] else None
+    wanted["content_filter"] = _json(made, "content_filter", settings) if typed["content_filter"] else None
     is_json = typed["metadata"].startswith("{")
-    wanted["metadata"] = _json(made, "metadata", max_depth) if is_json else _pairs(made, "metadata")
+    wanted["metadata"] = _json(made, "metadata", settings) if is_json else _pairs(made, "metadata")
     if form.get("clear_headers"):
         wanted["headers"] = None
     elif typed["headers"]:
@@ -122,6 +125,10 @@ def read_form(form: Mapping[str, str], *, new: bool, max_depth: int) -> Endpoint
         wanted |= {name: typed[name] for name in ("signing", "secret") if typed[name]}
     for one in check((URL, UID, *OPTIONS, SIGNING, SECRET, ENABLED), wanted):
         made.say(one["field"], one["detail"])
+    try:  # all at once: nobody wants to be told of one fault after the other
+        endpoint_rules.check(settings, {name: value for name, value in wanted.items() if name not in made.wrong})
+    except Problem as problem:
+        made.blame(problem)
     return made
 
 
@@ -141,10 +148,10 @@ def _delays(made: EndpointForm) -> list[int] | None:
     return [int(one) for one in parts] or None
 
 
-def _json(made: EndpointForm, name: str, max_depth: int) -> dict[str, Any] | None:
+def _json(made: EndpointForm, name: str, settings: Settings) -> dict[str, Any] | None:
     """A JSON object, read as strictly as the API reads it."""
     try:
-        return read_object(made.typed[name].encode(), max_depth)
+        return read_object(made.typed[name].encode(), settings.max_json_depth)
     except Problem as problem:
         for error in problem.errors:
             made.say(name, f"“{error['field']}” {error['detail']}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,6 +14,7 @@ from app.core import ids
 from app.core.wire.envelope import encode, rfc3339
 from app.database.partitions import make_partitions
 
+DELAYS = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 29845)  # seconds, as the settings have them
 EVENTS = """
 WITH stream AS (
   UPDATE streams SET last_seq = last_seq + %(count)s WHERE workspace_id = %(workspace)s AND kind = 'call'
@@ -25,36 +26,52 @@ FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(types)s::text[], %(bodi
   AS made (id, at, type, body, number), stream
 """
 DELIVERIES = """
+WITH made AS (
+  SELECT * FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(events)s::text[], %(types)s::text[],
+    %(statuses)s::text[], %(outcomes)s::text[], %(counts)s::int[], %(ends)s::timestamptz[])
+    AS made (id, at, event, type, status, outcome, attempts, ends)
+), queued AS (
+  INSERT INTO due (delivery_id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, due_at,
+    claims, attempt_count, window_started_at, deadline_at)
+  SELECT id, at, %(workspace)s, %(endpoint)s, event, at, 'schedule', ends, attempts, attempts, at,
+    at + interval '24 hours' FROM made WHERE status = 'pending'
+)
 INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type, status,
   reason, window_started_at, deadline_at, attempt_count, finished_at)
 SELECT id, at, %(workspace)s, %(endpoint)s, event, at, type, status,
   CASE WHEN status = 'failed' THEN 'window_exhausted: no success within 24 h; last: ' || outcome END,
-  at, at + interval '24 hours', 1, at + interval '1 second'
-FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(events)s::text[], %(types)s::text[], %(statuses)s::text[],
-  %(outcomes)s::text[]) AS made (id, at, event, type, status, outcome)
+  at, at + interval '24 hours', attempts, CASE WHEN status <> 'pending' THEN ends END FROM made
 """
 ATTEMPTS = """
 INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
   status_code, error, remote_address, response_headers, response_body, trigger)
-SELECT id, at, %(workspace)s, %(endpoint)s, delivery, 1, at, took, outcome, code, error, '203.0.113.20',
+SELECT id, at, %(workspace)s, %(endpoint)s, delivery, number, at, took, outcome, code, error, '203.0.113.20',
   CASE WHEN code IS NOT NULL THEN '{"Content-Type": "application/json", "Server": "nginx"}'::jsonb END,
   CASE WHEN code >= 500 THEN convert_to('{"error": "upstream connect error"}', 'UTF8') END, 'schedule'
 FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(deliveries)s::text[], %(took)s::int[], %(outcomes)s::text[],
-  %(codes)s::int[], %(errors)s::text[]) AS made (id, at, delivery, took, outcome, code, error)
+  %(codes)s::int[], %(errors)s::text[], %(numbers)s::int[])
+  AS made (id, at, delivery, took, outcome, code, error, number)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A delivery with one attempt. took: milliseconds."""
+    """A delivery. status: delivered, failed or pending. attempts: so many, which all came out alike. took: milliseconds
+    of each."""
 
     at: datetime
     type: str = "call.started"
+    status: str = "delivered"
+    attempts: int = 1
     outcome: str = "success"
     code: int | None = 200
     took: int = 40
     error: str | None = None
     data: str = '{"text":"hello"}'
+
+    def attempt_at(self, number: int) -> datetime:
+        """When an attempt is made, the first being 1, by the usual schedule without jitter."""
+        return self.at + timedelta(seconds=sum(DELAYS[: number - 1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +93,12 @@ def write(
     """Events of one stream of kind call, which is there, each with its delivery to one endpoint; oldest first."""
     for at in {exchange.at.date(): exchange.at for exchange in exchanges}.values():
         make_partitions(connection, at, 0)
-    made = [tuple(_id(prefix, one.at) for prefix in (ids.EVENT, ids.DELIVERY, ids.ATTEMPT)) for one in exchanges]
+    made = [
+        (_id(ids.EVENT, one.at), _id(ids.DELIVERY, one.at), _id(ids.ATTEMPT, one.attempt_at(one.attempts)))
+        for one in exchanges
+    ]
     times = [ids.truncate(one.at) for one in exchanges]
-    types, outcomes = [one.type for one in exchanges], [one.outcome for one in exchanges]
+    types = [one.type for one in exchanges]
     common: dict[str, Any] = {"workspace": workspace, "endpoint": endpoint, "times": times, "types": types}
     bodies = [
         encode(id=event, type=one.type, timestamp=rfc3339(at), workspace_id=workspace, kind="call", stream_id=stream,
@@ -87,14 +107,41 @@ def write(
     ]  # fmt: skip
     events = {"ids": [one[0] for one in made], "bodies": bodies, "stream": stream, "count": len(made)}
     connection.exec_driver_sql(EVENTS, common | events)
-    statuses = ["delivered" if one == "success" else "failed" for one in outcomes]
-    deliveries = {"ids": [one[1] for one in made], "events": events["ids"], "statuses": statuses, "outcomes": outcomes}
+    deliveries = {
+        "ids": [one[1] for one in made],
+        "events": events["ids"],
+        "statuses": [one.status for one in exchanges],
+        "outcomes": [one.outcome for one in exchanges],
+        "counts": [one.attempts for one in exchanges],
+        "ends": [_end(one) for one in exchanges],
+    }
     connection.exec_driver_sql(DELIVERIES, common | deliveries)
-    attempts = {"ids": [one[2] for one in made], "deliveries": deliveries["ids"], "outcomes": outcomes}
-    more = {"took": [one.took for one in exchanges], "codes": [one.code for one in exchanges]}
-    errors = {"errors": [one.error for one in exchanges]}
-    connection.exec_driver_sql(ATTEMPTS, common | attempts | more | errors)
+    tries = [
+        (delivery, last if number == one.attempts else _id(ids.ATTEMPT, one.attempt_at(number)), one, number)
+        for (_, delivery, last), one in zip(made, exchanges, strict=True)
+        for number in range(1, one.attempts + 1)
+    ]
+    attempts = {
+        "ids": [id for _, id, _, _ in tries],
+        "times": [ids.created_at_of(id) for _, id, _, _ in tries],
+        "deliveries": [delivery for delivery, _, _, _ in tries],
+        "numbers": [number for _, _, _, number in tries],
+        "took": [one.took for _, _, one, _ in tries],
+        "outcomes": [one.outcome for _, _, one, _ in tries],
+        "codes": [one.code for _, _, one, _ in tries],
+        "errors": [one.error for _, _, one, _ in tries],
+    }
+    connection.exec_driver_sql(ATTEMPTS, common | attempts)
     return [Told(workspace, delivery, attempt) for _, delivery, attempt in made]
+
+
+def _end(exchange: Exchange) -> datetime:
+    """When it ended, or its next attempt is due."""
+    if exchange.status == "pending":
+        return exchange.attempt_at(exchange.attempts + 1)
+    if exchange.status == "failed":
+        return exchange.at + timedelta(hours=24)
+    return exchange.attempt_at(exchange.attempts) + timedelta(milliseconds=exchange.took)
 
 
 def _id(prefix: str, at: datetime) -> str:

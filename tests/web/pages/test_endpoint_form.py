@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 
 from app.core.problem import Problem, invalid_fields
+from app.settings import Settings
 from app.web.pages import endpoint_form
 from app.web.pages.endpoint_form import EndpointForm
+from tests.conftest import SECRET_KEY
 
+SETTINGS = Settings.from_env(
+    {"SECRET_KEY": SECRET_KEY, "DATABASE_URL": "postgresql://none", "REDIS_URL": "redis://none"}
+)
 URL = {"url": "https://example.com/in"}
 EVERYTHING: dict[str, str] = URL | {
     "uid": "billing",
@@ -30,7 +35,7 @@ EVERYTHING: dict[str, str] = URL | {
 
 
 def read(fields: dict[str, str], *, new: bool = True) -> EndpointForm:
-    return endpoint_form.read_form(fields, new=new, max_depth=64)
+    return endpoint_form.read_form(fields, SETTINGS, new=new)
 
 
 def test_everything_that_is_typed_is_what_the_api_would_be_sent() -> None:
@@ -67,8 +72,11 @@ def test_what_is_left_empty_is_taken_away_but_for_headers_and_what_only_a_new_on
     ("name", "typed", "words"),
     [
         ("url", "", "must have 1 to 2048 characters, this has 0"),
+        ("url", "http://10.0.0.1/", "resolves to a private address"),
+        ("content_filter", '{"path": "/a", "over": 1}', "over: unknown; a path is tested with"),
+        ("headers", "Host: x", "Host: "),
         ("uid", "a b", "must be 1 to 128 letters"),
-        ("event_types", "call.* not!", "“not!”: must be a type such as call.started"),
+        ("event_types", "call.*\nnot a type!", "“not a type!”: must be a type such as call.started"),
         ("channels", "a/b", "“a/b”: must be 1 to 64 letters"),
         ("rate_limit", "many", "must be a whole number, or empty"),
         ("rate_limit", "0", "must be from 1 to 10000"),

@@ -27,7 +27,7 @@ def new_endpoint(visit: Visit) -> Response:
 @page(api, "POST", "/console/endpoints", role=OPERATOR, most_bytes=endpoint_form.MOST_BYTES)
 def create_endpoint(visit: Visit) -> Response:
     """Shows the secret in the answer itself: a redirect would have to keep it somewhere."""
-    form = endpoint_form.read_form(visit.form, new=True, max_depth=visit.engine.settings.max_json_depth)
+    form = endpoint_form.read_form(visit.form, visit.engine.settings, new=True)
     chosen = queries.id_or_none(visit.form.get("workspace"), ids.WORKSPACE)
     with visit.read() as connection:
         customer = browsing.workspaces_page(connection, id=chosen, limit=1) if chosen else ()
@@ -57,7 +57,7 @@ def edit_endpoint(visit: Visit, endpoint_id: str) -> Response:
 def change_endpoint(visit: Visit, endpoint_id: str) -> Response:
     with visit.read() as connection:
         row = find_row(connection, endpoint_id)
-    form = endpoint_form.read_form(visit.form, new=False, max_depth=visit.engine.settings.max_json_depth)
+    form = endpoint_form.read_form(visit.form, visit.engine.settings, new=False)
 
     def change() -> None:
         with visit.act() as session:

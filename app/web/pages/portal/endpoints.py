@@ -55,7 +55,7 @@ def new_endpoint(visit: PortalVisit) -> Response:
 @portal_page(api, "POST", _LIST, scope=MANAGE, most_bytes=endpoint_form.MOST_BYTES)
 def create_endpoint(visit: PortalVisit) -> Response:
     """Shows the secret in the answer itself: a redirect would have to keep it somewhere."""
-    form = endpoint_form.read_form(visit.form, new=True, max_depth=visit.engine.settings.max_json_depth)
+    form = endpoint_form.read_form(visit.form, visit.engine.settings, new=True)
     made: dict[str, Any] = {}
 
     def make() -> None:
@@ -85,7 +85,7 @@ def edit_endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
 def change_endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
     with visit.read() as connection:
         row = _row(connection, visit, endpoint_id)
-    form = endpoint_form.read_form(visit.form, new=False, max_depth=visit.engine.settings.max_json_depth)
+    form = endpoint_form.read_form(visit.form, visit.engine.settings, new=False)
 
     def change() -> None:
         with visit.act() as session:
