@@ -29,7 +29,6 @@ from tests.browser.console.test_tasks import shows, there
 from tests.conftest import _servers
 from tests.processes import ROOT
 
-
 IMAGES = ROOT / "docs" / "img"
 # Width, least and most height, whether it is dark.
 HERE = "document.querySelector('.top nav [aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' })"
@@ -193,13 +192,6 @@ def take(chromium: Chromium, page: Page, name: str) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _fresh() -> None:
-    """No picture of a page that is no more."""
-    for file in IMAGES.glob("*.png"):
-        file.unlink()
-
-
-@pytest.fixture(scope="module", autouse=True)
 def _done(office: Office) -> None:
     """What people have done: a key, a bulk retry, a link."""
     office.ask("acme", "POST", "/v1/keys", {"name": "producer", "scopes": ["publish"]})
@@ -263,8 +255,12 @@ def test_a_secret_is_shown_once(chromium: Chromium, office: Office) -> None:
     take(chromium, page, "portal-secret")
 
 
-def test_the_documents_show_pictures_that_are_there() -> None:
+def test_there_are_these_pictures_and_the_documents_show_no_others() -> None:
+    others = ("front", "console-sign-in", "console-endpoint-form-wrong", "portal-secret")
+    pages = [*(f"console-{name}" for name in CONSOLE if name != "front"), *(f"portal-{name}" for name in PORTAL)]
+    files = {file.name: file.stat().st_size for file in IMAGES.glob("*.png")}
+    assert set(files) == {f"{page}-{look}.png" for page in (*pages, *others) for look in LOOKS}
+    assert sum(files.values()) < 4_000_000
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    named = {part.split(")")[0] for file in documents for part in file.read_text().split("img/")[1:]}
-    assert {name for name in named if name.endswith(".png")} <= {file.name for file in IMAGES.glob("*.png")}
-    assert sum(file.stat().st_size for file in Path(IMAGES).glob("*.png")) < 4_000_000
+    shown = {part.split(")")[0] for file in documents for part in file.read_text().split("img/")[1:]}
+    assert {name for name in shown if name.endswith(".png")} <= set(files)

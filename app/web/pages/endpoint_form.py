@@ -44,6 +44,11 @@ class EndpointForm:
     wanted: dict[str, Any] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def places(self) -> list[str]:
+        """Where something is wrong, from the top of the form to its end."""
+        return [name for name in ("workspace", *NAMES) if name in self.wrong]
+
     def done(self, act: Callable[[], None]) -> bool:
         """Whether nothing is wrong with the form and `act` did it; else the form says what is wrong."""
         if self.wrong:
