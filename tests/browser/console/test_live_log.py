@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
 
@@ -16,8 +17,11 @@ from tests.browser.console.test_tasks import shows
 RATE = 500  # attempts a second
 SECONDS = 4
 BATCH = 50  # what a drain records at once, about
-# A page that answers a key press later than this feels frozen (RAIL: 100 ms are instant); a busy machine may add to it.
-MOST_LAG_MILLISECONDS = 200
+SHOWN = 50
+# A page that answers a key press later than this feels frozen (RAIL: 100 ms are instant). Where more wants to run than
+# there are processors, everything takes so much longer.
+MOST_LAG_MILLISECONDS = 200 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+MOST_BUSY = 0.25  # of the time, whatever else runs: the page's thread has the rest for who uses it
 # How late each tick of a clock of 20 ms comes: as long as the page takes no key press.
 LAGS = """
   window.lags = [];
@@ -27,7 +31,7 @@ LAGS = """
 
 
 def busy_seconds(page: Page) -> float:
-    """For how long the page's thread has worked so far."""
+    """The CPU time that the page's thread has taken for its tasks so far."""
     found = page.tell("Performance.getMetrics")["metrics"]
     return float(next(one["value"] for one in found if one["name"] == "TaskDuration"))
 
@@ -49,19 +53,20 @@ def test_the_page_stays_awake_shows_the_newest_and_counts_them_all(chromium: Chr
         exchanges = [Exchange(now - timedelta(milliseconds=ago)) for ago in range(RATE * SECONDS, 0, -1)]
         told = history.write(connection, workspace, endpoint, "busy", exchanges)
     page = office.open(chromium, f"/console/deliveries?endpoint={endpoint}&type=call.started")
-    page.tell("Performance.enable")
+    page.tell("Performance.enable", timeDomain="threadTicks")
     page.click("#switch")
     shows(page, "#tail-state", "Live: attempts appear")
     page.run(LAGS)
     before, teller = busy_seconds(page), LogTeller(office.settings.redis_url)
     seconds = write_steadily(page, teller, told)
-    shows(page, "#tail-count", f"{RATE * SECONDS:,} attempts so far; the newest 100 are shown.")
+    shows(page, "#tail-count", f"{RATE * SECONDS:,} attempts so far; the newest {SHOWN} are shown.")
     teller.close()
+    busy = busy_seconds(page) - before
     lags = page.run("lags.sort((a, b) => a - b)")
     assert lags[len(lags) * 99 // 100] < MOST_LAG_MILLISECONDS, f"of {len(lags)} ticks the latest: {lags[-5:]}"
-    assert busy_seconds(page) - before < seconds / 2
+    assert 0 < busy < seconds * MOST_BUSY
     shown = page.run("[...document.querySelectorAll('#rows tr')].map((it) => it.dataset.id)")
-    assert shown == [one.delivery_id for one in reversed(told[-100:])]
+    assert shown == [one.delivery_id for one in reversed(told[-SHOWN:])]
     page.click("#switch")
     shows(page, "#tail-state", f"Stopped after {RATE * SECONDS:,} attempts.")
     assert page.problems == []

@@ -2,7 +2,7 @@
 // and says how many came.
 
 const DRAW_MILLISECONDS = 250;
-const MOST_ROWS = 100;
+const MOST_ROWS = 50; // as many as a page of the log; all of them are new at each drawing when much comes
 const MOST_LIT = 5; // new rows light up for a moment, unless there are so many that it would only flicker
 const NAMES = {
   http_error: "HTTP error",
