@@ -4,6 +4,7 @@
 # make test-load  what needs the machine for itself: a thousand viewers, a rolling restart, floods one by one
 # make test-api  requests made from the API's description and lives of workspaces, of another seed each time (API_EXAMPLES, LIVES: 100)
 # make test-browser  the tests that need Chromium (apt-get install chromium chromium-driver)
+# make pictures  docs/img anew: every page in light, dark and on a phone (apt-get install chromium chromium-driver)
 # make test-clients  the client packages, installed, against a running server (apt-get install chromium nodejs npm golang)
 # make test-wheel  the wheel, installed into an empty virtual environment, runs the product
 # make test-deploy  the files of deploy/ tried: nginx, promtool, systemd, a backup (apt-get install nginx prometheus)
@@ -15,7 +16,7 @@
 #
 # Each sets up .venv first when it is missing or out of date. Needs Python 3.11 or newer; override: make PYTHON=...
 
-.PHONY: run test test-load test-api test-browser test-clients test-deploy test-wheel test-pythons demo chaos bench lint clean setup
+.PHONY: run test test-load test-api test-browser pictures test-clients test-deploy test-wheel test-pythons demo chaos bench lint clean setup
 .DEFAULT_GOAL := run
 
 VENV := .venv
@@ -61,6 +62,9 @@ test-browser: $(STAMP)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 		echo "There is no Chromium here. Install it with: apt-get install chromium chromium-driver" >&2; exit 1; }
 	$(BIN)/python -m pytest -n $(TEST_RUNNERS) tests/browser
+
+pictures: $(STAMP)
+	$(BIN)/python -m pytest tests/browser/pictures.py
 
 test-clients: $(STAMP)
 	@for tool in chromium node npm go; do command -v $$tool >/dev/null || { \

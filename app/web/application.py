@@ -38,6 +38,7 @@ from app.web.pages import files, front
 from app.web.pages import live as live_page
 from app.web.pages.console import bulk as console_bulk
 from app.web.pages.console import connections as console_connections
+from app.web.pages.console import endpoint_forms as console_endpoint_forms
 from app.web.pages.console import endpoints as console_endpoints
 from app.web.pages.console import events as console_events
 from app.web.pages.console import keys as console_keys
@@ -84,6 +85,7 @@ def blueprints() -> list[Blueprint]:
         console_live.api,
         console_events.api,
         console_endpoints.api,
+        console_endpoint_forms.api,
         console_streams.api,
         console_workspaces.api,
         console_keys.api,

@@ -133,9 +133,10 @@ class Page:
                 return result
             self._note(told)
 
-    def look_like(self, width: int, height: int, dark: bool) -> None:
-        """The window's size in pixels, and the colours that the person prefers."""
-        self.tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2, mobile=False)
+    def look_like(self, width: int, height: int, dark: bool, *, scale: int = 2) -> None:
+        """The window's size in CSS pixels, the colours that the person prefers, and the dots of a pixel's side."""
+        size = {"width": width, "height": height, "deviceScaleFactor": scale}
+        self.tell("Emulation.setDeviceMetricsOverride", **size, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.tell("Emulation.setEmulatedMedia", features=[scheme])
 

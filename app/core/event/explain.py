@@ -209,7 +209,7 @@ def _pending(endpoint: EndpointFacts | None, delivery: DeliveryFacts, now: datet
 def _ended(delivery: DeliveryFacts) -> Explanation:
     code = (delivery.reason or "").partition(":")[0]
     if code == "window_exhausted":
-        attempts = f"{delivery.attempt_count} attempts"
+        attempts = f"{delivery.attempt_count} attempt{'' if delivery.attempt_count == 1 else 's'}"
         if delivery.last_outcome == "blocked_address":
             return Explanation("blocked", f"Given up {_at(delivery.finished_at)} after {attempts}. {_BLOCKED}")
         words = f"Given up {_at(delivery.finished_at)} after {attempts} until the deadline; {_last(delivery)}."

@@ -49,7 +49,7 @@ _URL = Field(
     longest=MAX_URL_LENGTH,
     shape=_URL_SHAPE,
 )
-_UID = Field(
+UID = Field(
     "uid",
     "text",
     "your own name for it, unique in the workspace; it stands wherever an endpoint's id may",
@@ -186,7 +186,7 @@ UNTIL = Field("until", "time", "events before this time")
     "POST",
     "/v1/endpoints",
     scope="manage",
-    body=(_UID, URL, *OPTIONS, SIGNING, SECRET, ENABLED),
+    body=(UID, URL, *OPTIONS, SIGNING, SECRET, ENABLED),
     refusals=("conflict",),
     answers={201: "EndpointWithSecret"},
     summary="Register a webhook URL; its signing secret is in the answer",
@@ -244,7 +244,7 @@ def get_endpoint(call: Call, endpoint_id: str) -> Answer:
     "PATCH",
     "/v1/endpoints/{endpoint_id}",
     scope="manage",
-    body=(_UID, _URL, *OPTIONS, STATUS),
+    body=(UID, _URL, *OPTIONS, STATUS),
     answers={200: "Endpoint"},
     refusals=("conflict",),
     summary="Change an endpoint, disable it (what is pending is cancelled) or enable it",
@@ -309,7 +309,11 @@ def test_endpoint(call: Call, endpoint_id: str) -> Answer:
     with call.engine.database.session() as session:
         row = endpoints.get_endpoint(session, call.workspace_id, endpoint_id)
         type = call.body.get("type", TEST_TYPE)
-        data = example_of(session, call, type) if "type" in call.body else _own_test(row.id)
+        data = (
+            example_of(session, call.engine.rules, call.workspace_id, type)
+            if "type" in call.body
+            else _own_test(row.id)
+        )
     if row.status != endpoints.ENABLED:
         raise Problem("conflict", 'The endpoint is disabled; enable it first: PATCH {"status": "enabled"}.')
     key = _key_of_test(row.id, call.idempotency_key) if call.idempotency_key else None

@@ -11,6 +11,7 @@ from flask import Blueprint
 from sqlalchemy.orm import Session
 
 from app.contracts.bounded_schema import BoundedSchema, Steps, complaints_about
+from app.core.contract.model import Rules
 from app.core.event import names, own_streams, schema_rules
 from app.core.problem import Complaint, Problem, complaint, invalid, not_found
 from app.ledger import event_types
@@ -60,8 +61,7 @@ DEPRECATED = Field("deprecated", "boolean", "whether producers should stop sendi
     summary="List the event types of the workspace's own, of contracts and of Twofold itself, by name",
 )
 def list_event_types(call: Call) -> Answer:
-    own = [one.shown() for one in event_types.list_types(call.session, call.workspace_id)]
-    rows = sorted([*own, *_declared(call)], key=_mark_of)
+    rows = all_types(call.session, call.engine.rules, call.workspace_id)
     mark = paging.after_cursor(call.args, lambda text: _MARK.fullmatch(text) is not None)
     rest = [row for row in rows if mark is None or _mark_of(row) > tuple(mark.split("/"))]
     return Answer(paging.page(rest, paging.limit_of(call.args), lambda row: "/".join(_mark_of(row)), lambda row: row))
@@ -76,7 +76,7 @@ def list_event_types(call: Call) -> Answer:
     summary="Read an event type: the workspace's own, else as the first contract, or Twofold itself, declares it",
 )
 def get_event_type(call: Call, type: str) -> Answer:
-    return Answer(find_type(call.session, call, type))
+    return Answer(find_type(call.session, call.engine.rules, call.workspace_id, type))
 
 
 @route(
@@ -110,21 +110,27 @@ def delete_event_type(call: Call, type: str) -> Answer:
     return Answer(None, 204)
 
 
-def find_type(session: Session, call: Call, type: str) -> dict[str, Any]:
+def all_types(session: Session, rules: Rules, workspace_id: str) -> list[dict[str, Any]]:
+    """The catalogue as the API shows it, by name; of the same name the workspace's own first, then by kind."""
+    own = [one.shown() for one in event_types.list_types(session, workspace_id)]
+    return sorted([*own, *_declared(rules)], key=_mark_of)
+
+
+def find_type(session: Session, rules: Rules, workspace_id: str, type: str) -> dict[str, Any]:
     """A type of the catalogue, the workspace's own first. Raises Problem not_found."""
-    own = event_types.find_type(session, call.workspace_id, type)
+    own = event_types.find_type(session, workspace_id, type)
     if own is not None:
         return own.shown()
-    declared = min((row for row in _declared(call) if row["type"] == type), key=_mark_of, default=None)
+    declared = min((row for row in _declared(rules) if row["type"] == type), key=_mark_of, default=None)
     if declared is None:
         raise not_found("event type")
     return declared
 
 
-def example_of(session: Session, call: Call, type: str) -> dict[str, Any]:
+def example_of(session: Session, rules: Rules, workspace_id: str, type: str) -> dict[str, Any]:
     """The example of a type. Raises Problem unknown_type."""
     try:
-        example = find_type(session, call, type)["example"]
+        example = find_type(session, rules, workspace_id, type)["example"]
     except Problem:
         example = None
     if example is None:
@@ -133,10 +139,10 @@ def example_of(session: Session, call: Call, type: str) -> dict[str, Any]:
     return dict(example)
 
 
-def _declared(call: Call) -> Iterable[dict[str, Any]]:
+def _declared(rules: Rules) -> Iterable[dict[str, Any]]:
     """The types that contracts declare, and our own of the stream `operations`."""
     always: dict[str, Any] = {"deprecated": False, "created_at": None, "updated_at": None}
-    for one in call.engine.rules.types.values():
+    for one in rules.types.values():
         told: dict[str, Any] = {
             "description": one.about,
             "schema": one.schema,

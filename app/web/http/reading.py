@@ -51,15 +51,21 @@ def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: 
     if not raw and not any(item.required for item in fields):
         return {}
     require_json(request)
+    value = read_object(raw, max_depth)
+    refuse(check(fields, value))
+    kinds = {item.name: item.kind for item in fields}
+    return {name: _whole(kinds[name], one) for name, one in value.items()}
+
+
+def read_object(raw: bytes, max_depth: int) -> dict[str, Any]:
+    """A JSON object in which no name is given twice, at whatever depth. Raises Problem."""
     text, value = read_json(raw, max_depth)
     if not isinstance(value, dict):
         raise Problem("invalid", "The body must be a JSON object.")
     repeated: list[str] = []
     json.loads(text, object_pairs_hook=lambda pairs: _note_repeats(pairs, repeated), parse_int=str)
     refuse([complaint(name, "is given twice in one object") for name in repeated[: MOST_COMPLAINTS + 1]])
-    refuse(check(fields, value))
-    kinds = {item.name: item.kind for item in fields}
-    return {name: _whole(kinds[name], one) for name, one in value.items()}
+    return value
 
 
 def _whole(kind: str, value: Any) -> Any:

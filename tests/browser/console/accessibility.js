@@ -23,6 +23,8 @@
     if (now > level + 1) faults.push(`heading skips a level: ${what(it)}`);
     level = now;
   }
+  for (const it of document.querySelectorAll("li"))
+    if (!it.parentElement.matches("ul, ol") || (it.parentElement.getAttribute("role") ?? "list") !== "list") faults.push(`not in a list: ${what(it)}`);
   const ids = [...document.querySelectorAll("[id]")].map((it) => it.id);
   for (const id of new Set(ids.filter((id, place) => ids.indexOf(id) !== place))) faults.push(`the id ${id} is there twice`);
   for (const it of document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")) {

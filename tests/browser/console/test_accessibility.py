@@ -24,6 +24,8 @@ PAGES: dict[str, Callable[[Office], str]] = {
     "event": lambda office: f"/console/events/{office.publish('acme', 'seen', text='hello')}",
     "endpoints": lambda office: "/console/endpoints",
     "endpoint": lambda office: f"/console/endpoints/{office.endpoints['shop']}",
+    "endpoint-new": lambda office: f"/console/endpoints/new?workspace={office.workspaces['acme']}",
+    "endpoint-form": lambda office: f"/console/endpoints/{office.endpoints['shop']}/edit",
     "streams": lambda office: "/console/streams",
     "stream": lambda office: f"/console/streams/{office.workspaces['acme']}/call/seen",
     "customers": lambda office: "/console/workspaces",
@@ -91,7 +93,8 @@ def test_the_checker_finds_what_it_is_for(chromium: Chromium, office: Office) ->
     page = open_page(chromium, office, "error")
     page.run("""document.querySelector('main').insertAdjacentHTML('beforeend', `
       <h4>deep</h4><button></button><input><img src=x><p class=small id=faint>faint words</p><i id=main></i>
-      <a href=x tabindex=-1>lost</a><a href=x tabindex=3>first</a><svg width=9 height=9></svg>`)""")
+      <a href=x tabindex=-1>lost</a><a href=x tabindex=3>first</a><svg width=9 height=9></svg>
+      <ol role=log><li>told</li></ol>`)""")
     page.run("Object.assign(document.getElementById('faint').style, { color: '#aaa', background: '#fff' })")
     found = " ".join(faults(page))
     for words in (
@@ -104,5 +107,6 @@ def test_the_checker_finds_what_it_is_for(chromium: Chromium, office: Office) ->
         "not reached by the keyboard",
         "disturbs the order",
         "chart without a name",
+        "not in a list: <li>told",
     ):
         assert words in found

@@ -21,6 +21,7 @@ PAGES: dict[str, Callable[[Office], str]] = {
     "endpoints": lambda office: "/portal/endpoints",
     "endpoint": lambda office: f"/portal/endpoints/{office.endpoints['shop']}",
     "new-endpoint": lambda office: "/portal/endpoints/new",
+    "endpoint-form": lambda office: f"/portal/endpoints/{office.endpoints['shop']}/edit",
     "types": lambda office: "/portal/types",
     "deliveries": lambda office: "/portal/deliveries",
     "delivery": lambda office: (

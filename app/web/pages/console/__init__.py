@@ -16,6 +16,6 @@ overview.py    what fails now; figures.py counts, charts.py draws
 log.py         the delivery log and a delivery; live.py what comes while one looks; queries.py the addresses' filters
 connections.py who watches live, and ending that
 bulk.py        attempting again what failed, as far as filters let it in
-events.py endpoints.py streams.py workspaces.py keys.py people.py   one file a noun
+events.py endpoints.py endpoint_forms.py streams.py workspaces.py keys.py people.py   one file a noun
 words.py       numbers and times in words
 """

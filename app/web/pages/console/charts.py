@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,14 +70,19 @@ def stacked(starts: Sequence[datetime], series: Mapping[str, Sequence[int]]) -> 
                 words = f"{_clock(start)}: {values[number]:,} {name.replace('_', ' ')}"
                 x = LEFT + slot * (number + _GAP / 2)
                 bars.append(Bar(name, _round(x), _round(base), _round(slot * (1 - _GAP)), _round(height), words))
-    return Chart(bars, [], [*_beside(top, "{:,}"), *_below(starts)], _grid())
+    return Chart(bars, [], [*_beside(top, "{:,}".format), *_below(starts)], _grid())
 
 
-def lines(starts: Sequence[datetime], series: Mapping[str, Sequence[int | None]], unit: str) -> Chart:
-    """A line for each series; slots without a value interrupt it. unit: behind the numbers, such as " ms"."""
+def lines(starts: Sequence[datetime], series: Mapping[str, Sequence[int | None]], words: Callable[[int], str]) -> Chart:
+    """A line for each series; slots without a value interrupt it. words: a value as it stands beside the chart."""
     top = nice_top(max((value or 0 for values in series.values() for value in values), default=0))
     made = [_line(name, values, top) for name, values in series.items()]
-    return Chart([], made, [*_beside(top, "{:,}" + unit), *_below(starts)], _grid())
+    return Chart([], made, [*_beside(top, words), *_below(starts)], _grid())
+
+
+def duration(milliseconds: int) -> str:
+    """A duration in few letters: there is little room beside a chart, least on a phone."""
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:g} s"
 
 
 def nice_top(most: int) -> int:
@@ -103,10 +108,8 @@ def _line(name: str, values: Sequence[int | None], top: int) -> Line:
     return Line(name, path, [part[0] for part in parts if len(part) == 1])
 
 
-def _beside(top: int, form: str) -> list[Label]:
-    return [
-        Label(LEFT - 6, y + 4, form.format(value), "end") for value, y in zip((top, top // 2), _grid(), strict=False)
-    ]
+def _beside(top: int, words: Callable[[int], str]) -> list[Label]:
+    return [Label(LEFT - 6, y + 4, words(value), "end") for value, y in zip((top, top // 2), _grid(), strict=False)]
 
 
 def _below(starts: Sequence[datetime]) -> list[Label]:

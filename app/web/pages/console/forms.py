@@ -25,7 +25,7 @@ PATH = "/console"  # the cookies go nowhere else: the API never sees them
 FIELD = "form_token"
 _AUDIENCE = "console"
 _PURPOSE = "form tokens"
-_MOST_BYTES = 16 * 1024  # our forms are a few fields
+MOST_BYTES = 16 * 1024  # most forms are a few fields
 _MOST_FIELDS = 50
 _SIGN_IN_SECONDS = 3600  # in which a sign-in page that was opened may be used
 
@@ -86,7 +86,7 @@ def check_origin(settings: Settings, request: Request) -> None:
         raise Problem("forbidden", "This form was sent by a page of another site.")
 
 
-def read_form(request: Request, most_bytes: int = _MOST_BYTES) -> dict[str, str]:
+def read_form(request: Request, most_bytes: int = MOST_BYTES) -> dict[str, str]:
     """The fields of a form; of a repeated one the last. Raises Problem."""
     raw = read_bytes(request, most_bytes)
     if request.mimetype != "application/x-www-form-urlencoded":

@@ -44,7 +44,7 @@ def _charts(figures: Figures) -> dict[str, Any]:
     if slots is not None:
         made["outcomes"] = charts.stacked(starts, {name: [getattr(slot, name) for slot in slots] for name in _SERIES})
         latency = {"p50": [slot.p50 for slot in slots], "p95": [slot.p95 for slot in slots]}
-        made["latency"] = charts.lines(starts, latency, " ms")
+        made["latency"] = charts.lines(starts, latency, charts.duration)
         made["total"] = {name: sum(getattr(slot, name) for slot in slots) for name in _SERIES}
     if figures.events is not None:
         made["accepted"] = charts.stacked(starts, {"events": figures.events})

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from app.core import ids
+from app.core.problem import invalid
 from app.core.times import read_time
 from app.core.webhook.retry import Outcome
 from app.delivery.reads import STATUSES
@@ -82,6 +83,14 @@ def moment(text: str) -> datetime | None:
     except ValueError:
         found = _local(text)
     return found if found is not None and _FIRST <= found < _LAST else None
+
+
+def since(text: str) -> datetime:
+    """The time that a form names, as `moment` reads it. Raises Problem invalid for anything else."""
+    found = moment(text.strip())
+    if found is None:
+        raise invalid("since", "write a time such as 2026-11-20T10:00 (UTC), or 24h for a day ago")
+    return found
 
 
 def id_or_none(text: str | None, prefix: str) -> str | None:

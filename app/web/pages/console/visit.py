@@ -35,12 +35,13 @@ _LONGEST_QUERY_VALUE = 500  # a filter's text; what is longer names nothing that
 
 @dataclass(frozen=True, slots=True)
 class PageRule:
-    """A declared page. role: who may see it. why: the reason for a page that anyone may see."""
+    """A declared page. role: who may see it. why: the reason for a page that anyone may see. most_bytes: of a form."""
 
     method: str
     path: str
     role: str
     why: str = ""
+    most_bytes: int = forms.MOST_BYTES
 
 
 @dataclass(slots=True)
@@ -76,6 +77,11 @@ class Visit:
         with self.engine.database.session() as session:
             yield session
 
+    def note(self, session: Session, action: str, target: str, workspace_id: str, **details: Any) -> None:
+        """Write into the audit log, in the same transaction, what the person does."""
+        values = {"target": target, "workspace_id": workspace_id, **details}
+        audit.note(session.connection(), self.actor, action, **values)
+
     def show(self, template: str, status: int = 200, **values: Any) -> Response:
         """A page within the console's frame."""
         return answers.html(template, status, **self.frame(), **values)
@@ -90,10 +96,10 @@ PageHandler = Callable[..., Response]
 
 
 def page(
-    blueprint: Blueprint, method: str, path: str, *, role: str, why: str = ""
+    blueprint: Blueprint, method: str, path: str, *, role: str, why: str = "", most_bytes: int = forms.MOST_BYTES
 ) -> Callable[[PageHandler], PageHandler]:
     """Declare a page. role: ANYONE (saying why), VIEWER (operators, too) or OPERATOR. A GET changes nothing."""
-    rule = PageRule(method, path, role, why)
+    rule = PageRule(method, path, role, why, most_bytes)
 
     def declare(handler: PageHandler) -> PageHandler:
         name = handler.__name__
@@ -122,7 +128,7 @@ def _perform(rule: PageRule, handler: PageHandler, path_values: Mapping[str, str
         if refusal := _refused(rule, visit):
             return refusal
         if rule.method == "POST":
-            visit.form = forms.read_form(request)
+            visit.form = forms.read_form(request, rule.most_bytes)
             forms.check_origin(visit.engine.settings, request)
             if visit.user is not None and rule.role != ANYONE:
                 token = visit.form.get(forms.FIELD, "")

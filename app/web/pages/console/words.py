@@ -7,6 +7,7 @@ from datetime import datetime
 from flask import Blueprint
 
 from app.core.webhook import addresses
+from app.delivery.deliveries import Recovered
 
 api = Blueprint("words", __name__)
 
@@ -35,7 +36,7 @@ DONE = {
     "endpoint-deleted": "The endpoint is deleted. What was pending for it is cancelled.",
     "tested": "A test event is on its way. Its delivery is the first below in a moment; load the page again.",
     "recovered": "What failed or was missed since then is delivered again.",
-    "recovered-part": "The first 10,000 deliveries are made again. Recover once more to go on from there.",
+    "recovered-part": "A part of it is delivered again, as much as one step may take. Recover once more to go on.",
     "recovered-none": "Nothing had failed or was missed since then.",
     "role-changed": "The user has another role, and is signed out everywhere.",
 }
@@ -112,6 +113,13 @@ def named(code: str | None) -> str:
 def short(id: str) -> str:
     """The end of an id, where ids of the same moment differ."""
     return f"…{id[-6:]}" if len(id) > 14 else id
+
+
+def recovered(found: Recovered) -> str:
+    """Which of DONE a recovery has come to."""
+    if not found.complete:
+        return "recovered-part"
+    return "recovered" if found.count else "recovered-none"
 
 
 def done(word: str) -> str:

@@ -10,7 +10,7 @@ scope, form token, errors as pages, headers. It promises:
 visit.py      how a page is declared, and what its handler is given
 entrance.py   from the link to the session, and out
 cookie.py     the session's cookie, in a frame of another site too
-endpoints.py  list, form, one endpoint with what can be done to it; forms.py reads the form; trial.py sends a test
+endpoints.py  list, form, one endpoint with what can be done to it; pages/endpoint_form.py and pages/trial.py are shared
 log.py        the delivery log, a delivery, both live
 streams.py    streams live, where the link allows it
 types.py      the catalogue of event types

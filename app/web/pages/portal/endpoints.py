@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response
@@ -12,15 +10,14 @@ from sqlalchemy.orm import Session
 
 from app.accounts.portal import MANAGE, OPERATE
 from app.core import ids
-from app.core.problem import Problem, invalid, not_found
+from app.core.problem import Problem, not_found
 from app.database.partitions import database_time
 from app.delivery import browsing, deliveries, endpoints, reads, search, waiting
 from app.delivery.search import Filters
-from app.web.pages import timeline
-from app.web.pages.console import answers, queries
-from app.web.pages.portal import forms, trial
-from app.web.pages.portal.forms import EndpointForm
-from app.web.pages.portal.types import catalogue
+from app.web.pages import endpoint_form, timeline, trial
+from app.web.pages.catalogue import catalogue
+from app.web.pages.console import answers, queries, words
+from app.web.pages.endpoint_form import EndpointForm
 from app.web.pages.portal.visit import HOME, PortalVisit, portal_page
 
 api = Blueprint("portal_endpoints", __name__)
@@ -52,13 +49,13 @@ def endpoint_list(visit: PortalVisit) -> Response:
 
 @portal_page(api, "GET", f"{_LIST}/new", scope=MANAGE)
 def new_endpoint(visit: PortalVisit) -> Response:
-    return _form(visit, None, EndpointForm({}))
+    return _form(visit, None, endpoint_form.new_form())
 
 
-@portal_page(api, "POST", _LIST, scope=MANAGE)
+@portal_page(api, "POST", _LIST, scope=MANAGE, most_bytes=endpoint_form.MOST_BYTES)
 def create_endpoint(visit: PortalVisit) -> Response:
     """Shows the secret in the answer itself: a redirect would have to keep it somewhere."""
-    form = forms.read_endpoint(visit.form, new=True)
+    form = endpoint_form.read_form(visit.form, visit.engine.settings, new=True)
     made: dict[str, Any] = {}
 
     def make() -> None:
@@ -67,7 +64,7 @@ def create_endpoint(visit: PortalVisit) -> Response:
             visit.note(session, "endpoint.create", row.id, url=row.url)
             made.update(id=row.id, secret=endpoints.read_secrets(session, visit.engine.settings, row))
 
-    if not _done(form, make):
+    if not form.done(make):
         return _form(visit, None, form)
     return _page(visit, made["id"], made["secret"], fresh=True)
 
@@ -81,28 +78,21 @@ def endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
 def edit_endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
     with visit.read() as connection:
         row = _row(connection, visit, endpoint_id)
-    typed = {
-        "url": row.url,
-        "description": row.description,
-        "event_types": "\n".join(row.event_types or ()),
-        "stream_kinds": "\n".join(row.stream_kinds or ()),
-        "rate_limit": "" if row.rate_limit is None else str(row.rate_limit),
-    }
-    return _form(visit, row, EndpointForm(typed))
+    return _form(visit, row, endpoint_form.form_of(row))
 
 
-@portal_page(api, "POST", f"{_LIST}/{{endpoint_id}}", scope=MANAGE)
+@portal_page(api, "POST", f"{_LIST}/{{endpoint_id}}", scope=MANAGE, most_bytes=endpoint_form.MOST_BYTES)
 def change_endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
     with visit.read() as connection:
         row = _row(connection, visit, endpoint_id)
-    form = forms.read_endpoint(visit.form, new=False)
+    form = endpoint_form.read_form(visit.form, visit.engine.settings, new=False)
 
     def change() -> None:
         with visit.act() as session:
             endpoints.change_endpoint(session, visit.engine.settings, visit.workspace_id, row.id, form.wanted)
             visit.note(session, "endpoint.change", row.id, url=form.typed["url"])
 
-    if not _done(form, change):
+    if not form.done(change):
         return _form(visit, row, form)
     return answers.redirect(f"{_LIST}/{row.id}", done="endpoint-saved")
 
@@ -138,55 +128,35 @@ def delete_endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
 
 @portal_page(api, "POST", f"{_LIST}/{{endpoint_id}}/test", scope=MANAGE)
 def send_test(visit: PortalVisit, endpoint_id: str) -> Response:
+    type = visit.form.get("type", "")
     with visit.read() as connection:
         row = _row(connection, visit, endpoint_id)
-    if row.status != endpoints.ENABLED:
-        raise Problem("conflict", "The endpoint is paused. Enable it first, then send the test.")
-    trial.send(visit.engine, visit.workspace_id, row.id, visit.form.get("type", ""))
+        data = trial.example(connection, visit.engine, visit.workspace_id, type)
+    trial.send(visit.engine, row, type, data)
     return answers.redirect(f"{_LIST}/{row.id}", done="tested")
 
 
 @portal_page(api, "POST", f"{_LIST}/{{endpoint_id}}/recover", scope=MANAGE)
 def recover(visit: PortalVisit, endpoint_id: str) -> Response:
-    since = _since(visit.form.get("since", ""))
+    since = queries.since(visit.form.get("since", ""))
     with visit.act() as session:
         seconds = visit.engine.settings.delivery_window_seconds
         found = deliveries.recover(session, visit.workspace_id, endpoint_id, since=since, window_seconds=seconds)
         visit.note(session, "endpoint.recover", endpoint_id, since=since.isoformat(), count=found.count)
     visit.engine.ring()
-    done = ("recovered" if found.complete else "recovered-part") if found.count else "recovered-none"
-    return answers.redirect(f"{_LIST}/{endpoint_id}", done=done)
-
-
-def _since(text: str) -> datetime:
-    since = queries.moment(text.strip())
-    if since is None:
-        raise invalid("since", "write a time such as 2026-11-20T10:00 (UTC), or 24h for a day ago")
-    return since
-
-
-def _done(form: EndpointForm, act: Callable[[], None]) -> bool:
-    """Whether nothing is wrong with the form and it was done; else the form says what is wrong."""
-    if form.wrong:
-        return False
-    try:
-        act()
-    except Problem as problem:
-        if problem.code not in ("invalid", "too_many", "conflict"):
-            raise
-        form.blame(problem)
-        return False
-    return True
+    return answers.redirect(f"{_LIST}/{endpoint_id}", done=words.recovered(found))
 
 
 def _form(visit: PortalVisit, row: Row[Any] | None, form: EndpointForm) -> Response:
+    with visit.read() as connection:
+        types = catalogue(connection, visit.engine.rules, visit.workspace_id)
     return visit.show(
         "endpoint_form.html",
         422 if form.wrong else 200,
         row=row,
-        typed=form.typed,
-        wrong=form.wrong,
-        types=catalogue(visit.engine.rules),
+        form=form,
+        types=[one.type for one in types],
+        settings=visit.engine.settings,
     )
 
 
@@ -195,6 +165,7 @@ def _page(visit: PortalVisit, endpoint_id: str, secret: dict[str, Any] | None, *
         row = _row(connection, visit, endpoint_id)
         with Session(connection) as session:
             stats = reads.endpoint_stats(session, row.workspace_id, row.id)
+        types = catalogue(connection, visit.engine.rules, visit.workspace_id)
         last = search.log_page(connection, Filters(endpoint=row.id, workspace=visit.workspace_id), limit=_LAST)
         return visit.show(
             "endpoint.html",
@@ -206,8 +177,9 @@ def _page(visit: PortalVisit, endpoint_id: str, secret: dict[str, Any] | None, *
             last=last.rows if visit.guest.may(OPERATE) else (),
             secret=secret,
             fresh=fresh,
-            overlap_seconds=visit.engine.settings.secret_overlap_seconds,
-            types=catalogue(visit.engine.rules),
+            settings=visit.engine.settings,
+            content_filter=endpoint_form.spread(row.content_filter),
+            types=[one.type for one in types if one.example is not None],
         )
 
 

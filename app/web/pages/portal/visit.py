@@ -32,19 +32,18 @@ FOLDER = "portal"  # of templates/
 HOME = "/portal"
 _PAGES = "twofold.portal"
 _LONGEST_QUERY_VALUE = 500  # a filter's text; what is longer names nothing that we have
-# Our forms are a few fields; an endpoint's has filters and headers besides.
-_MOST_FORM_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class PortalRule:
     """A declared page. scope: what the link must allow, "" for nothing in particular. why: the reason for a page that
-    anyone may see."""
+    anyone may see. most_bytes: of a form."""
 
     method: str
     path: str
     scope: str
     why: str = ""
+    most_bytes: int = forms.MOST_BYTES
 
 
 @dataclass(slots=True)
@@ -106,12 +105,12 @@ PortalHandler = Callable[..., Response]
 
 
 def portal_page(
-    blueprint: Blueprint, method: str, path: str, *, scope: str = "", why: str = ""
+    blueprint: Blueprint, method: str, path: str, *, scope: str = "", why: str = "", most_bytes: int = forms.MOST_BYTES
 ) -> Callable[[PortalHandler], PortalHandler]:
     """Declare a page. scope: of portal.SCOPES, "" for whatever the link allows. why: makes it a page for anyone."""
     if scope not in ("", *portal.SCOPES):
         raise ValueError(f"no link allows {scope}")
-    rule = PortalRule(method, path, scope, why)
+    rule = PortalRule(method, path, scope, why, most_bytes)
 
     def declare(handler: PortalHandler) -> PortalHandler:
         name = handler.__name__
@@ -154,7 +153,7 @@ def _perform(rule: PortalRule, handler: PortalHandler, path_values: Mapping[str,
 
 
 def _read_form(rule: PortalRule, visit: PortalVisit) -> None:
-    visit.form = forms.read_form(request, _MOST_FORM_BYTES)
+    visit.form = forms.read_form(request, rule.most_bytes)
     forms.check_origin(visit.engine.settings, request)
     if not rule.why:
         forms.check_token(visit.engine.settings, visit.guest.session_id, visit.form.get(forms.FIELD, ""))

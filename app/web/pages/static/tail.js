@@ -1,7 +1,8 @@
-// The delivery log as it happens. Attempts are put in a few times a second, however many come; the page keeps the newest.
+// The delivery log as it happens. Attempts are put in a few times a second, however many come; the page keeps the newest
+// and says how many came.
 
 const DRAW_MILLISECONDS = 250;
-const MOST_ROWS = 100;
+const MOST_ROWS = 50; // as many as a page of the log; all of them are new at each drawing when much comes
 const MOST_LIT = 5; // new rows light up for a moment, unless there are so many that it would only flicker
 const NAMES = {
   http_error: "HTTP error",
@@ -41,6 +42,7 @@ function start() {
     waiting.set(row.id, row);
     if (waiting.size > MOST_ROWS) waiting.delete(waiting.keys().next().value);
     seen += 1;
+    if (document.hidden) return; // browsers slow such a page's clocks; it is drawn when somebody looks again
     drawing ||= setTimeout(draw, DRAW_MILLISECONDS);
   });
 }
@@ -48,18 +50,28 @@ function start() {
 function stop(text = "") {
   source?.close();
   source = null;
+  if (waiting.size) draw();
   say(text || (seen ? `Stopped after ${seen.toLocaleString("en")} attempts.` : "Stopped."), "stopped");
 }
 
 function draw() {
+  clearTimeout(drawing);
   drawing = 0;
   const rows = page("rows");
   const made = [...waiting.values()].reverse();
   waiting = new Map();
-  for (const { id } of made) rows.querySelector(`tr[data-id="${id}"]`)?.remove();
-  rows.prepend(...made.map((it) => row(it, made.length <= MOST_LIT ? "fresh" : "")));
+  const fresh = new Set(made.map((it) => it.id));
+  for (const it of [...rows.children]) if (fresh.has(it.dataset.id)) it.remove();
+  rows.prepend(...made.map((it) => row(it, made.length <= MOST_LIT ? "fresh" : ""))); // who is in a row stays in it
   while (rows.childElementCount > MOST_ROWS) rows.lastElementChild.remove();
   page("none")?.remove();
+  count();
+}
+
+// Beside the words that screen readers tell: a number that changes four times a second would drown them.
+function count() {
+  const attempts = `${seen.toLocaleString("en")} ${seen === 1 ? "attempt" : "attempts"} so far`;
+  page("tail-count").textContent = seen > MOST_ROWS ? `${attempts}; the newest ${MOST_ROWS} are shown.` : `${attempts}.`;
 }
 
 function row(it, name) {
@@ -111,4 +123,5 @@ function quiet(text) {
 }
 
 page("switch").addEventListener("click", () => (source ? stop() : start()));
+addEventListener("visibilitychange", () => document.hidden || !waiting.size || draw());
 tail.hidden = false;

@@ -25,10 +25,16 @@ def test_bars_stand_on_each_other_and_say_what_they_are() -> None:
 
 
 def test_lines_are_interrupted_where_nothing_was_measured() -> None:
-    (line,) = charts.lines(STARTS, {"p50": [10, 20, None, 20]}, " ms").lines
+    chart = charts.lines(STARTS, {"p50": [10, 20, None, 20]}, charts.duration)
+    (line,) = chart.lines
+    assert [label.text for label in chart.labels][:2] == ["20 ms", "10 ms"]
     assert line.path.count("M") == 1
     assert line.path.count("L") == 1
     assert len(line.dots) == 1
+
+
+def test_long_durations_are_written_in_seconds() -> None:
+    assert [charts.duration(one) for one in (0, 500, 1000, 2500, 20_000)] == ["0 ms", "500 ms", "1 s", "2.5 s", "20 s"]
 
 
 def test_a_span_without_anything_has_its_axes() -> None:

@@ -11,8 +11,10 @@ from flask import Flask
 from app.database.connection import Database
 from app.web.pages.console import forms
 from app.web.pages.console.visit import ANYONE, OPERATOR, VIEWER, PageRule, pages_of
+from app.web.pages.portal import cookie
 from tests.web.doors import Door
 from tests.web.pages.console.people import Person, settings_of
+from tests.web.pages.portal.guests import GuestAtPortal
 
 OPEN = {"/", "/live", "/console/sign-in"}
 LIVE = re.compile(r"/live$")  # needs gunicorn's socket; tests/browser/console opens them
@@ -110,6 +112,25 @@ def test_every_form_that_is_shown_brings_its_token(app: Flask, things: dict[str,
             page = ana.client.get(path).get_data(as_text=True)
             for form in re.findall(r'<form[^>]*method="post".*?</form>', page, re.DOTALL):
                 assert forms.token_for(settings_of(app), ana.session_id) in form, path
+
+
+def test_an_operator_sees_every_page(app: Flask, things: dict[str, str], ana: Person) -> None:
+    for rule, path in rules(app, things):
+        if rule.method == "GET" and rule.role == OPERATOR:
+            ana.get(path)
+
+
+def test_whoever_is_in_the_portal_is_a_stranger_here(app: Flask, things: dict[str, str], acme: Door) -> None:
+    guest = GuestAtPortal(app)
+    guest.open(acme.post("/v1/portal-links", {})["url"])
+    value = guest.client.get_cookie(cookie.COOKIE, path=cookie.PATH)
+    assert value is not None
+    guest.client.set_cookie(forms.COOKIE, value.value, path=forms.PATH)
+    guest.client.set_cookie(cookie.COOKIE, value.value, path=forms.PATH)
+    for rule, path in rules(app, things):
+        if rule.role != ANYONE and not LIVE.search(path):
+            response = guest.client.open(path, method=rule.method, data={forms.FIELD: guest.token()})
+            assert response.status_code == (303 if rule.method == "GET" else 401), path
 
 
 def test_no_page_has_an_inline_script_or_style(app: Flask, things: dict[str, str], ana: Person) -> None:

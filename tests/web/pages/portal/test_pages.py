@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 
 from app.database.connection import Database
+from app.web.pages.endpoint_form import NAMES
 from tests.web.doors import Door
 from tests.web.pages.portal.guests import GuestAtPortal
+from tests.web.pages.test_endpoint_form import EVERYTHING
 
 Enter = Callable[..., GuestAtPortal]
 SECRET = re.compile(r"whsec_[A-Za-z0-9+/=]+")
@@ -118,3 +120,43 @@ def test_streams_are_shown_where_the_link_allows_it(acme: Door, enter: Enter) ->
     assert "call/c1" in guest.get("/portal/streams")
     assert "call.started" in guest.get("/portal/streams/call/c1")
     assert guest.client.get("/portal").headers["Location"] == "/portal/streams"
+
+
+def test_every_field_that_the_api_takes_is_in_the_form(acme: Door, enter: Enter) -> None:
+    guest = enter(acme)
+    fields = EVERYTHING | {"url": "http://127.0.0.1:9/in", "enabled": ""}
+    page = guest.send("/portal/endpoints", **fields).get_data(as_text=True)
+    assert "Public key" in page
+    (made,) = acme.get("/v1/endpoints")["data"]
+    assert (made["status"], made["uid"], made["signing"]) == ("disabled", "billing", "ed25519")
+    assert made["content_filter"] == {"path": "/amount", "gte": 100}
+    form = guest.get(f"/portal/endpoints/{made['id']}/edit")
+    offered = set(re.findall(r'<(?:input|textarea|select) id="(\w+)"', guest.get("/portal/endpoints/new")))
+    assert offered | {"enabled"} == set(NAMES)
+    typed = dict(re.findall(r'<input id="(\w+)" name="\w+" value="([^"]*)"', form))
+    assert (typed["stream_kinds"], typed["channels"]) == ("call, session", "team:a, team:b")
+
+
+def test_the_workspaces_own_types_are_in_the_catalogue_and_sent_as_tests(
+    acme: Door, globex: Door, enter: Enter
+) -> None:
+    schema = {"type": "object", "required": ["order"]}
+    own = {"description": "An order <b>", "schema": schema, "example": {"order": "o_17"}, "check": "reject"}
+    acme.put("/v1/event-types/order.paid", own, 201)
+    acme.put("/v1/event-types/call.started", {"description": "Ours", "deprecated": True}, 201)
+    globex.put("/v1/event-types/order.foreign", {"example": {}}, 201)
+    endpoint = acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/in"})["id"]
+    guest = enter(acme)
+    page = guest.get("/portal/types")
+    assert "An order <b>" in page
+    assert '"order": "o_17"' in page
+    assert "your own, on streams of every kind · deprecated" in page
+    assert "order.foreign" not in page
+    options = re.findall(r"<option>([\w.]+)</option>", guest.get(f"/portal/endpoints/{endpoint}"))
+    assert "order.paid" in options
+    assert "call.started" not in options, "it has no example"
+    assert guest.send(f"/portal/endpoints/{endpoint}/test", type="order.paid").status_code == 303
+    for type in ("call.started", "order.foreign"):
+        assert guest.send(f"/portal/endpoints/{endpoint}/test", type=type).status_code == 422
+    (row,) = acme.get("/v1/deliveries")["data"]
+    assert acme.get(f"/v1/events/{row['event_id']}")["data"] == {"order": "o_17"}
