@@ -19,7 +19,7 @@ from app.ledger.matching import RememberedEndpoints
 from app.ledger.parcel import Answered, Parcel
 from app.ledger.remembered_types import GroupSteps, RememberedTypes, put_off
 from app.ledger.slices import Wanting
-from app.ledger.statements import ACCEPT_EVENTS
+from app.ledger.statements import ACCEPT_EVENTS, ACCEPT_ONE
 from app.ledger.submission import Answers, Submission
 
 # Of a group that steps around locks, for the few rows that cannot be skipped: a stream that is being made, a key.
@@ -105,7 +105,7 @@ class Committer:
     ) -> tuple[list[bool], Parcel, Answered]:
         """Which submissions were put to the database, as what, and its answer."""
         failpoints.reach("ledger.commit")
-        limits = (int(lock_seconds * 1000), skip, self._window_seconds, self._max_open_streams)
+        milliseconds, limits = int(lock_seconds * 1000), (self._window_seconds, self._max_open_streams)
         changing: frozenset[str] = frozenset()
         steps = GroupSteps()
         for _ in range(MATCHINGS):
@@ -113,8 +113,13 @@ class Committer:
             checked, versions = self._types.check(submissions, steps)
             parcel = Parcel([one for one in checked if one is not None], self._ends, self._late)
             wants = [self._endpoints.of(id).as_of(versions.get(id)) for id in parcel.workspace_ids]
+            alone = None if skip else parcel.values_of_one(wants, os.urandom)
             with within(CALL_SECONDS):
-                (row,) = self._database.write(ACCEPT_EVENTS, *limits, *parcel.values(wants, os.urandom))
+                if alone is not None:
+                    (row,) = self._database.write(ACCEPT_ONE, milliseconds, *limits, *alone)
+                else:
+                    values = parcel.values(wants, os.urandom)
+                    (row,) = self._database.write(ACCEPT_EVENTS, milliseconds, skip, *limits, *values)
             answered = Answered(*row)
             if answered.stale is None:
                 failpoints.reach("ledger.committed")

@@ -1,0 +1,824 @@
+"""Has what comes alone take short statements: functions for one event and for one row that is due.
+
+The functions are copies of app/database/functions as they were with this migration. Drains and web processes of the
+release before go on beside them: what they call takes what it took.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+
+EARLIEST, LATEST = "1970-01-01 00:00:00+00", "9999-01-01 00:00:00+00"
+COLUMNS = ("created_at", "event_created_at", "due_at", "leased_until", "window_started_at", "deadline_at")
+
+ACCEPT_ONE = """
+-- Accept one event in whose way nothing stands, as accept_events does for many: the same changes by short statements,
+-- which cost half of what its queries do; most events come alone. That is an event whose caller may publish it, whose
+-- endpoints are those of the version that is given, whose stream exists and is open, and whose key is new. Any other
+-- one is left to accept_events, in the same call.
+--
+-- The arguments are the members of accept_events' arrays: without a caller or a key there is NULL. An event that ends
+-- its stream, or may come late, or is refused, is not given here. endpoints, endpoint_letters: of its deliveries.
+--
+-- Answers as accept_events does.
+CREATE OR REPLACE FUNCTION accept_one(
+  lock_milliseconds int, window_seconds int, most_open int,
+  workspace text, version bigint, caller_digest bytea, caller_reference text,
+  stream_kind text, stream_name text, event_key text,
+  event_type text, event_time timestamptz, letters text, event_digest bytea, event_channels text,
+  head bytea, middle bytea, tail bytea, endpoints text[], endpoint_letters text[],
+  OUT verdicts text[], OUT stale text, OUT moment timestamptz, OUT due int,
+  OUT outcomes text[], OUT ids text[], OUT seqs bigint[], OUT stream_ids bigint[],
+  OUT known_ids text[], OUT known_seqs bigint[], OUT known_types text[], OUT known_times timestamptz[],
+  OUT known_created timestamptz[]
+)
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+  nothing text := set_config('lock_timeout', lock_milliseconds || 'ms', true);
+  is_plain boolean := judge_caller(caller_digest, 'publish', workspace, caller_reference) = '';
+  current_version bigint;
+  its_stream bigint;
+  its_seq bigint;
+  its_id text;
+  time_letters text;
+BEGIN
+  IF is_plain THEN  -- keep the workspace from being deleted
+    SELECT w.endpoints_version INTO current_version FROM workspaces w WHERE w.id = workspace FOR KEY SHARE SKIP LOCKED;
+    is_plain := current_version IS NOT DISTINCT FROM version;
+  END IF;
+  IF is_plain AND event_key IS NOT NULL THEN  -- locked first, so that a repeat that is being committed is seen
+    SELECT s.id INTO its_stream FROM streams s
+    WHERE s.workspace_id = workspace AND s.kind = stream_kind AND s.external_id = stream_name FOR NO KEY UPDATE;
+    is_plain := FOUND AND NOT EXISTS (SELECT FROM event_keys k WHERE k.stream_id = its_stream AND k.key = event_key);
+  END IF;
+  IF is_plain THEN
+    UPDATE streams s SET last_seq = s.last_seq + 1
+    WHERE s.workspace_id = workspace AND s.kind = stream_kind AND s.external_id = stream_name AND s.ended_at IS NULL
+    RETURNING s.id, s.last_seq INTO its_stream, its_seq;
+    is_plain := FOUND;
+  END IF;
+  IF NOT is_plain THEN  -- nothing has been changed
+    SELECT a.* INTO verdicts, stale, moment, due, outcomes, ids, seqs, stream_ids,
+      known_ids, known_seqs, known_types, known_times, known_created
+    FROM accept_events(
+      lock_milliseconds, false, window_seconds, most_open, ARRAY[workspace], ARRAY[version],
+      array_remove(ARRAY[caller_digest], NULL), CASE WHEN caller_digest IS NULL THEN '{}' ELSE ARRAY[1] END,
+      array_remove(ARRAY[caller_reference], NULL), ARRAY[1], ARRAY[stream_kind], ARRAY[stream_name],
+      CASE WHEN event_key IS NULL THEN '{}' ELSE ARRAY[1] END, array_remove(ARRAY[event_key], NULL),
+      ARRAY[(caller_digest IS NOT NULL)::int], ARRAY[1], ARRAY[(event_key IS NOT NULL)::int],
+      ARRAY[event_type], ARRAY[event_time], ARRAY[false], ARRAY[false], ARRAY[false], ARRAY[letters], ARRAY[event_digest],
+      ARRAY[event_channels], ARRAY[head], ARRAY[middle], ARRAY[tail],
+      array_fill(1, ARRAY[cardinality(endpoints)]), endpoints, array_fill(false, ARRAY[cardinality(endpoints)]),
+      endpoint_letters
+    ) AS a;
+    RETURN;
+  END IF;
+
+  -- After the lock is held, as there.
+  moment := date_trunc('milliseconds', clock_timestamp());
+  time_letters := id_time(moment);
+  its_id := 'evt_' || time_letters || letters;
+  INSERT INTO events (id, created_at, workspace_id, stream_id, seq, type, occurred_at, body, channels)
+  VALUES (
+    its_id, moment, workspace, its_stream, its_seq, event_type, coalesce(event_time, moment),
+    '{"id":"'::bytea || convert_to(its_id, 'UTF8') || head
+      || CASE WHEN event_time IS NULL
+        THEN convert_to(to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'UTF8') ELSE '' END
+      || middle || convert_to(its_seq::text, 'UTF8') || tail,
+    event_channels::text[]
+  );
+  IF event_key IS NOT NULL THEN
+    INSERT INTO event_keys (stream_id, key, event_id, created_at, digest)
+    VALUES (its_stream, event_key, its_id, moment, event_digest);
+  END IF;
+  due := cardinality(endpoints);
+  FOR i IN 1..due LOOP
+    INSERT INTO deliveries (id, created_at, workspace_id, endpoint_id, event_id, event_created_at, event_type,
+      trigger, window_started_at, deadline_at)
+    VALUES ('dlv_' || time_letters || endpoint_letters[i], moment, workspace, endpoints[i], its_id, moment, event_type,
+      'schedule', moment, moment + make_interval(secs => window_seconds));
+    INSERT INTO due (delivery_id, created_at, workspace_id, endpoint_id, event_id, event_created_at, trigger, due_at,
+      window_started_at, deadline_at)
+    VALUES ('dlv_' || time_letters || endpoint_letters[i], moment, workspace, endpoints[i], its_id, moment,
+      'schedule', moment, moment, moment + make_interval(secs => window_seconds));
+  END LOOP;
+  verdicts := '{""}';
+  outcomes := '{accepted}';
+  ids := ARRAY[its_id];
+  seqs := ARRAY[its_seq];
+  stream_ids := ARRAY[its_stream];
+END
+$$;
+"""
+
+DUE_IS_SOUND = """
+-- Whether a row of `due` is one that a claim can answer: its times fit into a datetime, a lease has a token, no count is
+-- negative. One function of the whole row and not a constraint for each column: PostgreSQL reads a constraint's
+-- expression anew in each statement, which would cost a claim alone more than all else that it writes.
+CREATE OR REPLACE FUNCTION due_is_sound(one due) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $$
+BEGIN
+  RETURN least(one.created_at, one.event_created_at, one.due_at, one.leased_until, one.window_started_at, one.deadline_at)
+      >= '1970-01-01 00:00:00+00'
+    AND greatest(one.created_at, one.event_created_at, one.due_at, one.leased_until, one.window_started_at, one.deadline_at)
+      < '9999-01-01 00:00:00+00'
+    AND (one.leased_until IS NULL) = (one.lease_token IS NULL)
+    AND least(one.claims, one.attempt_count, one.window_attempts) >= 0;
+END
+$$;
+"""
+
+TAKE_ONE = """
+-- Lease the one row that is due, as take_due does for many: most events come alone. NULL when somebody else holds it, it
+-- is not due any more, or has to travel alone.
+CREATE OR REPLACE FUNCTION take_one(delivery text, token uuid, lease interval) RETURNS due[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  taken due;
+BEGIN
+  PERFORM FROM due q
+  WHERE q.delivery_id = delivery AND q.due_at <= now() AND (q.leased_until IS NULL OR q.leased_until <= now())
+    AND q.claims - q.attempt_count < 2
+  FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  UPDATE due q SET leased_until = now() + lease, lease_token = token, claims = q.claims + 1
+  WHERE q.delivery_id = delivery RETURNING q.* INTO taken;
+  RETURN ARRAY[taken];
+END
+$$;
+"""
+
+LOOK_FOR_DUE = """
+-- Which endpoints have something due, and what that says of each: rows of a JSON array, without those that were looked
+-- at before.
+--
+-- Two ways. While little is due, the rows themselves are read in the order of their time, from `low_water` on: all that
+-- has ended lies below, and dead rows, which nobody can remove while some session holds an old snapshot, are not walked
+-- through. When more is due than that reads, or `walking`, it goes from endpoint to endpoint in the order of their ids,
+-- from `after` on: each step jumps over all other rows of the last one.
+--
+-- answering: endpoints that are looked at in any case: what they get is over soon.
+--
+-- complete: whether these are all. stopped_at: the endpoint after which the next walk begins. low: the time of the first
+-- row, sent or not; NULL when there is none.
+-- asking: by endpoint, rows (NULL: unknown, at least one), suspicious: whether one of them has lost claims.
+-- only_one: the delivery, when there is one row and it is free.
+CREATE OR REPLACE FUNCTION look_for_due(
+  low_water timestamptz, walking boolean, after text, most_rows int, most_endpoints int, answering text[],
+  OUT complete boolean, OUT low timestamptz, OUT walked boolean, OUT stopped_at text,
+  OUT asking text[], OUT counts int[], OUT suspicious boolean, OUT only_one text
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  first due[];
+  from_start text[];
+BEGIN
+  walked := walking;
+  IF NOT walking THEN
+    -- Most events come alone, and most rounds find nothing: a fifth of what the query for many costs.
+    first := ARRAY(SELECT q FROM due q WHERE q.due_at >= low_water AND q.due_at <= now() ORDER BY q.due_at LIMIT 2);
+    IF cardinality(first) < least(2, most_rows) THEN
+      complete := true;
+      low := first[1].due_at;
+      IF first[1].leased_until > now() IS NOT TRUE AND cardinality(first) = 1 THEN
+        asking := ARRAY[first[1].endpoint_id];
+        counts := '{1}';
+        suspicious := first[1].claims - first[1].attempt_count >= 2;
+        only_one := first[1].delivery_id;
+      END IF;
+      RETURN;
+    END IF;
+    SELECT array_agg(w.endpoint_id) FILTER (WHERE w.free > 0), array_agg(w.free) FILTER (WHERE w.free > 0),
+      bool_or(w.suspicious), min(w.low), coalesce(sum(w.seen), 0) < most_rows
+    INTO asking, counts, suspicious, low, complete
+    FROM (
+      SELECT q.endpoint_id, count(*) AS seen, min(q.due_at) AS low,
+        count(*) FILTER (WHERE q.leased_until IS NULL OR q.leased_until <= now())::int AS free,
+        bool_or(q.claims - q.attempt_count >= 2 AND (q.leased_until IS NULL OR q.leased_until <= now())) AS suspicious
+      FROM (
+        SELECT * FROM due WHERE due_at >= low_water AND due_at <= now() ORDER BY due_at LIMIT most_rows
+      ) AS q
+      GROUP BY q.endpoint_id
+    ) AS w;
+    IF complete THEN
+      RETURN;
+    END IF;
+    walked := true;
+  ELSE
+    SELECT q.due_at INTO low FROM due q WHERE q.due_at >= low_water AND q.due_at <= now() ORDER BY q.due_at LIMIT 1;
+  END IF;
+
+  suspicious := true;  -- nobody has looked
+  asking := walk_due(low_water, after, most_endpoints);
+  complete := cardinality(asking) < most_endpoints;
+  IF complete AND after <> '' THEN  -- the end is reached: on from the start, up to the first one of this walk
+    from_start := walk_due(low_water, '', most_endpoints - cardinality(asking));
+    complete := from_start && asking OR cardinality(asking) + cardinality(from_start) < most_endpoints;
+    asking := asking || ARRAY(SELECT f.id FROM unnest(from_start) AS f (id) WHERE f.id <> ALL (asking));
+  END IF;
+  IF NOT complete THEN
+    stopped_at := asking[cardinality(asking)];
+    asking := asking || ARRAY(
+      SELECT a.id FROM unnest(answering) AS a (id) WHERE a.id <> ALL (asking) AND EXISTS (
+        SELECT FROM due q WHERE q.endpoint_id = a.id AND q.due_at >= low_water AND q.due_at <= now()
+          AND (q.leased_until IS NULL OR q.leased_until <= now())
+      )
+    );
+  END IF;
+  counts := array_fill(NULL::int, ARRAY[cardinality(asking)]);
+END
+$$;
+"""
+
+SHARE_PLACES = """
+-- Give each enabled endpoint that asks as many rows as it has and has room for, when the places of its lane suffice for
+-- all who ask; else granted is NULL, and app/core/webhook/fairness.py has to decide. Lanes are those of its `lane`.
+-- counts: rows of each, NULL: unknown. rooms, known, free: see drain_round.
+-- asking: of each enabled one what decides, as an array of objects; may be NULL when granted is not. ended: those that are disabled or deleted.
+CREATE OR REPLACE FUNCTION share_places(
+  ids text[], counts int[], rooms jsonb, known jsonb, free jsonb,
+  OUT granted jsonb, OUT limited boolean, OUT asking jsonb, OUT enabled text[], OUT ended text[]
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  one record;
+  its_lane text;
+  wanted int;
+BEGIN
+  IF ids IS NULL OR cardinality(ids) = 0 THEN
+    granted := '{}';
+    RETURN;
+  END IF;
+  IF cardinality(ids) = 1 THEN  -- an event alone: the same with a look-up in place of a query, a fifth of its cost
+    SELECT e.status, e.rate_limit, e.consecutive_failures, e.last_outcome INTO one FROM endpoints e WHERE e.id = ids[1];
+    limited := false;
+    IF one.status IS DISTINCT FROM 'enabled' THEN
+      ended := ids;
+      granted := CASE WHEN rooms IS NOT NULL THEN '{}' END;
+      RETURN;
+    END IF;
+    its_lane := endpoint_lane(one.consecutive_failures, one.last_outcome, known -> ids[1] ->> 'lane');
+    wanted := least(counts[1], coalesce(known -> ids[1] ->> its_lane, rooms ->> its_lane)::int);
+    IF rooms IS NOT NULL AND (wanted <= coalesce((free ->> its_lane)::int, 0) OR NOT free ? its_lane) THEN
+      granted := CASE WHEN wanted > 0 AND free ? its_lane THEN jsonb_build_object(ids[1], wanted) ELSE '{}' END;
+    END IF;
+    limited := one.rate_limit IS NOT NULL;
+    enabled := ids;
+    IF granted IS NULL THEN
+      asking := jsonb_build_array(jsonb_build_object('endpoint_id', ids[1], 'rate_limit', one.rate_limit,
+        'consecutive_failures', one.consecutive_failures, 'last_outcome', one.last_outcome, 'rows', counts[1]));
+    END IF;
+    RETURN;
+  END IF;
+  WITH found AS MATERIALIZED (
+    SELECT a.id, a.rows, e.status, e.rate_limit, e.consecutive_failures, e.last_outcome, known -> a.id AS own,
+      endpoint_lane(e.consecutive_failures, e.last_outcome, known -> a.id ->> 'lane') AS lane
+    FROM unnest(ids, counts) AS a (id, rows) LEFT JOIN endpoints e ON e.id = a.id
+  ), wanting AS MATERIALIZED (
+    SELECT f.*, least(f.rows, coalesce(f.own ->> f.lane, rooms ->> f.lane)::int) AS want FROM found f
+    WHERE f.status = 'enabled'
+  ), lanes AS (
+    SELECT coalesce(bool_and(w.total <= coalesce((free ->> w.lane)::int, 0) OR NOT free ? w.lane), true) AS fits
+    FROM (SELECT lane, sum(want) AS total FROM wanting GROUP BY lane) AS w
+  )
+  SELECT
+    CASE WHEN rooms IS NOT NULL AND (SELECT fits FROM lanes)
+      THEN coalesce((SELECT jsonb_object_agg(id, want) FROM wanting WHERE want > 0 AND free ? lane), '{}') END,
+    EXISTS (SELECT FROM wanting WHERE rate_limit IS NOT NULL),
+    (SELECT jsonb_agg(jsonb_build_object('endpoint_id', id, 'rate_limit', rate_limit,
+      'consecutive_failures', consecutive_failures, 'last_outcome', last_outcome, 'rows', rows)) FROM wanting),
+    (SELECT array_agg(id) FROM wanting),
+    (SELECT array_agg(id) FROM found WHERE status IS DISTINCT FROM 'enabled')
+  INTO granted, limited, asking, enabled, ended;
+END
+$$;
+"""
+
+DRAIN_ROUND = """
+-- One round of a drain: record what has ended, and claim what is due. Either may be NULL.
+--
+-- outcomes: see record_outcomes. asked: an object.
+--   crew: as which this round is stamped; left out: it is not. mark, all_seconds: what is written down with the stamp,
+--     for drains and pulses that begin: the time of the oldest row, and how often everything is looked at
+--   token, lease_seconds: of the leases
+--   again: a call with this token was not answered: what it has leased is handed out, and otherwise nothing
+--   low_water, walking, after, most_rows, most_endpoints: where to look, and at how many (look_for_due); the first three
+--     may be left out. fresh: instead of low_water, from so many seconds below the mark that was written down last
+--   granted, limited: what was decided after the last look (take_due); left out: look
+--   rooms: by lane, the room of an endpoint that this drain does not know; known: by endpoint, {lane, fast, new, slow}:
+--     its rooms, and `slow` when it hangs, `fast` when it has just answered; left out: only look
+--   free: by lane, how many rows may be taken without sharing; a lane that is left out gets nothing
+--   answering: endpoints that have just answered; they are looked at, however many others there are
+--   alone: whether a row that has lost claims may be taken; `only`: nothing else
+--
+-- Answers one row whose note is an object, then one for each row taken, whose note is an object of the timeout_seconds and
+-- retry_delays_seconds of its endpoint, if it has its own. The first note: now, recorded (see record_outcomes); after,
+-- where the next walk begins; low, complete, walked (look_for_due); all_seconds, when `fresh` has found a mark; left:
+-- whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something
+-- due; wait (take_due); asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to
+-- decide: then nothing is taken. As long as every endpoint can have as many rows as it has room for, there is nothing
+-- to share.
+--
+-- Times that no datetime can hold, of a row that is damaged, are answered as ones that it can: a deadline as now, so
+-- that this attempt is the last.
+CREATE OR REPLACE FUNCTION drain_round(outcomes json, disable_seconds int, asked jsonb)
+RETURNS TABLE (
+  note jsonb, delivery_id text, created_at timestamptz, workspace_id text, endpoint_id text, event_id text, trigger text,
+  window_started_at timestamptz, window_attempts int, deadline_at timestamptz, lost_claims int,
+  consecutive_failures int, last_outcome text, url text, sealed_headers bytea, secrets bytea[], body bytea
+)
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET lock_timeout = '2s'
+AS $$
+#variable_conflict use_column
+DECLARE
+  said jsonb := jsonb_build_object('now', now());
+  low_water timestamptz := coalesce((asked ->> 'low_water')::timestamptz, '-infinity');
+  token uuid := asked ->> 'token';
+  lease interval := make_interval(secs => (asked ->> 'lease_seconds')::float8);
+  granted jsonb := asked -> 'granted';
+  limited boolean := (asked ->> 'limited')::boolean;
+  alone text := asked ->> 'alone';
+  written record;
+  look record;
+  share record;
+  taking record;
+  answering text[] := '{}';
+  endpoint_ids text[];
+  taken due[];
+  suspicious boolean := true;
+  are_left boolean;
+  only_one text;
+  first_at timestamptz;
+  last_at timestamptz;
+  earliest CONSTANT timestamptz := '1970-01-01 00:00:00+00';
+  latest CONSTANT timestamptz := '9999-01-01 00:00:00+00';
+BEGIN
+  IF outcomes IS NOT NULL THEN
+    said := said || jsonb_build_object('recorded', record_outcomes(outcomes, disable_seconds));
+  END IF;
+  IF asked IS NULL THEN
+    note := said;
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  -- A stamp that is locked is being written; one of the future is from before the clock was set back.
+  IF asked ? 'crew' THEN
+    UPDATE drain_rounds r SET stamped_at = now(), low_water = coalesce((asked ->> 'mark')::timestamptz, r.low_water),
+      all_seconds = coalesce((asked ->> 'all_seconds')::float8, r.all_seconds)
+    FROM (
+      SELECT crew FROM drain_rounds
+      WHERE crew = asked ->> 'crew'
+        AND stamped_at NOT BETWEEN now() - interval '1 second' AND now() + interval '10 seconds'
+      FOR UPDATE SKIP LOCKED
+    ) AS free WHERE r.crew = free.crew;
+  END IF;
+
+  IF asked ? 'fresh' THEN
+    SELECT least(r.low_water, now()) - make_interval(secs => (asked ->> 'fresh')::float8) AS low, r.all_seconds
+    INTO written
+    FROM drain_rounds r WHERE r.low_water IS NOT NULL ORDER BY r.stamped_at DESC LIMIT 1;
+    IF FOUND THEN
+      low_water := written.low;
+      said := said || jsonb_build_object('all_seconds', written.all_seconds);
+    END IF;
+  END IF;
+  IF asked ? 'again' THEN
+    taken := take_again(low_water, token, lease);
+  END IF;
+
+  IF taken IS NOT NULL THEN
+    granted := '{}';
+  ELSIF granted IS NOT NULL THEN
+    endpoint_ids := ARRAY(SELECT jsonb_array_elements_text(asked -> 'among'));
+  ELSE
+    -- Each query costs more than all else of a round that finds nothing: none here that is not needed.
+    IF asked -> 'answering' <> '[]' THEN
+      answering := ARRAY(SELECT jsonb_array_elements_text(asked -> 'answering'));
+    END IF;
+    look := look_for_due(
+      low_water, coalesce((asked ->> 'walking')::boolean, false), coalesce(asked ->> 'after', ''),
+      (asked ->> 'most_rows')::int, (asked ->> 'most_endpoints')::int, answering
+    );
+    share := share_places(
+      look.asking, look.counts,
+      -- Whoever decides himself is told of all who ask.
+      CASE WHEN NOT (look.walked AND NOT look.complete OR alone IS NOT DISTINCT FROM 'only') THEN asked -> 'rooms' END,
+      asked -> 'known', asked -> 'free'
+    );
+    endpoint_ids := share.enabled;
+    suspicious := look.suspicious;
+    are_left := look.walked;
+    IF look.counts IS NOT NULL AND NOT are_left THEN
+      are_left := (SELECT sum(c) FROM unnest(look.counts) AS c)
+        > coalesce((SELECT sum(g.value::int) FROM jsonb_each_text(share.granted) AS g), 0);
+    END IF;
+    said := said || jsonb_build_object(
+      'low', CASE WHEN look.low IS NOT NULL THEN greatest(look.low, earliest) END, 'after', look.stopped_at,
+      'complete', look.complete, 'walked', look.walked, 'ended', share.ended, 'left', are_left
+    );
+    IF share.granted IS NULL THEN
+      suspicious := false;  -- not before whoever shares has asked for it
+      said := said || jsonb_build_object('asking', share.asking);
+    ELSE
+      granted := share.granted;
+      limited := share.limited;
+      only_one := look.only_one;
+    END IF;
+  END IF;
+  IF granted <> '{}' AND NOT limited AND only_one IS NOT NULL THEN
+    taken := take_one(only_one, token, lease);
+  ELSIF granted <> '{}' THEN
+    taking := take_due(granted, limited, low_water, token, lease);
+    taken := taking.taken;
+    said := said || jsonb_build_object('wait', taking.wait);
+  END IF;
+  IF taken IS NULL AND alone IS NOT NULL AND suspicious AND cardinality(endpoint_ids) > 0 THEN
+    taken := take_suspicious(endpoint_ids, token, lease);
+  END IF;
+
+  note := said;
+  RETURN NEXT;
+  IF taken IS NOT NULL THEN
+    first_at := taken[1].event_created_at;
+    last_at := first_at;
+    IF cardinality(taken) > 1 THEN
+      SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
+    END IF;
+    RETURN QUERY
+      SELECT CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL THEN jsonb_build_object(
+          'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds
+        ) END,
+        t.delivery_id, greatest(least(t.created_at, latest), earliest), t.workspace_id, t.endpoint_id,
+        t.event_id, t.trigger, greatest(least(t.window_started_at, now()), earliest), t.window_attempts,
+        CASE WHEN t.deadline_at >= earliest AND t.deadline_at < latest THEN t.deadline_at ELSE now() END,
+        t.claims - 1 - t.attempt_count,
+        e.consecutive_failures, e.last_outcome, e.url, e.sealed_headers,
+        ARRAY(
+          SELECT s.sealed FROM endpoint_secrets s
+          WHERE s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now()) ORDER BY s.id DESC
+        ), v.body
+      FROM unnest(taken) AS t
+      JOIN endpoints e ON e.id = t.endpoint_id  -- one deleted this moment: cancelled when the lease ends
+      LEFT JOIN events v ON v.id = t.event_id AND v.created_at = t.event_created_at
+        AND v.created_at BETWEEN first_at AND last_at
+      ORDER BY t.due_at;
+  END IF;
+END
+$$;
+"""
+
+LOOK_FOR_DUE_BEFORE = """
+-- Which endpoints have something due, and what that says of each: rows of a JSON array, without those that were looked
+-- at before.
+--
+-- Two ways. While little is due, the rows themselves are read in the order of their time, from `low_water` on: all that
+-- has ended lies below, and dead rows, which nobody can remove while some session holds an old snapshot, are not walked
+-- through. When more is due than that reads, or `walking`, it goes from endpoint to endpoint in the order of their ids,
+-- from `after` on: each step jumps over all other rows of the last one.
+--
+-- answering: endpoints that are looked at in any case: what they get is over soon.
+--
+-- complete: whether these are all. stopped_at: the endpoint after which the next walk begins. low: the time of the first
+-- row, sent or not; NULL when there is none.
+-- asking: by endpoint, rows (NULL: unknown, at least one), suspicious: whether one of them has lost claims.
+CREATE OR REPLACE FUNCTION look_for_due(
+  low_water timestamptz, walking boolean, after text, most_rows int, most_endpoints int, answering text[],
+  OUT complete boolean, OUT low timestamptz, OUT walked boolean, OUT stopped_at text,
+  OUT asking text[], OUT counts int[], OUT suspicious boolean
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  from_start text[];
+BEGIN
+  walked := walking;
+  IF NOT walking THEN
+    SELECT array_agg(w.endpoint_id) FILTER (WHERE w.free > 0), array_agg(w.free) FILTER (WHERE w.free > 0),
+      bool_or(w.suspicious), min(w.low), coalesce(sum(w.seen), 0) < most_rows
+    INTO asking, counts, suspicious, low, complete
+    FROM (
+      SELECT q.endpoint_id, count(*) AS seen, min(q.due_at) AS low,
+        count(*) FILTER (WHERE q.leased_until IS NULL OR q.leased_until <= now())::int AS free,
+        bool_or(q.claims - q.attempt_count >= 2 AND (q.leased_until IS NULL OR q.leased_until <= now())) AS suspicious
+      FROM (
+        SELECT * FROM due WHERE due_at >= low_water AND due_at <= now() ORDER BY due_at LIMIT most_rows
+      ) AS q
+      GROUP BY q.endpoint_id
+    ) AS w;
+    IF complete THEN
+      RETURN;
+    END IF;
+    walked := true;
+  ELSE
+    SELECT q.due_at INTO low FROM due q WHERE q.due_at >= low_water AND q.due_at <= now() ORDER BY q.due_at LIMIT 1;
+  END IF;
+
+  suspicious := true;  -- nobody has looked
+  asking := walk_due(low_water, after, most_endpoints);
+  complete := cardinality(asking) < most_endpoints;
+  IF complete AND after <> '' THEN  -- the end is reached: on from the start, up to the first one of this walk
+    from_start := walk_due(low_water, '', most_endpoints - cardinality(asking));
+    complete := from_start && asking OR cardinality(asking) + cardinality(from_start) < most_endpoints;
+    asking := asking || ARRAY(SELECT f.id FROM unnest(from_start) AS f (id) WHERE f.id <> ALL (asking));
+  END IF;
+  IF NOT complete THEN
+    stopped_at := asking[cardinality(asking)];
+    asking := asking || ARRAY(
+      SELECT a.id FROM unnest(answering) AS a (id) WHERE a.id <> ALL (asking) AND EXISTS (
+        SELECT FROM due q WHERE q.endpoint_id = a.id AND q.due_at >= low_water AND q.due_at <= now()
+          AND (q.leased_until IS NULL OR q.leased_until <= now())
+      )
+    );
+  END IF;
+  counts := array_fill(NULL::int, ARRAY[cardinality(asking)]);
+END
+$$;
+"""
+
+SHARE_PLACES_BEFORE = """
+-- Give each enabled endpoint that asks as many rows as it has and has room for, when the places of its lane suffice for
+-- all who ask; else granted is NULL, and app/core/webhook/fairness.py has to decide. Lanes are those of its `lane`.
+-- counts: rows of each, NULL: unknown. rooms, known, free: see drain_round.
+-- asking: of each enabled one what decides, as an array of objects. ended: those that are disabled or deleted.
+CREATE OR REPLACE FUNCTION share_places(
+  ids text[], counts int[], rooms jsonb, known jsonb, free jsonb,
+  OUT granted jsonb, OUT limited boolean, OUT asking jsonb, OUT enabled text[], OUT ended text[]
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  one record;
+  its_lane text;
+  wanted int;
+BEGIN
+  IF ids IS NULL OR cardinality(ids) = 0 THEN
+    granted := '{}';
+    RETURN;
+  END IF;
+  IF cardinality(ids) = 1 THEN  -- an event alone: the same with a look-up in place of a query, a fifth of its cost
+    SELECT e.status, e.rate_limit, e.consecutive_failures, e.last_outcome INTO one FROM endpoints e WHERE e.id = ids[1];
+    limited := false;
+    IF one.status IS DISTINCT FROM 'enabled' THEN
+      ended := ids;
+      granted := CASE WHEN rooms IS NOT NULL THEN '{}' END;
+      RETURN;
+    END IF;
+    its_lane := endpoint_lane(one.consecutive_failures, one.last_outcome, known -> ids[1] ->> 'lane');
+    wanted := least(counts[1], coalesce(known -> ids[1] ->> its_lane, rooms ->> its_lane)::int);
+    IF rooms IS NOT NULL AND (wanted <= coalesce((free ->> its_lane)::int, 0) OR NOT free ? its_lane) THEN
+      granted := CASE WHEN wanted > 0 AND free ? its_lane THEN jsonb_build_object(ids[1], wanted) ELSE '{}' END;
+    END IF;
+    limited := one.rate_limit IS NOT NULL;
+    enabled := ids;
+    asking := jsonb_build_array(jsonb_build_object('endpoint_id', ids[1], 'rate_limit', one.rate_limit,
+      'consecutive_failures', one.consecutive_failures, 'last_outcome', one.last_outcome, 'rows', counts[1]));
+    RETURN;
+  END IF;
+  WITH found AS MATERIALIZED (
+    SELECT a.id, a.rows, e.status, e.rate_limit, e.consecutive_failures, e.last_outcome, known -> a.id AS own,
+      endpoint_lane(e.consecutive_failures, e.last_outcome, known -> a.id ->> 'lane') AS lane
+    FROM unnest(ids, counts) AS a (id, rows) LEFT JOIN endpoints e ON e.id = a.id
+  ), wanting AS MATERIALIZED (
+    SELECT f.*, least(f.rows, coalesce(f.own ->> f.lane, rooms ->> f.lane)::int) AS want FROM found f
+    WHERE f.status = 'enabled'
+  ), lanes AS (
+    SELECT coalesce(bool_and(w.total <= coalesce((free ->> w.lane)::int, 0) OR NOT free ? w.lane), true) AS fits
+    FROM (SELECT lane, sum(want) AS total FROM wanting GROUP BY lane) AS w
+  )
+  SELECT
+    CASE WHEN rooms IS NOT NULL AND (SELECT fits FROM lanes)
+      THEN coalesce((SELECT jsonb_object_agg(id, want) FROM wanting WHERE want > 0 AND free ? lane), '{}') END,
+    EXISTS (SELECT FROM wanting WHERE rate_limit IS NOT NULL),
+    (SELECT jsonb_agg(jsonb_build_object('endpoint_id', id, 'rate_limit', rate_limit,
+      'consecutive_failures', consecutive_failures, 'last_outcome', last_outcome, 'rows', rows)) FROM wanting),
+    (SELECT array_agg(id) FROM wanting),
+    (SELECT array_agg(id) FROM found WHERE status IS DISTINCT FROM 'enabled')
+  INTO granted, limited, asking, enabled, ended;
+END
+$$;
+"""
+
+DRAIN_ROUND_BEFORE = """
+-- One round of a drain: record what has ended, and claim what is due. Either may be NULL.
+--
+-- outcomes: see record_outcomes. asked: an object.
+--   crew: as which this round is stamped; left out: it is not. mark, all_seconds: what is written down with the stamp,
+--     for drains and pulses that begin: the time of the oldest row, and how often everything is looked at
+--   token, lease_seconds: of the leases
+--   again: a call with this token was not answered: what it has leased is handed out, and otherwise nothing
+--   low_water, walking, after, most_rows, most_endpoints: where to look, and at how many (look_for_due); the first three
+--     may be left out. fresh: instead of low_water, from so many seconds below the mark that was written down last
+--   granted, limited: what was decided after the last look (take_due); left out: look
+--   rooms: by lane, the room of an endpoint that this drain does not know; known: by endpoint, {lane, fast, new, slow}:
+--     its rooms, and `slow` when it hangs, `fast` when it has just answered; left out: only look
+--   free: by lane, how many rows may be taken without sharing; a lane that is left out gets nothing
+--   answering: endpoints that have just answered; they are looked at, however many others there are
+--   alone: whether a row that has lost claims may be taken; `only`: nothing else
+--
+-- Answers one row whose note is an object, then one for each row taken, whose note is an object of the timeout_seconds and
+-- retry_delays_seconds of its endpoint, if it has its own. The first note: now, recorded (see record_outcomes); after,
+-- where the next walk begins; low, complete, walked (look_for_due); all_seconds, when `fresh` has found a mark; left:
+-- whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something
+-- due; wait (take_due); asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to
+-- decide: then nothing is taken. As long as every endpoint can have as many rows as it has room for, there is nothing
+-- to share.
+--
+-- Times that no datetime can hold, of a row that is damaged, are answered as ones that it can: a deadline as now, so
+-- that this attempt is the last.
+CREATE OR REPLACE FUNCTION drain_round(outcomes json, disable_seconds int, asked jsonb)
+RETURNS TABLE (
+  note jsonb, delivery_id text, created_at timestamptz, workspace_id text, endpoint_id text, event_id text, trigger text,
+  window_started_at timestamptz, window_attempts int, deadline_at timestamptz, lost_claims int,
+  consecutive_failures int, last_outcome text, url text, sealed_headers bytea, secrets bytea[], body bytea
+)
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET lock_timeout = '2s'
+AS $$
+#variable_conflict use_column
+DECLARE
+  said jsonb := jsonb_build_object('now', now());
+  low_water timestamptz := coalesce((asked ->> 'low_water')::timestamptz, '-infinity');
+  token uuid := asked ->> 'token';
+  lease interval := make_interval(secs => (asked ->> 'lease_seconds')::float8);
+  granted jsonb := asked -> 'granted';
+  limited boolean := (asked ->> 'limited')::boolean;
+  alone text := asked ->> 'alone';
+  written record;
+  look record;
+  share record;
+  taking record;
+  answering text[] := '{}';
+  endpoint_ids text[];
+  taken due[];
+  suspicious boolean := true;
+  are_left boolean;
+  first_at timestamptz;
+  last_at timestamptz;
+  earliest CONSTANT timestamptz := '1970-01-01 00:00:00+00';
+  latest CONSTANT timestamptz := '9999-01-01 00:00:00+00';
+BEGIN
+  IF outcomes IS NOT NULL THEN
+    said := said || jsonb_build_object('recorded', record_outcomes(outcomes, disable_seconds));
+  END IF;
+  IF asked IS NULL THEN
+    note := said;
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  -- A stamp that is locked is being written; one of the future is from before the clock was set back.
+  IF asked ? 'crew' THEN
+    UPDATE drain_rounds r SET stamped_at = now(), low_water = coalesce((asked ->> 'mark')::timestamptz, r.low_water),
+      all_seconds = coalesce((asked ->> 'all_seconds')::float8, r.all_seconds)
+    FROM (
+      SELECT crew FROM drain_rounds
+      WHERE crew = asked ->> 'crew'
+        AND stamped_at NOT BETWEEN now() - interval '1 second' AND now() + interval '10 seconds'
+      FOR UPDATE SKIP LOCKED
+    ) AS free WHERE r.crew = free.crew;
+  END IF;
+
+  IF asked ? 'fresh' THEN
+    SELECT least(r.low_water, now()) - make_interval(secs => (asked ->> 'fresh')::float8) AS low, r.all_seconds
+    INTO written
+    FROM drain_rounds r WHERE r.low_water IS NOT NULL ORDER BY r.stamped_at DESC LIMIT 1;
+    IF FOUND THEN
+      low_water := written.low;
+      said := said || jsonb_build_object('all_seconds', written.all_seconds);
+    END IF;
+  END IF;
+  IF asked ? 'again' THEN
+    taken := take_again(low_water, token, lease);
+  END IF;
+
+  IF taken IS NOT NULL THEN
+    granted := '{}';
+  ELSIF granted IS NOT NULL THEN
+    endpoint_ids := ARRAY(SELECT jsonb_array_elements_text(asked -> 'among'));
+  ELSE
+    -- Each query costs more than all else of a round that finds nothing: none here that is not needed.
+    IF asked -> 'answering' <> '[]' THEN
+      answering := ARRAY(SELECT jsonb_array_elements_text(asked -> 'answering'));
+    END IF;
+    look := look_for_due(
+      low_water, coalesce((asked ->> 'walking')::boolean, false), coalesce(asked ->> 'after', ''),
+      (asked ->> 'most_rows')::int, (asked ->> 'most_endpoints')::int, answering
+    );
+    share := share_places(look.asking, look.counts, asked -> 'rooms', asked -> 'known', asked -> 'free');
+    endpoint_ids := share.enabled;
+    suspicious := look.suspicious;
+    are_left := look.walked;
+    IF look.counts IS NOT NULL AND NOT are_left THEN
+      are_left := (SELECT sum(c) FROM unnest(look.counts) AS c)
+        > coalesce((SELECT sum(g.value::int) FROM jsonb_each_text(share.granted) AS g), 0);
+    END IF;
+    said := said || jsonb_build_object(
+      'low', CASE WHEN look.low IS NOT NULL THEN greatest(look.low, earliest) END, 'after', look.stopped_at,
+      'complete', look.complete, 'walked', look.walked, 'ended', share.ended, 'left', are_left
+    );
+    IF look.walked AND NOT look.complete OR share.granted IS NULL OR alone = 'only' THEN
+      suspicious := false;  -- not before whoever shares has asked for it
+      said := said || jsonb_build_object('asking', share.asking);
+    ELSE
+      granted := share.granted;
+      limited := share.limited;
+    END IF;
+  END IF;
+  IF granted <> '{}' THEN
+    taking := take_due(granted, limited, low_water, token, lease);
+    taken := taking.taken;
+    said := said || jsonb_build_object('wait', taking.wait);
+  END IF;
+  IF taken IS NULL AND alone IS NOT NULL AND suspicious AND cardinality(endpoint_ids) > 0 THEN
+    taken := take_suspicious(endpoint_ids, token, lease);
+  END IF;
+
+  note := said;
+  RETURN NEXT;
+  IF taken IS NOT NULL THEN
+    SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
+    RETURN QUERY
+      SELECT CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL THEN jsonb_build_object(
+          'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds
+        ) END,
+        t.delivery_id, greatest(least(t.created_at, latest), earliest), t.workspace_id, t.endpoint_id,
+        t.event_id, t.trigger, greatest(least(t.window_started_at, now()), earliest), t.window_attempts,
+        CASE WHEN t.deadline_at >= earliest AND t.deadline_at < latest THEN t.deadline_at ELSE now() END,
+        t.claims - 1 - t.attempt_count,
+        e.consecutive_failures, e.last_outcome, e.url, e.sealed_headers,
+        ARRAY(
+          SELECT s.sealed FROM endpoint_secrets s
+          WHERE s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now()) ORDER BY s.id DESC
+        ), v.body
+      FROM unnest(taken) AS t
+      JOIN endpoints e ON e.id = t.endpoint_id  -- one deleted this moment: cancelled when the lease ends
+      LEFT JOIN events v ON v.id = t.event_id AND v.created_at = t.event_created_at
+        AND v.created_at BETWEEN first_at AND last_at
+      ORDER BY t.due_at;
+  END IF;
+END
+$$;
+"""
+
+UPGRADE = (
+    DUE_IS_SOUND,
+    # The same in one constraint: each is read anew by every statement that writes a row.
+    f"""ALTER TABLE due {", ".join(f"DROP CONSTRAINT ck_due_{column}" for column in COLUMNS)},
+    DROP CONSTRAINT ck_due_lease, DROP CONSTRAINT ck_due_counts,
+    ADD CONSTRAINT ck_due_sound CHECK (due_is_sound(due.*))""",
+    "DROP FUNCTION look_for_due",
+    TAKE_ONE,
+    LOOK_FOR_DUE,
+    SHARE_PLACES,
+    DRAIN_ROUND,
+    ACCEPT_ONE,
+)
+
+DOWNGRADE = (
+    "DROP FUNCTION accept_one",
+    "DROP FUNCTION look_for_due",
+    LOOK_FOR_DUE_BEFORE,
+    SHARE_PLACES_BEFORE,
+    DRAIN_ROUND_BEFORE,
+    "DROP FUNCTION take_one",
+    f"""ALTER TABLE due DROP CONSTRAINT ck_due_sound,
+    {", ".join(f"ADD CONSTRAINT ck_due_{column} CHECK ({column} >= '{EARLIEST}' AND {column} < '{LATEST}')" for column in COLUMNS)},
+    ADD CONSTRAINT ck_due_lease CHECK ((leased_until IS NULL) = (lease_token IS NULL)),
+    ADD CONSTRAINT ck_due_counts CHECK (claims >= 0 AND attempt_count >= 0 AND window_attempts >= 0)""",
+    "DROP FUNCTION due_is_sound",
+)
+
+
+def upgrade() -> None:
+    for statement in UPGRADE:
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    for statement in DOWNGRADE:
+        op.execute(statement)
