@@ -35,8 +35,8 @@ $$;
 ACCEPT_ONE = """
 -- Accept one event in whose way nothing stands, as accept_events does for many: the same changes by short statements,
 -- which cost half of what its queries do; most events come alone. That is an event whose caller may publish it, whose
--- endpoints are those of the version that is given, whose stream exists and is open, and whose key is new. Any other
--- one is left to accept_events, in the same call.
+-- endpoints are those of the version that is given, whose stream is open or new, and whose key is new. Any other one is
+-- left to accept_events, in the same call.
 --
 -- The arguments are the members of accept_events' arrays: without a caller or a key there is NULL. An event that ends
 -- its stream, or may come late, or is refused, is not given here. endpoints, endpoint_letters: of its deliveries.
@@ -74,12 +74,22 @@ BEGIN
   IF is_plain AND event_key IS NOT NULL THEN  -- locked first, so that a repeat that is being committed is seen
     SELECT s.id INTO its_stream FROM streams s
     WHERE s.workspace_id = workspace AND s.kind = stream_kind AND s.external_id = stream_name FOR NO KEY UPDATE;
-    is_plain := FOUND AND NOT EXISTS (SELECT FROM event_keys k WHERE k.stream_id = its_stream AND k.key = event_key);
+    is_plain := its_stream IS NULL
+      OR NOT EXISTS (SELECT FROM event_keys k WHERE k.stream_id = its_stream AND k.key = event_key);
   END IF;
-  IF is_plain THEN
+  IF is_plain AND (event_key IS NULL OR its_stream IS NOT NULL) THEN
     UPDATE streams s SET last_seq = s.last_seq + 1
     WHERE s.workspace_id = workspace AND s.kind = stream_kind AND s.external_id = stream_name AND s.ended_at IS NULL
     RETURNING s.id, s.last_seq INTO its_stream, its_seq;
+  END IF;
+  IF is_plain AND its_seq IS NULL THEN  -- there is no such stream, unless it has ended or was made meanwhile
+    INSERT INTO streams (workspace_id, kind, external_id, created_at, last_seq)
+    SELECT workspace, stream_kind, stream_name, date_trunc('milliseconds', clock_timestamp()), 1
+    WHERE stream_kind = '_workspace'
+      OR (SELECT count(*) FROM streams o WHERE o.workspace_id = workspace AND o.ended_at IS NULL)
+        - (SELECT count(*) FROM streams o WHERE o.workspace_id = workspace AND o.kind = '_workspace') < most_open
+    ON CONFLICT DO NOTHING
+    RETURNING id, last_seq INTO its_stream, its_seq;
     is_plain := FOUND;
   END IF;
   IF NOT is_plain THEN  -- nothing has been changed
