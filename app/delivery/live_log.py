@@ -130,11 +130,7 @@ class LogTeller:
         asked = [*sorted({attempt.workspace_id for attempt in recorded}), ALL]
         now = self._clock()
         counting = not recorded or now - self._counted_at >= COUNT_SECONDS
-        marks, *answers = self._line.exchange(
-            [["MGET", *(watch_key(id) for id in asked)], *(self._counts() if counting else ())]
-        )
-        for error in (answer for answer in (marks, *answers) if isinstance(answer, RedisError)):
-            raise error
+        marks, *_ = self._exchange([["MGET", *map(watch_key, asked)], *(self._counts() if counting else ())])
         if counting:
             self._counted_at = now
             self._owed.clear()
@@ -146,9 +142,16 @@ class LogTeller:
             for id in watched & {attempt.workspace_id, ALL}
         ]
         if entries:
-            self._line.exchange([*entries, *(["EXPIRE", log_key(id), KEPT_SECONDS] for id in watched)])
+            self._exchange([*entries, *(["EXPIRE", log_key(id), KEPT_SECONDS] for id in watched)])
 
-    def _counts(self) -> Iterator[list[str | int]]:
+    def _exchange(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers. Raises FAILURES, also for what Redis refuses."""
+        answers = self._line.exchange(commands)
+        for error in (answer for answer in answers if isinstance(answer, RedisError)):
+            raise error
+        return answers
+
+    def _counts(self) -> Iterator[list[object]]:
         """What adds to the counts all that is owed."""
         yield from (["HINCRBY", COUNTS, name, count] for name, count in self._owed.items())
         yield from (["HINCRBY", DELAYS, name, count] for name, count in self._owed_delays.items())
