@@ -56,13 +56,23 @@ class Line:
             self._connection = self._pool.get_connection()
         connection = self._connection
         try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            connection.send_packed_command([b"".join(map(_packed, commands))], check_health=False)
             return [_answer(connection) for _ in commands]
         except BaseException:  # what is still to come answers nobody's question
             self._connection = None
             connection.disconnect()
             self._pool.release(connection)
             raise
+
+
+def _packed(command: Sequence[Any]) -> bytes:
+    """A command as Redis reads it (RESP: an array of strings). The client's own way checks every word for the rest of
+    what it can do, which takes five times as long."""
+    parts = [b"*%d\r\n" % len(command)]
+    for word in command:
+        raw = word if type(word) is bytes else str(word).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+    return b"".join(parts)
 
 
 def _answer(connection: Any) -> Any:

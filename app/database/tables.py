@@ -274,19 +274,7 @@ class Due(Base):
     __table_args__ = (
         Index("ix_due_due_at", "due_at"),
         Index("ix_due_endpoint_due_at", "endpoint_id", "due_at"),
-        CheckConstraint("(leased_until IS NULL) = (lease_token IS NULL)", name="lease"),
-        *(
-            CheckConstraint(f"{column} >= '{EARLIEST}' AND {column} < '{LATEST}'", name=column)
-            for column in (
-                "created_at",
-                "event_created_at",
-                "due_at",
-                "leased_until",
-                "window_started_at",
-                "deadline_at",
-            )
-        ),
-        CheckConstraint("claims >= 0 AND attempt_count >= 0 AND window_attempts >= 0", name="counts"),
+        CheckConstraint("due_is_sound(due.*)", name="sound"),  # functions/due_is_sound.sql: EARLIEST, LATEST, counts
         {
             # Half of each page is left for the lease, which is then written without touching an index. Rows live for
             # milliseconds, so dead ones are swept by their number and not by their share.

@@ -39,21 +39,20 @@ class Exchange:
     unanswered: bool = False
     resent: bool = False
     nonce: bytes = field(default_factory=partial(os.urandom, ids.RANDOM_BYTES))
+    created_at: datetime = field(init=False)
+    """Of its row: when it started, in milliseconds, as the id holds it."""
+    attempt_id: str = field(init=False)
+    """Of its row, always the same."""
+
+    def __post_init__(self) -> None:
+        created_at = ids.truncate(self.started_at)
+        object.__setattr__(self, "created_at", created_at)
+        object.__setattr__(self, "attempt_id", ids.make(ids.ATTEMPT, created_at, self.nonce))
 
     @property
     def ended_at(self) -> datetime:
         """When the result was there, by the database's clock."""
         return self.started_at + timedelta(seconds=self.duration_seconds)
-
-    @property
-    def created_at(self) -> datetime:
-        """Of its row: when it started, in milliseconds, as the id holds it."""
-        return ids.truncate(self.started_at)
-
-    @property
-    def attempt_id(self) -> str:
-        """Of its row, always the same."""
-        return ids.make(ids.ATTEMPT, self.created_at, self.nonce)
 
 
 def attempt_fields(exchange: Exchange) -> dict[str, Any]:

@@ -85,8 +85,8 @@ class Drain:
     ) -> None:
         """database: made with claims.DATABASE_OPTIONS. crew: as which its rounds are stamped. stopping: whether to
         claim no more. doorbell: where to wait for what comes next when nothing is due, if this drain is the one that
-        does: `stand` tells, and keeps others from it. tell: gets what has been recorded, after the commit; must neither
-        raise nor wait for long. clock: monotonic seconds."""
+        does: `stand` tells, and keeps others from it. tell: gets what has been recorded, after the commit, and nothing
+        when nothing more has come for a while; must neither raise nor wait for long. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock = stopping, clock
         self._doorbell, self._stand = doorbell, stand
@@ -139,6 +139,7 @@ class Drain:
             self._is_standing = False
             if self._doorbell is not None:
                 self._doorbell.close()
+            self._tell(())
         return self._attempts_made - before
 
     def run_once(self, phase: Phase = "open", poll_seconds: float = 0.0) -> Claim:
@@ -220,7 +221,8 @@ class Drain:
     def _rest(self, seconds: float) -> None:
         """With nothing in flight: until something may be due, at most so long."""
         if self._is_standing and self._doorbell is not None:
-            self._doorbell.wait(seconds)
+            if not self._doorbell.wait(seconds):
+                self._tell(())
         else:
             time.sleep(seconds)
 

@@ -8,14 +8,17 @@ machine.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from redis.exceptions import RedisError
+
 from app.core import delays
-from app.redis_connection import FAILURES, connect, entries_of
+from app.redis_connection import FAILURES, Line, connect, entries_of
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,7 @@ WATCH_SECONDS = 15  # how long a viewer's mark lasts; viewers renew it every few
 
 TELL_SECONDS = 0.25  # for one exchange of the drain with Redis: its deliveries wait meanwhile
 PAUSE_SECONDS = 5.0  # after a failure, so that a Redis that hangs costs the drain a twentieth of its time at most
+COUNT_SECONDS = 1.0  # how often counts are added to Redis while there is work: they are two thirds of what is told
 READ_SECONDS = 3.0  # for one exchange of a viewer with Redis; longer than its blocking read
 READ_COUNT = 200  # entries at once, which are then looked up in one query
 
@@ -79,14 +83,21 @@ class LogTeller:
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = connect(redis_url, seconds=TELL_SECONDS)
+        self._line = Line(self._redis)
         self._clock = clock
+        self._counted_at = -math.inf
         self._quiet_until = 0.0
         self._away = False
         self._owed: Counter[str] = Counter()  # counts that Redis has not taken yet
         self._owed_delays: Counter[str] = Counter()
 
     def tell(self, recorded: Sequence[Told]) -> None:
-        """Count attempts, and tell of those in workspaces that somebody watches. Never raises."""
+        """Count attempts, and tell of those in workspaces that somebody watches. Never raises.
+
+        The counts reach Redis within COUNT_SECONDS, or when `recorded` is empty: nothing more comes for a while.
+        """
+        if not recorded and not self._owed:
+            return
         self._owed.update(f"{ATTEMPTS}{attempt.outcome}" for attempt in recorded)
         self._owed.update(f"{ENDED}{attempt.ended}" for attempt in recorded if attempt.ended is not None)
         for attempt in recorded:
@@ -115,27 +126,35 @@ class LogTeller:
             self._owed_delays[name + delays.SUM] += delays.as_milliseconds(seconds)
 
     def _tell(self, recorded: Sequence[Told]) -> None:
-        workspace_ids = sorted({attempt.workspace_id for attempt in recorded})
-        counting = self._redis.pipeline(transaction=False)
-        for name, count in self._owed.items():
-            counting.hincrby(COUNTS, name, count)
-        for name, count in self._owed_delays.items():
-            counting.hincrby(DELAYS, name, count)
-        counting.mget([watch_key(id) for id in (*workspace_ids, ALL)])
-        marks = counting.execute()[-1]
-        self._owed.clear()
-        self._owed_delays.clear()
-        watched = {id for id, mark in zip((*workspace_ids, ALL), marks, strict=True) if mark is not None}
-        if not watched:
-            return
-        telling = self._redis.pipeline(transaction=False)
-        for attempt in recorded:
-            for id in watched & {attempt.workspace_id, ALL}:
-                fields: Any = {b"d": attempt.delivery_id, b"a": attempt.attempt_id}
-                telling.xadd(log_key(id), fields, maxlen=MAX_ENTRIES, approximate=True)
-        for workspace_id in watched:
-            telling.expire(log_key(workspace_id), KEPT_SECONDS)
-        telling.execute()
+        """One exchange, and another when somebody watches. Raises FAILURES."""
+        asked = [*sorted({attempt.workspace_id for attempt in recorded}), ALL]
+        now = self._clock()
+        counting = not recorded or now - self._counted_at >= COUNT_SECONDS
+        marks, *_ = self._exchange([["MGET", *map(watch_key, asked)], *(self._counts() if counting else ())])
+        if counting:
+            self._counted_at = now
+            self._owed.clear()
+            self._owed_delays.clear()
+        watched = {id for id, mark in zip(asked, marks, strict=True) if mark is not None}
+        entries = [
+            ["XADD", log_key(id), "MAXLEN", "~", MAX_ENTRIES, "*", "d", attempt.delivery_id, "a", attempt.attempt_id]
+            for attempt in recorded
+            for id in watched & {attempt.workspace_id, ALL}
+        ]
+        if entries:
+            self._exchange([*entries, *(["EXPIRE", log_key(id), KEPT_SECONDS] for id in watched)])
+
+    def _exchange(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers. Raises FAILURES, also for what Redis refuses."""
+        answers = self._line.exchange(commands)
+        for error in (answer for answer in answers if isinstance(answer, RedisError)):
+            raise error
+        return answers
+
+    def _counts(self) -> Iterator[list[object]]:
+        """What adds to the counts all that is owed."""
+        yield from (["HINCRBY", COUNTS, name, count] for name, count in self._owed.items())
+        yield from (["HINCRBY", DELAYS, name, count] for name, count in self._owed_delays.items())
 
 
 class LogReader:

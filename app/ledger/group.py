@@ -19,11 +19,11 @@ from app.database.connection import Database
 from app.database.history import History, Known
 from app.database.patience import within
 from app.ledger import slices
-from app.ledger.matching import RememberedEndpoints
+from app.ledger.matching import RememberedEndpoints, Wants
 from app.ledger.parcel import Answered, Parcel
 from app.ledger.remembered_types import GroupSteps, RememberedTypes, put_off
 from app.ledger.slices import Wanting
-from app.ledger.statements import ACCEPT_EVENTS
+from app.ledger.statements import ACCEPT_EVENTS, ACCEPT_ONE
 from app.ledger.submission import Answers, Submission
 
 # Of a group that steps around locks, for the few rows that cannot be skipped: a stream that is being made, a key.
@@ -117,7 +117,7 @@ class Committer:
     ) -> tuple[list[bool], Parcel, Answered, Known]:
         """Which submissions were put to the database, as what, its answer, and in which history."""
         failpoints.reach("ledger.commit")
-        limits = (int(lock_seconds * 1000), skip, self._window_seconds, self._max_open_streams)
+        milliseconds = int(lock_seconds * 1000)
         changing: frozenset[str] = frozenset()
         steps = GroupSteps()
         for _ in range(MATCHINGS):
@@ -127,9 +127,8 @@ class Committer:
             wants = [self._endpoints.of(id).as_of(versions.get(id)) for id in parcel.workspace_ids]
             with within(CALL_SECONDS):
                 history = self._history.known()
-                values = (*limits, *parcel.values(wants, os.urandom), history.started)
                 try:
-                    (row,) = self._database.write(ACCEPT_EVENTS, *values)
+                    row = self._put(parcel, wants, milliseconds, skip, history)
                 except DBAPIError as error:
                     if not faults.is_other_server(error):
                         raise
@@ -143,6 +142,17 @@ class Committer:
             learned = {workspace_id: self._endpoints.of(workspace_id).version for workspace_id in changing}
             self._types.learn(learned, answered.schemas or "[]")
         raise EndpointsChanging(changing)
+
+    def _put(self, parcel: Parcel, wants: Sequence[Wants], milliseconds: int, skip: bool, history: Known) -> Any:
+        """What the database says to a parcel: the one row. milliseconds: how long a lock is waited for."""
+        limits = (self._window_seconds, self._max_open_streams)
+        alone = None if skip else parcel.values_of_one(wants, os.urandom)
+        if alone is not None:
+            (row,) = self._database.write(ACCEPT_ONE, milliseconds, *limits, *alone, history.started)
+        else:
+            values = parcel.values(wants, os.urandom)
+            (row,) = self._database.write(ACCEPT_EVENTS, milliseconds, skip, *limits, *values, history.started)
+        return row
 
     def _weigh(self, submissions: Sequence[Submission]) -> None:
         """Raise Overweight if this must not be one call. A single event is one, however many endpoints get it."""

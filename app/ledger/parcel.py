@@ -34,6 +34,8 @@ from app.ledger.submission import Answers, Submission
 _STANDARD, _OURS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", ids.ALPHABET
 _TO_OURS = bytes.maketrans(_STANDARD.encode(), _OURS.encode())
 _LETTERS = 16  # of the random part of an id: 80 bits at 5 a letter
+# Deliveries of an event that is put to accept_one, which makes them one by one: more cost less together.
+MOST_PAIRS_OF_ONE = 4
 
 
 class Answered(NamedTuple):
@@ -135,6 +137,38 @@ class Parcel:
             [endpoint_id for _, endpoint_id, _ in pairs],
             [is_test for _, _, is_test in pairs],
             letters[len(events) :],
+        ]
+
+    def values_of_one(self, wants: Sequence[Wants], random: Callable[[int], bytes]) -> list[Any] | None:
+        """The arguments of accept_one behind the first three, if it may be asked: for one event, that is neither
+        refused nor a test, and has to do with no stream's end. wants: of its workspace."""
+        if len(self._events) != 1:
+            return None
+        (event,) = self._events
+        pairs = list(self._pairs(wants))
+        if event.refused or event.ends or event.late or event.only_endpoint_id or len(pairs) > MOST_PAIRS_OF_ONE:
+            return None
+        ((workspace_id, kind, name),) = self._streams
+        presented = next((presented for _, presented in self._callers), None)
+        letters, draft = _letters(random, 1 + len(pairs)), event.draft
+        return [
+            workspace_id,
+            wants[0].version,
+            None if presented is None else presented.digest,
+            None if presented is None else presented.reference,
+            kind,
+            name,
+            draft.idempotency_key,
+            draft.type,
+            draft.occurred_at,
+            letters[0],
+            digest_of(draft) if event.key else None,
+            _array(draft.channels),
+            event.pieces.head,
+            event.pieces.middle,
+            event.pieces.tail,
+            [endpoint_id for _, endpoint_id, _ in pairs],
+            letters[1:],
         ]
 
     def busy(self, answered: Answered) -> frozenset[Subject]:

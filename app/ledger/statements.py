@@ -18,6 +18,23 @@ from app.database.calls import (
     Prepared,
 )
 
+_ACCEPTED = {
+    "verdicts": TEXTS,
+    "stale": TEXT,
+    "moment": MOMENT,
+    "due": INT4,
+    "outcomes": TEXTS,
+    "ids": TEXTS,
+    "seqs": INT8S,
+    "stream_ids": INT8S,
+    "known_ids": TEXTS,
+    "known_seqs": INT8S,
+    "known_types": TEXTS,
+    "known_times": MOMENTS,
+    "known_created": MOMENTS,
+    "schemas": TEXT,
+}
+
 # Accept a group of events (app/database/functions/accept_events.sql says how). Where the endpoints of workspaces are
 # told, so are the schemas of their own event types.
 ACCEPT_EVENTS = Prepared(
@@ -40,22 +57,29 @@ ACCEPT_EVENTS = Prepared(
         *(INT4S, TEXTS, BOOLS, TEXTS),  # pairs
         MOMENT,  # the server's start
     ),
-    gives={
-        "verdicts": TEXTS,
-        "stale": TEXT,
-        "moment": MOMENT,
-        "due": INT4,
-        "outcomes": TEXTS,
-        "ids": TEXTS,
-        "seqs": INT8S,
-        "stream_ids": INT8S,
-        "known_ids": TEXTS,
-        "known_seqs": INT8S,
-        "known_types": TEXTS,
-        "known_times": MOMENTS,
-        "known_created": MOMENTS,
-        "schemas": TEXT,
-    },
+    gives=_ACCEPTED,
+)
+
+# The same for one event that comes alone (accept_one.sql).
+ACCEPT_ONE = Prepared(
+    b"accept_one_2",
+    """
+    SELECT verdicts, stale, moment, due, outcomes, ids, seqs, stream_ids,
+      known_ids, known_seqs, known_types, known_times, known_created,
+      CASE WHEN stale IS NOT NULL THEN event_schemas(ARRAY[$4]) END AS schemas
+    FROM accept_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+      $21)
+    """,
+    takes=(
+        *(INT4, INT4, INT4),  # how long to wait, the window, how many streams
+        *(TEXT, INT8, BYTEA, TEXT),  # workspace, caller
+        *(TEXT, TEXT, TEXT),  # stream, key
+        *(TEXT, MOMENT, TEXT, BYTEA, TEXT),  # event
+        *(BYTEA, BYTEA, BYTEA),  # its envelope
+        *(TEXTS, TEXTS),  # deliveries
+        MOMENT,  # the server's start
+    ),
+    gives=_ACCEPTED,
 )
 
 # One stream, if the caller may see it.

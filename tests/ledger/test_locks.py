@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -167,3 +168,25 @@ def test_ending_or_opening_a_locked_stream_is_answered_soon(books: Books, settin
     for refused in (ending, opening):
         assert (refused.value.code, refused.value.retry_after_seconds) == ("unavailable", 1)
     books.ledger.end(books.workspace_id, "call", "held")
+
+
+def hold_for(books: Books, name: str, seconds: float, all_held: threading.Barrier) -> None:
+    """Hold a stream's lock, when all are held for so long by the database's clock."""
+    with books.database.begin() as connection:
+        connection.exec_driver_sql("SELECT FROM streams WHERE external_id = %(name)s FOR UPDATE", {"name": name})
+        all_held.wait(60)
+        connection.exec_driver_sql("SELECT pg_sleep(%(seconds)s)", {"seconds": seconds})
+
+
+def test_several_locks_are_waited_for_no_longer_than_one(books: Books, pool: ThreadPoolExecutor) -> None:
+    names = [f"s{number}" for number in range(5)]
+    books.accept(*map(draft, names))
+    books.ledger.lock_seconds = 0.4
+    all_held = threading.Barrier(len(names) + 1)
+    # Each is let go before its own wait would be over: one after the other they would take 1.5 s.
+    holding = [pool.submit(hold_for, books, name, 0.3 * number, all_held) for number, name in enumerate(names, 1)]
+    all_held.wait(60)
+    answers = books.accept(*map(draft, names))
+    assert codes(answers)[-1] == "unavailable"
+    for one in holding:
+        one.result(60)

@@ -13,6 +13,9 @@
 -- version is another; nothing has been done then. outcomes: for each event accepted, repeat, conflict (another payload
 -- has its key), or the code of a refusal; ids and seqs of those accepted; known_…: for each key, what the event is that
 -- has it.
+--
+-- lock_milliseconds: for how long the call waits for locks, all of them together. Streams are made and locked one after
+-- the other, each with what is left; when that is over, the call fails as one lock's time-out does.
 CREATE OR REPLACE FUNCTION accept_events(
   lock_milliseconds int, skipping boolean, window_seconds int, most_open int,
   workspaces text[], versions bigint[],
@@ -45,6 +48,12 @@ DECLARE
   late_came boolean[];
   known_digests bytea[];
   changed boolean[];
+  wait_until CONSTANT timestamptz := clock_timestamp() + make_interval(secs => lock_milliseconds / 1000.0);
+  left_milliseconds int := lock_milliseconds;
+  finding CURSOR FOR
+    SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended, s.late_came
+    FROM unnest(stream_ids) WITH ORDINALITY AS u (id, no) JOIN streams s ON s.id = u.id
+    ORDER BY s.id FOR NO KEY UPDATE OF s;
   found_one record;
   time_letters text;
   stamp bytea;
@@ -122,27 +131,34 @@ BEGIN
         wanted[stream_no] := true;
       END IF;
     END LOOP;
-    INSERT INTO streams (workspace_id, kind, external_id, created_at)
-    SELECT made.workspace_id, made.kind, made.name, date_trunc('milliseconds', clock_timestamp())
-    FROM (
-      SELECT workspaces[u.workspace] AS workspace_id, u.kind, u.name,
-        row_number() OVER (PARTITION BY u.workspace, u.kind = '_workspace' ORDER BY u.no) AS place
-      FROM unnest(stream_workspaces, stream_kinds, stream_names, wanted) WITH ORDINALITY AS u (
-        workspace, kind, name, is_wanted, no
+    FOR found_one IN
+      SELECT made.workspace_id, made.kind, made.name
+      FROM (
+        SELECT workspaces[u.workspace] AS workspace_id, u.kind, u.name,
+          row_number() OVER (PARTITION BY u.workspace, u.kind = '_workspace' ORDER BY u.no) AS place
+        FROM unnest(stream_workspaces, stream_kinds, stream_names, wanted) WITH ORDINALITY AS u (
+          workspace, kind, name, is_wanted, no
+        )
+        WHERE u.is_wanted
+      ) made
+      JOIN (
+        SELECT w.id, (SELECT count(*) FROM streams o WHERE o.workspace_id = w.id AND o.ended_at IS NULL)
+          - (SELECT count(*) FROM streams o WHERE o.workspace_id = w.id AND o.kind = '_workspace') AS open
+        FROM unnest(workspaces) WITH ORDINALITY AS w (id, no)
+        WHERE w.no IN (
+          SELECT u.workspace FROM unnest(stream_workspaces, wanted) AS u (workspace, is_wanted) WHERE u.is_wanted
+        )
+      ) room ON room.id = made.workspace_id
+      WHERE made.kind = '_workspace' OR room.open + made.place <= most_open
+      ORDER BY made.workspace_id, made.kind, made.name
+    LOOP
+      INSERT INTO streams (workspace_id, kind, external_id, created_at)
+      VALUES (
+        found_one.workspace_id, found_one.kind, found_one.name, date_trunc('milliseconds', clock_timestamp())
       )
-      WHERE u.is_wanted
-    ) made
-    JOIN (
-      SELECT w.id, (SELECT count(*) FROM streams o WHERE o.workspace_id = w.id AND o.ended_at IS NULL)
-        - (SELECT count(*) FROM streams o WHERE o.workspace_id = w.id AND o.kind = '_workspace') AS open
-      FROM unnest(workspaces) WITH ORDINALITY AS w (id, no)
-      WHERE w.no IN (
-        SELECT u.workspace FROM unnest(stream_workspaces, wanted) AS u (workspace, is_wanted) WHERE u.is_wanted
-      )
-    ) room ON room.id = made.workspace_id
-    WHERE made.kind = '_workspace' OR room.open + made.place <= most_open
-    ORDER BY made.workspace_id, made.kind, made.name
-    ON CONFLICT DO NOTHING;
+      ON CONFLICT DO NOTHING;
+      left_milliseconds := less_to_wait(left_milliseconds, wait_until);
+    END LOOP;
     SELECT array_agg(CASE WHEN u.id > 0 THEN u.id ELSE coalesce(s.id, 0) END ORDER BY u.no) INTO stream_ids
     FROM unnest(stream_workspaces, stream_kinds, stream_names, stream_ids) WITH ORDINALITY AS u (
       workspace, kind, name, id, no
@@ -168,14 +184,11 @@ BEGIN
       late_came[found_one.no] := found_one.late_came;
     END LOOP;
   ELSE
-    FOR found_one IN
-      SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended, s.late_came
-      FROM unnest(stream_ids) WITH ORDINALITY AS u (id, no) JOIN streams s ON s.id = u.id
-      ORDER BY s.id FOR NO KEY UPDATE OF s
-    LOOP
+    FOR found_one IN finding LOOP  -- a cursor's loop takes one row at a time
       last_seqs[found_one.no] := found_one.last_seq;
       ended[found_one.no] := found_one.has_ended;
       late_came[found_one.no] := found_one.late_came;
+      left_milliseconds := less_to_wait(left_milliseconds, wait_until);
     END LOOP;
   END IF;
 

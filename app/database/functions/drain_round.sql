@@ -57,6 +57,7 @@ DECLARE
   taken due[];
   suspicious boolean := true;
   are_left boolean;
+  only_one text;
   first_at timestamptz;
   last_at timestamptz;
   earliest CONSTANT timestamptz := '1970-01-01 00:00:00+00';
@@ -108,7 +109,12 @@ BEGIN
       low_water, coalesce((asked ->> 'walking')::boolean, false), coalesce(asked ->> 'after', ''),
       (asked ->> 'most_rows')::int, (asked ->> 'most_endpoints')::int, answering
     );
-    share := share_places(look.asking, look.counts, asked -> 'rooms', asked -> 'known', asked -> 'free');
+    share := share_places(
+      look.asking, look.counts,
+      -- Whoever decides himself is told of all who ask.
+      CASE WHEN NOT (look.walked AND NOT look.complete OR alone IS NOT DISTINCT FROM 'only') THEN asked -> 'rooms' END,
+      asked -> 'known', asked -> 'free'
+    );
     endpoint_ids := share.enabled;
     suspicious := look.suspicious;
     are_left := look.walked;
@@ -120,15 +126,18 @@ BEGIN
       'low', CASE WHEN look.low IS NOT NULL THEN greatest(look.low, earliest) END, 'after', look.stopped_at,
       'complete', look.complete, 'walked', look.walked, 'ended', share.ended, 'left', are_left
     );
-    IF look.walked AND NOT look.complete OR share.granted IS NULL OR alone = 'only' THEN
+    IF share.granted IS NULL THEN
       suspicious := false;  -- not before whoever shares has asked for it
       said := said || jsonb_build_object('asking', share.asking);
     ELSE
       granted := share.granted;
       limited := share.limited;
+      only_one := look.only_one;
     END IF;
   END IF;
-  IF granted <> '{}' THEN
+  IF granted <> '{}' AND NOT limited AND only_one IS NOT NULL THEN
+    taken := take_one(only_one, token, lease);
+  ELSIF granted <> '{}' THEN
     taking := take_due(granted, limited, low_water, token, lease);
     taken := taking.taken;
     said := said || jsonb_build_object('wait', taking.wait);
@@ -140,7 +149,11 @@ BEGIN
   note := said;
   RETURN NEXT;
   IF taken IS NOT NULL THEN
-    SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
+    first_at := taken[1].event_created_at;
+    last_at := first_at;
+    IF cardinality(taken) > 1 THEN
+      SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
+    END IF;
     RETURN QUERY
       SELECT CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL THEN jsonb_build_object(
           'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds

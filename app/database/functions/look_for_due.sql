@@ -11,18 +11,33 @@
 -- complete: whether these are all. stopped_at: the endpoint after which the next walk begins. low: the time of the first
 -- row, sent or not; NULL when there is none.
 -- asking: by endpoint, rows (NULL: unknown, at least one), suspicious: whether one of them has lost claims.
+-- only_one: the delivery, when there is one row and it is free.
 CREATE OR REPLACE FUNCTION look_for_due(
   low_water timestamptz, walking boolean, after text, most_rows int, most_endpoints int, answering text[],
   OUT complete boolean, OUT low timestamptz, OUT walked boolean, OUT stopped_at text,
-  OUT asking text[], OUT counts int[], OUT suspicious boolean
+  OUT asking text[], OUT counts int[], OUT suspicious boolean, OUT only_one text
 )
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
+  first due[];
   from_start text[];
 BEGIN
   walked := walking;
   IF NOT walking THEN
+    -- Most events come alone, and most rounds find nothing: a fifth of what the query for many costs.
+    first := ARRAY(SELECT q FROM due q WHERE q.due_at >= low_water AND q.due_at <= now() ORDER BY q.due_at LIMIT 2);
+    IF cardinality(first) < least(2, most_rows) THEN
+      complete := true;
+      low := first[1].due_at;
+      IF first[1].leased_until > now() IS NOT TRUE AND cardinality(first) = 1 THEN
+        asking := ARRAY[first[1].endpoint_id];
+        counts := '{1}';
+        suspicious := first[1].claims - first[1].attempt_count >= 2;
+        only_one := first[1].delivery_id;
+      END IF;
+      RETURN;
+    END IF;
     SELECT array_agg(w.endpoint_id) FILTER (WHERE w.free > 0), array_agg(w.free) FILTER (WHERE w.free > 0),
       bool_or(w.suspicious), min(w.low), coalesce(sum(w.seen), 0) < most_rows
     INTO asking, counts, suspicious, low, complete

@@ -30,6 +30,7 @@ BEGIN
       LEFT JOIN due q ON q.delivery_id = d.id AND q.created_at = d.created_at
       LEFT JOIN LATERAL (
         SELECT * FROM attempts t WHERE t.delivery_id = delivery AND t.created_at >= made_at - interval '1 minute'
+          AND t.created_at <= now() + interval '1 minute'  -- the partitions of the coming weeks are left out
         ORDER BY t.number DESC, t.id DESC LIMIT most
       ) AS a ON true
       WHERE d.id = delivery AND d.created_at = made_at AND d.workspace_id = workspace

@@ -1,7 +1,7 @@
 -- Give each enabled endpoint that asks as many rows as it has and has room for, when the places of its lane suffice for
 -- all who ask; else granted is NULL, and app/core/webhook/fairness.py has to decide. Lanes are those of its `lane`.
 -- counts: rows of each, NULL: unknown. rooms, known, free: see drain_round.
--- asking: of each enabled one what decides, as an array of objects. ended: those that are disabled or deleted.
+-- asking: of each enabled one what decides, as an array of objects; may be NULL when granted is not. ended: those that are disabled or deleted.
 CREATE OR REPLACE FUNCTION share_places(
   ids text[], counts int[], rooms jsonb, known jsonb, free jsonb,
   OUT granted jsonb, OUT limited boolean, OUT asking jsonb, OUT enabled text[], OUT ended text[]
@@ -32,8 +32,10 @@ BEGIN
     END IF;
     limited := one.rate_limit IS NOT NULL;
     enabled := ids;
-    asking := jsonb_build_array(jsonb_build_object('endpoint_id', ids[1], 'rate_limit', one.rate_limit,
-      'consecutive_failures', one.consecutive_failures, 'last_outcome', one.last_outcome, 'rows', counts[1]));
+    IF granted IS NULL THEN
+      asking := jsonb_build_array(jsonb_build_object('endpoint_id', ids[1], 'rate_limit', one.rate_limit,
+        'consecutive_failures', one.consecutive_failures, 'last_outcome', one.last_outcome, 'rows', counts[1]));
+    END IF;
     RETURN;
   END IF;
   WITH found AS MATERIALIZED (
