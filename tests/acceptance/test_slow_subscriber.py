@@ -133,7 +133,9 @@ def test_a_subscriber_that_stops_reading_harms_nobody_and_misses_nothing(
             before = [side.memory() for side in sides]
             slow = stack.enter_context(stalled(tested))
             began, growth = time.monotonic(), [0, 0]
-            while time.monotonic() < began + stall_seconds:
+            enough = tested.last + RATE * stall_seconds  # a busy machine takes longer to post them
+            latest = began + 10 * stall_seconds
+            while time.monotonic() < began + stall_seconds or (tested.last < enough and time.monotonic() < latest):
                 time.sleep(1)
                 growth = [max(old, side.memory() - at) for old, side, at in zip(growth, sides, before, strict=True)]
             ended = time.monotonic()
