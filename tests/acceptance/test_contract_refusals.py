@@ -31,9 +31,10 @@ WRONG = [
 ]
 
 
-def start(folder: Path) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, processes: int = 1) -> subprocess.CompletedProcess[str]:
     """The Procfile's web process with this CONTRACTS_DIR, to its end."""
-    env = environment(SETTINGS | {"CONTRACTS_DIR": str(folder), "PORT": str(free_port()), "WEB_CONCURRENCY": "2"})
+    changed = {"CONTRACTS_DIR": str(folder), "PORT": str(free_port()), "WEB_CONCURRENCY": str(processes)}
+    env = environment(SETTINGS | changed)
     return subprocess.run(
         shlex.split(LINES["web"]), cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS, check=False
     )
@@ -57,7 +58,7 @@ def test_a_wrong_file_ends_the_start_with_its_line(tmp_path: Path, old: str, new
 def test_a_file_that_is_no_text_and_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "orders.toml").write_bytes(b'name = "\xff"')
     for folder, why in ((tmp_path, f"{tmp_path / 'orders.toml'}: 'utf-8' codec"), (tmp_path / "none", "not a folder")):
-        done = start(folder)
+        done = start(folder, processes=2)  # of which one says it
         assert done.returncode == REFUSED, done.stderr
         assert done.stderr.count(why) == 1
         assert "Traceback" not in done.stderr

@@ -21,6 +21,7 @@ from app.core.webhook.signing import new_secret, sign
 from tests.processes import ROOT, RunningServer, eventually, free_port
 from twofold import Client
 
+SECONDS = 60.0  # each look at the log starts three programs, and a busy machine takes its time
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -75,7 +76,7 @@ def test_the_five_minutes_with_curl(shell: Callable[[str], list[str]], tmp_path:
     heard, seen = tmp_path / "heard", tmp_path / "seen"
     with ExitStack() as stack:
         stack.enter_context(kept_running(shell(listen), heard))
-        eventually(lambda: "Listening" in heard.read_text(), about="the receiver listens")
+        eventually(lambda: "Listening" in heard.read_text(), SECONDS, about="the receiver listens")
         assert str(run(register)[0]["secret"]).startswith("whsec_")
         assert run(create)[0]["status"] == "open"
         stack.enter_context(kept_running(shell(follow), seen))
@@ -83,12 +84,12 @@ def test_the_five_minutes_with_curl(shell: Callable[[str], list[str]], tmp_path:
         (again,) = run(post)
         assert (first["duplicate"], again["duplicate"]) == (False, True)
         assert first["id"] == again["id"]
-        eventually(lambda: ": verified" in heard.read_text(), about="a verified webhook")
-        eventually(lambda: "\ndata: " in seen.read_text(), about="the event on the stream")
+        eventually(lambda: ": verified" in heard.read_text(), SECONDS, about="a verified webhook")
+        eventually(lambda: "\ndata: " in seen.read_text(), SECONDS, about="the event on the stream")
         envelope = seen.read_text().split("\ndata: ")[1].split("\n")[0]
         assert '"data":{"at_ms":1200,"gain":1.0}' in envelope
         assert envelope in heard.read_text(), "not the same bytes"
-        eventually(lambda: run(log)[1]["status"] == "delivered", about="the delivery log")
+        eventually(lambda: run(log)[1]["status"] == "delivered", SECONDS, about="the delivery log")
         listed, single = run(log)
         assert listed["data"][0]["event_id"] == first["id"]  # type: ignore[index]
         assert single["attempts"][0]["status_code"] == 204  # type: ignore[index]
@@ -115,7 +116,7 @@ def test_the_python_lines_publish_read_and_verify(product: RunningServer, capsys
     reader = Thread(target=exec, args=(text, names))
     reader.start()
     with Client(product.base_url, product.workspace_key) as client:
-        eventually(lambda: list(client.events.each("call", "call_in_readme")), 20)
+        eventually(lambda: list(client.events.each("call", "call_in_readme")), SECONDS)
         client.streams.end("call", "call_in_readme")
     reader.join(30)
     assert names["event"] == {"id": "evt_1", "type": "call.barge_in"}

@@ -1,7 +1,8 @@
 """Requests that are made from the API's description, and others that break it: no 5xx, no status that is not described,
 and nothing that fits the description is refused.
 
-`make test-api` makes more of them, with another seed each time; it prints the seed.
+`make test` makes a few of them for each route, `make test-long` more, the same each time; `make test-api` makes many,
+with another seed each time, which it prints.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from schemathesis import GenerationMode
 from tests.conftest import StartServer
 from tests.hostile.described import Surroundings, cases, operations
 
-EXAMPLES = int(os.environ.get("API_EXAMPLES", "8"))  # of each route; 8 take some 15 s
-SEED = int(os.environ.get("API_SEED") or (random.randrange(2**32) if "API_EXAMPLES" in os.environ else 1))
+WANTED = os.environ.get("API_EXAMPLES")  # of each route; 8 take some 15 s
+EXAMPLES = [int(WANTED)] if WANTED else [3, pytest.param(8, marks=pytest.mark.long)]
+SEED = int(os.environ.get("API_SEED") or (random.randrange(2**32) if WANTED else 1))
 # Many live views are opened and left at once.
 SETTINGS = {"MAX_LOG_VIEWERS": "10000"}
 
@@ -30,14 +32,16 @@ def surroundings(start_server: StartServer) -> Surroundings:
     return Surroundings(server, document)
 
 
-def answer_all(surroundings: Surroundings, document: dict[str, Any], mode: GenerationMode) -> tuple[int, list[str]]:
+def answer_all(
+    surroundings: Surroundings, document: dict[str, Any], mode: GenerationMode, examples: int
+) -> tuple[int, list[str]]:
     """Send requests to every route; how many were sent, and every fault of an answer."""
     sent, faults = 0, []
     for operation in operations(document):
         # A route without parameters and body cannot be asked in a wrong way.
         if mode is GenerationMode.NEGATIVE and not (operation.definition.raw.get("parameters") or operation.body):
             continue
-        for case in cases(operation, mode, EXAMPLES, SEED):
+        for case in cases(operation, mode, examples, SEED):
             fits = mode is GenerationMode.POSITIVE
             if fits:
                 surroundings.aim(case)
@@ -49,12 +53,13 @@ def answer_all(surroundings: Surroundings, document: dict[str, Any], mode: Gener
     return sent, faults
 
 
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=["fitting", "broken"])
 def test_every_answer_is_described_and_no_fitting_request_is_refused(
-    surroundings: Surroundings, mode: GenerationMode
+    surroundings: Surroundings, mode: GenerationMode, examples: int
 ) -> None:
     document = requests.get(f"{surroundings.server.base_url}/openapi.json", timeout=10).json()
-    sent, faults = answer_all(surroundings, document, mode)
+    sent, faults = answer_all(surroundings, document, mode, examples)
     print(f"{sent} requests, seed {SEED}")
-    assert sent > 40 * min(EXAMPLES, 4)
+    assert sent > 40 * min(examples, 4)
     assert faults == [], f"seed {SEED}:\n" + "\n\n".join(faults[:40])
