@@ -14,7 +14,8 @@ from tests.processes import ROOT
 
 # Each asks its shell what follows `twofold de`, with the script in $1.
 ASK = {
-    "bash": 'source "$1"; COMP_WORDS=(twofold de); COMP_CWORD=1; _twofold_completion twofold; printf "%s\\n" "${COMPREPLY[@]}"',
+    "bash": 'source "$1"; COMP_WORDS=(twofold de); COMP_CWORD=1; _twofold_completion twofold;'
+    ' printf "%s\\n" "${COMPREPLY[@]}"',
     # What would be shown in a menu is printed: there is no terminal.
     "zsh": 'compdef() { }; _describe() { print -rl -- "${(P@)3}"; }; words=(twofold de); CURRENT=2;'
     ' source "$1"; _twofold_completion',
