@@ -8,7 +8,7 @@
 # make pictures  docs/img anew: every page in light, dark and on a phone (apt-get install chromium chromium-driver)
 # make test-clients  the client packages, installed, against a running server (apt-get install chromium nodejs npm golang)
 # make test-wheel  the wheel, installed into an empty virtual environment, runs the product
-# make test-deploy  the files of deploy/ tried: nginx, promtool, systemd, a backup (apt-get install nginx prometheus)
+# make test-deploy  the files of deploy/ tried: nginx, promtool, systemd, a backup; shells (apt-get install nginx prometheus zsh fish)
 # make test-pythons  a smoke run with each Python from 3.11 to 3.14 that this machine has
 # make chaos  a running product is killed, frozen and cut, and nothing may be lost (20 minutes; SHORT=1: 5, FULL=1: hours)
 # make bench what an event costs and how long it takes, beside others (15 minutes; SMOKE=1: one, FULL=1: hours, resumable)
@@ -86,9 +86,9 @@ test-wheel: $(STAMP)
 	$(BIN)/python -m pytest tests/packaging/test_wheel.py
 
 test-deploy: $(STAMP)
-	@for program in nginx promtool systemd-analyze; do \
+	@for program in nginx promtool systemd-analyze zsh fish; do \
 		PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || { echo "There is no $$program here. Install with:" \
-			"apt-get install nginx prometheus systemd" >&2; exit 1; }; done
+			"apt-get install nginx prometheus systemd zsh fish" >&2; exit 1; }; done
 	$(BIN)/python -m pytest tests/deploy
 
 test-pythons: $(STAMP)

@@ -20,8 +20,9 @@ ABOUT = (
     "Test vectors of Twofold's clients. signatures: verifying `body` (UTF-8) under `headers` with any of `secrets`"
     " at `now` (Unix seconds) succeeds exactly when `valid`. malformed_secrets: each is refused as a mistake of"
     " configuration, whatever the request is. envelopes: an event posted with `posted` as its data has this `body` in"
-    " webhooks and streams, and `data` is the payload in it, byte for byte. streams: the server-sent events in `text`,"
-    " however it is cut into pieces, and the cursor and the wait (milliseconds, null: not said) behind them."
+    " webhooks and streams, and `data` is the payload in it, byte for byte; where there are `metadata` and `channels`,"
+    " it was posted with them, and `metadata` (JSON text) is in the body as well. streams: the server-sent events in"
+    " `text`, however it is cut into pieces, and the cursor and the wait (milliseconds, null: not said) behind them."
 )
 NOW = 1_795_000_000
 TOLERANCE_SECONDS = 300
@@ -183,8 +184,15 @@ POSTED = {
 }
 
 
-def _envelope(name: str, posted: str, seq: int) -> dict[str, Any]:
-    raw = f'{{"stream":{{"kind":"call","id":"call_1:a@b"}},"type":"call.noted","data":{posted}}}'
+# What an event may be posted with besides: metadata in an envelope are spelled as they came, too.
+METADATA = '{"zulu":1.0,"big":9007199254740993,"text":"é 😀","yes":true,"none":null}'
+CHANNELS = ["eu", "tenant:7"]
+
+
+def _envelope(name: str, posted: str, seq: int, noted: bool = False) -> dict[str, Any]:
+    """noted: posted with METADATA and CHANNELS."""
+    besides = f',"metadata":{METADATA},"channels":{json.dumps(CHANNELS)}' if noted else ""
+    raw = f'{{"stream":{{"kind":"call","id":"call_1:a@b"}},"type":"call.noted","data":{posted}{besides}}}'
     draft = drafts.read_event(raw.encode(), 2**18, 64)
     body = envelope.encode(
         id=ID,
@@ -195,10 +203,12 @@ def _envelope(name: str, posted: str, seq: int) -> dict[str, Any]:
         stream_id=draft.stream_id,
         seq=seq,
         data=draft.data,
+        metadata=draft.metadata_text,
     )
     return {
         "name": name,
         "posted": posted,
+        **({"metadata": METADATA, "channels": CHANNELS} if noted else {}),
         "id": ID,
         "type": draft.type,
         "timestamp": "2026-11-20T10:00:00.123Z",
@@ -229,11 +239,19 @@ def _streams(envelopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     beats = sse.comment("keepalive", blank_line=False) + sse.comment("keepalive", blank_line=True)
     whole = sse.retry(2500) + beats + beats.join(frames)
     shown = [(one["type"], one["body"], str(one["seq"])) for one in envelopes]
+    lost = b'{"reason":"cursor_lost","cursor":"Zm9v"}'
+    feed = sse.frame("a", "YmFy", b"{}") + sse.frame("reset", "Zm9v", lost) + b"id: cXV4\n\n"
     ahead = sse.frame("reset", None, b'{"type":"reset","last_seq":4}') + sse.frame("a", "5", b"{}")
     return [
         _stream("Twofold's own frames", whole.decode(), shown, str(len(envelopes)), 2500),
         _stream(
             "a cursor ahead", ahead.decode(), [("reset", '{"type":"reset","last_seq":4}', ""), ("a", "{}", "5")], "5"
+        ),
+        _stream(
+            "the feed, with a lost cursor and a place without an event",
+            feed.decode(),
+            [("a", "{}", "YmFy"), ("reset", lost.decode(), "Zm9v")],
+            "cXV4",
         ),
         _stream("CR", "event: a\rid: 1\rdata: x\r\rdata: y\r\r", [("a", "x", "1"), ("message", "y", "1")], "1"),
         _stream(
@@ -257,6 +275,7 @@ def _streams(envelopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def text() -> str:
     """The file's text."""
     envelopes = [_envelope(name, posted, seq) for seq, (name, posted) in enumerate(POSTED.items(), 1)]
+    envelopes.append(_envelope("metadata and channels of the event", POSTED["nested"], len(envelopes) + 1, True))
     vectors = {
         "about": ABOUT,
         "signatures": _signatures(),

@@ -17,6 +17,7 @@ from celery.schedules import crontab
 from celery.signals import (
     celeryd_after_setup,
     worker_process_init,
+    worker_process_shutdown,
     worker_shutdown,
     worker_shutting_down,
 )
@@ -125,6 +126,10 @@ def _start_child(**_: Any) -> None:
     child.start(settings, _own_queue)
 
 
+def _close_child(**_: Any) -> None:
+    child.close()
+
+
 def _stop_claiming(**_: Any) -> None:
     child.stop_all()
     if _worker is not None:
@@ -137,6 +142,7 @@ app.steps["worker"].add(_PulseStep)
 worker_shutting_down.connect(_stop_claiming)
 worker_shutdown.connect(_stop_pulse)
 worker_process_init.connect(_start_child)
+worker_process_shutdown.connect(_close_child)
 celeryd_after_setup.connect(_know_name)
 if wants_json(os.environ):
     json_log.install()

@@ -9,9 +9,11 @@ supervisor that signals the whole group.
 from __future__ import annotations
 
 import mmap
+import os
 import signal
 from types import FrameType
 
+from app import tracing
 from app.delivery.wake import Wake
 from app.settings import Settings
 from workers import place
@@ -21,6 +23,7 @@ from workers.drains import make_drain
 # on macOS, they do not see it; there a drain's turn ends by itself within 35 s.)
 _all_stop = mmap.mmap(-1, 1)
 _child: Child | None = None
+SERVICE = "twofold-worker"  # how a collector of spans shows this process
 
 
 class Child:
@@ -28,7 +31,10 @@ class Child:
 
     def __init__(self, settings: Settings, own_queue: str) -> None:
         wake = Wake(settings.redis_url, own_queue=own_queue)
-        self._drain = make_drain(settings, wake, crew="pool", stopping=self._is_stopping, stand=place.take)
+        self._tracing = tracing.start(os.environ, SERVICE)
+        self._drain = make_drain(
+            settings, wake, crew="pool", stopping=self._is_stopping, stand=place.take, tracing=self._tracing
+        )
         self._told = False
 
     def run(self) -> None:
@@ -41,6 +47,11 @@ class Child:
             place.leave()
             signal.signal(signal.SIGTERM, handler)
 
+    def close(self) -> None:
+        """Before the process ends."""
+        if self._tracing is not None:
+            self._tracing.close()
+
     def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
         self._told = True
 
@@ -52,6 +63,12 @@ def start(settings: Settings, own_queue: str) -> None:
     """Set up this process. own_queue: of its worker."""
     global _child
     _child = Child(settings, own_queue)
+
+
+def close() -> None:
+    """This process ends. (It does so without what Python does at an exit.)"""
+    if _child is not None:
+        _child.close()
 
 
 def stop_all() -> None:

@@ -10,12 +10,14 @@ from functools import partial
 from app.core.webhook.fairness import MOST_OPEN_FILES
 from app.database.connection import Database
 from app.delivery import claims
+from app.delivery.attempt_spans import add_spans
 from app.delivery.doorbell import Doorbell
 from app.delivery.drain import Calls, Drain
 from app.delivery.live_log import LogTeller
 from app.delivery.rounds import Crew
 from app.delivery.sending.sender import Sender
 from app.settings import Settings
+from app.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +36,16 @@ def make_drain(
     crew: Crew,
     stopping: Callable[[], bool],
     stand: Callable[[], bool] | None = None,
+    tracing: Tracing | None = None,
 ) -> Drain:
     """crew: as which its rounds are stamped. stopping: whether to claim no more. stand: whether it is the one of its
-    worker that waits at the doorbell; None: it never is."""
+    worker that waits at the doorbell; None: it never is. tracing: of this process, if it has one."""
     _allow_open_files()
     database = delivery_database(settings.database_url)
     sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
     tell = LogTeller(settings.redis_url).tell
-    drain = partial(Drain, database, sender, settings, wake, crew=crew, stopping=stopping, tell=tell)
+    trace = None if tracing is None else partial(add_spans, tracing)
+    drain = partial(Drain, database, sender, settings, wake, crew=crew, stopping=stopping, tell=tell, trace=trace)
     return drain() if stand is None else drain(doorbell=Doorbell(settings.redis_url), stand=stand)
 
 

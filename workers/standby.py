@@ -21,9 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from app import tracing
 from app.delivery.rounds import Waiting
 from app.log_lines import formatter
 from app.settings import Settings
+from workers import child
 from workers.drains import make_drain
 
 log = logging.getLogger(__name__)
@@ -150,7 +152,8 @@ class _Turns:
     def __init__(self, settings: Settings, parent: int) -> None:
         self._parent = parent
         self._told = threading.Event()
-        self._drain = make_drain(settings, _NoCalls(), crew="standby", stopping=self._is_stopping)
+        spans = tracing.start(os.environ, child.SERVICE)
+        self._drain = make_drain(settings, _NoCalls(), crew="standby", stopping=self._is_stopping, tracing=spans)
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

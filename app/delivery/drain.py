@@ -81,15 +81,17 @@ class Drain:
         doorbell: Doorbell | None = None,
         stand: Callable[[], bool] = lambda: False,
         tell: Callable[[Sequence[RecordedAttempt]], None] = lambda recorded: None,
+        trace: Callable[[Exchange], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """database: made with claims.DATABASE_OPTIONS. crew: as which its rounds are stamped. stopping: whether to
         claim no more. doorbell: where to wait for what comes next when nothing is due, if this drain is the one that
         does: `stand` tells, and keeps others from it. tell: gets what has been recorded, after the commit, and nothing
-        when nothing more has come for a while; must neither raise nor wait for long. clock: monotonic seconds."""
+        when nothing more has come for a while; must neither raise nor wait for long. trace: gets each exchange as soon
+        as its result has come; must neither. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock = stopping, clock
-        self._doorbell, self._stand = doorbell, stand
+        self._doorbell, self._stand, self._trace = doorbell, stand, trace
         self._is_standing = False
         self._called_at = -math.inf
         self._closing_seconds = settings.send_total_seconds
@@ -172,7 +174,7 @@ class Drain:
                 exchange = self._resend(exchange)
             else:
                 self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
-            self._unrecorded.add(exchange)
+            self._keep(exchange)
         self._slots.advance(self._clock())
 
     def _run(self, started_at: float, turn_seconds: float) -> None:
@@ -352,6 +354,12 @@ class Drain:
         except SQLAlchemyError:
             log.warning("%d outcomes are kept until the database is back", self.unrecorded)
 
+    def _keep(self, exchange: Exchange) -> None:
+        """To be recorded."""
+        self._unrecorded.add(exchange)
+        if self._trace is not None:
+            self._trace(exchange)
+
     def _may_resend(self, exchange: Exchange) -> tuple[bool, bool]:
         """Whether another attempt will have been recorded before the lease ends, and the endpoint's rate limit allows
         it; if not, or if this worker is to stop, the schedule has it. And whether it is worth asking for others."""
@@ -377,7 +385,7 @@ class Drain:
             request = self._request(claimed, started_at)
         except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
-            self._unrecorded.add(exchange_of(claimed, started_at, error))
+            self._keep(exchange_of(claimed, started_at, error))
             return
         self._sender.add(request)
         self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)

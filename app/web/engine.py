@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -25,6 +26,8 @@ from app.live.feed.ticker import Ticker
 from app.live.hub import Hub
 from app.live.reads import StreamReads
 from app.settings import Settings
+from app.tracing import Tracing
+from app.tracing import start as start_tracing
 from app.web.metrics import streams as stream_metrics
 from app.web.metrics.deliveries import DeliveryMetrics
 
@@ -41,7 +44,8 @@ PAGE_STATEMENT_SECONDS = 4.0
 @dataclass(slots=True)
 class Engine:
     """What the routes of one process work with. ring: wakes a drain, best effort and without waiting. pages, guests:
-    the same database for what the console's pages read, and for what the portal's do.
+    the same database for what the console's pages read, and for what the portal's do. tracing: where spans
+    are exported.
 
     Every member may be used by any number of requests at once.
     """
@@ -63,6 +67,7 @@ class Engine:
     feed_bell: Bell
     log: LogReader
     delivery_metrics: DeliveryMetrics
+    tracing: Tracing | None = None
 
     @property
     def databases(self) -> Mapping[str, Database]:
@@ -131,6 +136,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         census=census,
         log=log,
         delivery_metrics=DeliveryMetrics(database, log),
+        tracing=start_tracing(os.environ, "twofold-web"),
     )
 
 

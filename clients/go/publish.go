@@ -32,13 +32,16 @@ var ErrNotSent = errors.New("not sent")
 var ErrClosed = errors.New("this Publisher is closed")
 
 // NewEvent is an event to publish. Data is a JSON object, posted as it is spelled. IdempotencyKey is one that you keep,
-// so that the event can be published again after a crash; one is made otherwise. OccurredAt may be zero.
+// so that the event can be published again after a crash; one is made otherwise. OccurredAt may be zero. Metadata is a JSON
+// object of texts, numbers and truth values that travels in the envelope; Channels are labels that endpoints can ask for.
 type NewEvent struct {
 	Stream         StreamName
 	Type           string
 	Data           json.RawMessage
 	IdempotencyKey string
 	OccurredAt     time.Time
+	Metadata       json.RawMessage
+	Channels       []string
 }
 
 // Published is what the server says of an event that is stored. Duplicate: it was already, by its idempotency key.
@@ -348,10 +351,20 @@ func spell(event NewEvent) (*Pending, error) {
 	if !event.OccurredAt.IsZero() {
 		head["occurred_at"] = event.OccurredAt.Format(time.RFC3339Nano)
 	}
+	if event.Channels != nil {
+		head["channels"] = event.Channels
+	}
 	text, err := json.Marshal(head)
 	if err != nil {
 		return nil, err
 	}
-	text = append(append(append(text[:len(text)-1], `,"data":`...), event.Data...), '}')
+	text = append(append(text[:len(text)-1], `,"data":`...), event.Data...)
+	if event.Metadata != nil {
+		if err := json.Unmarshal(event.Metadata, &object); err != nil {
+			return nil, fmt.Errorf("an event's metadata are a JSON object: %q", event.Metadata)
+		}
+		text = append(append(text, `,"metadata":`...), event.Metadata...)
+	}
+	text = append(text, '}')
 	return &Pending{IdempotencyKey: key, event: text, done: make(chan struct{})}, nil
 }

@@ -40,7 +40,8 @@ type StreamName struct {
 	ID   string `json:"id"`
 }
 
-// Event is the envelope, as webhooks and streams carry it. Data keeps the producer's spelling.
+// Event is the envelope, as webhooks and streams carry it. Data and Metadata keep the producer's spelling; Metadata is
+// nil where the event has none.
 type Event struct {
 	ID          string          `json:"id"`
 	Type        string          `json:"type"`
@@ -48,6 +49,7 @@ type Event struct {
 	WorkspaceID string          `json:"workspace_id"`
 	Stream      StreamName      `json:"stream"`
 	Seq         int64           `json:"seq"`
+	Metadata    json.RawMessage `json:"metadata"`
 	Data        json.RawMessage `json:"data"`
 }
 

@@ -71,7 +71,7 @@ def test_the_five_minutes_with_curl(shell: Callable[[str], list[str]], tmp_path:
         answers = re.sub(r"\}\s*\{", "}\n{", done.stdout).split("\n")
         return [json.loads(answer) for answer in answers if answer]
 
-    _, listen, register, watch, post, log, end = blocks()
+    _, listen, register, watch, page, post, log, end = blocks()
     create, follow = watch.strip().split("\n")
     heard, seen = tmp_path / "heard", tmp_path / "seen"
     with ExitStack() as stack:
@@ -80,6 +80,8 @@ def test_the_five_minutes_with_curl(shell: Callable[[str], list[str]], tmp_path:
         assert str(run(register)[0]["secret"]).startswith("whsec_")
         assert run(create)[0]["status"] == "open"
         stack.enter_context(kept_running(shell(follow), seen))
+        printed = subprocess.run(shell(page), cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+        assert re.fullmatch(r"http://[\d.:]+/live/call/call_42#token=[\w.-]+\n", printed)
         (first,) = run(post)
         (again,) = run(post)
         assert (first["duplicate"], again["duplicate"]) == (False, True)

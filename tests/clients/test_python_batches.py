@@ -24,6 +24,11 @@ def test_an_event_is_spelled_with_its_key() -> None:
     )
 
 
+def test_metadata_and_channels_are_posted_when_they_are_given() -> None:
+    event = json.loads(spell("a", "b", "c", {}, "k", metadata={"tenant": 7}, channels=("eu",)))
+    assert (event["metadata"], event["channels"]) == ({"tenant": 7}, ["eu"])
+
+
 def test_bytes_are_posted_as_they_are_spelled() -> None:
     assert spell("a", "b", "c", b'{ "n": 1e2 }', "k").endswith(b',"data":{ "n": 1e2 }}')
 

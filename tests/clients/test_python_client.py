@@ -58,3 +58,55 @@ def test_streams_events_endpoints_and_deliveries(server: RunningServer) -> None:
         assert [one["id"] for one in client.streams.each(kind="nouns", status="ended")] == ["n_1"]
         with client.streams.live("nouns", "n_1", last_event_id="0", types=["nouns.*"]) as live:
             assert [event.id for event in live] == ["1"]
+
+
+def test_what_an_event_carries_and_why_it_came(server: RunningServer) -> None:
+    with Client(server.base_url, server.workspace_key) as client:
+        endpoint = client.endpoints.put("nouns:eu", "https://example.com/eu", channels=["eu"], event_types=["tagged.*"])
+        assert client.endpoints.put("nouns:eu", "https://example.com/eu")["event_types"] is None
+        stored = client.events.publish("nouns", "n_2", "tagged.made", {}, metadata={"tenant": 7}, channels=["eu"])
+        assert client.events.get(stored["id"])["metadata"] == {"tenant": 7}
+        (told,) = client.events.explain(stored["id"], endpoint_id=endpoint["id"])
+        assert told["delivery"] is not None
+        assert [one["state"] for one in client.endpoints.changes(endpoint["id"])] == ["enabled"]
+        example = client.event_types.put("tagged.made", description="Made.", example={"n": 1}, check="warn")
+        assert client.event_types.get("tagged.made") == example
+        assert example in list(client.event_types.each())
+        assert client.endpoints.test(endpoint["id"], type="tagged.made")["type"] == "tagged.made"
+        client.event_types.delete("tagged.made")
+        client.endpoints.delete(endpoint["id"])
+
+
+def test_bulk_retries_portal_links_and_tokens(server: RunningServer) -> None:
+    with Client(server.base_url, server.workspace_key) as client:
+        assert client.bulk_retries.count(status="failed", event_type="nobody.*")["count"] == 0
+        bulk = client.bulk_retries.create(status="failed", event_type="nobody.*")
+        assert client.bulk_retries.get(bulk["id"])["filters"] == bulk["filters"]
+        assert bulk["id"] in [one["id"] for one in client.bulk_retries.each()]
+        client.bulk_retries.cancel(bulk["id"])
+        link = client.portal_links.create(["operate"])
+        assert link["id"] in [one["id"] for one in client.portal_links.each()]
+        client.portal_links.revoke(link["id"])
+        client.streams.open("nouns", "n_3")
+        token = client.streams.make_token("nouns", "n_3")
+        assert client.tokens.verify(token["token"])["active"]
+        assert client.tokens.verify("nonsense") == {"active": False}
+    with Client(server.base_url, server.platform_key) as platform:
+        assert platform.workspaces.put("nouns-put", "Put")["name"] == "Put"
+        platform.workspaces.delete("nouns-put")
+
+
+def test_the_feed_is_read_and_followed_from_any_cursor(server: RunningServer) -> None:
+    with Client(server.base_url, server.workspace_key) as client:
+        start = client.feed.page("latest")["cursor"]
+        ids = [client.events.publish("fed", f"f_{n}", "fed.made", {"n": n})["id"] for n in range(3)]
+        entries = list(client.feed.each(start, kinds=["fed"]))
+        assert [entry["event"]["id"] for entry in entries] == ids
+        page = client.feed.page(entries[1]["cursor"], streams=["fed:f_2"], wait=1, limit=1)
+        assert [entry["event"]["id"] for entry in page["data"]] == ids[2:]
+        with client.feed.live(start, types=["fed.*"]) as live:
+            assert [event.id for _, event in zip(entries, live, strict=False)] == [one["cursor"] for one in entries]
+        with client.feed.live(kinds=["fed"]) as live:
+            assert live.last_event_id
+            late = client.events.publish("fed", "f_9", "fed.made", {})["id"]
+            assert late in next(iter(live)).data

@@ -54,6 +54,7 @@ def test_an_envelope_is_read(case: dict[str, Any]) -> None:
     members = ("id", "type", "timestamp", "workspace_id", "stream", "seq")
     assert {name: event[name] for name in members} == {name: case[name] for name in members}
     assert event["data"] == json.loads(case["data"])
+    assert event.get("metadata") == json.loads(case.get("metadata", "null"))
 
 
 @pytest.mark.parametrize("case", named("streams"))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 PATTERN = "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 _FORM = re.compile(rf"({PATTERN})(-[\x21-\x7e]*)?")
 LONGEST = 512  # what is longer is no traceparent of any version
-_SAMPLED = 1  # the only flag of version 00
+SAMPLED = 1  # the only flag of version 00
 LETTERS = 55
 
 
@@ -23,7 +23,7 @@ def read(text: str | None) -> str:
     version, trace, parent, flags = found[1].split("-")
     if version == "ff" or (version == "00" and found[2] is not None) or not int(trace, 16) or not int(parent, 16):
         return ""
-    return f"00-{trace}-{parent}-{int(flags, 16) & _SAMPLED:02x}"
+    return f"00-{trace}-{parent}-{int(flags, 16) & SAMPLED:02x}"
 
 
 def child(traceparent: str, delivery_id: str, sent_at: datetime) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
@@ -16,8 +17,9 @@ from app.core.event.acceptance import Accepted
 from app.core.event.drafts import Draft
 from app.core.problem import Problem
 from app.core.wire import json_text, trace
-from app.ledger.ledger import Submission
+from app.ledger.ledger import Answers, Submission
 from app.settings import Settings
+from app.web import accept_spans
 from app.web.http.bodies import read_bytes
 from app.web.http.call import Answer, Call
 from app.web.http.problems import trace_id
@@ -55,31 +57,42 @@ _TRACEPARENT = (
 )
 def publish(call: Call) -> Answer | Response:
     settings = call.engine.settings
+    began = time.time_ns() if call.engine.tracing is not None else 0
     lines = request.mimetype == NDJSON
     if not lines:
         require_json(request)
     raw = read_bytes(request, settings.max_batch_bytes, call.caller.key_id)
     if lines:
-        answers = _accept(call, raw, json_text.split_lines, settings)
+        answers = _accept(call, raw, json_text.split_lines, began)
         body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for answer in breathing(answers))
         return Response(body, 202, content_type=NDJSON)
     if raw.lstrip(b" \t\r\n").startswith(b"["):
-        answers = _accept(call, raw, partial(json_text.split_array, most=settings.max_batch_events), settings)
+        answers = _accept(call, raw, partial(json_text.split_array, most=settings.max_batch_events), began)
         return Answer({"data": [_shown(answer) for answer in breathing(answers)]}, 202)
     draft = drafts.with_key(
         drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key
     )
     draft = drafts.with_trace(draft, request.headers.get("traceparent"))
-    only = call.engine.ledger.accept(Submission(call.workspace_id, [draft], presented=call.presented))[0]
+    only = _commit(call, [draft], began)[0]
     if isinstance(only, Problem):
         raise only
     return Answer(only.body(), 200 if only.duplicate else 202)
 
 
-def _accept(
-    call: Call, raw: bytes, split: Callable[[bytes], Sequence[bytes]], settings: Settings
-) -> list[Accepted | Problem]:
+def _commit(call: Call, drafts: Sequence[Draft], began: int) -> Answers:
+    """Commit a request's events. began: when the request was, for its spans."""
+    tracing, ledger = call.engine.tracing, call.engine.ledger
+    if tracing is None:
+        return ledger.accept(Submission(call.workspace_id, drafts, presented=call.presented))
+    with accept_spans.around(tracing, call.workspace_id, drafts, began) as traced:
+        answers = ledger.accept(Submission(call.workspace_id, traced.drafts, presented=call.presented))
+        traced.answers = answers
+        return answers
+
+
+def _accept(call: Call, raw: bytes, split: Callable[[bytes], Sequence[bytes]], began: int) -> list[Accepted | Problem]:
     """Accept many: an event that cannot be read is refused in its place, and its neighbours are accepted."""
+    settings = call.engine.settings
     most, read = settings.max_batch_events, list[Draft | Problem]()
     with _turns.one(len(raw)) as pause:
         events = split(raw)
@@ -92,7 +105,7 @@ def _accept(
     good = [drafts.with_trace(draft, header) for draft in read if isinstance(draft, Draft)]
     if not good:
         call.confirm()
-    answers = iter(call.engine.ledger.accept(Submission(call.workspace_id, good, presented=call.presented)))
+    answers = iter(_commit(call, good, began))
     return [next(answers) if isinstance(draft, Draft) else draft for draft in read]
 
 

@@ -30,7 +30,12 @@ def document(contracts: Iterable[Contract], server_url: str) -> Document:
     server = {"host": address.netloc, "protocol": address.scheme}
     made: Document = {
         "asyncapi": "3.0.0",
-        "info": {"title": "Twofold streams", "version": VERSION, "description": _ABOUT},
+        "info": {
+            "title": "Twofold streams",
+            "version": VERSION,
+            "description": _ABOUT,
+            "tags": [{"name": "streams", "description": "One live subject each, numbered without gaps."}],
+        },
         "defaultContentType": "application/json",
         "servers": {"api": server | ({"pathname": address.path} if address.path else {})},
         "channels": {},
@@ -60,15 +65,22 @@ def _add(made: Document, contract: Contract, route: ContractRoute) -> None:
     made["channels"][name] = {key: value for key, value in channel.items() if value}
     reference = {"$ref": f"#/channels/{name}"}
     said = [{"$ref": f"#/channels/{name}/messages/{one}"} for one in own if not one.endswith("_input")]
-    made["operations"][f"send_{name}"] = {"action": "send", "channel": reference, "messages": said}
+    sends = {"action": "send", "description": f"What a viewer of {route.path} is sent."}
+    made["operations"][f"send_{name}"] = sends | {"channel": reference, "messages": said}
     if route.inbound_type:
         heard = [{"$ref": f"#/channels/{name}/messages/{one}"} for one in own if one.endswith("_input")]
-        made["operations"][f"receive_{name}"] = {"action": "receive", "channel": reference, "messages": heard}
+        hears = {"action": "receive", "description": f"What a client of {route.path} may say over its WebSocket."}
+        made["operations"][f"receive_{name}"] = hears | {"channel": reference, "messages": heard}
 
 
 def _messages(made: Document, contract: Contract, route: ContractRoute, channel: str) -> dict[str, Any]:
     """References to the messages of a channel, which are put among the components."""
     own: dict[str, Any] = {}
+    if not contract.events:  # it shows the events of every kind
+        about = "Any event of the stream, in its envelope."
+        message = {"name": "event", "summary": about, "payload": {"$ref": "#/components/schemas/Event"}}
+        made["components"]["messages"][f"{channel}_event"] = message
+        own["event"] = {"$ref": f"#/components/messages/{channel}_event"}
     for declared in description.shown_types(contract, route):
         name = f"{channel}_{_identifier(declared.type)}"
         made["components"]["messages"][name] = _message(route, declared)

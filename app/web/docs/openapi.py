@@ -26,21 +26,25 @@ OTHER_ANSWERS = {
     "feed": ("text/event-stream", "Endless server-sent events: `event:` type, `id:` cursor, `data:` an Event"),
     "log": ("text/event-stream", "Endless server-sent events: `event: attempt`, `data:` a LoggedAttempt"),
 }
-# The document's tags in the order in which readers need them, and the blueprints whose routes have each.
+# The document's tags in the order in which readers need them: what each is about, and the blueprints of its routes.
 TAGS = {
-    "events": ("publish", "events"),
-    "event types": ("event_types",),
-    "feed": ("feed", "feed_view"),
-    "streams": ("streams", "tokens"),
-    "live streams": ("contracts",),
-    "endpoints": ("endpoints",),
-    "deliveries": ("deliveries", "log_view"),
-    "workspaces": ("workspaces",),
-    "keys": ("keys", "sessions"),
-    "operations": ("operations", "docs"),
-    "pages": ("viewer", "files"),
+    "events": ("Publish events and read them back.", ("publish", "events")),
+    "event types": ("What a workspace says of its types: schemas, examples, words.", ("event_types",)),
+    "feed": ("All events of a workspace in one order, with a cursor.", ("feed", "feed_view")),
+    "streams": ("Open, list, read and end streams, and mint tokens for them.", ("streams", "tokens")),
+    "live streams": ("Streams as they happen, each kind in its own paths and frames.", ("contracts",)),
+    "endpoints": ("Webhooks: where to, of what, with which secret.", ("endpoints",)),
+    "deliveries": ("What was sent, what was answered, and what comes next.", ("deliveries", "log_view")),
+    "bulk retries": ("Many deliveries tried again, at a rate.", ("bulk_retries",)),
+    "portal links": ("Links that let a customer look after their own webhooks.", ("portal_links",)),
+    "workspaces": ("A workspace is one customer; nothing crosses it.", ("workspaces",)),
+    "keys": ("Make, list and revoke keys; sign in for a page.", ("keys", "sessions")),
+    "operations": ("Health, metrics and this documentation.", ("operations", "docs")),
+    "pages": ("Pages for people, and what they are made of.", ("viewer", "files")),
 }
-_TAG_OF = {blueprint: tag for tag, blueprints in TAGS.items() for blueprint in blueprints}
+_TAG_OF = {blueprint: tag for tag, (_, blueprints) in TAGS.items() for blueprint in blueprints}
+# What a frame of a stream that is not a contract's holds behind `data:`, for programs.
+_FRAMES_HOLD = {"feed": "Event", "log": "LoggedAttempt"}
 # Bodies and answers that may also come in another form than JSON.
 OTHER_FORMS: Mapping[str, dict[str, Any]] = {
     "EventsIn": {"application/x-ndjson": {"schema": {"type": "string"}, "example": examples.lines("EventIn")}},
@@ -67,7 +71,7 @@ def document(routes: Mapping[str, ApiRoute], server_url: str, types: Iterable[Ev
         "info": {"title": "Twofold", "version": VERSION, "description": _DESCRIPTION},
         "servers": [{"url": server_url}],
         "security": [{"bearer": []}, {"header": []}],
-        "tags": [{"name": tag} for tag in dict.fromkeys([*TAGS, *map(_tag, sorted(routes))])],
+        "tags": [{"name": tag, "description": about} for tag, (about, _) in TAGS.items()],
         "paths": paths,
         "webhooks": webhooks.webhooks(types),
         "components": {
@@ -125,6 +129,7 @@ def _described(name: str, declared: ApiRoute) -> dict[str, Any]:
         made["x-dependent-required"] = needs  # OpenAPI 3.1 has no way to say it of parameters
     if declared.public:
         made["security"] = []
+        made["description"] = f"Needs no key: {declared.public}."
     else:
         made["description"] = f"Needs the scope `{declared.scope}`."
     if declared.body is not None or declared.body_schema:
@@ -208,12 +213,15 @@ def _response(answer: str) -> dict[str, Any]:
         return {"description": "Done"}
     if answer in OTHER_ANSWERS:
         content_type, about = OTHER_ANSWERS[answer]
-        content = {content_type: {"schema": {"type": "string"}}, **OTHER_FORMS.get(answer, {})}
+        shown = {"schema": {"type": "string"}}
+        if answer in _FRAMES_HOLD:
+            shown["x-frame-data"] = _ref(_FRAMES_HOLD[answer])
+        content = {content_type: shown, **OTHER_FORMS.get(answer, {})}
         return {"description": about, "content": content}
     about = SCHEMAS[answer].get("description", "An answer")
     example = examples.answer(answer)
-    shown = {"schema": _ref(answer)} | ({} if example is None else {"example": example})
-    return {"description": about, "content": {JSON: shown, **OTHER_FORMS.get(answer, {})}}
+    json_form = {"schema": _ref(answer)} | ({} if example is None else {"example": example})
+    return {"description": about, "content": {JSON: json_form, **OTHER_FORMS.get(answer, {})}}
 
 
 def _ref(name: str) -> dict[str, str]:

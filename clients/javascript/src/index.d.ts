@@ -38,6 +38,51 @@ export function subscribe(
   options?: FollowOptions,
 ): Subscription;
 
+/** Which events of the feed; left out means all. */
+export interface FeedFilters {
+  /** Such as "call:call_42". */
+  streams?: readonly string[];
+  kinds?: readonly string[];
+  /** Such as "call.*". */
+  types?: readonly string[];
+}
+
+export interface FeedOptions extends FeedFilters {
+  /** Earliest (which it is when left out), latest, a time (RFC 3339) or a cursor. */
+  after?: string;
+  /** Seconds to wait when there is no event. */
+  wait?: number;
+  limit?: number;
+  headers?: HeadersInit;
+  signal?: AbortSignal;
+}
+
+export interface FeedPage<Data = Record<string, unknown>> {
+  data: { cursor: string; event: TwofoldEvent<Data> }[];
+  /** Where to go on, also when there is no event. */
+  cursor: string;
+  /** There may be more at once. */
+  more: boolean;
+}
+
+export function feed<Data = Record<string, unknown>>(
+  baseUrl: string | URL,
+  options?: FeedOptions,
+): Promise<FeedPage<Data>>;
+
+/** after: latest when left out; a `lastEventId` (a cursor) wins over it. Needs an API key in `headers`. */
+export function followFeed(
+  baseUrl: string | URL,
+  options?: Omit<FollowOptions, "token"> & FeedFilters & { after?: string },
+): AsyncGenerator<StreamEvent, void, void>;
+
+export class FeedRefused extends Error {
+  constructor(status: number, problem: Record<string, unknown>);
+  readonly status: number;
+  readonly code: string;
+  readonly problem: Record<string, unknown>;
+}
+
 export class StreamRefused extends Error {
   constructor(status: number, body: string);
   readonly status: number;
@@ -60,6 +105,8 @@ export interface TwofoldEvent<Data = Record<string, unknown>> {
   stream: { kind: string; id: string };
   seq: number;
   data: Data;
+  metadata?: Record<string, string | number | boolean | null>;
+  traceparent?: string;
 }
 
 export interface VerifyOptions {
@@ -106,6 +153,10 @@ export interface PublishOptions {
   occurredAt?: string;
   /** One that you keep, so that the event can be published again after a crash; one is made otherwise. */
   idempotencyKey?: string;
+  /** Travels in the envelope. */
+  metadata?: Record<string, string | number | boolean | null>;
+  /** Labels that endpoints can ask for. */
+  channels?: readonly string[];
 }
 
 export class Publisher {

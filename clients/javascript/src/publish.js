@@ -61,12 +61,12 @@ export class Publisher {
    * Queue one event; resolves with the server's answer, rejects with EventRefused or NotSent. Throws RangeError while the
    * queue is full (`await publisher.ready()` waits for room), SyntaxError and TypeError for what is not a JSON object.
    */
-  publish(kind, id, type, data, { occurredAt, idempotencyKey = crypto.randomUUID() } = {}) {
+  publish(kind, id, type, data, { idempotencyKey = crypto.randomUUID(), ...options } = {}) {
     if (this.#isClosed) throw new Error("this Publisher is closed");
     if (this.#waiting.length >= this.#mostWaiting) {
       throw new RangeError(`${this.#mostWaiting} events are waiting for the server: await publisher.ready() first`);
     }
-    const text = spelled(kind, id, type, data, occurredAt, idempotencyKey);
+    const text = spelled(kind, id, type, data, options, idempotencyKey);
     const event = { text, size: new TextEncoder().encode(text).length, key: idempotencyKey };
     const answered = new Promise((resolve, reject) => Object.assign(event, { resolve, reject }));
     answered.catch(() => {}); // whoever does not look at the answer is not ended by it; close() tells what is unsent
@@ -191,13 +191,13 @@ function isPutOff(answer) {
 }
 
 /** data: an object; as a string it is JSON that is posted as it is spelled, with its big numbers. */
-function spelled(kind, id, type, data, occurredAt, key) {
+function spelled(kind, id, type, data, { occurredAt, metadata, channels }, key) {
   const isText = typeof data === "string";
   const value = isText ? JSON.parse(data) : data;
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new TypeError("an event's data is a JSON object");
   }
-  const event = { stream: { kind, id }, type, idempotency_key: key, occurred_at: occurredAt };
+  const event = { stream: { kind, id }, type, idempotency_key: key, occurred_at: occurredAt, metadata, channels };
   return `${JSON.stringify(event).slice(0, -1)},"data":${isText ? data : JSON.stringify(data)}}`;
 }
 

@@ -47,6 +47,7 @@ test("envelopes", async (t) => {
         assert.deepEqual(event[name], one[name]);
       }
       assert.deepEqual(event.data, JSON.parse(one.data));
+      assert.deepEqual(event.metadata, one.metadata && JSON.parse(one.metadata));
     });
   }
 });

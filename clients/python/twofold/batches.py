@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
@@ -38,14 +38,22 @@ def spell(
     data: Mapping[str, Any] | bytes,
     idempotency_key: str,
     occurred_at: datetime | str | None = None,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    channels: Sequence[str] | None = None,
 ) -> bytes:
-    """One event as JSON. data: an object, or the bytes of one, which are then posted as they are spelled.
+    """One event as JSON. data: an object, or the bytes of one, which are then posted as they are spelled. metadata,
+    channels: left out when None.
 
     Raises ValueError and TypeError for what is not a JSON object: it would take its neighbours in a request along.
     """
     event: dict[str, Any] = {"stream": {"kind": kind, "id": id}, "type": type, "idempotency_key": idempotency_key}
     if occurred_at is not None:
         event["occurred_at"] = occurred_at if isinstance(occurred_at, str) else _time(occurred_at)
+    if metadata is not None:
+        event["metadata"] = dict(metadata)
+    if channels is not None:
+        event["channels"] = list(channels)
     return b'%b,"data":%b}' % (_json(event)[:-1], _checked(data) if isinstance(data, bytes) else _json(dict(data)))
 
 

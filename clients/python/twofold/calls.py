@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
+from urllib.parse import quote
 
 import requests
 
@@ -83,3 +84,13 @@ class Api:
             cursor = cast("str | None", page["next_cursor"])
             if cursor is None:
                 return
+
+
+def given(**members: Any) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def path(*parts: str) -> str:
+    """parts: the first as it is, the others as one segment each."""
+    return "/".join([parts[0], *(quote(part, safe="") for part in parts[1:])])

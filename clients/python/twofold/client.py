@@ -18,7 +18,9 @@ from urllib.parse import quote
 import requests
 
 from . import objects
-from .calls import Api
+from .calls import Api, given, path
+from .catalogue import BulkRetries, EventTypes, PortalLinks, Tokens
+from .feed import Feed
 from .stream import Stream
 
 
@@ -29,20 +31,24 @@ class Workspaces:
         self._api = api
 
     def create(self, name: str, *, uid: str | None = None) -> objects.Workspace:
-        return cast(objects.Workspace, self._api.ask("POST", "/v1/workspaces", _given(name=name, uid=uid)))
+        return cast(objects.Workspace, self._api.ask("POST", "/v1/workspaces", given(name=name, uid=uid)))
 
     def get(self, workspace: str) -> objects.Workspace:
-        return cast(objects.Workspace, self._api.ask("GET", _path("/v1/workspaces", workspace)))
+        return cast(objects.Workspace, self._api.ask("GET", path("/v1/workspaces", workspace)))
 
     def each(self) -> Iterator[objects.Workspace]:
         return self._api.pages("/v1/workspaces")
 
     def change(self, workspace: str, *, name: str | None = None, uid: str | None = None) -> objects.Workspace:
-        changes = _given(name=name, uid=uid)
-        return cast(objects.Workspace, self._api.ask("PATCH", _path("/v1/workspaces", workspace), changes))
+        changes = given(name=name, uid=uid)
+        return cast(objects.Workspace, self._api.ask("PATCH", path("/v1/workspaces", workspace), changes))
+
+    def put(self, uid: str, name: str) -> objects.Workspace:
+        """Make the workspace of this uid, or change it to this."""
+        return cast(objects.Workspace, self._api.ask("PUT", path("/v1/workspaces", uid), {"name": name}))
 
     def delete(self, workspace: str) -> None:
-        self._api.ask("DELETE", _path("/v1/workspaces", workspace))
+        self._api.ask("DELETE", path("/v1/workspaces", workspace))
 
 
 class Keys:
@@ -58,7 +64,7 @@ class Keys:
         return self._api.pages("/v1/keys")
 
     def revoke(self, key_id: str) -> None:
-        self._api.ask("DELETE", _path("/v1/keys", key_id))
+        self._api.ask("DELETE", path("/v1/keys", key_id))
 
 
 class Events:
@@ -68,15 +74,24 @@ class Events:
         self._api = api
 
     def publish(
-        self, kind: str, id: str, type: str, data: Mapping[str, Any], *, idempotency_key: str | None = None
+        self,
+        kind: str,
+        id: str,
+        type: str,
+        data: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        channels: Sequence[str] | None = None,
     ) -> objects.EventOut:
-        """Store one event. It is repeated under an idempotency key of its own unless you give one."""
+        """Store one event. It is repeated under an idempotency key of its own unless you give one. metadata: travels in
+        the envelope; channels: labels that endpoints can ask for."""
         event = {"stream": {"kind": kind, "id": id}, "type": type, "data": dict(data)}
-        event |= _given(idempotency_key=idempotency_key)
+        event |= given(idempotency_key=idempotency_key, metadata=metadata, channels=channels)
         return cast(objects.EventOut, self._api.ask("POST", "/v1/events", event))
 
     def get(self, event_id: str) -> objects.Event:
-        return cast(objects.Event, self._api.ask("GET", _path("/v1/events", event_id)))
+        return cast(objects.Event, self._api.ask("GET", path("/v1/events", event_id)))
 
     def each(
         self, kind: str, id: str, *, after_seq: int | None = None, type: str | None = None
@@ -85,7 +100,11 @@ class Events:
         return self._api.pages("/v1/events", stream_kind=kind, stream_id=id, after_seq=after_seq, type=type)
 
     def deliveries(self, event_id: str, *, status: str | None = None) -> Iterator[objects.Delivery]:
-        return self._api.pages(_path("/v1/events", event_id, "deliveries"), status=status)
+        return self._api.pages(path("/v1/events", event_id, "deliveries"), status=status)
+
+    def explain(self, event_id: str, *, endpoint_id: str | None = None) -> Iterator[objects.Explanation]:
+        """Why the event has reached each endpoint, or has not."""
+        return self._api.pages(path("/v1/events", event_id, "explain"), endpoint_id=endpoint_id)
 
 
 class Streams:
@@ -95,27 +114,27 @@ class Streams:
         self._api = api
 
     def open(self, kind: str, id: str, attributes: Mapping[str, Any] | None = None) -> objects.StreamInfo:
-        body = _given(attributes=attributes)
-        return cast(objects.StreamInfo, self._api.ask("PUT", _path("/v1/streams", kind, id), body))
+        body = given(attributes=attributes)
+        return cast(objects.StreamInfo, self._api.ask("PUT", path("/v1/streams", kind, id), body))
 
     def get(self, kind: str, id: str) -> objects.StreamInfo:
-        return cast(objects.StreamInfo, self._api.ask("GET", _path("/v1/streams", kind, id)))
+        return cast(objects.StreamInfo, self._api.ask("GET", path("/v1/streams", kind, id)))
 
     def each(self, *, kind: str | None = None, status: str | None = None) -> Iterator[objects.StreamInfo]:
         return self._api.pages("/v1/streams", kind=kind, status=status)
 
     def end(self, kind: str, id: str) -> objects.StreamInfo:
-        return cast(objects.StreamInfo, self._api.ask("POST", _path("/v1/streams", kind, id, "end")))
+        return cast(objects.StreamInfo, self._api.ask("POST", path("/v1/streams", kind, id, "end")))
 
     def make_token(self, kind: str, id: str) -> objects.Token:
-        return cast(objects.Token, self._api.ask("POST", _path("/v1/streams", kind, id, "tokens")))
+        return cast(objects.Token, self._api.ask("POST", path("/v1/streams", kind, id, "tokens")))
 
     def tokens(self, kind: str, id: str) -> list[objects.TokenInfo]:
-        found = self._api.ask("GET", _path("/v1/streams", kind, id, "tokens"))
+        found = self._api.ask("GET", path("/v1/streams", kind, id, "tokens"))
         return cast("list[objects.TokenInfo]", found["data"])
 
     def revoke_token(self, kind: str, id: str, token_id: str) -> None:
-        self._api.ask("DELETE", _path("/v1/streams", kind, id, "tokens", token_id))
+        self._api.ask("DELETE", path("/v1/streams", kind, id, "tokens", token_id))
 
     def live(
         self,
@@ -130,7 +149,7 @@ class Streams:
 
         types: such as call.*, all when empty. token: returns a stream token, where the key is not to be used.
         """
-        address = self._api.base_url + _path("/v1/streams", kind, id, "live")
+        address = self._api.base_url + path("/v1/streams", kind, id, "live")
         address += f"?types={quote(','.join(types), safe='')}" if types else ""
         headers = {} if token is not None else self._api.headers
         return Stream(address, headers=headers, token=token, last_event_id=last_event_id)
@@ -152,41 +171,54 @@ class Endpoints:
         headers: Mapping[str, str] | None = None,
         rate_limit: int | None = None,
         signing: str | None = None,
+        **more: Any,
     ) -> objects.EndpointWithSecret:
-        body = _given(url=url, description=description, event_types=event_types, stream_kinds=stream_kinds)
-        body |= _given(headers=headers, rate_limit=rate_limit, signing=signing)
+        """more: the other members of an endpoint, such as uid, channels, content_filter, metadata or enabled."""
+        body = given(url=url, description=description, event_types=event_types, stream_kinds=stream_kinds)
+        body |= given(headers=headers, rate_limit=rate_limit, signing=signing) | more
         return cast(objects.EndpointWithSecret, self._api.ask("POST", "/v1/endpoints", body))
 
     def get(self, endpoint_id: str) -> objects.Endpoint:
-        return cast(objects.Endpoint, self._api.ask("GET", _path("/v1/endpoints", endpoint_id)))
+        return cast(objects.Endpoint, self._api.ask("GET", path("/v1/endpoints", endpoint_id)))
 
     def each(self) -> Iterator[objects.Endpoint]:
         return self._api.pages("/v1/endpoints")
 
     def change(self, endpoint_id: str, **changes: Any) -> objects.Endpoint:
         """changes: members of an endpoint, None to empty one; status "disabled" and "enabled" among them."""
-        return cast(objects.Endpoint, self._api.ask("PATCH", _path("/v1/endpoints", endpoint_id), changes))
+        return cast(objects.Endpoint, self._api.ask("PATCH", path("/v1/endpoints", endpoint_id), changes))
+
+    def put(self, uid: str, url: str, **members: Any) -> objects.EndpointWithSecret:
+        """Make the endpoint of this uid, or change it to just this: what is left out gets its default."""
+        body = {"url": url, **members}
+        return cast(objects.EndpointWithSecret, self._api.ask("PUT", path("/v1/endpoints", uid), body))
+
+    def changes(self, endpoint_id: str) -> list[objects.EndpointChange]:
+        """Its states, newest first: the last hundred."""
+        found = self._api.ask("GET", path("/v1/endpoints", endpoint_id, "changes"))
+        return cast("list[objects.EndpointChange]", found["data"])
 
     def delete(self, endpoint_id: str) -> None:
-        self._api.ask("DELETE", _path("/v1/endpoints", endpoint_id))
+        self._api.ask("DELETE", path("/v1/endpoints", endpoint_id))
 
     def secret(self, endpoint_id: str) -> objects.Secret:
-        return cast(objects.Secret, self._api.ask("GET", _path("/v1/endpoints", endpoint_id, "secret")))
+        return cast(objects.Secret, self._api.ask("GET", path("/v1/endpoints", endpoint_id, "secret")))
 
     def rotate_secret(self, endpoint_id: str) -> objects.Secret:
-        return cast(objects.Secret, self._api.ask("POST", _path("/v1/endpoints", endpoint_id, "secret", "rotate")))
+        return cast(objects.Secret, self._api.ask("POST", path("/v1/endpoints", endpoint_id, "secret", "rotate")))
 
-    def test(self, endpoint_id: str) -> objects.EventOut:
-        """Send a test webhook."""
-        return cast(objects.EventOut, self._api.ask("POST", _path("/v1/endpoints", endpoint_id, "test")))
+    def test(self, endpoint_id: str, *, type: str | None = None) -> objects.EventOut:
+        """Send a test webhook. type: with the example that the catalogue of event types has of it."""
+        body = given(type=type) or None
+        return cast(objects.EventOut, self._api.ask("POST", path("/v1/endpoints", endpoint_id, "test"), body))
 
     def recover(self, endpoint_id: str, since: str, *, until: str | None = None) -> objects.Recovered:
         """Send again what failed or was missed since this time (RFC 3339)."""
-        body = _given(since=since, until=until)
-        return cast(objects.Recovered, self._api.ask("POST", _path("/v1/endpoints", endpoint_id, "recover"), body))
+        body = given(since=since, until=until)
+        return cast(objects.Recovered, self._api.ask("POST", path("/v1/endpoints", endpoint_id, "recover"), body))
 
     def stats(self, endpoint_id: str) -> objects.Stats:
-        return cast(objects.Stats, self._api.ask("GET", _path("/v1/endpoints", endpoint_id, "stats")))
+        return cast(objects.Stats, self._api.ask("GET", path("/v1/endpoints", endpoint_id, "stats")))
 
 
 class Deliveries:
@@ -196,7 +228,7 @@ class Deliveries:
         self._api = api
 
     def get(self, delivery_id: str) -> objects.DeliveryWithAttempts:
-        return cast(objects.DeliveryWithAttempts, self._api.ask("GET", _path("/v1/deliveries", delivery_id)))
+        return cast(objects.DeliveryWithAttempts, self._api.ask("GET", path("/v1/deliveries", delivery_id)))
 
     def each(
         self,
@@ -213,7 +245,7 @@ class Deliveries:
         )
 
     def retry(self, delivery_id: str) -> objects.DeliveryWithAttempts:
-        return cast(objects.DeliveryWithAttempts, self._api.ask("POST", _path("/v1/deliveries", delivery_id, "retry")))
+        return cast(objects.DeliveryWithAttempts, self._api.ask("POST", path("/v1/deliveries", delivery_id, "retry")))
 
 
 class Client:
@@ -229,6 +261,11 @@ class Client:
         self.streams = Streams(api)
         self.endpoints = Endpoints(api)
         self.deliveries = Deliveries(api)
+        self.feed = Feed(api)
+        self.event_types = EventTypes(api)
+        self.bulk_retries = BulkRetries(api)
+        self.portal_links = PortalLinks(api)
+        self.tokens = Tokens(api)
         self._api = api
 
     def close(self) -> None:
@@ -240,12 +277,3 @@ class Client:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-def _given(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _path(*parts: str) -> str:
-    """parts: the first as it is, the others as one segment each."""
-    return "/".join([parts[0], *(quote(part, safe="") for part in parts[1:])])

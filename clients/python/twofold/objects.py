@@ -12,7 +12,12 @@ class StreamName(TypedDict):
     id: str
 
 
-class Event(TypedDict):
+class _Noted(TypedDict, total=False):
+    metadata: dict[str, Any]
+    traceparent: str
+
+
+class Event(_Noted):
     """The envelope, as webhooks and streams carry it."""
 
     id: str
@@ -165,6 +170,96 @@ class Delivery(TypedDict):
 
 class DeliveryWithAttempts(Delivery):
     attempts: list[Attempt]
+
+
+class Explanation(TypedDict):
+    """Why an event has reached an endpoint, or has not. endpoint, delivery: None where there is none."""
+
+    endpoint_id: str
+    code: str
+    sentence: str
+    endpoint: dict[str, Any] | None
+    delivery: Delivery | None
+
+
+class EndpointChange(TypedDict):
+    changed_at: str
+    state: Literal["enabled", "disabled", "failing", "recovered"]
+    reason: str | None
+
+
+class FeedEntry(TypedDict):
+    cursor: str
+    event: Event
+
+
+class FeedPage(TypedDict):
+    """cursor: where to go on, also when there is no event. more: there may be more at once."""
+
+    data: list[FeedEntry]
+    cursor: str
+    more: bool
+
+
+class EventType(TypedDict):
+    type: str
+    source: str
+    kind: str | None
+    description: str
+    schema: dict[str, Any] | None
+    example: dict[str, Any] | None
+    check: Literal["warn", "reject"]
+    deprecated: bool
+    created_at: str | None
+    updated_at: str | None
+
+
+class BulkCount(TypedDict):
+    count: int
+    skipped: int
+    endpoints: int
+    more: bool
+
+
+class BulkRetry(TypedDict):
+    id: str
+    status: str
+    filters: dict[str, str]
+    count: int
+    retried: int
+    created_at: str
+    finished_at: str | None
+
+
+class PortalLink(TypedDict):
+    id: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str
+    opened_at: str | None
+
+
+class CreatedPortalLink(TypedDict):
+    """url: holds the token, shown only now."""
+
+    id: str
+    url: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str
+
+
+class _Opens(TypedDict, total=False):
+    scope: str
+    expires_at: str
+    exp: int
+    workspace_id: str
+
+
+class VerifiedToken(_Opens):
+    """active False: there is no other member."""
+
+    active: bool
 
 
 class Page(TypedDict, Generic[T]):

@@ -123,18 +123,21 @@ class Publisher:
         *,
         occurred_at: datetime | str | None = None,
         idempotency_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        channels: Sequence[str] | None = None,
         timeout_seconds: float | None = None,
     ) -> Future[EventOut]:
         """Queue one event of the stream `kind`/`id`. The Future has the server's answer, or raises EventRefused or
         NotSent.
 
         data: a JSON object, or its bytes, which are posted as they are spelled; idempotency_key: one that you keep, so
-        that the event can be published again after a crash (one is made otherwise). While the queue is full this waits,
-        at most timeout_seconds (None: for ever), then raises QueueFull. Raises ValueError and TypeError for data that
-        are not JSON, RuntimeError when the publisher is closed or was made before a fork.
+        that the event can be published again after a crash (one is made otherwise); metadata: texts, numbers and truth
+        values that travel in the envelope; channels: labels that endpoints can ask for. While the queue is full this
+        waits, at most timeout_seconds (None: for ever), then raises QueueFull. Raises ValueError and TypeError for data
+        that are not JSON, RuntimeError when the publisher is closed or was made before a fork.
         """
         key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
-        event = batches.spell(kind, id, type, data, key, occurred_at)
+        event = batches.spell(kind, id, type, data, key, occurred_at, metadata=metadata, channels=channels)
         future: Future[EventOut] = Future()
         future.set_running_or_notify_cancel()  # what is queued cannot be called back
         if self._pid != os.getpid():

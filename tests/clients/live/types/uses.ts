@@ -1,6 +1,6 @@
 // What TypeScript makes of the package's types: each line compiles, and each expected error is one.
 
-import { EventRefused, follow, NotSent, Publisher, StreamRefused, subscribe, verifyWebhook } from "twofold";
+import { EventRefused, feed, FeedRefused, follow, followFeed, NotSent, Publisher, StreamRefused, subscribe, verifyWebhook } from "twofold";
 import type { EventOut, StreamEvent, Subscription, TwofoldEvent, Unsent } from "twofold";
 
 const live: Subscription = subscribe("https://example.com", (event: StreamEvent) => void event.data.length, {
@@ -15,8 +15,13 @@ for await (const { id, type, data } of follow(new URL("https://example.com"), { 
 const event: TwofoldEvent<{ at_ms: number }> = await verifyWebhook(["whsec_a"], new Headers(), new Uint8Array());
 event.data.at_ms.toFixed();
 
+const page = await feed<{ at_ms: number }>("https://example.com", { headers: { a: "b" }, types: ["call.*"], wait: 5 });
+for (const { cursor, event } of page.data) void [cursor.length, event.data.at_ms.toFixed(), event.metadata?.tenant];
+for await (const { id } of followFeed("https://example.com", { lastEventId: page.cursor })) void id;
+void (new FeedRefused(409, {}).problem.cursor);
+
 const publisher = new Publisher("https://example.com", "pk_a", { workspace: "acme" });
-const stored: EventOut = await publisher.publish("call", "c", "a", { n: 1 }, { idempotencyKey: "k" });
+const stored: EventOut = await publisher.publish("call", "c", "a", { n: 1 }, { idempotencyKey: "k", channels: ["eu"], metadata: { tenant: 7 } });
 await publisher.publish("call", "c", stored.type, "{}").catch((error: unknown) => {
   if (error instanceof EventRefused) return error.code.length;
   if (error instanceof NotSent) return error.idempotencyKey.length;
