@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from app.web.docs import markdown
 from app.web.docs.markdown import Document
+from app.web.docs.openapi import operations
 from app.web.docs.rendering import anchor
 
 WEBHOOKS = "api-webhooks"
@@ -44,10 +45,7 @@ def page_name(tag: str) -> str:
 
 def _part(document: Document, tag: str) -> str:
     found = [
-        (method.upper(), path, operation)
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-        if operation["tags"][0] == tag
+        (method, path, operation) for path, method, operation in operations(document) if operation["tags"][0] == tag
     ]
     lines = [
         f"# {tag[0].upper()}{tag[1:]}",

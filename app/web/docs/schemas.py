@@ -41,6 +41,12 @@ _NEW_STREAM_NAME = record(
     {"kind": shapes.NEW_KIND, "id": shapes.STREAM_ID},
 )
 _FEED_CURSOR: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1}
+_FEED_SET: Schema = {
+    "streams": or_null({"type": "array", "items": TEXT})
+    | {"description": "it opens only these streams, each as kind:id; null: every stream of `kinds`"},
+    "kinds": or_null({"type": "array", "items": shapes.KIND})
+    | {"description": "it opens only streams of these kinds; null: every kind of `streams`"},
+}
 _EVENT_ID, _ENDPOINT_ID = shapes.id_of(ids.EVENT), shapes.id_of(ids.ENDPOINT)
 _KEY: Schema = {
     "id": shapes.id_of(ids.KEY),
@@ -318,6 +324,27 @@ SCHEMAS: dict[str, Schema] = {
             "expires_at": TIME,
         },
     ),
+    "FeedToken": record(
+        "A short-lived key to the live feed of some streams, or kinds of streams.",
+        {
+            "id": shapes.id_of(ids.TOKEN),
+            "url": TEXT | {"format": "uri", "description": "the live feed; a browser adds ?token="},
+            "token": TEXT,
+            "expires_at": TIME,
+            **_FEED_SET,
+        },
+    ),
+    "FeedTokenInfo": record(
+        "A token of the feed, without its text.",
+        {
+            "id": shapes.id_of(ids.TOKEN),
+            "key_id": shapes.id_of(ids.KEY),
+            "created_at": TIME,
+            "expires_at": TIME,
+            **_FEED_SET,
+        },
+    ),
+    "FeedTokenList": list_of("FeedTokenInfo"),
     "TokenInfo": record(
         "A token, without its text.",
         {
@@ -328,12 +355,13 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "VerifiedToken": record(
-        "Whether a stream token may be used now, and if so, what it opens (RFC 7662, section 2.2). A text that is no"
+        "Whether a token may be used now, and if so, what it opens (RFC 7662, section 2.2): one of a stream has"
+        " `stream`, one of the feed `streams` and `kinds`. A text that is no"
         " token, one that has expired or was revoked, and one of another workspace all have `active: false` and no"
         " other member.",
         {"active": {"type": "boolean"}},
         {
-            "token_type": one_of("stream"),
+            "token_type": one_of("stream", "feed"),
             "scope": TEXT | {"description": "what the key that made it may do with the stream, separated by spaces"},
             "jti": shapes.id_of(ids.TOKEN),
             "client_id": shapes.id_of(ids.KEY) | {"description": "the key that made it"},
@@ -341,6 +369,7 @@ SCHEMAS: dict[str, Schema] = {
             "expires_at": TIME,
             "workspace_id": shapes.id_of(ids.WORKSPACE),
             "stream": _STREAM_NAME,
+            **_FEED_SET,
         },
     ),
     "TokenList": list_of("TokenInfo"),
