@@ -24,6 +24,7 @@ _PATH_EXAMPLES = {
     "endpoint_id": "ep_01kfxt2q8rbz4m6n0v5s7t9w1x",
     "delivery_id": "dlv_01kfxt5c3v8d2f4g6h0j1k3m5n",
     "token_id": "tok_01kfxt3d4e5f6g7h8j9k0m1n2p",
+    "feed_token_id": "tok_01kfxt3d4e5f6g7h8j9k0m1n2p",
     "name": "icon.svg",
     "page": "verify",
 }
