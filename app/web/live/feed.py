@@ -106,7 +106,7 @@ def follow_feed(call: Call) -> Response:
     query=(AFTER, *FILTERS, TOKEN),
     transaction=False,
     answers={101: "switched"},
-    refusals=("too_many", "upgrade_required", "cursor_lost"),
+    refusals=("too_many", "upgrade_required"),
     admit=by_key_or_token,
     websocket=True,
     summary="The same over a WebSocket: each text has a `cursor` to go on from (as `after`), and an `event`",
