@@ -182,7 +182,7 @@ class Settings:
     max_log_viewers: int = _setting(
         _whole(1, 10_000), "20", "Live views of the delivery log, for one key or workspace in one web process"
     )
-    stream_token_seconds: int = _setting(_whole(5, 86400), "300", "Life of a stream token")
+    stream_token_seconds: int = _setting(_whole(5, 86400), "300", "Life of a stream token, and of a token of the feed")
     portal_link_seconds: int = _setting(_whole(5, 86400), "300", "How long a link to the customer portal may be opened")
     portal_session_seconds: int = _setting(
         _whole(60, 86400), str(4 * 3600), "How long a customer stays in the portal by one link"

@@ -149,10 +149,20 @@ def part(text: str) -> str:
 
 def stream_path(name: str) -> str:
     """The path of a stream that is called kind/id. Raises CommandError."""
+    kind, id = _named(name)
+    return f"/v1/streams/{part(kind)}/{part(id)}"
+
+
+def stream_name(name: str) -> str:
+    """How the feed calls a stream that is called kind/id. Raises CommandError."""
+    return ":".join(_named(name))
+
+
+def _named(name: str) -> tuple[str, str]:
     kind, slash, id = name.partition("/")
     if not (kind and slash and id):
         raise CommandError(f"{name!r} is not a stream; write its kind and its id, such as call/call_42", Status.USAGE)
-    return f"/v1/streams/{part(kind)}/{part(id)}"
+    return kind, id
 
 
 def asks(command: F) -> Callable[..., Any]:

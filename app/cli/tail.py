@@ -1,15 +1,15 @@
-"""`twofold tail`: a stream, or the delivery log, as it happens."""
+"""`twofold tail`: a stream, the feed of all streams, or the delivery log, as it happens."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import click
 
-from app.cli.api import Api, asks, refusal, stream_path
+from app.cli.api import Api, asks, refusal, stream_name, stream_path
 from app.cli.deliveries import STATES
 from app.cli.shown import cell, clock, json_option, spelled_safe, styled
 
@@ -19,51 +19,72 @@ if TYPE_CHECKING:
 
 @click.command()
 @asks
-@click.argument("stream", metavar="KIND/ID", required=False)
+@click.argument("streams", metavar="[KIND/ID]...", nargs=-1)
+@click.option("--feed", is_flag=True, help="Follow everything of the workspace, or the streams that are named.")
 @click.option("--deliveries", is_flag=True, help="Follow the delivery log instead of a stream.")
 @click.option(
-    "--after", type=click.IntRange(min=0), metavar="SEQ", help="Begin behind this seq (0: at the first event)."
+    "--after",
+    metavar="SEQ",
+    help="Begin behind this seq (0: at the first event); of the feed: a cursor, a time, earliest or latest.",
 )
 @click.option("--type", metavar="TYPE", help="Only these types, separated by commas; of the log, one such as call.*.")
+@click.option("--kind", metavar="KIND", help="Of the feed: only streams of these kinds, separated by commas.")
+@click.option("--filter", metavar="JSON", help='Of the feed: only such data, as {"path": "/amount", "gte": 100}.')
 @click.option("--status", type=click.Choice(STATES), help="Of the log: only deliveries in this state.")
 @click.option("--endpoint", metavar="ID", help="Of the log: only deliveries to this endpoint.")
 @json_option
 def tail(
     api: Api,
-    stream: str | None,
+    streams: tuple[str, ...],
+    feed: bool,
     deliveries: bool,
-    after: int | None,
+    after: str | None,
     type: str | None,
+    kind: str | None,
+    filter: str | None,
     status: str | None,
     endpoint: str | None,
     as_json: bool,
 ) -> None:
     """Follow a stream until it ends, or until Ctrl-C. After a cut it goes on where it was: nothing is missed.
 
-    The delivery log (--deliveries) is a best-effort view; twofold deliveries list is the record.
+    The feed (--feed) is all of the workspace's streams in one order. The delivery log (--deliveries) is a best-effort
+    view; twofold deliveries list is the record.
     """
-    if bool(stream) == deliveries:
-        raise click.UsageError("give KIND/ID of a stream, or --deliveries")
-    if stream:
-        if status or endpoint:
-            raise click.UsageError("--status and --endpoint are for --deliveries")
-        found = api.get(stream_path(stream))  # says at once what is wrong; a stream goes on trying for ever
+    if (status or endpoint) and not deliveries:
+        raise click.UsageError("--status and --endpoint are for --deliveries")
+    if (kind or filter) and not feed:
+        raise click.UsageError("--kind and --filter are for --feed")
+    if feed and not deliveries:
+        named = ",".join(map(stream_name, streams)) or None
+        asked = {"after": after, "streams": named, "kinds": kind, "types": type, "content_filter": filter}
+        api.get("/v1/feed", {**asked, "after": after or "latest", "limit": 1})  # says at once what is wrong
+        _follow(api, _path("/v1/feed/live", asked), None, as_json=as_json, show=of_feed)
+    elif len(streams) == 1 and not deliveries:
+        path = _path(f"{stream_path(streams[0])}/live", {"after_seq": _seq(after), "types": type})
+        found = api.get(stream_path(streams[0]))  # a stream goes on trying for ever
         last = str(found["last_seq"]) if found["status"] == "ended" else None
-        path = _path(f"{stream_path(stream)}/live", {"after_seq": after, "types": type})
-    else:
+        _follow(api, path, last, as_json=as_json, show=pretty)
+    elif deliveries and not (streams or feed):
         if after is not None:
-            raise click.UsageError("--after is for a stream")
-        last = None
+            raise click.UsageError("--after is for a stream, or the feed")
         api.get("/v1/deliveries", {"limit": 1})
         path = _path("/v1/deliveries/live", {"status": status, "endpoint_id": endpoint, "event_type": type})
-    _follow(api, path, last, as_json=as_json, log=deliveries)
+        _follow(api, path, None, as_json=as_json, show=logged)
+    else:
+        raise click.UsageError("give KIND/ID of a stream, or --deliveries, or --feed")
 
 
-def _follow(api: Api, path: str, last: str | None, *, as_json: bool, log: bool) -> None:
+def _seq(after: str | None) -> int | None:
+    if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 18):
+        raise click.UsageError("--after of a stream is the seq of an event, such as 42")
+    return None if after is None else int(after)
+
+
+def _follow(api: Api, path: str, last: str | None, *, as_json: bool, show: Callable[[StreamEvent], str]) -> None:
     """Print what comes. last: the id behind which nothing comes any more, where that is known."""
     from app.client import StreamRefused
 
-    show = logged if log else pretty
     with api.stream(path) as stream:
         try:
             for event in stream:
@@ -73,7 +94,7 @@ def _follow(api: Api, path: str, last: str | None, *, as_json: bool, log: bool) 
         except StreamRefused as refused:
             raise refusal(refused.status, refused.body) from None
         except KeyboardInterrupt:
-            if stream.last_event_id and not log:
+            if stream.last_event_id and show is not logged:
                 click.echo(f"\nGo on with: --after {cell(stream.last_event_id)}", err=True)
 
 
@@ -85,6 +106,16 @@ def pretty(event: StreamEvent) -> str:
         return f"{clock(envelope['timestamp'])}  {envelope['seq']:>5}  {cell(envelope['type'])}  {cell(data)}"
     except (ValueError, KeyError, TypeError):  # a frame that is no event, such as `reset`
         return f"{cell(event.type)}  {cell(event.data)}"
+
+
+def of_feed(event: StreamEvent) -> str:
+    """An event of the feed on one line."""
+    try:
+        envelope = json.loads(event.data)
+        named = f"{cell(envelope['stream']['kind'])}/{cell(envelope['stream']['id'])}"
+    except (ValueError, KeyError, TypeError):
+        return pretty(event)
+    return f"{named}  {pretty(event)}"
 
 
 def logged(event: StreamEvent) -> str:

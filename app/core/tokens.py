@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _HEADER = {"alg": "HS256", "typ": "JWT"}
-STREAM, SESSION = "stream", "session"  # audiences: a token made for one purpose is refused for the other
+STREAM, FEED, SESSION = "stream", "feed", "session"  # audiences: a token made for one purpose is refused for the other
 MAX_LENGTH = 2048
 
 

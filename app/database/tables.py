@@ -86,6 +86,21 @@ class StreamToken(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class FeedToken(Base):
+    """A short-lived credential for the live feed of some streams, or kinds of streams, of a workspace. NULL: of all."""
+
+    __tablename__ = "feed_tokens"
+    __table_args__ = (Index("ix_feed_tokens_workspace_id_id", "workspace_id", "id"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    streams: Mapped[list[str] | None]
+    kinds: Mapped[list[str] | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    revoked_at: Mapped[datetime | None]
+
+
 class Event(Base):
     """An immutable fact. `body` is the canonical envelope, byte for byte what webhooks and streams carry."""
 

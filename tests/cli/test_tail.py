@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from app.cli.tail import logged, pretty
+from app.cli.tail import logged, of_feed, pretty
 from app.client.parse import StreamEvent
 
 TIME = "2026-11-20T10:00:00.123Z"
@@ -31,6 +31,11 @@ def test_an_event_is_a_line_that_cannot_command_the_terminal() -> None:
     assert line.endswith('{"text": "Zoë\\u001b[2J"}')
 
 
+def test_an_event_of_the_feed_says_of_which_stream_it_is() -> None:
+    line = of_feed(shown(EVENT | {"stream": {"kind": "call", "id": "call_1"}}))
+    assert re.fullmatch(r"call/call_1  \d\d:\d\d:00\.123      7  call\.turn  .*", line)
+
+
 def test_an_attempt_is_a_line() -> None:
     line = logged(shown(ENTRY))
     assert line.endswith("  dlv_1  call.turn to ep_1  attempt 2: timeout, 15000 ms, pending")
@@ -39,4 +44,4 @@ def test_an_attempt_is_a_line() -> None:
 @pytest.mark.parametrize("value", [{"last_seq": 3}, [], "x"])
 def test_anything_else_is_shown_as_it_came(value: object) -> None:
     event = StreamEvent("reset", json.dumps(value), "")
-    assert pretty(event) == logged(event) == f"reset  {json.dumps(value)}"
+    assert pretty(event) == logged(event) == of_feed(event) == f"reset  {json.dumps(value)}"

@@ -93,7 +93,7 @@ def handshake(app: Flask, declared: ApiRoute) -> dict[str, str]:
     """The headers that make a request what this route speaks."""
     contracts = engine_of(app).rules.contracts
     spoken = {(route.path, route.does) for contract in contracts for route in contract.routes}
-    return HANDSHAKE if (declared.path, "websocket") in spoken else {}
+    return HANDSHAKE if declared.websocket or (declared.path, "websocket") in spoken else {}
 
 
 def check_documented(app: Flask, method: str, response: TestResponse) -> None:
@@ -108,7 +108,7 @@ def check_documented(app: Flask, method: str, response: TestResponse) -> None:
         return
     declared = routes_of(app)[name]
     description = openapi.document({name: declared}, "http://localhost")
-    operation = description["paths"][declared.path][declared.method.lower()]
+    operation = openapi.operation_of(description, declared.path, declared.method)
     if response.status_code == 405:
         return  # of another method than the described one
     described = operation["responses"].get(str(response.status_code))

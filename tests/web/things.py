@@ -42,6 +42,7 @@ def things_of(door: Door, stream_id: str = THEIRS) -> dict[str, str]:
     event, *_ = [door.publish(kind, stream_id, "made.up") for kind in KINDS]
     tested = door.post(f"/v1/endpoints/{endpoint}/test", status=202)["id"]
     token = door.post(f"/v1/streams/call/{stream_id}/tokens")["id"]
+    feed_token = door.post("/v1/feed/tokens", {"kinds": ["call"]})["id"]
     door.put(f"/v1/event-types/{stream_id}", {})
     key = door.post("/v1/keys", {"name": "k", "scopes": ["publish"]})["id"]
     link = door.post("/v1/portal-links")["id"]
@@ -57,6 +58,7 @@ def things_of(door: Door, stream_id: str = THEIRS) -> dict[str, str]:
         "event_id": event,
         "delivery_id": delivery,
         "token_id": token,
+        "feed_token_id": feed_token,
         "link_id": link,
         "bulk_id": bulk,
     }

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from redis import Redis
 
 from app.core.wire.bus_entry import shard_key
 from app.redis_connection import FAILURES, connect, entries_of
 
 log = logging.getLogger(__name__)
 
-READ_COUNT = 1000  # announcements in one read; each is a hint only, and not looked into
 BLOCK_MILLISECONDS = 1000
 CONNECT_SECONDS = 2
 SOCKET_SECONDS = 5  # longer than a blocking read
 RETRY_SECONDS = 1.0
+PAUSE_SECONDS = 0.02  # between two rings: ticks are not made more often
 
 
 class Bell:
-    """Reads the bus while somebody needs it. on_ring: called after each read that brought something; never blocks."""
+    """Listens to the bus while somebody needs it. on_ring: called when something was announced; never blocks.
+
+    Of what is announced it reads one entry a shard and ring, however much that was, and looks into none: it waits for
+    the next behind the last one that it knows, and then goes to the newest.
+    """
 
     def __init__(self, redis_url: str, shards: int, on_ring: Callable[[], None], is_needed: Callable[[], bool]) -> None:
         self._redis_url = redis_url
@@ -47,14 +53,24 @@ class Bell:
                     client.close()
                     return
             try:
-                for key in set(self._keys) - set(positions):
-                    newest: Any = client.xrevrange(key, count=1)
-                    positions[key] = newest[0][0] if newest else b"0-0"
-                answer = client.xread(positions, count=READ_COUNT, block=BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+                rung = set(self._keys) - set(positions) or self._wait(client, positions)
+                positions |= _newest(client, sorted(rung))
             except FAILURES:  # the bus says so in the log; ticks are made each second meanwhile
                 threading.Event().wait(RETRY_SECONDS)
                 continue
-            for shard, entries in entries_of(answer):
-                positions[shard.decode()] = entries[-1][0]
-            if answer:
+            if rung:
                 self._on_ring()
+                threading.Event().wait(PAUSE_SECONDS)
+
+    def _wait(self, client: Redis, positions: dict[Any, Any]) -> set[str]:
+        """The shards in which something was announced behind these positions; none after a while."""
+        answer = client.xread(positions, count=1, block=BLOCK_MILLISECONDS)
+        return {shard.decode() for shard, _ in entries_of(answer)}
+
+
+def _newest(client: Redis, keys: Sequence[str]) -> dict[str, bytes]:
+    """The ids of the newest entries of some shards."""
+    asking = client.pipeline(transaction=False)
+    for key in keys:
+        asking.xrevrange(key, count=1)
+    return {key: found[0][0] if found else b"0-0" for key, found in zip(keys, asking.execute(), strict=True)}

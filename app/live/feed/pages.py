@@ -63,12 +63,17 @@ SELECT EXISTS (SELECT FROM events
 _NO_END = 2**64 - 1
 
 
-class Lost(Exception):
-    """A cursor of a future that was lost. cursor: from where nothing is missed that is still there."""
+LOST, GONE = "cursor_lost", "cursor_gone"
 
-    def __init__(self, cursor: Cursor) -> None:
-        super().__init__("the cursor is of a history that was lost")
+
+class Lost(Exception):
+    """A cursor behind which events are missing. reason: LOST for one of a future that was lost, GONE for one that is
+    older than what is kept. cursor: from where nothing is missed that is still there."""
+
+    def __init__(self, cursor: Cursor, reason: str = LOST) -> None:
+        super().__init__(f"events behind the cursor are missing: {reason}")
         self.cursor = cursor
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +117,13 @@ class Feed:
             return Cursor(choose(connection))
 
     def check(self, cursor: Cursor) -> None:
-        """Raises Lost for a cursor of a future that was lost, and DBAPIError."""
+        """Raises Lost for a cursor of a future that was lost, or of a past that is not kept, and DBAPIError."""
         with self.database.begin() as connection:
             self.epoch = ticks.newest(connection, 0).epoch  # on another server it begins an epoch
             _require_known(connection, cursor)
+            first = ticks.first(connection)
+            if cursor.after.id < first.id:
+                raise Lost(Cursor(first), GONE)
 
     def step(self, workspace_id: str, cursor: Cursor, span: int = SPAN) -> Step:
         """The next events behind a cursor. span: how many of all workspaces may lie between.
@@ -165,6 +173,7 @@ def collect(
         if not step.more or scanned >= MOST_SCANNED or time.monotonic() >= ends_at:
             return Step(found, cursor, step.more)
         span = SPAN if step.events else min(span * 4, WIDEST_SPAN)
+        time.sleep(0)  # others have their turn: steps that are shared come without any waiting
 
 
 def _require_known(connection: Connection, cursor: Cursor) -> None:

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document of the live streams, from the contracts that they are served from.
+"""The AsyncAPI 3.0 document of the live streams, from the contracts that they are served from, and of the live feed.
 
 It describes this server: it sends what a stream shows, and receives what a WebSocket's client says.
 """
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.core.contract.model import Contract, ContractRoute, EventType
+from app.live.feed.pages import GONE, LOST
 from app.web.docs.schemas import SCHEMAS
 from app.web.docs.webhooks import body_of, data_of
 from app.web.live import description
@@ -21,7 +22,8 @@ Document = dict[str, Any]
 VERSION = "1"
 _ABOUT = """\
 Live streams over server-sent events and WebSocket. A stream is opened with a key, or with a token that opens it alone.
-Come back with `Last-Event-ID`, and it goes on behind the event that you have seen. The HTTP API is in /openapi.json."""
+Come back with `Last-Event-ID`, and it goes on behind the event that you have seen. The feed is all of a workspace's
+streams over one connection. The HTTP API is in /openapi.json."""
 
 
 def document(contracts: Iterable[Contract], server_url: str) -> Document:
@@ -46,7 +48,50 @@ def document(contracts: Iterable[Contract], server_url: str) -> Document:
         for route in contract.routes:
             if route.does != "mint":
                 _add(made, contract, route)
+    _add_feed(made)
     return made
+
+
+def _add_feed(made: Document) -> None:
+    """Add the channels of the live feed: server-sent events carry the envelope alone, and the cursor as their id."""
+    cursor = {"type": "string", "description": "where to go on from"}
+    event = {"type": "object", "properties": {"cursor": cursor, "event": {"$ref": "#/components/schemas/Event"}}}
+    reset = {"reason": {"type": "string", "enum": [LOST, GONE]}, "cursor": cursor}
+    text = {"cursor": cursor, "reset": reset["reason"]}
+    _add_channel(
+        made,
+        "feed_live",
+        "/v1/feed/live",
+        {"$ref": "#/components/schemas/Event"},
+        {"type": "object", "properties": reset},
+    )
+    _add_channel(made, "feed_ws", "/v1/feed/ws", event, {"type": "object", "properties": text})
+    made["channels"]["feed_ws"]["bindings"] = {"ws": {"method": "GET"}}
+
+
+def _add_channel(made: Document, name: str, path: str, event: Document, reset: Document) -> None:
+    said = {
+        "event": {"name": "event", "title": "event", "summary": "An event of the workspace.", "payload": event},
+        "reset": {
+            "name": "reset",
+            "title": "reset",
+            "summary": "Events behind the cursor that was given are missing; the feed goes on from another.",
+            "payload": reset,
+        },
+    }
+    made["components"]["messages"] |= {f"{name}_{one}": message for one, message in said.items()}
+    made["channels"][name] = {
+        "address": path,
+        "title": name.replace("_", " "),
+        "description": "Everything of a workspace, or some streams, kinds and types of it, in one order. Send a key as"
+        " Authorization: Bearer <key> or X-API-Key: <key>, or a token of the feed as Authorization: Bearer or ?token=.",
+        "messages": {one: {"$ref": f"#/components/messages/{name}_{one}"} for one in said},
+    }
+    made["operations"][f"send_{name}"] = {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{name}"},
+        "messages": [{"$ref": f"#/channels/{name}/messages/{one}"} for one in said],
+    }
 
 
 def _add(made: Document, contract: Contract, route: ContractRoute) -> None:

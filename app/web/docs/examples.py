@@ -58,6 +58,7 @@ _token_info = {
     "created_at": _AT,
     "expires_at": "2026-11-20T10:05:02.000Z",
 }
+_FEED_SET = {"streams": ["call:call_42"], "kinds": None}
 _endpoint: dict[str, Any] = {
     "id": _ENDPOINT,
     "url": "https://example.com/in",
@@ -201,6 +202,15 @@ EXAMPLES: dict[str, Any] = {
         "expires_at": _token_info["expires_at"],
     },
     "TokenList": _list_of(_token_info),
+    "FeedToken": _FEED_SET
+    | {
+        "id": _token_info["id"],
+        "url": "https://events.example.com/v1/feed/live",
+        "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJqdGkiOiJ0b2tfMDEifQ.c2lnbmF0dXJl",
+        "expires_at": _token_info["expires_at"],
+    },
+    "FeedTokenInfo": _token_info | _FEED_SET,
+    "FeedTokenList": _list_of(_token_info | _FEED_SET),
     "VerifiedToken": {
         "active": True,
         "token_type": "stream",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from app.core.contract.model import EventType
@@ -24,13 +24,14 @@ OTHER_ANSWERS = {
     "markdown": ("text/markdown", "A page as Markdown"),
     "file": ("*/*", "A script, a style sheet or an icon"),
     "feed": ("text/event-stream", "Endless server-sent events: `event:` type, `id:` cursor, `data:` an Event"),
+    "switched": ("", "A WebSocket: each text is an object with `cursor`, and with `event` (an Event) or `reset`"),
     "log": ("text/event-stream", "Endless server-sent events: `event: attempt`, `data:` a LoggedAttempt"),
 }
 # The document's tags in the order in which readers need them: what each is about, and the blueprints of its routes.
 TAGS = {
     "events": ("Publish events and read them back.", ("publish", "events")),
     "event types": ("What a workspace says of its types: schemas, examples, words.", ("event_types",)),
-    "feed": ("All events of a workspace in one order, with a cursor.", ("feed", "feed_view")),
+    "feed": ("All events of a workspace in one order, with a cursor.", ("feed", "feed_view", "feed_tokens")),
     "streams": ("Open, list, read and end streams, and mint tokens for them.", ("streams", "tokens")),
     "live streams": ("Streams as they happen, each kind in its own paths and frames.", ("contracts",)),
     "endpoints": ("Webhooks: where to, of what, with which secret.", ("endpoints",)),
@@ -51,6 +52,10 @@ OTHER_FORMS: Mapping[str, dict[str, Any]] = {
     "Published": {"application/x-ndjson": {"schema": {"type": "string"}, "example": examples.lines("EventOut")}},
     "page": {"text/markdown": {"schema": {"type": "string"}}},
 }
+# The methods that OpenAPI 3.1 knows, of those that are used here, and where the others stand: an extension that the
+# OpenAPI Initiative has registered for them, which tools that do not know it pass over.
+KNOWN_METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "PATCH"})
+FURTHER = "x-oai-additionalOperations"
 _NOTHING = "Nothing"  # the body of a request that takes none
 _DESCRIPTION = """\
 One event, two deliveries: live to whoever is watching, and reliably to everyone who registered.
@@ -65,7 +70,11 @@ def document(routes: Mapping[str, ApiRoute], server_url: str, types: Iterable[Ev
     those that contracts declare."""
     paths: dict[str, dict[str, Any]] = {}
     for name, declared in sorted(routes.items(), key=lambda pair: (pair[1].path, pair[1].method)):
-        paths.setdefault(declared.path, {})[declared.method.lower()] = _operation(name, declared)
+        path, operation = paths.setdefault(declared.path, {}), _operation(name, declared)
+        if declared.method in KNOWN_METHODS:
+            path[declared.method.lower()] = operation
+        else:
+            path.setdefault(FURTHER, {})[declared.method] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "Twofold", "version": VERSION, "description": _DESCRIPTION},
@@ -84,6 +93,21 @@ def document(routes: Mapping[str, ApiRoute], server_url: str, types: Iterable[Ev
             },
         },
     }
+
+
+def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every operation of a document, with its path and its method (in capitals)."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if method != FURTHER:
+                yield path, method.upper(), operation
+        for method, operation in methods.get(FURTHER, {}).items():
+            yield path, method, operation
+
+
+def operation_of(document: Mapping[str, Any], path: str, method: str) -> dict[str, Any]:
+    """An operation of a document. Raises KeyError."""
+    return {(at, name): operation for at, name, operation in operations(document)}[path, method]
 
 
 def _problem(routes: Mapping[str, ApiRoute]) -> dict[str, Any]:
@@ -213,6 +237,8 @@ def _response(answer: str) -> dict[str, Any]:
         return {"description": "Done"}
     if answer in OTHER_ANSWERS:
         content_type, about = OTHER_ANSWERS[answer]
+        if not content_type:
+            return {"description": about}
         shown = {"schema": {"type": "string"}}
         if answer in _FRAMES_HOLD:
             shown["x-frame-data"] = _ref(_FRAMES_HOLD[answer])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from app.web.docs import markdown
 from app.web.docs.markdown import Document
+from app.web.docs.openapi import operations
 from app.web.docs.rendering import anchor
 
 WEBHOOKS = "api-webhooks"
@@ -23,6 +24,7 @@ _PATH_EXAMPLES = {
     "endpoint_id": "ep_01kfxt2q8rbz4m6n0v5s7t9w1x",
     "delivery_id": "dlv_01kfxt5c3v8d2f4g6h0j1k3m5n",
     "token_id": "tok_01kfxt3d4e5f6g7h8j9k0m1n2p",
+    "feed_token_id": "tok_01kfxt3d4e5f6g7h8j9k0m1n2p",
     "name": "icon.svg",
     "page": "verify",
 }
@@ -44,10 +46,7 @@ def page_name(tag: str) -> str:
 
 def _part(document: Document, tag: str) -> str:
     found = [
-        (method.upper(), path, operation)
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
-        if operation["tags"][0] == tag
+        (method, path, operation) for path, method, operation in operations(document) if operation["tags"][0] == tag
     ]
     lines = [
         f"# {tag[0].upper()}{tag[1:]}",

@@ -32,9 +32,9 @@ from app.web.docs.parts import (
     ref,
     searched,
 )
+from app.web.docs.stream_schemas import STREAM_NAME, STREAMS
 from app.web.http import shapes
 
-_STREAM_NAME = record("A stream's name.", {"kind": shapes.KIND, "id": shapes.STREAM_ID})
 _NEW_STREAM_NAME = record(
     "A stream's name. Left out, the event belongs to one of the workspace's own streams (kind _workspace), by a hash of"
     " its idempotency key.",
@@ -179,7 +179,7 @@ SCHEMAS: dict[str, Schema] = {
             "type": shapes.TYPE,
             "timestamp": TIME,
             "workspace_id": shapes.id_of(ids.WORKSPACE),
-            "stream": _STREAM_NAME,
+            "stream": STREAM_NAME,
             "seq": COUNT,
             "data": ANY_OBJECT,
         },
@@ -264,7 +264,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "id": _EVENT_ID,
             "seq": COUNT,
-            "stream": _STREAM_NAME,
+            "stream": STREAM_NAME,
             "type": shapes.TYPE,
             "occurred_at": TIME,
             "created_at": TIME,
@@ -296,54 +296,7 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "EventTypeList": list_of("EventType"),
-    "Stream": record(
-        "A live subject. One that has ended still takes the types that a contract names as late: last_seq may grow.",
-        {
-            "kind": shapes.KIND,
-            "id": shapes.STREAM_ID,
-            "status": one_of("open", "ended"),
-            "attributes": ANY_OBJECT,
-            "last_seq": COUNT,
-            "created_at": TIME,
-            "ended_at": or_null(TIME),
-        },
-    ),
-    "StreamList": list_of("Stream"),
-    "Token": record(
-        "A short-lived key to one stream.",
-        {
-            "id": shapes.id_of(ids.TOKEN),
-            "url": TEXT | {"format": "uri", "description": "the live stream; a browser adds ?token="},
-            "token": TEXT,
-            "expires_at": TIME,
-        },
-    ),
-    "TokenInfo": record(
-        "A token, without its text.",
-        {
-            "id": shapes.id_of(ids.TOKEN),
-            "key_id": shapes.id_of(ids.KEY),
-            "created_at": TIME,
-            "expires_at": TIME,
-        },
-    ),
-    "VerifiedToken": record(
-        "Whether a stream token may be used now, and if so, what it opens (RFC 7662, section 2.2). A text that is no"
-        " token, one that has expired or was revoked, and one of another workspace all have `active: false` and no"
-        " other member.",
-        {"active": {"type": "boolean"}},
-        {
-            "token_type": one_of("stream"),
-            "scope": TEXT | {"description": "what the key that made it may do with the stream, separated by spaces"},
-            "jti": shapes.id_of(ids.TOKEN),
-            "client_id": shapes.id_of(ids.KEY) | {"description": "the key that made it"},
-            "exp": NUMBER | {"description": "when it expires, in seconds since 1970"},
-            "expires_at": TIME,
-            "workspace_id": shapes.id_of(ids.WORKSPACE),
-            "stream": _STREAM_NAME,
-        },
-    ),
-    "TokenList": list_of("TokenInfo"),
+    **STREAMS,
     **ENDPOINTS,
     "DeliveryList": searched(ref("Delivery")),
     "Delivery": record(

@@ -11,6 +11,7 @@ from flask import Response
 from sqlalchemy.orm import Session
 
 from app.accounts.callers import Caller, Presented
+from app.live.feed.tokens import FeedToken
 from app.web.engine import Engine
 from app.web.http.fields import Field
 from app.web.http.reading import JSON
@@ -21,11 +22,12 @@ WORKSPACE, OPTIONAL_WORKSPACE, PLATFORM = "workspace", "optional", "platform"
 @dataclass(frozen=True, slots=True)
 class Admission:
     """Who was let in, and for which workspace ('' when the route has none). presented: what is to be judged again,
-    because it may have been remembered."""
+    because it may have been remembered. token: what came instead of a key, and opens less."""
 
     caller: Caller
     workspace_id: str
     presented: Presented | None = None
+    token: FeedToken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ class ApiRoute:
 
     answers: status to the name of a schema (app.web.docs.schemas), '' for no body. refusals: the codes of Problems that
     its handler raises, besides those of the guard. headers: what its handler reads (name, pattern, what it is).
-    transaction: whether one is opened around the handler. operation: its OpenAPI operation, where it is not made from
-    the other members.
+    transaction: whether one is opened around the handler. websocket: whether it opens a WebSocket. operation: its
+    OpenAPI operation, where it is not made from the other members.
     """
 
     method: str
@@ -51,6 +53,7 @@ class ApiRoute:
     refusals: tuple[str, ...] = ()
     headers: tuple[tuple[str, str, str], ...] = ()
     transaction: bool = True
+    websocket: bool = False
     operation: Mapping[str, Any] | None = None
 
 
@@ -59,7 +62,7 @@ class Call:
     """One admitted request, read and checked. due: set by a handler whose transaction makes a delivery due.
 
     presented: for a route that judges, with what the caller has come. confirm: for one that does not get so far; judges
-    the caller by himself, and raises Problem.
+    the caller by himself, and raises Problem. token: as of Admission.
     """
 
     engine: Engine
@@ -71,6 +74,7 @@ class Call:
     due: bool = False
     presented: Presented | None = None
     confirm: Callable[[], object] = lambda: None
+    token: FeedToken | None = None
     _session: Session | None = None
 
     @property

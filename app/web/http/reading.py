@@ -48,7 +48,9 @@ def credential(request: Request) -> str:
 
 def read_body(request: Request, fields: Sequence[Field], raw: bytes, max_depth: int) -> dict[str, Any]:
     """The body as a checked object; {} for an empty one when nothing is required. Raises Problem."""
-    if not raw and not any(item.required for item in fields):
+    if request.method == "QUERY":
+        _require_content_type(request)
+    elif not raw and not any(item.required for item in fields):
         return {}
     require_json(request)
     value = read_object(raw, max_depth)
@@ -73,6 +75,12 @@ def _whole(kind: str, value: Any) -> Any:
     if value is None or kind not in ("integer", "integers"):
         return value
     return int(value) if kind == "integer" else [int(one) for one in value]
+
+
+def _require_content_type(request: Request) -> None:
+    """Raises Problem bad_request for a query that does not say what it is (RFC 10008 asks for that)."""
+    if not request.headers.get("Content-Type"):
+        raise Problem("bad_request", f"A QUERY has to say what its body is: send Content-Type: {JSON}.")
 
 
 def require_json(request: Request) -> None:

@@ -46,6 +46,7 @@ IDS = {
     "event_id": (ids.EVENT, "event"),
     "delivery_id": (ids.DELIVERY, "delivery"),
     "token_id": (ids.TOKEN, "token"),
+    "feed_token_id": (ids.TOKEN, "token"),
     "link_id": (ids.PORTAL_LINK, "portal link"),
     "bulk_id": (ids.BULK_RETRY, "bulk retry"),
 }
@@ -71,6 +72,7 @@ def route(
     transaction: bool = True,
     judges: bool = False,
     admit: Admit | None = None,
+    websocket: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Declare a route with a key behind it.
 
@@ -79,7 +81,7 @@ def route(
     `body_schema` names; (): no body. refusals: codes of Problems that the handler raises. headers: what it reads of
     them (name, pattern, what it is). transaction False: the handler opens its own. judges: the handler has the database
     judge call.judged_along with what it does, so a key that was good lately is not looked up before. admit: another way
-    in than a key.
+    in than a key. websocket: whether it opens a WebSocket.
     """
     declared = ApiRoute(
         method=method,
@@ -94,6 +96,7 @@ def route(
         refusals=tuple(refusals),
         headers=tuple(headers),
         transaction=transaction,
+        websocket=websocket,
     )
 
     let_in = admit or (by_known_key if judges else by_key)
@@ -103,7 +106,7 @@ def route(
         def view(**path_values: str) -> Response:
             return _admitted(declared, handler, let_in(declared), path_values)
 
-        declare_view(blueprint, declared, view)
+        declare_view(blueprint, declared, view, websocket=websocket)
         return handler
 
     return declare
@@ -205,6 +208,7 @@ def _admitted(declared: ApiRoute, handler: Handler, admission: Admission, path_v
     try:
         _check_path(path_values)
         call = Call(engine(), admission.caller, admission.workspace_id, read_query(request, declared.query), {})
+        call.token = admission.token
         if admission.presented is not None:
             call.presented, call.confirm = admission.presented, functools.partial(by_key, declared)
         return _perform(declared, handler, call, path_values)

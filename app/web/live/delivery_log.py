@@ -28,6 +28,7 @@ from app.web.api.deliveries import ENDPOINT, STATUS, TYPE, named_endpoint
 from app.web.engine import Engine
 from app.web.http.call import Call
 from app.web.http.routes import route
+from app.web.live.lines import EventSourceLine
 from app.web.live.opening import client_socket
 from app.web.live.sse import Unanswered
 from app.web.live.view import WAIT_SECONDS, View
@@ -126,7 +127,7 @@ class LogView(View):
     """One viewer."""
 
     def __init__(self, engine: Engine, viewing: Viewing, sock: Any) -> None:
-        super().__init__(engine.hub, sock)
+        super().__init__(engine.hub, EventSourceLine(sock))
         self._engine, self._viewing = engine, viewing
         self._position = "0-0"
         self._is_open = False

@@ -1,4 +1,5 @@
-"""GET /v1/feed/live: everything of a workspace as it happens, over one connection, with a cursor that never gaps.
+"""GET /v1/feed/live and /v1/feed/ws: everything of a workspace as it happens, over one connection, with a cursor that
+never gaps.
 
 Each event is read from PostgreSQL; the bus only says that there is something. A viewer that falls behind reads on from
 where it was.
@@ -6,38 +7,73 @@ where it was.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from flask import Blueprint, Response, request
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.accounts.callers import Caller
+from app.core import tokens
 from app.core.feed import cursor as cursors
 from app.core.feed.cursor import Cursor
+from app.core.feed.wanted import Wanted
 from app.core.problem import Problem, first_line
 from app.core.wire import sse
-from app.live.feed.pages import Lost, collect
+from app.live.feed.pages import FeedEvent, Lost, Step, collect
+from app.live.feed.tokens import find_token, usable_token
 from app.web.api.feed import AFTER, FILTERS, believed, reading, start_of, wanted_of
-from app.web.http.call import Call
-from app.web.http.routes import route
+from app.web.engine import engine
+from app.web.http.call import Admission, ApiRoute, Call
+from app.web.http.fields import Field
+from app.web.http.origins import allow_other_origins
+from app.web.http.reading import sent_secrets
+from app.web.http.routes import by_key, route
+from app.web.live.feed_frames import EventFrames, Frames, TextFrames
+from app.web.live.lines import EventSourceLine, Line, SocketLine
 from app.web.live.opening import client_socket
 from app.web.live.sse import Unanswered
 from app.web.live.view import WAIT_SECONDS, View
+from app.web.live.websocket import accept_handshake
 
 log = logging.getLogger(__name__)
 
 api = Blueprint("feed_view", __name__)
+api.after_request(allow_other_origins)
 
-FRAMES = 250  # in one piece
+FRAMES = 250  # read at once, of a mebibyte at most
 _LAST_EVENT_ID = (
     "Last-Event-ID",
     f"[A-Za-z0-9_-]{{1,{cursors.LONGEST}}}",
     "the id of the last event that was seen: the feed goes on behind it. It wins over `after`",
 )
+TOKEN = Field(
+    "token",
+    "text",
+    "a token of the feed, for clients that cannot send headers, such as a browser's EventSource",
+    shortest=1,
+    longest=tokens.MAX_LENGTH,
+    shape={"pattern": "^[A-Za-z0-9_.-]+$"},
+)
+
+
+def by_key_or_token(declared: ApiRoute) -> Admission:
+    """Admit whoever has a key with the scope, or a token of the feed. Raises Problem."""
+    secrets = sent_secrets(request)
+    sent = secrets.bearer
+    if not sent and not secrets.api_key:
+        sent = request.args.get("token", "")
+        if sent and not tokens.looks_like(sent):
+            raise Problem("unauthorized", "Only a token is taken in the address; send a key as Authorization: Bearer.")
+    if not tokens.looks_like(sent):
+        return by_key(declared)
+    found = find_token(engine().database, engine().settings, sent)
+    if found is None:
+        raise Problem("unauthorized", "This token does not open the feed, or it has expired; mint a fresh one.")
+    caller = Caller(found.key_id, found.workspace_id, frozenset({declared.scope}))
+    return Admission(caller, found.workspace_id, token=found)
 
 
 @route(
@@ -45,58 +81,86 @@ _LAST_EVENT_ID = (
     "GET",
     "/v1/feed/live",
     scope="subscribe",
-    query=(AFTER, *FILTERS),
+    query=(AFTER, *FILTERS, TOKEN),
     headers=(_LAST_EVENT_ID,),
     transaction=False,
     answers={200: "feed"},
     refusals=("too_many",),
+    admit=by_key_or_token,
     summary="Follow everything of the workspace over one connection (SSE); `id` is the cursor to go on from",
 )
 def follow_feed(call: Call) -> Response:
     sock = client_socket()
-    wanted = wanted_of(call.args)
-    cursor, opening = _begin(call)
+    wanted, frames = _allowed(call), EventFrames()
+    cursor, opening = _begin(call, frames, request.headers.get("Last-Event-ID"))
     if request.method == "HEAD":
         return Response(headers=list(sse.HEADERS))
+    return _show(call, EventSourceLine(sock), frames, wanted, cursor, opening)
+
+
+@route(
+    api,
+    "GET",
+    "/v1/feed/ws",
+    scope="subscribe",
+    query=(AFTER, *FILTERS, TOKEN),
+    transaction=False,
+    answers={101: "switched"},
+    refusals=("too_many", "upgrade_required"),
+    admit=by_key_or_token,
+    websocket=True,
+    summary="The same over a WebSocket: each text has a `cursor` to go on from (as `after`), and an `event`",
+)
+def follow_feed_by_websocket(call: Call) -> Response:
+    accept = accept_handshake()
+    sock = client_socket()
+    wanted, frames = _allowed(call), TextFrames()
+    cursor, opening = _begin(call, frames, None)
+    return _show(call, SocketLine(sock, accept), frames, wanted, cursor, opening)
+
+
+def _show(call: Call, line: Line, frames: Frames, wanted: Wanted, cursor: Cursor, opening: Sequence[bytes]) -> Response:
     if call.engine.hub.stopping:
         return Unanswered()
-
-    def wants(event: Any) -> bool:
-        return wanted.wants(event.type, event.kind, event.external_id)
-
-    view = FeedView(call, sock, cursor, wants, opening)
+    view = FeedView(call, line, frames, wanted, cursor, opening)
     view.open()
     return view.response()
 
 
-def _begin(call: Call) -> tuple[Cursor, list[bytes]]:
-    """Where to begin, and what to say first. Raises Problem."""
-    last = request.headers.get("Last-Event-ID")
-    if not last:
-        return start_of(call.engine.feed, call.args.get("after", "latest")), []
+def _allowed(call: Call) -> Wanted:
+    """What the viewer wants to see, of what its credential opens. Raises Problem invalid, unauthorized."""
+    wanted = wanted_of(call.args)
+    if call.token is None:
+        return wanted
     try:
-        return believed(call.engine.feed, last), []
+        return wanted.within(call.token.allowed)
+    except ValueError as error:
+        raise Problem("unauthorized", f"This token does not open {error}; mint one that does.") from None
+
+
+def _begin(call: Call, frames: Frames, last: str | None) -> tuple[Cursor, list[bytes]]:
+    """Where to begin, and what to say first. last: the cursor behind what was seen. Raises Problem."""
+    after = call.args.get("after", "latest")
+    try:
+        return (believed(call.engine.feed, last) if last else start_of(call.engine.feed, after)), []
     except Problem as problem:
-        if problem.code != "cursor_lost" or problem.extra is None:
+        if "cursor" not in problem.extra:
             raise
         cursor = cursors.decode(problem.extra["cursor"])
-        return cursor, [_reset(cursor)]
-
-
-def _reset(cursor: Cursor) -> bytes:
-    """Tells a viewer that what it saw was lost with a server, and where it goes on."""
-    text = cursors.encode(cursor)
-    data = json.dumps({"reason": "cursor_lost", "cursor": text}, separators=(",", ":")).encode()
-    return sse.frame("reset", text, data)
+        return cursor, [frames.reset(problem.code, cursor)]
 
 
 class FeedView(View):
-    """One viewer. wants: whether it wants an event. opening: frames to begin with."""
+    """One viewer. wanted: what it is shown. opening: frames to begin with."""
 
-    def __init__(self, call: Call, sock: Any, cursor: Cursor, wants: Any, opening: Sequence[bytes]) -> None:
-        super().__init__(call.engine.hub, sock)
+    def __init__(
+        self, call: Call, line: Line, frames: Frames, wanted: Wanted, cursor: Cursor, opening: Sequence[bytes]
+    ) -> None:
+        super().__init__(call.engine.hub, line, None if call.token is None else call.token.life_seconds)
         self._engine, self._caller, self._workspace_id = call.engine, call.caller, call.workspace_id
-        self._cursor, self._wants, self._opening = cursor, wants, list(opening)
+        self._token_id = None if call.token is None else call.token.id
+        self._frames, self._wanted, self._opening = frames, wanted, list(opening)
+        self._cursor = self._told = cursor
         self._waits = False
         self._failing = False
         self._stack = ExitStack()
@@ -110,8 +174,11 @@ class FeedView(View):
         self._stack.close()
 
     def may_see(self) -> bool:
-        """Whether key and workspace still exist."""
-        return self._engine.callers.may_still_act(self._caller, self._workspace_id)
+        """Whether key or token, and workspace, still exist."""
+        if self._token_id is None:
+            return self._engine.callers.may_still_act(self._caller, self._workspace_id)
+        with self._engine.database.begin() as connection:
+            return usable_token(connection, self._token_id) is not None
 
     def next_frames(self) -> Sequence[bytes]:
         """A frame for each event that is wanted, as many as there are now."""
@@ -129,7 +196,7 @@ class FeedView(View):
             step = collect(self._read, self._cursor, self._wants, FRAMES)
         except Lost as lost:
             self._failing, self._cursor = False, lost.cursor
-            return [_reset(lost.cursor)]
+            return [self._frames.reset(lost.reason, lost.cursor)]
         except SQLAlchemyError as error:
             if not self._failing:
                 log.warning("a view of the feed waits for PostgreSQL: %s", first_line(error))
@@ -137,7 +204,19 @@ class FeedView(View):
             threading.Event().wait(WAIT_SECONDS)
             return ()
         self._failing, self._waits, self._cursor = False, not step.more, step.cursor
-        return [sse.frame(event.type, cursors.encode(event.cursor), event.body) for event in step.events]
+        if step.events:
+            self._told = step.events[-1].cursor
+        return [self._frames.event(event) for event in step.events]
 
-    def _read(self, cursor: Cursor, span: int) -> Any:
+    def quiet_frames(self) -> Sequence[bytes]:
+        """How far a viewer has come who was shown nothing of what came: so far nothing need be read again for it."""
+        if self._told == self._cursor:
+            return ()
+        self._told = self._cursor
+        return [self._frames.place(self._cursor)]
+
+    def _wants(self, event: FeedEvent) -> bool:
+        return self._wanted.wants(event.type, event.kind, event.external_id, event.body)
+
+    def _read(self, cursor: Cursor, span: int) -> Step:
         return self._engine.feed_steps.step(self._workspace_id, cursor, span)

@@ -10,6 +10,7 @@ from app.core.contract.model import Contract, ContractRoute, Rules
 from app.core.problem import Problem
 from app.web.engine import engine
 from app.web.http import call, problems, routes
+from app.web.http.origins import allow_other_origins
 from app.web.live import description, errors
 from app.web.live.mint import mint
 from app.web.live.sse import Unanswered, serve_sse
@@ -19,7 +20,7 @@ from app.web.live.websocket import serve_websocket
 def blueprint(rules: Rules) -> Blueprint:
     """All routes of all contracts."""
     made = Blueprint("contracts", __name__)
-    made.after_request(_allow_other_origins)
+    made.after_request(allow_other_origins)
     for declared in rules.contracts:
         for route in declared.routes:
             serve = {"sse": serve_sse, "websocket": serve_websocket, "mint": mint}[route.does]
@@ -50,15 +51,3 @@ def _add(
     own = tuple(form.code for form in declared.errors.values()) if declared.error_template is None else ()
     shown = call.ApiRoute(route.method, route.path, "subscribe", summary, refusals=own, operation=described)
     routes.declare_view(made, shown, view, websocket=route.does == "websocket")
-
-
-def _allow_other_origins(response: Response) -> Response:
-    """Let pages of any origin read streams (Fetch standard, CORS).
-
-    With `*` a browser shows the page no answer to a request with cookies, so the page needs a key or a token.
-    """
-    response.headers.setdefault("Access-Control-Allow-Origin", "*")
-    if request.method == "OPTIONS":
-        response.headers["Access-Control-Allow-Headers"] = "Authorization, X-API-Key, Last-Event-ID, Cache-Control"
-        response.headers["Access-Control-Max-Age"] = "600"
-    return response

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flask import Response, request
+from werkzeug.wsgi import ClosingIterator
 
 from app.core.contract.model import Contract, ContractRoute
 from app.core.problem import Problem
@@ -23,7 +24,7 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 def serve_websocket(contract: Contract, route: ContractRoute, kind: str, stream_id: str) -> Response:
     """Open a WebSocket stream."""
-    key = _handshake_key()
+    accept = accept_handshake()
     admitted = admit(contract, route, kind, stream_id)
     refuse_ended(admitted)
     sock = require_room(admitted)
@@ -31,12 +32,11 @@ def serve_websocket(contract: Contract, route: ContractRoute, kind: str, stream_
     conversation = Conversation(admitted)
     carrier = open_carrier(placed, sock, conversation.handling(placed))
     conversation.bind(carrier)
-    accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
-    return _Switched(_run(carrier, conversation), accept)
+    return Switched(_run(carrier, conversation), accept)
 
 
-def _handshake_key() -> str:
-    """The client's Sec-WebSocket-Key. Raises Problem upgrade_required, bad_request."""
+def accept_handshake() -> str:
+    """The Sec-WebSocket-Accept for the client's handshake. Raises Problem upgrade_required, bad_request."""
     headers = request.headers
     upgrades = {part.strip().lower() for part in headers.get("Upgrade", "").split(",")}
     # HEAD comes here with GET, but only GET opens a WebSocket (RFC 6455 section 4.1).
@@ -51,10 +51,10 @@ def _handshake_key() -> str:
         whole = False
     if not whole:
         raise Problem("bad_request", "Sec-WebSocket-Key must be 16 bytes in base 64 (RFC 6455 section 4.1).")
-    return key
+    return base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
 
 
-class _Switched(Response):
+class Switched(Response):
     """101 Switching Protocols; the iterator owns the socket from then on."""
 
     def __init__(self, run: Iterator[bytes], accept: str) -> None:
@@ -67,7 +67,7 @@ class _Switched(Response):
         self._run = run
 
     def get_app_iter(self, environ: Any) -> Iterable[bytes]:
-        return self._run  # werkzeug gives no body to a 101
+        return ClosingIterator(self._run, self.close)  # werkzeug gives no body to a 101
 
 
 def _run(carrier: Carrier, conversation: Conversation) -> Iterator[bytes]:

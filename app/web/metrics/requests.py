@@ -76,4 +76,4 @@ def _figures(method: str, route: str, status: int) -> tuple[Callable[[], None], 
 
 
 _BEGAN = "twofold.began"
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"})

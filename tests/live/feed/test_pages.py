@@ -9,14 +9,17 @@ from collections.abc import Iterator
 import pytest
 
 from app.core.feed.cursor import Cursor, Tick, decode, encode
+from app.core.feed.snapshot import Snapshot
+from app.core.feed.wanted import read_wanted
 from app.database.connection import Database
 from app.ledger.ledger import Ledger
 from app.live.feed import ticks
-from app.live.feed.pages import Feed, FeedEvent, Lost, Step, collect
+from app.live.feed.pages import GONE, MOST_SCANNED, READ_EVENTS, Feed, FeedEvent, Lost, Step, collect
 from app.live.feed.sharing import SharedSteps
 from tests.ledger.books import Books, draft
 
 WRITERS, EVENTS_OF_EACH = 4, 40
+TICK = Tick(1, 0, 1, 2_000_000, Snapshot(1, 1))
 
 
 @pytest.fixture
@@ -132,6 +135,43 @@ def test_a_cursor_of_a_future_that_was_lost_is_told_where_to_go_on(books: Books,
         with pytest.raises(Lost) as raised:
             feed.check(Cursor(lost))
         assert raised.value.cursor.after == newest
+
+
+def test_a_cursor_that_is_older_than_what_is_kept_is_told_where_the_feed_begins(books: Books, feed: Feed) -> None:
+    start = feed.start(ticks.first)
+    books.accept(draft())
+    kept = feed.tick(0)
+    feed.check(start)
+    books.sql("DELETE FROM ticks WHERE id < %(id)s", id=kept.id)
+    with pytest.raises(Lost) as raised:
+        feed.check(start)
+    assert (raised.value.reason, raised.value.cursor) == (GONE, Cursor(kept))
+    feed.check(Cursor(kept))
+
+
+def test_a_filter_that_fits_nothing_in_a_million_events_is_given_a_cursor_to_go_on_from() -> None:
+    """A page looks at a bounded number of them; pages that go on from each other come to the end."""
+    million = 1_000_000
+    looked_at = [0]
+
+    def read(at: Cursor, span: int) -> Step:
+        first = at.place
+        count = min(READ_EVENTS, million - first)
+        looked_at[0] += count
+        body = b'{"id":"evt_1","data":{"amount":5}}'
+        events = [FeedEvent("t", "k", "s", body, Cursor(TICK, TICK, first + one + 1)) for one in range(count)]
+        return Step(events, events[-1].cursor if events else at, more=bool(events))
+
+    wanted = read_wanted({"content_filter": {"path": "/amount", "gt": 5}})
+    cursor, pages, more = Cursor(TICK, TICK, 0), 0, True
+    while more and pages < 3:
+        step = collect(read, cursor, lambda event: wanted.wants(event.type, "k", "s", event.body), 50)
+        assert (step.events, step.more) == ([], True)
+        assert 0 < step.cursor.place - cursor.place < MOST_SCANNED + READ_EVENTS
+        cursor, pages = step.cursor, pages + 1
+    assert looked_at[0] == cursor.place
+    ended = collect(read, Cursor(TICK, TICK, million - 10), lambda event: False, 50)
+    assert (ended.cursor.place, ended.more) == (million, False)
 
 
 def test_another_server_begins_an_epoch_and_readers_go_on_over_it(books: Books, feed: Feed) -> None:

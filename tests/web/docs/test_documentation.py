@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from app.core.contract.model import ERROR_STATUS
 from app.core.problem import CODES
-from app.web.docs import library, rendering
+from app.web.docs import library, openapi, rendering
 from app.web.docs.webhooks import ANY_NAME
 from app.web.engine import engine_of
 
@@ -84,19 +84,18 @@ def test_programs_find_every_page(app: Flask, pages: dict[str, library.Page]) ->
 
 def test_every_route_is_in_the_reference(document: dict[str, Any], pages: dict[str, library.Page]) -> None:
     written = "\n".join(page.text for page in pages.values() if page.group == library.REFERENCE)
-    for path, methods in document["paths"].items():
-        for method in methods:
-            assert f"\n## {method.upper()} {path}\n" in written
+    for path, method, _ in openapi.operations(document):
+        assert f"\n## {method} {path}\n" in written
 
 
 def contents(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Where, in which form and what of everything that is sent or answered."""
-    for path, methods in {**document["paths"], **document["webhooks"]}.items():
-        for method, operation in methods.items():
-            sent = operation.get("requestBody", {"content": {}})
-            for answer in (sent, *operation["responses"].values()):
-                for kind, content in answer.get("content", {}).items():
-                    yield f"{method} {path}", kind, content
+    webhooks = openapi.operations({"paths": document["webhooks"]})
+    for path, method, operation in (*openapi.operations(document), *webhooks):
+        sent = operation.get("requestBody", {"content": {}})
+        for answer in (sent, *operation["responses"].values()):
+            for kind, content in answer.get("content", {}).items():
+                yield f"{method} {path}", kind, content
 
 
 def test_everything_that_is_json_has_an_example_that_fits(document: dict[str, Any]) -> None:
@@ -132,7 +131,7 @@ def test_the_description_of_streams_holds_together(app: Flask, streams: dict[str
     routes = {
         route.path for contract in engine_of(app).rules.contracts for route in contract.routes if route.does != "mint"
     }
-    assert {channel["address"] for channel in streams["channels"].values()} == routes
+    assert {channel["address"] for channel in streams["channels"].values()} == routes | {"/v1/feed/live", "/v1/feed/ws"}
     for name, channel in streams["channels"].items():
         assert re.fullmatch(r"[A-Za-z0-9_]+", name)
         assert set(channel.get("parameters", {})) == set(re.findall(r"{(\w+)}", channel["address"]))

@@ -11,62 +11,14 @@ from typing import Any
 import pytest
 import requests
 
-from app.client.parse import EventParser, StreamEvent
 from app.core.feed.cursor import Cursor, Tick, encode
 from app.core.feed.snapshot import Snapshot
 from tests.conftest import StartServer
-from tests.contracts.wire import Connection, get
+from tests.contracts.wire import get
 from tests.processes import RunningServer, eventually
+from tests.web.live.feeding import Workspace, frames, streams_of, wait_for
 
 AWAY = encode(Cursor(Tick(2**40, 0, 5, 2**40, Snapshot(2**40, 2**40))))
-
-
-class Workspace:
-    """One of the test's own on a running server."""
-
-    def __init__(self, server: RunningServer, uid: str) -> None:
-        self.server = server
-        platform = {"Authorization": f"Bearer {server.platform_key}", "X-Workspace": uid}
-        self._ask("POST", "/v1/workspaces", {"name": uid, "uid": uid}, headers=platform | {"X-Workspace": ""})
-        scopes = {"name": "all", "scopes": ["publish", "subscribe", "manage"]}
-        self.key = str(self._ask("POST", "/v1/keys", scopes, headers=platform).json()["key"])
-        self.bearer = {"Authorization": f"Bearer {self.key}"}
-
-    def _ask(self, method: str, path: str, json: Any = None, **options: Any) -> requests.Response:
-        answer = requests.request(method, self.server.base_url + path, json=json, timeout=40, **options)
-        assert answer.ok, answer.text
-        return answer
-
-    def post(self, *streams: str, type: str = "note.added") -> None:
-        """One event of each of these streams, in one request."""
-        events = [{"stream": {"kind": "note", "id": one}, "type": type, "data": {}} for one in streams]
-        self._ask("POST", "/v1/events", events, headers=self.bearer)
-
-    def get(self, query: str = "") -> dict[str, Any]:
-        """A page."""
-        found: dict[str, Any] = self._ask("GET", f"/v1/feed{query}", headers=self.bearer).json()
-        return found
-
-    def follow(self, query: str = "", **headers: str) -> Connection:
-        """The feed, live."""
-        found = get(self.server.base_url, f"/v1/feed/live{query}", **self.bearer, **headers)
-        assert (found.status, found.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-        return found
-
-
-def frames(connection: Connection) -> list[StreamEvent]:
-    """The events that have come."""
-    return list(EventParser().feed(connection.body))
-
-
-def streams_of(page: dict[str, Any]) -> list[str]:
-    return [entry["event"]["stream"]["id"] for entry in page["data"]]
-
-
-def wait_for(connection: Connection, count: int) -> list[StreamEvent]:
-    """The first so many events."""
-    connection.read_until(lambda: len(frames(connection)) >= count)
-    return frames(connection)
 
 
 def test_pages_follow_each_other_from_the_earliest_event(server: RunningServer) -> None:
@@ -163,47 +115,74 @@ def test_a_viewer_who_comes_from_a_lost_future_is_reset(server: RunningServer) -
 
 def test_a_revoked_key_ends_its_views(server: RunningServer) -> None:
     workspace = Workspace(server, "feed_revoked")
-    made = workspace._ask("POST", "/v1/keys", {"name": "x", "scopes": ["subscribe"]}, headers=workspace.bearer).json()
+    made = workspace.ask("POST", "/v1/keys", {"name": "x", "scopes": ["subscribe"]}, headers=workspace.bearer).json()
     found = get(server.base_url, "/v1/feed/live", Authorization=f"Bearer {made['key']}")
     with found as viewer:
         assert viewer.status == 200
-        workspace._ask("DELETE", f"/v1/keys/{made['id']}", headers=workspace.bearer)
+        workspace.ask("DELETE", f"/v1/keys/{made['id']}", headers=workspace.bearer)
         viewer.read_to_end()
 
 
 def test_a_feed_over_many_streams_survives_cuts_and_a_restart(start_server: StartServer) -> None:
     """One connection at a time over 100 streams; the joined list is exact."""
-    server = start_server()
-    workspace = Workspace(server, "feed_cuts")
+    follow_through(Workspace(start_server(), "feed_cuts"), streams=100, posts=60, frames_each=10, restart_at=5)
+
+
+@pytest.mark.load
+def test_a_feed_over_500_streams_survives_200_cuts_and_a_rolling_restart(start_server: StartServer) -> None:
+    server = start_server(WEB_CONCURRENCY="2")
+    cuts = follow_through(Workspace(server, "feed_cuts"), streams=500, posts=600, frames_each=15, restart_at=100)
+    assert cuts >= 200
+
+
+def follow_through(workspace: Workspace, *, streams: int, posts: int, frames_each: int, restart_at: int) -> int:
+    """Follow so many streams while so many times five events are posted, over one connection after another, each cut
+    behind some frames; the server is restarted at one of the cuts. How many cuts there were."""
+    server, count = workspace.server, posts * 5
     done = threading.Event()
 
     def produce() -> None:
-        for number in range(60):
-            workspace.post(*(f"s{(number * 7 + one) % 100}" for one in range(5)))
+        for number in range(posts):
+            workspace.post(*(f"s{(number * 7 + one * 101) % streams}" for one in range(5)))
         done.set()
 
     producer = threading.Thread(target=produce)
-    last, shown = "", []
+    last, shown, cuts = "", list[dict[str, Any]](), 0
+    named = ",".join(f"note:s{number}" for number in range(streams))
     producer.start()
-    cuts = 0
-    while len(shown) < 300:
-        query, headers = ("?after=earliest", {}) if not last else ("", {"Last-Event-ID": last})
+    until = time.monotonic() + 120
+    while len(shown) < count and time.monotonic() < until:
+        query, headers = ("&after=earliest", {}) if not last else ("", {"Last-Event-ID": last})
         try:
-            with workspace.follow(query, **headers) as viewer:
-                wait_for(viewer, 10 if len(shown) < 290 else 1)
+            with workspace.follow(f"?streams={named}{query}", **headers) as viewer:
+                wait_for(viewer, min(frames_each, count - len(shown)))
                 new = frames(viewer)
         except (OSError, AssertionError):
-            if not done.is_set() or cuts > 200:
+            if not done.is_set():
                 raise
             continue
         cuts += 1
         shown += [json.loads(frame.data) for frame in new]
         last = str(new[-1].id)
-        if cuts == 5:
+        if cuts == restart_at:
             server.web.send_signal(signal.SIGHUP)
             eventually(lambda: requests.get(f"{server.base_url}/healthz", timeout=5).ok, 20)
     producer.join()
-    assert len(shown) == len({event["id"] for event in shown}) == 300
+    assert len(shown) == len({event["id"] for event in shown}) == count
     for stream in {event["stream"]["id"] for event in shown}:
         seqs = [event["seq"] for event in shown if event["stream"]["id"] == stream]
         assert seqs == list(range(1, len(seqs) + 1))
+    return cuts
+
+
+def test_a_viewer_that_stalls_reads_on_from_where_it_was(server: RunningServer) -> None:
+    """Its buffers are full long before everything is posted: what it takes later is complete and in order."""
+    workspace = Workspace(server, "feed_stalls")
+    found = get(server.base_url, "/v1/feed/live?after=earliest", receive_buffer=8192, **workspace.bearer)
+    with found as viewer:
+        assert viewer.status == 200
+        for _ in range(4):
+            workspace.post(*["a"] * 100, data={"text": "x" * 2000})
+        viewer.read_until(lambda: viewer.body.count(b"\ndata: ") == 400 and viewer.body.endswith(b"\n\n"), 30)
+        seen = frames(viewer)
+    assert [json.loads(frame.data)["seq"] for frame in seen] == list(range(1, 401))

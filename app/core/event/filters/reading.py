@@ -59,6 +59,15 @@ def check_filter(value: Any) -> list[Complaint]:
     return faults
 
 
+def read_filter(value: Any) -> ContentFilter:
+    """A filter that somebody asks with, and that is not kept. Raises ValueError(its place, what is wrong with it)."""
+    if faults := check_filter(value):
+        raise ValueError(faults[0]["field"], faults[0]["detail"])
+    read = _read(value, FIELD, 1, faults)
+    assert read is not None, "it was checked"
+    return read
+
+
 def as_text(value: Any) -> str:
     """A filter as it is stored: as text, because jsonb spells large numbers in another way."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
