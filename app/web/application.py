@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.web import engine, probes, serving
 from app.web.api import (
     bulk_retries,
+    consumers,
     deliveries,
     endpoints,
     event_types,
@@ -63,6 +64,7 @@ def blueprints() -> list[Blueprint]:
         events.api,
         feed.api,
         live_feed.api,
+        consumers.api,
         publish.api,
         sessions.api,
         streams.api,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.core.contract.model import EventType
+from app.core.feed import consumer
 from app.web.docs import examples, refusals, webhooks
 from app.web.docs.schemas import SCHEMAS
 from app.web.http import shapes
@@ -30,7 +31,7 @@ OTHER_ANSWERS = {
 TAGS = {
     "events": ("publish", "events"),
     "event types": ("event_types",),
-    "feed": ("feed", "feed_view"),
+    "feed": ("feed", "feed_view", "consumers"),
     "streams": ("streams", "tokens"),
     "live streams": ("contracts",),
     "endpoints": ("endpoints",),
@@ -169,6 +170,7 @@ _ABOUT_PATH = {
     "name": "the name of the file",
     "type": "the name of the event type",
     "page": "the name of the page",
+    "consumer": "your name of the consumer",
 }
 
 
@@ -185,6 +187,7 @@ _PATH_SHAPES = {
     "kind": shapes.KIND,
     "stream_id": shapes.STREAM_ID,
     "type": shapes.NEW_TYPE,
+    "consumer": shapes.matching(consumer.NAME),
 }
 
 
