@@ -145,7 +145,7 @@ def _title(body: bytes) -> str:
 @click.option("--workspace", metavar="ID", help="Id or uid of its workspace, for a platform key.")
 @json_option
 @click.pass_context
-def listen(ctx: click.Context, port: int, secrets: Sequence[str], as_json: bool, **forward: Any) -> None:
+def listen(ctx: click.Context, /, port: int, secrets: Sequence[str], as_json: bool, **forward: Any) -> None:
     """Receive webhooks on this machine until Ctrl-C: print them, and say whether their signatures are valid.
 
     With --forward-to it needs no address that the server can reach: it reads the feed and sends each event on, signed

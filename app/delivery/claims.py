@@ -266,8 +266,8 @@ def _cursor(tick: Sequence[Any] | None) -> str | None:
     """The cursor of a tick that tick_before has found."""
     if tick is None:
         return None
-    *numbers, snapshot = tick
-    return encode(Cursor(shortened(Tick(*numbers, read_snapshot(snapshot)))))
+    id, epoch, mark, no, snapshot = tick
+    return encode(Cursor(shortened(Tick(id, epoch, mark, no, read_snapshot(snapshot)))))
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:

@@ -146,8 +146,10 @@ def post(server: RunningServer, count: int, stream: str = "one") -> list[str]:
     return [one["id"] for one in answer.json()["data"]]
 
 
-def restart_web(server: RunningServer, folder: Path) -> None:
-    server.web.stop()
+def restart_web(server: RunningServer, folder: Path, *, gracefully: bool) -> None:
+    if gracefully:
+        server.web.stop()
+    server.web.kill_all()
     server.web = start_web(server.env, folder / "web-again.log")
 
 
@@ -160,7 +162,7 @@ def bad_day(server: RunningServer, receiver: Receiver, listener: Listener, folde
     listener.signal(signal.SIGSTOP)
     asleep = time.monotonic()
     sent += post(server, 3)
-    restart_web(server, folder)
+    restart_web(server, folder, gracefully=sleep_seconds > SHORT_SLEEP_SECONDS)
     with redis.Redis.from_url(server.redis_url) as client:
         client.flushdb()
     sent += post(server, 3)

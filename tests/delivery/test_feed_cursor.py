@@ -50,16 +50,17 @@ def test_a_reader_from_the_cursor_finds_the_event_whatever_is_under_way(world: W
         ticker.start()
         with world.database.engine.connect() as foreign:
             foreign.exec_driver_sql("SELECT pg_current_xact_id()")  # under way all the time
-            for _ in range(30):
+            for _ in range(12):
                 world.publish(2)
             ended.set()
             ticker.join()
             world.drain().run()
-    assert len(receiver.seen) == 60
+    assert len(receiver.seen) == 24
+    cursor_of = {seen.body: headers(seen)["webhook-feed-cursor"] for seen in receiver.seen}
+    found_from = {cursor: behind(world, cursor) for cursor in set(cursor_of.values())}
     for seen in receiver.seen:
-        cursor = headers(seen)["webhook-feed-cursor"]
-        assert len(cursor) <= SHORT
-        found = behind(world, cursor)
+        assert len(cursor_of[seen.body]) <= SHORT
+        found = found_from[cursor_of[seen.body]]
         assert seen.body.decode() in found
         assert found.index(seen.body.decode()) <= 20, "the place is not near"
 
@@ -70,6 +71,7 @@ def test_many_transactions_under_way_make_no_long_header(world: World, monkeypat
     with ExitStack() as open_ones, ScriptedServer(answering(OK)) as receiver:
         for _ in range(6):
             open_ones.enter_context(others.engine.connect()).exec_driver_sql("SELECT pg_current_xact_id()")
+        world.publish()
         Feed(world.database).tick(0)
         world.endpoint(receiver.url, feed_cursor=True)
         world.publish()
@@ -78,7 +80,7 @@ def test_many_transactions_under_way_make_no_long_header(world: World, monkeypat
     (seen,) = receiver.seen
     cursor = headers(seen)["webhook-feed-cursor"]
     assert len(cursors.decode(cursor).after.snapshot.in_flight) == 3
-    assert behind(world, cursor) == [seen.body.decode()]
+    assert behind(world, cursor)[1:] == [seen.body.decode()]  # behind one that the whole snapshot would have known
 
 
 def test_a_tick_that_has_seen_the_event_is_not_taken_although_its_number_is_lower(world: World) -> None:

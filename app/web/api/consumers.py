@@ -57,7 +57,7 @@ FILTERS = (
     _names(
         "types",
         "only these types; call.* means all that begin with call.",
-        r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,126}|\*",
+        r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,126}(?:\.\*)?|\*",
         MOST_TYPES,
     ),
 )
@@ -123,10 +123,10 @@ CURSOR = Field(
 def put_consumer(call: Call, consumer: str) -> Answer:
     filters = {name: sorted(set(call.body[name])) for name in ("streams", "kinds", "types") if call.body.get(name)}
     wanted_of(_as_query(filters))
-    feed, database = call.engine.feed, call.engine.feed.database
+    database = call.engine.feed.database
     with database.begin() as connection:
         is_there = consumers.exists(connection, call.workspace_id, consumer)
-    start = None if is_there else start_of(feed, call.body.get("start", "earliest"))
+    start = None if is_there else _place_of(call, "start", "earliest")
     with database.begin() as connection:
         is_new = consumers.put(connection, call.workspace_id, consumer, filters, start)
         found = consumers.find(connection, call.workspace_id, consumer)
@@ -252,8 +252,18 @@ def commit_consumer(call: Call, consumer: str) -> Answer:
 def seek_consumer(call: Call, consumer: str) -> Answer:
     connection = call.session.connection()
     consumers.find(connection, call.workspace_id, consumer)
-    found = consumers.seek(connection, call.workspace_id, consumer, start_of(call.engine.feed, call.body["to"]))
+    found = consumers.seek(connection, call.workspace_id, consumer, _place_of(call, "to"))
     return Answer(_place(found))
+
+
+def _place_of(call: Call, name: str, otherwise: str = "") -> Cursor:
+    """Where a field of the body leads. Raises Problem invalid, cursor_lost."""
+    try:
+        return start_of(call.engine.feed, call.body.get(name, otherwise))
+    except Problem as problem:
+        if problem.code != "invalid":
+            raise
+        raise invalid(name, "must be earliest, latest, a time, or a cursor of the feed, unchanged") from None
 
 
 def _lease_of(call: Call) -> str:

@@ -136,12 +136,7 @@ OPTIONS = (
         each=(1, endpoint_rules.LONGEST_DELAY_SECONDS),
         example=[10, 60, 600, 3600],
     ),
-    Field(
-        "feed_cursor",
-        "boolean",
-        f"true: each webhook has a header {FEED_CURSOR}, a place from which GET /v1/feed reads the event and what comes"
-        " after it",
-    ),
+    Field("feed_cursor", "boolean", f"true: each webhook has a header {FEED_CURSOR}, where GET /v1/feed reads on"),
     Field(
         "metadata",
         "text_map",

@@ -15,6 +15,7 @@ from app.core.webhook.retry import Outcome
 from app.core.wire import trace
 from app.delivery.reads import STATUSES
 from app.web.docs.endpoint_schemas import ENDPOINTS
+from app.web.docs.feed_schemas import FEED
 from app.web.docs.parts import (
     ANY_OBJECT,
     COUNT,
@@ -40,22 +41,6 @@ _NEW_STREAM_NAME = record(
     " its idempotency key.",
     {"kind": shapes.NEW_KIND, "id": shapes.STREAM_ID},
 )
-_FEED_CURSOR: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1}
-_FEED_PLACE: Schema = {"name": TEXT, "cursor": _FEED_CURSOR, "committed_at": or_null(TIME)}
-_FEED_CONSUMER: Schema = _FEED_PLACE | {
-    **dict.fromkeys(("streams", "kinds", "types"), or_null(TEXTS)),
-    "leased_until": or_null(TIME) | {"description": "until then somebody reads; null: nobody"},
-    "lag": record(
-        "What lies behind its place in the feed of the workspace, before its filters.",
-        {
-            "events": COUNT,
-            "at_least": {"type": "boolean", "description": "whether there may be more than `events`"},
-            "seconds": {"type": "number", "description": "how long ago the first of them was stored"},
-        },
-    ),
-    "created_at": TIME,
-    "read_at": or_null(TIME),
-}
 _EVENT_ID, _ENDPOINT_ID = shapes.id_of(ids.EVENT), shapes.id_of(ids.ENDPOINT)
 _KEY: Schema = {
     "id": shapes.id_of(ids.KEY),
@@ -206,29 +191,6 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "EventList": searched(ref("Event")),
-    "FeedPlace": record("Where a consumer of the feed is.", _FEED_PLACE),
-    "FeedConsumer": record("A consumer of the feed.", _FEED_CONSUMER),
-    "FeedConsumerList": list_of("FeedConsumer"),
-    "FeedLease": record(
-        "The next events of a consumer. Commit the lease when they are handled; without a commit they are read again"
-        " when it is over. Without events there is no lease, and nothing to commit.",
-        {
-            "lease": or_null(TEXT),
-            "leased_until": or_null(TIME),
-            "data": {"type": "array", "items": record("An event.", {"cursor": _FEED_CURSOR, "event": ref("Event")})},
-            "cursor": _FEED_CURSOR,
-            "more": {"type": "boolean", "description": "whether there may be more at once"},
-        },
-    ),
-    "FeedPage": record(
-        "Events of the workspace in the order of the feed. `cursor` is where to go on, also when there is no event;"
-        " `more`: whether there may be more at once.",
-        {
-            "data": {"type": "array", "items": record("An event.", {"cursor": _FEED_CURSOR, "event": ref("Event")})},
-            "cursor": _FEED_CURSOR,
-            "more": {"type": "boolean"},
-        },
-    ),
     "Explanation": record(
         "Whether and when an endpoint got an event, and if not, why.",
         {
@@ -374,6 +336,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "TokenList": list_of("TokenInfo"),
     **ENDPOINTS,
+    **FEED,
     "DeliveryList": searched(ref("Delivery")),
     "Delivery": record(
         "One event for one endpoint, with the attempt that was asked for, else the last one.",
