@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +16,9 @@ from app.live.feed.pages import parameters
 MOST_COUNTED = 1000  # rows that are looked at for one consumer; whoever is farther behind is told "at least"
 MOST_FIGURES = 10_000  # consumers that are looked at for the metrics
 TICK_MILLISECONDS = 1000  # how old the newest tick may be
+
+# Have the index read entry by entry, so that the bound is one: a bitmap would be made of all that lies behind first.
+ROW_BY_ROW = "SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)"
 
 # How many events of a workspace are in a window, up to a bound, and when the first of them was stored.
 BEHIND = """
@@ -71,17 +74,23 @@ class Figures:
     most_seconds: float
 
 
-def lag(connection: Connection, workspace_id: str, cursor: Cursor) -> Lag:
-    """How much of a workspace's feed lies behind a place, whatever its reader wants of it."""
-    newest = ticks.newest(connection, TICK_MILLISECONDS)
-    events, since = 0, None
-    for window in windows_behind(cursor, newest, ticks.epochs(connection)):
-        asked = parameters(workspace_id, window) | {"bound": MOST_COUNTED - events + 1}
-        row = connection.exec_driver_sql(BEHIND, asked).one()
-        events, since = events + row.events, since or row.since
-        if events > MOST_COUNTED:
-            return Lag(MOST_COUNTED, True, since)
-    return Lag(events, False, since)
+def ruler(connection: Connection, workspace_id: str) -> Callable[[Cursor], Lag]:
+    """A function that tells how much of a workspace's feed lies behind a place, whatever its reader wants of it. It may
+    be used until the end of the transaction."""
+    connection.exec_driver_sql(ROW_BY_ROW)
+    newest, epochs = ticks.newest(connection, TICK_MILLISECONDS), ticks.epochs(connection)
+
+    def measure(cursor: Cursor) -> Lag:
+        events, since = 0, None
+        for window in windows_behind(cursor, newest, epochs):
+            asked = parameters(workspace_id, window) | {"bound": MOST_COUNTED - events + 1}
+            row = connection.exec_driver_sql(BEHIND, asked).one()
+            events, since = events + row.events, since or row.since
+            if events > MOST_COUNTED:
+                return Lag(MOST_COUNTED, True, since)
+        return Lag(events, False, since)
+
+    return measure
 
 
 def figures(connection: Connection) -> Figures:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from flask import Blueprint
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.feed import consumer as rules
@@ -22,6 +22,7 @@ from app.core.wire.envelope import rfc3339
 from app.database.retention import kept_for
 from app.live.feed import consumers, lag, ticks
 from app.live.feed.consumers import Consumer
+from app.live.feed.lag import Lag
 from app.live.feed.pages import Step
 from app.web.api.feed import (
     LOOK_SECONDS,
@@ -130,7 +131,7 @@ def put_consumer(call: Call, consumer: str) -> Answer:
     with database.begin() as connection:
         is_new = consumers.put(connection, call.workspace_id, consumer, filters, start)
         found = consumers.find(connection, call.workspace_id, consumer)
-        return Answer(_shown(connection, call.workspace_id, found), 201 if is_new else 200)
+        return Answer(_shown(lag.ruler(connection, call.workspace_id), found), 201 if is_new else 200)
 
 
 @route(
@@ -148,7 +149,7 @@ def list_consumers(call: Call) -> Answer:
     after = paging.after_cursor(call.args, lambda mark: bool(rules.NAME.fullmatch(mark)))
     with call.engine.feed.database.begin() as connection:
         rows = consumers.listed(connection, call.workspace_id, limit=limit + 1, after=after)
-        shown = partial(_shown, connection, call.workspace_id)
+        shown = partial(_shown, lag.ruler(connection, call.workspace_id))
         return Answer(paging.page(rows, limit, lambda row: row.name, shown))
 
 
@@ -164,7 +165,7 @@ def list_consumers(call: Call) -> Answer:
 def get_consumer(call: Call, consumer: str) -> Answer:
     with call.engine.feed.database.begin() as connection:
         found = consumers.find(connection, call.workspace_id, consumer)
-        return Answer(_shown(connection, call.workspace_id, found))
+        return Answer(_shown(lag.ruler(connection, call.workspace_id), found))
 
 
 @route(
@@ -315,10 +316,10 @@ def _place(found: Consumer) -> dict[str, Any]:
     return {"name": found.name, "cursor": cursors.encode(found.place.cursor), "committed_at": committed_at}
 
 
-def _shown(connection: Connection, workspace_id: str, found: Consumer) -> dict[str, Any]:
+def _shown(measure: Callable[[Cursor], Lag], found: Consumer) -> dict[str, Any]:
     """A consumer as the API shows it. Its lease is its reader's secret."""
     place = found.place
-    behind = lag.lag(connection, workspace_id, place.cursor)
+    behind = measure(place.cursor)
     held = place.leased_until is not None and place.leased_until > found.now
     seconds = 0.0 if behind.since is None else max(0.0, (found.now - behind.since).total_seconds())
     return _place(found) | {

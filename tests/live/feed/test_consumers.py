@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from app.accounts.workspaces import delete_workspace
-from app.core.feed.consumer import is_expired
+from app.core.feed.consumer import is_expired, windows_behind
 from app.core.feed.cursor import Cursor
+from app.core.feed.window import Window
 from app.core.problem import Problem
 from app.database.connection import Database
 from app.database.retention import thin_ticks
 from app.live.feed import consumers, lag, ticks
 from app.live.feed.consumers import Consumer
-from app.live.feed.pages import Feed
+from app.live.feed.pages import Feed, parameters
 from tests.ledger.books import Books, draft, together
 
 NAME = "billing"
@@ -147,7 +149,7 @@ def test_the_lag_is_counted_up_to_a_bound(books: Books, one: Reader, monkeypatch
 
     def told(cursor: Cursor) -> lag.Lag:
         with books.database.begin() as connection:
-            return lag.lag(connection, books.workspace_id, cursor)
+            return lag.ruler(connection, books.workspace_id)(cursor)
 
     assert told(begin) == lag.Lag(0, False, None)
     books.accept(draft("a"), draft("b"), draft("c"))
@@ -223,3 +225,28 @@ def test_a_workspace_has_so_many_at_most(books: Books, one: Reader, monkeypatch:
     with books.database.begin() as connection:
         found = consumers.listed(connection, books.workspace_id, limit=10, after="billing")
     assert [one.name for one in found] == ["second"]
+
+
+def test_what_is_counted_is_bounded_however_much_lies_behind(
+    books: Books, one: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lag, "MOST_COUNTED", 10)
+    begin = one.feed.start(ticks.first)
+    books.accept(*[draft(f"s{number % 7}") for number in range(300)])
+    one.feed.tick(0)
+    (window,) = windows_of(books, begin)
+    with books.database.begin() as connection:
+        assert lag.ruler(connection, books.workspace_id)(begin).at_least
+        asked = parameters(books.workspace_id, window) | {"bound": 11}
+        plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {lag.BEHIND}", asked).scalar_one()
+    assert max(rows_of(plan[0]["Plan"])) <= 11
+
+
+def windows_of(books: Books, cursor: Cursor) -> list[Window]:
+    with books.database.begin() as connection:
+        return windows_behind(cursor, ticks.newest(connection, 0), ticks.epochs(connection))
+
+
+def rows_of(node: dict[str, Any]) -> list[float]:
+    """The rows that each step of a plan has handed on."""
+    return [node["Actual Rows"], *(rows for inner in node.get("Plans", ()) for rows in rows_of(inner))]
