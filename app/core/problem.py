@@ -23,7 +23,7 @@ CODES: dict[str, tuple[int, str]] = {
     "lease_lost": (409, "The lease is lost"),
     "idempotency_conflict": (409, "That idempotency key was used for another request"),
     "gone": (410, "No longer available"),
-    "cursor_expired": (410, "Events behind the cursor are no longer kept"),
+    "cursor_gone": (410, "The events behind the cursor are no longer kept"),
     "too_large": (413, "Too large"),
     "unsupported_media_type": (415, "That content type is not accepted here"),
     "invalid": (422, "A field is not valid"),

@@ -49,18 +49,19 @@ DELETE FROM {table} WHERE ctid = ANY (ARRAY(
 """
 
 # Of the ticks of an age, keep the last of each second, minute, … and of each thousand events or so, which bounds what a
-# page of the feed has to sort. Cursors hold without them. The newest ticks are never touched.
+# page of the feed has to sort. Cursors hold without them. The newest ticks are never touched, nor is the first: it is
+# where the feed begins, and cursors that are older are told that events are missing behind them.
 THIN_TICKS = """
 DELETE FROM ticks
  USING (SELECT id, row_number() OVER (PARTITION BY date_trunc(%(unit)s, created_at), no / %(events)s
                                       ORDER BY id DESC) AS place
           FROM ticks
          WHERE created_at >= now() - %(older)s AND created_at < now() - %(younger)s) AS found
- WHERE ticks.id = found.id AND found.place > 1
+ WHERE ticks.id = found.id AND found.place > 1 AND ticks.id > (SELECT min(id) FROM ticks)
 """
 
-# Forget the ticks behind which nothing is left to read.
-DROP_TICKS = "DELETE FROM ticks WHERE created_at < %(before)s AND id < (SELECT max(id) FROM ticks)"
+# Forget the ticks of what is not kept, but for the last of them: everything behind that one is there.
+DROP_TICKS = "DELETE FROM ticks WHERE id < (SELECT max(id) FROM ticks WHERE created_at < %(before)s)"
 
 # Wait no longer than this for the locks that this transaction needs.
 LIMIT_WAIT = f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"

@@ -147,7 +147,6 @@ class FeedConsumer(Base):
     filters: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))  # names -> lists
     cursor: Mapped[str]
     after_tick: Mapped[int] = mapped_column(BigInteger)  # of the cursor
-    seen_at: Mapped[datetime]  # when that tick was made
     lease: Mapped[str | None]
     leased_until: Mapped[datetime | None]
     page: Mapped[str | None]  # the cursor behind what was read with the lease

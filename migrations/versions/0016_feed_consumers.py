@@ -18,7 +18,6 @@ CREATE TABLE feed_consumers (
   filters jsonb DEFAULT '{}'::jsonb NOT NULL,
   cursor text NOT NULL,
   after_tick bigint NOT NULL,
-  seen_at timestamptz NOT NULL,
   lease text,
   leased_until timestamptz,
   page text,

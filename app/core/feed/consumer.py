@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from app.core.feed.cursor import Cursor, Tick
 from app.core.feed.window import Epoch, Window, is_beyond, next_stop, window
@@ -28,12 +28,10 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a consumer is. seen_at: everything that the feed had shown by then is behind it. page: the end of what was
-    read with the lease; None: nothing yet. committed: the lease that was committed last, None when the place was moved
-    since. leased_until: None exactly when lease is."""
+    """Where a consumer is. page: the end of what was read with the lease; None: nothing yet. committed: the lease that
+    was committed last, None when the place was moved since. leased_until: None exactly when lease is."""
 
     cursor: Cursor
-    seen_at: datetime
     lease: str | None = None
     leased_until: datetime | None = None
     page: Cursor | None = None
@@ -64,14 +62,6 @@ def commit(place: Place, lease: str, cursor: Cursor | None) -> Cursor | None:
     if not _is_between(place.cursor, cursor, place.page):
         raise ValueError("is no cursor of the page that was read with this lease")
     return cursor
-
-
-def is_expired(place: Place, first: Tick, now: datetime, kept: timedelta) -> bool:
-    """Whether events behind a place may have been deleted. first: the oldest tick there is; kept: how long events are.
-
-    A place that stands just before the first tick has missed nothing, however old it is: nothing was stored meanwhile.
-    """
-    return place.seen_at < now - kept and place.cursor.after.id + 1 < first.id
 
 
 def windows_behind(cursor: Cursor, newest: Tick, epochs: Sequence[Epoch]) -> list[Window]:

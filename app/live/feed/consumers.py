@@ -21,7 +21,7 @@ from app.core.problem import Problem, not_found
 
 MOST_CONSUMERS = 100  # of a workspace
 
-_COLUMNS = "name, filters, cursor, seen_at, lease, leased_until, page, committed, created_at, read_at, committed_at"
+_COLUMNS = "name, filters, cursor, lease, leased_until, page, committed, created_at, read_at, committed_at"
 
 FIND = f"""
 SELECT {_COLUMNS}, clock_timestamp() AS now
@@ -46,14 +46,9 @@ LOCK_WORKSPACE = "SELECT id FROM workspaces WHERE id = %(workspace)s FOR NO KEY 
 
 COUNT = "SELECT count(*) FROM feed_consumers WHERE workspace_id = %(workspace)s"
 
-# When a tick was made, or the last one before it that is kept; for what is older than all of them, when the feed began.
-_SEEN_AT = """coalesce(
-         (SELECT created_at FROM ticks WHERE id <= %(after_tick)s ORDER BY id DESC LIMIT 1),
-         (SELECT min(created_at) FROM epochs))"""
-
-MAKE = f"""
-INSERT INTO feed_consumers (workspace_id, name, filters, cursor, after_tick, seen_at, created_at)
-VALUES (%(workspace)s, %(name)s, %(filters)s::jsonb, %(cursor)s, %(after_tick)s, {_SEEN_AT}, clock_timestamp())
+MAKE = """
+INSERT INTO feed_consumers (workspace_id, name, filters, cursor, after_tick, created_at)
+VALUES (%(workspace)s, %(name)s, %(filters)s::jsonb, %(cursor)s, %(after_tick)s, clock_timestamp())
 """
 
 FILTER = """
@@ -82,18 +77,18 @@ UPDATE feed_consumers SET lease = NULL, leased_until = NULL, page = NULL
 """
 
 # Move a place; nobody reads on from the former one.
-MOVE = f"""
+MOVE = """
 UPDATE feed_consumers
-   SET cursor = %(cursor)s, after_tick = %(after_tick)s, seen_at = {_SEEN_AT}, committed = %(committed)s,
+   SET cursor = %(cursor)s, after_tick = %(after_tick)s, committed = %(committed)s,
        committed_at = CASE WHEN %(committed)s::text IS NULL THEN committed_at ELSE clock_timestamp() END,
        lease = NULL, leased_until = NULL, page = NULL
  WHERE workspace_id = %(workspace)s AND name = %(name)s
 """
 
 # Pass over events that the reader does not want: there was nothing to commit.
-PASS_OVER = f"""
+PASS_OVER = """
 UPDATE feed_consumers
-   SET cursor = %(cursor)s, after_tick = %(after_tick)s, seen_at = {_SEEN_AT},
+   SET cursor = %(cursor)s, after_tick = %(after_tick)s,
        lease = NULL, leased_until = NULL, page = NULL
  WHERE workspace_id = %(workspace)s AND name = %(name)s AND lease = %(lease)s
 """
@@ -241,5 +236,5 @@ def _cursor(cursor: Cursor) -> dict[str, Any]:
 
 def _consumer(row: Row[Any]) -> Consumer:
     page = None if row.page is None else decode(row.page)
-    place = Place(decode(row.cursor), row.seen_at, row.lease, row.leased_until, page, row.committed)
+    place = Place(decode(row.cursor), row.lease, row.leased_until, page, row.committed)
     return Consumer(row.name, row.filters, place, row.now, row.created_at, row.read_at, row.committed_at)

@@ -63,12 +63,17 @@ SELECT EXISTS (SELECT FROM events
 _NO_END = 2**64 - 1
 
 
-class Lost(Exception):
-    """A cursor of a future that was lost. cursor: from where nothing is missed that is still there."""
+LOST, GONE = "cursor_lost", "cursor_gone"
 
-    def __init__(self, cursor: Cursor) -> None:
-        super().__init__("the cursor is of a history that was lost")
+
+class Lost(Exception):
+    """A cursor behind which events are missing. reason: LOST for one of a future that was lost, GONE for one that is
+    older than what is kept. cursor: from where nothing is missed that is still there."""
+
+    def __init__(self, cursor: Cursor, reason: str = LOST) -> None:
+        super().__init__(f"events behind the cursor are missing: {reason}")
         self.cursor = cursor
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +114,14 @@ class Feed:
             return Cursor(choose(connection))
 
     def check(self, cursor: Cursor) -> None:
-        """Raises Lost for a cursor of a future that was lost, and DBAPIError."""
+        """Raises Lost for a cursor of a future that was lost, or of a past that is not kept, and DBAPIError."""
         with self.database.begin() as connection:
             newest = ticks.newest(connection, 0)  # first: on another server it begins an epoch
             epochs = ticks.epochs(connection)
+            first = ticks.first(connection)
             if not is_beyond(cursor, epochs) and ticks.are_known(connection, cursor, epochs):
+                if cursor.after.id < first.id:
+                    raise Lost(Cursor(first), GONE)
                 return
         last = cursor.upto or cursor.after
         follower = next((epoch for epoch in epochs if epoch.id == last.epoch + 1), None)

@@ -19,8 +19,7 @@ from app.core.feed.cursor import Cursor
 from app.core.feed.wanted import MOST_KINDS, MOST_STREAMS, MOST_TYPES
 from app.core.problem import Problem, invalid
 from app.core.wire.envelope import rfc3339
-from app.database.retention import kept_for
-from app.live.feed import consumers, lag, ticks
+from app.live.feed import consumers, lag
 from app.live.feed.consumers import Consumer
 from app.live.feed.lag import Lag
 from app.live.feed.pages import Step
@@ -117,7 +116,7 @@ CURSOR = Field(
     scope="subscribe",
     body=(*FILTERS, START),
     answers={201: "FeedConsumer", 200: "FeedConsumer"},
-    refusals=("cursor_lost", "too_many"),
+    refusals=("cursor_lost", "cursor_gone", "too_many"),
     transaction=False,
     summary="Make a consumer of the feed, or give one other filters; one that exists stays where it is",
 )
@@ -188,7 +187,7 @@ def delete_consumer(call: Call, consumer: str) -> Answer:
     scope="subscribe",
     body=(paging.LIMIT, WAIT, LEASE_SECONDS),
     answers={200: "FeedLease"},
-    refusals=("lease_held", "lease_lost", "cursor_lost", "cursor_expired", "too_many"),
+    refusals=("lease_held", "lease_lost", "cursor_lost", "cursor_gone", "too_many"),
     transaction=False,
     summary="Read the next events of a consumer, with a lease: until it is committed or over, nobody else reads",
 )
@@ -197,10 +196,7 @@ def read_consumer(call: Call, consumer: str) -> Answer:
     lease, database = _lease_of(call), call.engine.feed.database
     with database.begin() as connection:
         found = consumers.lease(connection, call.workspace_id, consumer, lease, wait + READ_SECONDS)
-        first = ticks.first(connection)
     try:
-        if rules.is_expired(found.place, first, found.now, kept_for(call.engine.settings)):
-            raise _expired(Cursor(first))
         step = _read(call, found, limit, wait)
         with database.begin() as connection:
             if not step.events:
@@ -247,7 +243,7 @@ def commit_consumer(call: Call, consumer: str) -> Answer:
     scope="subscribe",
     body=(TO,),
     answers={200: "FeedPlace"},
-    refusals=("cursor_lost",),
+    refusals=("cursor_lost", "cursor_gone"),
     summary="Move a consumer to another place; whoever reads it now has lost the lease",
 )
 def seek_consumer(call: Call, consumer: str) -> Answer:
@@ -258,7 +254,7 @@ def seek_consumer(call: Call, consumer: str) -> Answer:
 
 
 def _place_of(call: Call, name: str, otherwise: str = "") -> Cursor:
-    """Where a field of the body leads. Raises Problem invalid, cursor_lost."""
+    """Where a field of the body leads. Raises Problem invalid, cursor_lost, cursor_gone."""
     try:
         return start_of(call.engine.feed, call.body.get(name, otherwise))
     except Problem as problem:
@@ -276,7 +272,7 @@ def _lease_of(call: Call) -> str:
 
 
 def _read(call: Call, found: Consumer, limit: int, wait: float) -> Step:
-    """The next events that a consumer wants. Raises Problem cursor_lost, too_many; DBAPIError."""
+    """The next events that a consumer wants. Raises Problem cursor_lost, cursor_gone, too_many; DBAPIError."""
     engine, wanted = call.engine, wanted_of(_as_query(found.filters))
     cursor = believed(engine.feed, cursors.encode(found.place.cursor))
     step = next_events(engine, call.workspace_id, cursor, wanted, limit)
@@ -293,11 +289,6 @@ def _read(call: Call, found: Consumer, limit: int, wait: float) -> Step:
 def _as_query(filters: Any) -> dict[str, str]:
     """Filters as GET /v1/feed takes them."""
     return {name: ",".join(values) for name, values in filters.items()}
-
-
-def _expired(cursor: Cursor) -> Problem:
-    detail = "Events behind this consumer's place are deleted by now; seek to the cursor that is given here, or latest."
-    return Problem("cursor_expired", detail, extra={"cursor": cursors.encode(cursor)})
 
 
 def _page(step: Step, lease: tuple[str, str] | None) -> bytes:

@@ -16,7 +16,7 @@ from app.core.feed.wanted import MOST_KINDS, MOST_STREAMS, MOST_TYPES, Wanted, r
 from app.core.problem import Problem, invalid
 from app.core.times import read_time
 from app.live.feed import ticks
-from app.live.feed.pages import Feed, FeedEvent, Lost, Step, collect
+from app.live.feed.pages import GONE, LOST, Feed, FeedEvent, Lost, Step, collect
 from app.web.engine import Engine
 from app.web.http import paging
 from app.web.http.call import Answer, Call
@@ -65,7 +65,7 @@ WAIT = Field("wait", "integer", "seconds to wait for an event when there is none
     scope="subscribe",
     query=(AFTER, *FILTERS, WAIT, paging.LIMIT),
     answers={200: "FeedPage"},
-    refusals=("cursor_lost", "too_many"),
+    refusals=("cursor_lost", "cursor_gone", "too_many"),
     transaction=False,
     summary="Read everything of the workspace from one cursor to the next, in order, without a gap",
 )
@@ -111,7 +111,7 @@ def wanted_of(given: Mapping[str, Any]) -> Wanted:
 
 
 def start_of(feed: Feed, after: str) -> Cursor:
-    """Where a reader begins who asks so. Raises Problem invalid, cursor_lost."""
+    """Where a reader begins who asks so. Raises Problem invalid, cursor_lost, cursor_gone."""
     if after == "latest":
         return Cursor(feed.tick(0))
     if after == "earliest":
@@ -124,7 +124,7 @@ def start_of(feed: Feed, after: str) -> Cursor:
 
 
 def believed(feed: Feed, text: str) -> Cursor:
-    """The cursor that a text stands for. Raises Problem invalid, cursor_lost."""
+    """The cursor that a text stands for. Raises Problem invalid, cursor_lost, cursor_gone."""
     try:
         cursor = cursors.decode(text)
     except ValueError:
@@ -133,10 +133,16 @@ def believed(feed: Feed, text: str) -> Cursor:
     try:
         feed.check(cursor)
     except Lost as lost:
-        stream_metrics.CURSORS_AHEAD.inc()
-        detail = "The events behind this cursor were lost with a server; go on from the cursor that is given here."
-        raise Problem("cursor_lost", detail, extra={"cursor": cursors.encode(lost.cursor)}) from None
+        if lost.reason != GONE:
+            stream_metrics.CURSORS_AHEAD.inc()
+        raise Problem(lost.reason, _MISSING[lost.reason], extra={"cursor": cursors.encode(lost.cursor)}) from None
     return cursor
+
+
+_MISSING = {
+    LOST: "The events behind this cursor were lost with a server; go on from the cursor that is given here.",
+    GONE: "This cursor is older than what is kept; go on from the cursor that is given here, where the feed begins.",
+}
 
 
 def next_events(engine: Engine, workspace_id: str, cursor: Cursor, wanted: Wanted, limit: int) -> Step:

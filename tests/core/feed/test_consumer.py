@@ -1,4 +1,4 @@
-"""Consumers: who may read, where a commit leads, what is too old, and what lies behind a place."""
+"""Consumers: who may read, where a commit leads, and what lies behind a place."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.core.feed.consumer import NAME, LeaseLost, Place, commit, held_for, is_expired, windows_behind
+from app.core.feed.consumer import NAME, LeaseLost, Place, commit, held_for, windows_behind
 from app.core.feed.cursor import Cursor, Tick
 from app.core.feed.snapshot import Snapshot
 from app.core.feed.window import Epoch, beginning_of
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-KEPT = timedelta(days=90)
 
 
 def tick(id: int, *, epoch: int = 0) -> Tick:
@@ -23,7 +22,7 @@ def tick(id: int, *, epoch: int = 0) -> Tick:
 
 BEGIN, FIRST, SECOND = Cursor(tick(1)), Cursor(tick(1), tick(2), 15), Cursor(tick(1), tick(2), 18)
 END, BEYOND = Cursor(tick(2)), Cursor(tick(3))
-FREE = Place(BEGIN, NOW)
+FREE = Place(BEGIN)
 HELD = replace(FREE, lease="mine", leased_until=NOW + MINUTE, page=END)
 
 
@@ -47,7 +46,7 @@ def test_a_commit_leads_to_what_was_handled(cursor: Cursor | None, to: Cursor) -
 
 
 def test_a_commit_may_be_repeated() -> None:
-    done = Place(FIRST, NOW, committed="mine")
+    done = Place(FIRST, committed="mine")
     assert commit(done, "mine", FIRST) is None
     assert commit(done, "mine", None) is None
     assert commit(replace(done, lease="next", leased_until=NOW + MINUTE), "mine", None) is None
@@ -55,7 +54,7 @@ def test_a_commit_may_be_repeated() -> None:
 
 def test_another_commit_with_the_same_lease_is_refused() -> None:
     with pytest.raises(LeaseLost):
-        commit(Place(FIRST, NOW, committed="mine"), "mine", SECOND)
+        commit(Place(FIRST, committed="mine"), "mine", SECOND)
 
 
 @pytest.mark.parametrize(
@@ -84,19 +83,6 @@ def test_a_page_that_begins_within_a_tick_is_committed_from_there_on() -> None:
     assert commit(replace(HELD, cursor=FIRST), "mine", SECOND) == SECOND
     with pytest.raises(ValueError, match="no cursor of the page"):
         commit(replace(HELD, cursor=SECOND), "mine", FIRST)
-
-
-@pytest.mark.parametrize(
-    ("seen_ago", "first", "expired"),
-    [
-        (timedelta(days=91), 7, True),
-        (timedelta(days=89), 7, False),  # its tick was thinned out, and nothing is deleted
-        (timedelta(days=91), 2, False),  # nothing was stored between
-        (timedelta(days=91), 1, False),  # the tick is still there, so is everything behind it
-    ],
-)
-def test_a_place_behind_which_something_was_deleted_is_expired(seen_ago: timedelta, first: int, expired: bool) -> None:
-    assert is_expired(Place(BEGIN, NOW - seen_ago), tick(first), NOW, KEPT) is expired
 
 
 def test_what_lies_behind_a_place_is_what_a_reader_would_read() -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from app.accounts.workspaces import delete_workspace
-from app.core.feed.consumer import is_expired, windows_behind
+from app.core.feed.consumer import windows_behind
 from app.core.feed.cursor import Cursor
 from app.core.feed.window import Window
 from app.core.problem import Problem
 from app.database.connection import Database
-from app.database.retention import thin_ticks
 from app.live.feed import consumers, lag, ticks
 from app.live.feed.consumers import Consumer
 from app.live.feed.pages import Feed, parameters
@@ -180,29 +178,6 @@ def test_figures_class_all_consumers(books: Books, one: Reader) -> None:
     assert counts() == {"under_1m": 1}
     books.sql("UPDATE ticks SET created_at = now() - interval '2 hours'")
     assert counts() == {"over_1h": 1}
-
-
-def test_a_place_older_than_what_is_kept_is_known_as_such(books: Books, one: Reader) -> None:
-    kept = timedelta(days=90)
-
-    def expired() -> bool:
-        with books.database.begin() as connection:
-            found = consumers.find(connection, books.workspace_id, NAME)
-            return is_expired(found.place, ticks.first(connection), found.now, kept)
-
-    for stream in "abc":
-        books.accept(draft(stream))
-        one.feed.tick(0)
-    assert not expired()
-    books.sql("UPDATE ticks SET created_at = created_at - interval '100 days' WHERE id < (SELECT max(id) FROM ticks)")
-    books.sql("UPDATE feed_consumers SET seen_at = seen_at - interval '100 days'")
-    assert not expired()  # nothing is deleted yet
-    (now,) = books.sql("SELECT now() AS now")
-    thin_ticks(books.database, now.now - kept)
-    assert expired()
-    with books.database.begin() as connection:
-        consumers.seek(connection, books.workspace_id, NAME, Cursor(ticks.first(connection)))
-    assert not expired()
 
 
 def test_a_workspace_takes_its_consumers_along(books: Books, one: Reader) -> None:

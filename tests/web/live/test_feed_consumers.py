@@ -178,7 +178,7 @@ def test_a_place_older_than_what_is_kept_is_told_and_not_jumped_over(server: Run
         database.close()
     stand_at(server, "consumer_old", encode(Cursor(replace(newest, id=newest.id - 2))))
     told = puller.ask("POST", "/read", {})
-    assert code(told) == (410, "cursor_expired")
+    assert code(told) == (410, "cursor_gone")
     assert puller.state()["leased_until"] is None  # given back
     assert puller.ask("POST", "/seek", {"to": told.json()["cursor"]}).status_code == 200
     puller.workspace.post("d")
@@ -186,12 +186,12 @@ def test_a_place_older_than_what_is_kept_is_told_and_not_jumped_over(server: Run
 
 
 def stand_at(server: RunningServer, uid: str, cursor: str) -> None:
-    """Put the consumers of a workspace somewhere, as if they had not read for longer than events are kept."""
+    """Put the consumers of a workspace somewhere, however impossible."""
     database = Database(server.database_url)
     try:
         with database.begin() as connection:
             connection.exec_driver_sql(
-                "UPDATE feed_consumers SET cursor = %(cursor)s, seen_at = now() - interval '91 days'"
+                "UPDATE feed_consumers SET cursor = %(cursor)s"
                 " WHERE workspace_id = (SELECT id FROM workspaces WHERE uid = %(uid)s)",
                 {"cursor": cursor, "uid": uid},
             )
