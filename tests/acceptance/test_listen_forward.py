@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import requests
 
 from app.client import WebhookVerificationError, verify_webhook
 from app.client.receiving import WebhookServer
+from app.local.embedded import EmbeddedRedis
 from tests.conftest import StartServer
 from tests.processes import RunningServer, environment, eventually, free_port, start_web
 
@@ -74,7 +75,7 @@ class Listener:
     """The command, as its user starts it. env: with a state directory of the test's own."""
 
     def __init__(self, server: RunningServer, receiver: Receiver, folder: Path, *more: str) -> None:
-        self._line = [
+        self.line = [
             sys.executable,
             "-m",
             "app.cli",
@@ -82,8 +83,8 @@ class Listener:
             "--forward-to",
             f"http://127.0.0.1:{receiver.port}/hook",
         ]
-        self._line += more
-        self._env = environment(
+        self.line += more
+        self.env = environment(
             {
                 "TWOFOLD_URL": server.base_url,
                 "TWOFOLD_API_KEY": server.workspace_key,
@@ -102,7 +103,7 @@ class Listener:
     def start(self) -> None:
         before = self.text.count("Forwarding ")
         with self._output.open("ab") as output:
-            self.process = subprocess.Popen(self._line, env=self._env, stdout=output, stderr=output)
+            self.process = subprocess.Popen(self.line, env=self.env, stdout=output, stderr=output)
         eventually(lambda: self.text.count("Forwarding ") > before, 30, about=lambda: self.text)
         if found := eventually(lambda: SECRET_LINE.findall(self.text) or ["-"], 5):
             self._receiver.secret = self._receiver.secret or found[0]
@@ -153,7 +154,19 @@ def restart_web(server: RunningServer, folder: Path, *, gracefully: bool) -> Non
     server.web = start_web(server.env, folder / "web-again.log")
 
 
-def bad_day(server: RunningServer, receiver: Receiver, listener: Listener, folder: Path, sleep_seconds: float) -> None:
+def empty_redis(server: RunningServer) -> None:
+    with redis.Redis.from_url(server.redis_url) as client:
+        client.flushdb()
+
+
+def bad_day(
+    server: RunningServer,
+    receiver: Receiver,
+    listener: Listener,
+    folder: Path,
+    sleep_seconds: float,
+    restart_redis: Callable[[], None],
+) -> None:
     """What happens to a laptop, one thing after the other."""
     listener.start()
     sent = post(server, 5)
@@ -163,8 +176,7 @@ def bad_day(server: RunningServer, receiver: Receiver, listener: Listener, folde
     asleep = time.monotonic()
     sent += post(server, 3)
     restart_web(server, folder, gracefully=sleep_seconds > SHORT_SLEEP_SECONDS)
-    with redis.Redis.from_url(server.redis_url) as client:
-        client.flushdb()
+    restart_redis()
     sent += post(server, 3)
     while time.monotonic() < asleep + sleep_seconds:
         time.sleep(0.05)
@@ -206,24 +218,39 @@ def test_nothing_is_missing_and_nothing_comes_twice(
 ) -> None:
     server = start_server()
     listeners.append(Listener(server, receiver, tmp_path))
-    bad_day(server, receiver, listeners[0], tmp_path, SHORT_SLEEP_SECONDS)
+    bad_day(server, receiver, listeners[0], tmp_path, SHORT_SLEEP_SECONDS, lambda: empty_redis(server))
     plain = {"accept", "content-length", "content-type", "host", "user-agent"}
     assert set(receiver.headers[0]) == plain | {"webhook-id", "webhook-timestamp", "webhook-signature"}
     assert (receiver.headers[0]["accept"], receiver.headers[0]["content-type"]) == ("*/*", "application/json")
     (state,) = (tmp_path / "state" / "twofold").glob("*.json")
     assert state.stat().st_mode & 0o777 == 0o600
     state.write_text("{")
-    told = subprocess.run(listeners[0]._line, env=listeners[0]._env, capture_output=True, text=True, timeout=30)
+    told = subprocess.run(listeners[0].line, env=listeners[0].env, capture_output=True, text=True, timeout=30)
     assert (told.returncode, "is damaged; remove it" in told.stderr) == (1, True)
 
 
 @pytest.mark.load
 def test_a_minute_of_sleep_is_the_same(
-    start_server: StartServer, receiver: Receiver, listeners: list[Listener], tmp_path: Path
+    start_server: StartServer,
+    receiver: Receiver,
+    listeners: list[Listener],
+    tmp_path: Path,
+    engine_directory: Path,
 ) -> None:
-    server = start_server()
-    listeners.append(Listener(server, receiver, tmp_path))
-    bad_day(server, receiver, listeners[0], tmp_path, LONG_SLEEP_SECONDS)
+    own_redis = EmbeddedRedis(engine_directory / "listen-redis")
+    own_redis.start()
+
+    def restart() -> None:
+        own_redis.stop()
+        own_redis.spawn()
+        own_redis.wait_ready(10)
+
+    try:
+        server = start_server(REDIS_URL=own_redis.url)
+        listeners.append(Listener(server, receiver, tmp_path))
+        bad_day(server, receiver, listeners[0], tmp_path, LONG_SLEEP_SECONDS, restart)
+    finally:
+        own_redis.stop()
 
 
 def test_an_endpoints_secret_signs_and_its_filters_are_asked_for(
