@@ -1,4 +1,5 @@
-"""`twofold listen`: receives webhooks on this machine, prints them and says whether their signatures are valid."""
+"""`twofold listen`: receives webhooks on this machine, prints them and says whether their signatures are valid. With
+--forward-to it fetches them itself (app/cli/forward.py)."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 import requests
+from click.core import ParameterSource
 
 from app.cli.api import LOOPBACK
 from app.cli.shown import json_line, json_option, safe
@@ -124,11 +126,45 @@ def _title(body: bytes) -> str:
     multiple=True,
     metavar="TEXT",
     help="whsec_… or whpk_… to verify with; repeatable (default: asks the local run in var/ for the secrets of the"
-    " endpoints that point here).",
+    " endpoints that point here). With --forward-to: whsec_… to sign with.",
 )
+@click.option("--forward-to", metavar="URL", help="Do not receive: send each event of the workspace to this address.")
+@click.option("--endpoint", metavar="ID", help="Forward as to this endpoint: signed with its secret, with its filters.")
+@click.option("--types", metavar="TYPES", help="Forward only these, separated by commas; call.* is a prefix.")
+@click.option("--streams", metavar="KIND:ID", help="Forward only of these streams, separated by commas.")
+@click.option("--kinds", metavar="KINDS", help="Forward only of streams of these kinds, separated by commas.")
+@click.option(
+    "--after",
+    metavar="PLACE",
+    help="Forward from here on: latest, earliest, a time, 1h, or a cursor (default: where it ended; at first, latest).",
+)
+@click.option(
+    "--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep the place in this file instead of your own."
+)
+@click.option("--profile", metavar="NAME", help="The server to forward from (see twofold profile).")
+@click.option("--workspace", metavar="ID", help="Id or uid of its workspace, for a platform key.")
 @json_option
-def listen(port: int, secrets: Sequence[str], as_json: bool) -> None:
-    """Receive webhooks on this machine until Ctrl-C: print them, and say whether their signatures are valid."""
+@click.pass_context
+def listen(ctx: click.Context, /, port: int, secrets: Sequence[str], as_json: bool, **forward: Any) -> None:
+    """Receive webhooks on this machine until Ctrl-C: print them, and say whether their signatures are valid.
+
+    With --forward-to it needs no address that the server can reach: it reads the feed and sends each event on, signed
+    as a delivery is. Called again, it goes on where it was.
+    """
+    if forward["forward_to"] is not None:
+        if ctx.get_parameter_source("port") is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--port is for receiving; leave it out with --forward-to")
+        from app.cli.forward import start
+
+        start(secrets=secrets, as_json=as_json, **forward)
+        return
+    for name, value in forward.items():
+        if value is not None:
+            raise click.UsageError(f"--{name} needs --forward-to URL")
+    _receive(port, secrets, as_json=as_json)
+
+
+def _receive(port: int, secrets: Sequence[str], *, as_json: bool) -> None:
     described = var_directory(os.environ) / "dev.json"
     try:
         run = None if secrets else SecretsOfRun(described, port)

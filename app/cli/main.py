@@ -26,7 +26,7 @@ SECTIONS = {
     "Send and receive": {
         "publish": "send events: one, a file of them, or standard input",
         "tail": "follow a stream, all streams, or the delivery log, as it happens",
-        "listen": "a small webhook receiver: prints and verifies what arrives",
+        "listen": "a small webhook receiver: prints and verifies what arrives, or forwards to yours",
         "zoo": "hostile webhook receivers on 127.0.0.1, to test a sender with",
     },
     "Look and repair": {

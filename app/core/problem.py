@@ -19,6 +19,8 @@ CODES: dict[str, tuple[int, str]] = {
     "stream_ended": (409, "The stream has ended"),
     "cursor_ahead": (409, "The cursor is ahead of the stream"),
     "cursor_lost": (409, "The events behind the cursor were lost"),
+    "lease_held": (409, "Another reader has the lease"),
+    "lease_lost": (409, "The lease is lost"),
     "idempotency_conflict": (409, "That idempotency key was used for another request"),
     "gone": (410, "No longer available"),
     "cursor_gone": (410, "The events behind the cursor are no longer kept"),

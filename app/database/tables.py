@@ -149,6 +149,28 @@ class Tick(Base):
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
+class FeedConsumer(Base):
+    """A reader of the feed whose place is kept here, and who reads at the moment."""
+
+    __tablename__ = "feed_consumers"
+    __table_args__ = (
+        CheckConstraint("(leased_until IS NULL) = (lease IS NULL)", name="lease"),
+        {"postgresql_with": {"fillfactor": 50}},  # each read and each commit writes it, and no index
+    )
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    filters: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))  # names -> lists
+    cursor: Mapped[str]
+    after_tick: Mapped[int] = mapped_column(BigInteger)  # of the cursor
+    lease: Mapped[str | None]
+    leased_until: Mapped[datetime | None]
+    page: Mapped[str | None]  # the cursor behind what was read with the lease
+    committed: Mapped[str | None]  # the lease that was committed last
+    created_at: Mapped[datetime]
+    read_at: Mapped[datetime | None]
+    committed_at: Mapped[datetime | None]
+
+
 class EventKey(Base):
     """An idempotency key of a stream and the event that used it; kept 7 days."""
 
@@ -211,6 +233,8 @@ class Endpoint(Base):
     timeout_seconds: Mapped[int | None] = mapped_column(Integer)  # NULL: the setting's
     retry_delays_seconds: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))  # NULL: the setting's
     channels: Mapped[list[str] | None]  # NULL: every event, with or without channels
+    # Whether its webhooks carry a cursor of the feed.
+    feed_cursor: Mapped[bool] = mapped_column(server_default=text("false"))
     content_filter: Mapped[str | None]  # JSON as text: jsonb would spell large numbers in another way
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from app.core.feed.cursor import Cursor, Tick, encode, shortened
+from app.core.feed.snapshot import read_snapshot
 from app.core.webhook.fairness import Slots
 from app.core.webhook.shares import Lane
 from app.delivery import deliveries, grants
@@ -68,7 +70,8 @@ class EndpointAddress:
 @dataclass(frozen=True, slots=True, eq=False)
 class Claimed:
     """A delivery that this drain has to send now. claimed_at: the database's time of the claim. alone:
-    no other may start beside it. trigger and the three after it: what its next attempt is decided by."""
+    no other may start beside it. trigger and the three after it: what its next attempt is decided by. feed_cursor: of a
+    place before the event, if its endpoint wants that."""
 
     id: str
     created_at: datetime
@@ -85,6 +88,7 @@ class Claimed:
     address: EndpointAddress
     body: bytes
     alone: bool = False
+    feed_cursor: str | None = None
 
 
 @dataclass(slots=True)
@@ -231,7 +235,9 @@ class Claimer:
             else:
                 lane = slots.lane(endpoint, failures, outcome)
                 address = EndpointAddress(url, headers, secrets)
+                cursor = None
                 if own is not None:
+                    cursor = _cursor(own.get("tick"))
                     timeout_seconds, delays = own["timeout_seconds"], own["retry_delays_seconds"]
                     address = replace(address, timeout_seconds=timeout_seconds, delays=delays)
                 claim.rows.append(
@@ -251,8 +257,17 @@ class Claimer:
                         address,
                         body,
                         lost >= SUSPICIOUS_LOST_CLAIMS,
+                        cursor,
                     )
                 )
+
+
+def _cursor(tick: Sequence[Any] | None) -> str | None:
+    """The cursor of a tick that tick_before has found."""
+    if tick is None:
+        return None
+    id, epoch, mark, no, snapshot = tick
+    return encode(Cursor(shortened(Tick(id, epoch, mark, no, read_snapshot(snapshot)))))
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:

@@ -32,6 +32,7 @@ PLAIN: dict[str, Any] = {
     "rate_limit": None,
     "timeout_seconds": None,
     "retry_delays_seconds": None,
+    "feed_cursor": False,
 }
 
 

@@ -18,15 +18,15 @@ from sqlalchemy import Connection, Row
 
 from app.core import ids, sealing
 from app.core.times import read_time
-from app.core.webhook.headers import DEFAULTS, signed
+from app.core.webhook.headers import DEFAULTS, FEED_CURSOR, signed
 
-MASKED = "[masked]"
+MASKED, NOT_KEPT = "[masked]", "[not kept]"
 NOT_SENT = "not sent: "  # how the error of an attempt begins whose request could not be made
 
 # An endpoint as it is now, with its secrets, newest first, and the bytes of an event. A rotated secret is kept until
 # its end.
 _READ = """
-SELECT e.url, e.sealed_headers, e.created_at, e.updated_at, v.body,
+SELECT e.url, e.sealed_headers, e.feed_cursor, e.created_at, e.updated_at, v.body,
   ARRAY(SELECT s.sealed FROM endpoint_secrets s WHERE s.endpoint_id = e.id ORDER BY s.id DESC) AS secrets,
   ARRAY(SELECT s.created_at FROM endpoint_secrets s WHERE s.endpoint_id = e.id ORDER BY s.id DESC) AS made,
   ARRAY(SELECT s.expires_at FROM endpoint_secrets s WHERE s.endpoint_id = e.id ORDER BY s.id DESC) AS ends
@@ -88,6 +88,8 @@ def _request(sender: _Sender | None, delivery: dict[str, Any], attempt: dict[str
         headers = {other: value for other, value in headers.items() if other.lower() != name.lower()}
         headers[name] = MASKED
     headers |= dict(signed({}, secrets, delivery["event_id"], delivery["id"], sent_at, body or b""))
+    if sender.row.feed_cursor:
+        headers[FEED_CURSOR] = NOT_KEPT
     if not secrets or body is None:
         del headers["webhook-signature"]
     return {

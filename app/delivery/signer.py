@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache, partial
 
 from app.core.sealing import unseal
-from app.core.webhook.headers import signed
+from app.core.webhook.headers import FEED_CURSOR, signed
 from app.delivery.claims import Claimed
 
 # Unsealed secrets and headers that are kept in memory. They are found by their sealed form, so a changed one is not
@@ -23,9 +23,11 @@ class Signer:
         self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, secret_keys))
 
     def headers(self, claimed: Claimed, sent_at: datetime) -> list[tuple[str, str]]:
-        """The customer's headers, and the three of Standard Webhooks. sent_at: as the attempt is recorded, so that what
-        was sent can be told from its row (sent_requests.py). Raises ValueError when headers or secrets cannot be
-        unsealed, or there is no secret."""
+        """The customer's headers, the three of Standard Webhooks, and a cursor where it is wanted.
+
+        sent_at: as the attempt is recorded, so that what was sent can be told from its row (sent_requests.py). Raises
+        ValueError when headers or secrets cannot be unsealed, or there is no secret.
+        """
         address = claimed.address
         own = {} if address.sealed_headers is None else json.loads(self._unseal(address.sealed_headers))
         if not isinstance(own, dict):
@@ -33,4 +35,5 @@ class Signer:
         secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
         if not secrets:
             raise ValueError("the endpoint has no secret")
-        return signed(own, secrets, claimed.event_id, claimed.id, sent_at, claimed.body)
+        made = signed(own, secrets, claimed.event_id, claimed.id, sent_at, claimed.body)
+        return made if claimed.feed_cursor is None else [*made, (FEED_CURSOR, claimed.feed_cursor)]

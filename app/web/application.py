@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.web import engine, probes, serving
 from app.web.api import (
     bulk_retries,
+    consumers,
     deliveries,
     endpoints,
     event_types,
@@ -66,6 +67,7 @@ def blueprints() -> list[Blueprint]:
         feed.api,
         feed_tokens.api,
         live_feed.api,
+        consumers.api,
         publish.api,
         sessions.api,
         streams.api,

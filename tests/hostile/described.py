@@ -84,7 +84,7 @@ def cases(operation: Operation, mode: GenerationMode, count: int, number: int) -
 
 
 # Paths under /v1 whose answers have no cursor of a list.
-NO_LISTS = ("/live", "/count", "/feed", "/feed/ws")
+NO_LISTS = ("/live", "/count", "/feed", "/feed/ws", "/consumers")
 
 
 class Surroundings:
@@ -107,6 +107,7 @@ class Surroundings:
             "link_id": lambda: self._id("POST", "/v1/portal-links"),
             "feed_token_id": lambda: self._id("POST", "/v1/feed/tokens", {"kinds": ["call"]}),
             "type": self._event_type,
+            "consumer": self._consumer,
             "workspace": lambda: self._id("POST", "/v1/workspaces", {"name": "w"}, self.server.platform_key),
         }
         self._endpoint_id = self._make["endpoint_id"]()
@@ -151,8 +152,15 @@ class Surroundings:
                 if isinstance(given.get(name), str) and re.fullmatch("[A-Za-z0-9_:.+-]{1,9000}", given[name]):
                     del given[name]  # a cursor that nobody has made
             query.pop("token", None)  # nobody has minted it
-            if query.get("wait") in range(31):
-                query["wait"] = 0
+            body = case.body if isinstance(case.body, dict) else {}
+            for name in ("start", "to", "cursor"):
+                if isinstance(body.get(name), str) and re.fullmatch("[A-Za-z0-9_:.+-]{1,9000}", body[name]):
+                    body[name] = "latest"
+            if body.get("cursor") == "latest":
+                del body["cursor"]
+            for given in (query, body):
+                if given.get("wait") in range(31):
+                    given["wait"] = 0
         if path == "/v1/feed/tokens" and isinstance(case.body, dict) and not {"streams", "kinds"} & set(case.body):
             case.body["kinds"] = ["call"]  # one of the two has to be there
         if path.endswith("/test") and isinstance(case.body, dict) and "type" in case.body:
@@ -244,6 +252,10 @@ class Surroundings:
 
     def _event_type(self) -> str:
         assert self._ask("PUT", "/v1/event-types/described", {"example": {}}).ok
+        return "described"
+
+    def _consumer(self) -> str:
+        assert self._ask("PUT", "/v1/feed/consumers/described", {}).ok
         return "described"
 
     def _bulk_retry(self) -> str:

@@ -48,6 +48,7 @@ PLATFORM_ROUTES = {
 NEW_NAMES = {
     ("PUT", "/v1/streams/{kind}/{stream_id}"),
     ("PUT", "/v1/event-types/{type}"),
+    ("PUT", "/v1/feed/consumers/{consumer}"),
     ("PUT", "/v1/workspaces/{workspace}"),
 }
 IDS_IN_PATH = {*ABSENT} - {"kind"}

@@ -23,7 +23,9 @@ KINDS = ("call", "bot", "conversation", "session")
 ABSENT = {
     "kind": "call",
     "workspace": "nothing",
-    **dict.fromkeys(("stream_id", "bot_id", "call_id", "conversation_id", "session_id", "callId", "type"), NOTHING),
+    **dict.fromkeys(
+        ("stream_id", "bot_id", "call_id", "conversation_id", "session_id", "callId", "type", "consumer"), NOTHING
+    ),
     **{name: f"{prefix}_01k00000000000000000000000" for name, (prefix, _) in IDS.items()},
 }
 _VALUES: dict[str, Any] = {
@@ -44,6 +46,7 @@ def things_of(door: Door, stream_id: str = THEIRS) -> dict[str, str]:
     token = door.post(f"/v1/streams/call/{stream_id}/tokens")["id"]
     feed_token = door.post("/v1/feed/tokens", {"kinds": ["call"]})["id"]
     door.put(f"/v1/event-types/{stream_id}", {})
+    door.put(f"/v1/feed/consumers/{stream_id}", {})
     key = door.post("/v1/keys", {"name": "k", "scopes": ["publish"]})["id"]
     link = door.post("/v1/portal-links")["id"]
     bulk = door.post("/v1/bulk-retries", status=202)["id"]

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.core.feed.snapshot import Snapshot, unpack
 
 LONGEST = 12_000  # characters: two snapshots with the most transactions that are still near to each other
+# Transactions in a cursor that stands in a header: it has some 700 characters then, and the oldest of them, which are
+# those that take longest, are told exactly.
+MOST_IN_A_HEADER = 64
 _VERSION = "1"
 _LARGEST = 2**63 - 1
 
@@ -42,6 +45,15 @@ class Cursor:
     def at(self, upto: Tick, place: int) -> Cursor:
         """The cursor of an event that `upto` saw."""
         return Cursor(self.after, upto, place)
+
+
+def shortened(tick: Tick) -> Tick:
+    """The tick, or a place before it whose cursor is short enough for a header: it sees less of what was under way."""
+    in_flight = tick.snapshot.in_flight
+    if len(in_flight) <= MOST_IN_A_HEADER:
+        return tick
+    seen = Snapshot(tick.snapshot.xmin, in_flight[MOST_IN_A_HEADER], in_flight[:MOST_IN_A_HEADER])
+    return replace(tick, snapshot=seen)
 
 
 def encode(cursor: Cursor) -> str:

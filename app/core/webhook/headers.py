@@ -14,6 +14,8 @@ USER_AGENT = "Twofold/1.0 (webhooks)"
 # What a request has besides, unless the customer's headers say otherwise.
 CONTENT_TYPE = ("Content-Type", "application/json")
 DEFAULTS = (CONTENT_TYPE, ("User-Agent", USER_AGENT), ("Accept", "*/*"))
+# A place in the feed at or before the event, for endpoints that want it.
+FEED_CURSOR = "webhook-feed-cursor"
 MAX_HEADERS = 20
 # Names and values with their separators, as on the wire. Many servers refuse a request head over 8 KiB: half is theirs.
 MAX_BYTES = 4096

@@ -191,14 +191,15 @@ def _lost(connection: Connection, cursor: Cursor, epochs: Sequence[Epoch]) -> Lo
 
 
 def _rows(connection: Connection, workspace_id: str, asked: Window) -> Sequence[Any]:
-    return connection.exec_driver_sql(PAGE, _parameters(workspace_id, asked)).all()
+    return connection.exec_driver_sql(PAGE, parameters(workspace_id, asked)).all()
 
 
 def _has_any(connection: Connection, workspace_id: str, asked: Window) -> bool:
-    return bool(connection.exec_driver_sql(HAS_ANY, _parameters(workspace_id, asked)).scalar_one())
+    return bool(connection.exec_driver_sql(HAS_ANY, parameters(workspace_id, asked)).scalar_one())
 
 
-def _parameters(workspace_id: str, asked: Window) -> dict[str, Any]:
+def parameters(workspace_id: str, asked: Window) -> dict[str, Any]:
+    """What a statement over a window is given."""
     return {
         "workspace": workspace_id,
         "began": str(asked.began),

@@ -18,8 +18,8 @@ from app.core.event.filters.reading import MOST_BYTES, MOST_LEVELS, MOST_TESTS
 from app.core.problem import Problem, not_found
 from app.core.times import read_time
 from app.core.webhook.addresses import MAX_URL_LENGTH
+from app.core.webhook.headers import FEED_CURSOR, MAX_HEADERS, VALUE, name_pattern
 from app.core.webhook.headers import MAX_BYTES as MAX_HEADER_BYTES
-from app.core.webhook.headers import MAX_HEADERS, VALUE, name_pattern
 from app.core.wire.envelope import rfc3339
 from app.database.tables import Endpoint
 from app.delivery import deliveries, endpoint_history, endpoint_rules, endpoints, reads
@@ -136,6 +136,7 @@ OPTIONS = (
         each=(1, endpoint_rules.LONGEST_DELAY_SECONDS),
         example=[10, 60, 600, 3600],
     ),
+    Field("feed_cursor", "boolean", f"true: each webhook has a header {FEED_CURSOR}, where GET /v1/feed reads on"),
     Field(
         "metadata",
         "text_map",

@@ -28,6 +28,7 @@ _ENDPOINT: Schema = {
     "rate_limit": or_null(NUMBER),
     "timeout_seconds": or_null(NUMBER),
     "retry_delays_seconds": or_null({"type": "array", "items": NUMBER}),
+    "feed_cursor": {"type": "boolean"},
     "signing": one_of("hmac", "ed25519"),
     "consecutive_failures": COUNT,
     "failing_since": or_null(TIME),

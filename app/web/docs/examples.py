@@ -73,6 +73,7 @@ _endpoint: dict[str, Any] = {
     "channels": None,
     "content_filter": None,
     "timeout_seconds": None,
+    "feed_cursor": False,
     "retry_delays_seconds": None,
     "header_names": [],
     "rate_limit": None,
@@ -131,6 +132,16 @@ def _list_of(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _PLACE = "MX43LzAvMTIzNDUvNDAvOTAwOjA6"
+_feed_place = {"name": "billing", "cursor": _PLACE, "committed_at": _LATER}
+_feed_consumer = _feed_place | {
+    "streams": None,
+    "kinds": ["call"],
+    "types": None,
+    "leased_until": None,
+    "lag": {"events": 3, "at_least": False, "seconds": 0.4},
+    "created_at": _AT,
+    "read_at": _LATER,
+}
 _portal_link = {
     "id": "plk_01kfxt6a7b8c9d0e1f2g3h4j5k",
     "scopes": ["manage", "operate"],
@@ -181,6 +192,16 @@ EXAMPLES: dict[str, Any] = {
     "Explanation": _explanation,
     "ExplanationList": _list_of(_explanation),
     "EndpointChanges": {"data": [{"changed_at": _AT, "state": "enabled", "reason": None}]},
+    "FeedPlace": _feed_place,
+    "FeedConsumer": _feed_consumer,
+    "FeedConsumerList": _list_of(_feed_consumer),
+    "FeedLease": {
+        "lease": "5d41402abc4b2a76b9719d911017c592",
+        "leased_until": "2026-11-20T10:01:01.123Z",
+        "data": [{"cursor": _PLACE, "event": _event}],
+        "cursor": _PLACE,
+        "more": False,
+    },
     "FeedPage": {"data": [{"cursor": _PLACE, "event": _event}], "cursor": _PLACE, "more": False},
     "PortalLink": _portal_link | {"opened_at": None},
     "CreatedPortalLink": _portal_link | {"url": "https://events.example.com/portal/open#pt_5nq8"},

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from app.core.contract.model import EventType
+from app.core.feed import consumer
 from app.web.docs import examples, refusals, webhooks
 from app.web.docs.schemas import SCHEMAS
 from app.web.http import shapes
@@ -31,7 +32,7 @@ OTHER_ANSWERS = {
 TAGS = {
     "events": ("Publish events and read them back.", ("publish", "events")),
     "event types": ("What a workspace says of its types: schemas, examples, words.", ("event_types",)),
-    "feed": ("All events of a workspace in one order, with a cursor.", ("feed", "feed_view", "feed_tokens")),
+    "feed": ("All events of a workspace in one order, with a cursor.", ("feed", "feed_view", "feed_tokens", "consumers")),
     "streams": ("Open, list, read and end streams, and mint tokens for them.", ("streams", "tokens")),
     "live streams": ("Streams as they happen, each kind in its own paths and frames.", ("contracts",)),
     "endpoints": ("Webhooks: where to, of what, with which secret.", ("endpoints",)),
@@ -198,6 +199,7 @@ _ABOUT_PATH = {
     "name": "the name of the file",
     "type": "the name of the event type",
     "page": "the name of the page",
+    "consumer": "your name of the consumer",
 }
 
 
@@ -214,6 +216,7 @@ _PATH_SHAPES = {
     "kind": shapes.KIND,
     "stream_id": shapes.STREAM_ID,
     "type": shapes.NEW_TYPE,
+    "consumer": shapes.matching(consumer.NAME),
 }
 
 

@@ -15,6 +15,7 @@ from app.core.webhook.retry import Outcome
 from app.core.wire import trace
 from app.delivery.reads import STATUSES
 from app.web.docs.endpoint_schemas import ENDPOINTS
+from app.web.docs.feed_schemas import FEED
 from app.web.docs.parts import (
     ANY_OBJECT,
     COUNT,
@@ -40,7 +41,6 @@ _NEW_STREAM_NAME = record(
     " its idempotency key.",
     {"kind": shapes.NEW_KIND, "id": shapes.STREAM_ID},
 )
-_FEED_CURSOR: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1}
 _EVENT_ID, _ENDPOINT_ID = shapes.id_of(ids.EVENT), shapes.id_of(ids.ENDPOINT)
 _KEY: Schema = {
     "id": shapes.id_of(ids.KEY),
@@ -70,8 +70,8 @@ _ATTEMPT: Schema = _TRIED | {
     "request": {
         "anyOf": [
             record(
-                "The request as it was sent. What the endpoint's owner has given as headers is masked, and the body is"
-                " the envelope of the event.",
+                "The request as it was sent. What the endpoint's owner has given as headers is masked, a feed cursor"
+                " is not kept, and the body is the envelope of the event.",
                 {
                     "method": one_of("POST"),
                     "url": TEXT,
@@ -191,15 +191,6 @@ SCHEMAS: dict[str, Schema] = {
         },
     ),
     "EventList": searched(ref("Event")),
-    "FeedPage": record(
-        "Events of the workspace in the order of the feed. `cursor` is where to go on, also when there is no event;"
-        " `more`: whether there may be more at once.",
-        {
-            "data": {"type": "array", "items": record("An event.", {"cursor": _FEED_CURSOR, "event": ref("Event")})},
-            "cursor": _FEED_CURSOR,
-            "more": {"type": "boolean"},
-        },
-    ),
     "Explanation": record(
         "Whether and when an endpoint got an event, and if not, why.",
         {
@@ -298,6 +289,7 @@ SCHEMAS: dict[str, Schema] = {
     "EventTypeList": list_of("EventType"),
     **STREAMS,
     **ENDPOINTS,
+    **FEED,
     "DeliveryList": searched(ref("Delivery")),
     "Delivery": record(
         "One event for one endpoint, with the attempt that was asked for, else the last one.",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.core.contract.model import EventType
+from app.core.webhook.headers import FEED_CURSOR
 from app.web.http.reading import JSON
 
 Schema = dict[str, Any]
@@ -14,6 +15,10 @@ _HEADERS = {
     "webhook-id": "the event's id; the same each time it is sent",
     "webhook-timestamp": "when this attempt was made, in seconds since 1970",
     "webhook-signature": "one or more signatures, separated by spaces: `v1,…`, or `v1a,…` with a public key",
+}
+_MORE_HEADERS = {
+    FEED_CURSOR: "of an endpoint with `feed_cursor`: where `GET /v1/feed` reads this event and what comes after it;"
+    " left out where that is not known any more",
 }
 _ANY = EventType("call", "call.started", "warn", "An event of a type that no contract declares", {}, {"from": "+4930"})
 ANY_NAME = "event"  # what stands for every type that is not declared
@@ -65,6 +70,10 @@ def _operation(declared: EventType, name: str, schema: Schema) -> dict[str, Any]
         "parameters": [
             {"name": header, "in": "header", "required": True, "schema": {"type": "string"}, "description": about}
             for header, about in _HEADERS.items()
+        ]
+        + [
+            {"name": header, "in": "header", "required": False, "schema": {"type": "string"}, "description": about}
+            for header, about in _MORE_HEADERS.items()
         ],
         "requestBody": {"required": True, "content": {JSON: {"schema": schema, "example": envelope_of(declared)}}},
         "responses": {

@@ -21,6 +21,7 @@ from app.accounts.callers import Presented
 from app.accounts.keys import digest
 from app.core import ids
 from app.core.event import names
+from app.core.feed import consumer
 from app.core.problem import Problem, invalid, not_found
 from app.web.engine import engine
 from app.web.http.bodies import read_bytes
@@ -199,6 +200,8 @@ def _check_path(values: Mapping[str, str]) -> None:
             raise invalid("kind", names.KIND_HINT)
         elif name == "stream_id" and not names.EXTERNAL_ID.fullmatch(value):
             raise invalid("stream_id", names.EXTERNAL_ID_HINT)
+        elif name == "consumer" and not consumer.NAME.fullmatch(value):
+            raise invalid("consumer", consumer.NAME_HINT)
         elif name == "type" and not names.TYPE.fullmatch(value):
             raise invalid("type", names.TYPE_HINT)
 

@@ -1,7 +1,7 @@
-"""How deliveries are doing, for /metrics: of all workers on all machines, whichever web process is asked.
+"""How deliveries and consumers of the feed are doing, for /metrics: all of them, whichever web process is asked.
 
-Pending deliveries are counted in PostgreSQL when somebody asks. The drains add up in Redis what they have done
-(app.delivery.live_log).
+Pending deliveries and consumers are counted in PostgreSQL when somebody asks. The drains add up in Redis what they have
+done (app.delivery.live_log).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from app.core import delays
 from app.database.connection import Database
 from app.delivery import waiting
 from app.delivery.live_log import ATTEMPTS, DELIVERED_AFTER, ENDED, SENT_AFTER, UNTOLD, LogReader
+from app.live.feed import lag
 from app.redis_connection import FAILURES
 
 KEPT_SECONDS = 5.0  # each process asks PostgreSQL and Redis at most this often, however many ask it
@@ -55,6 +56,7 @@ class DeliveryMetrics:
         try:
             with self._database.begin() as connection:
                 backlog = waiting.backlog(connection, COUNTED)
+                behind = lag.figures(connection)
         except SQLAlchemyError:
             yield _up("twofold_postgresql_up", "PostgreSQL", 0)
             return
@@ -65,6 +67,7 @@ class DeliveryMetrics:
         )
         words = "How long the oldest due delivery has been waiting for a worker."
         yield GaugeMetricFamily("twofold_oldest_due_delivery_seconds", words, backlog.oldest_due_seconds or 0.0)
+        yield from _consumers(behind)
 
     def _counts(self) -> Iterator[Metric]:
         try:
@@ -81,6 +84,16 @@ class DeliveryMetrics:
         yield _delay("twofold_first_attempt_delay_seconds", words, SENT_AFTER, timed)
         words = "From an event's commit, or a person's retry, until its delivery was answered well; retries included."
         yield _delay("twofold_delivery_delay_seconds", words, DELIVERED_AFTER, timed)
+
+
+def _consumers(behind: lag.Figures) -> Iterator[Metric]:
+    words = "Consumers of the feed, by how long there has been something that they have not read."
+    family = GaugeMetricFamily("twofold_feed_consumers", words, labels=["behind"])
+    for name, count in behind.counts.items():
+        family.add_metric([name], count)
+    yield family
+    words = "The same of the consumer that is farthest behind."
+    yield GaugeMetricFamily("twofold_feed_consumer_behind_seconds", words, behind.most_seconds)
 
 
 def _up(name: str, engine: str, value: int) -> Metric:

@@ -6,7 +6,7 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
-from app.core.feed.cursor import LONGEST, Cursor, Tick, decode, encode
+from app.core.feed.cursor import LONGEST, Cursor, Tick, decode, encode, shortened
 from app.core.feed.snapshot import MOST_IN_FLIGHT, Snapshot, read_snapshot
 
 QUIET = Tick(7, 0, 12345, 40, Snapshot(900, 900))
@@ -60,3 +60,17 @@ def test_a_snapshot_is_read_as_postgresql_prints_it() -> None:
     snapshot = read_snapshot("900:1000:900,950")
     assert str(snapshot) == "900:1000:900,950"
     assert [xid for xid in (1, 899, 900, 901, 950, 999, 1000) if snapshot.sees(xid)] == [1, 899, 901, 999]
+
+
+def test_a_place_for_a_header_is_short_and_never_later() -> None:
+    assert shortened(BUSY) == BUSY
+    many = Snapshot(1000, 1000 + MOST_IN_FLIGHT, tuple(range(1000, 1000 + MOST_IN_FLIGHT)))
+    tick = Tick(2**62, 9, 2**62, 2**62, many)
+    short = shortened(tick)
+    assert len(encode(Cursor(short))) < 1000
+    assert decode(encode(Cursor(short))).after == short
+    seen = range(900, 1100 + MOST_IN_FLIGHT)
+    assert {xid for xid in seen if short.snapshot.sees(xid)} <= {xid for xid in seen if many.sees(xid)}
+    assert all(short.snapshot.sees(xid) for xid in range(900, 1000))  # what was long before stays read
+    gaps = Snapshot(1000, 5000, tuple(range(1000, 1400, 4)))
+    assert shortened(Tick(1, 0, 1, 1, gaps)).snapshot.sees(1001)
