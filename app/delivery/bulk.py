@@ -43,8 +43,8 @@ MOST_RUNNING = 10  # orders of one workspace at once
 class BulkFilters:
     """What an order is about; None for what it is not narrowed by. workspace None: all of them.
 
-    event_type: a type, or a prefix such as `call.*`. status: failed, cancelled or missed, which needs an endpoint. since,
-    until: of the delivery's creation, of the event's where it was missed; the latter excluded.
+    event_type: a type, or a prefix such as `call.*`. status: failed, cancelled or missed, which needs an endpoint.
+    since, until: of the delivery's creation, of the event's where it was missed; the latter excluded.
     """
 
     workspace: str | None = None
