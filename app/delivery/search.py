@@ -52,11 +52,11 @@ SELECT count(*) AS looked, min(id) AS last FROM (
 # order of the index is enough.
 IN_ORDER = "SET LOCAL enable_bitmapscan = off"
 
-# What waits, of one workspace if the filters name one. OFFSET keeps PostgreSQL from walking through the whole log in
-# order: `due` has these few.
+# What waits, a window of it: `due` has these, mostly few, and nothing else.
 PENDING = """(SELECT pending.* FROM (
-  SELECT delivery_id AS id, created_at, workspace_id, endpoint_id, event_id FROM due WHERE {whose} OFFSET 0
-) AS d JOIN deliveries pending ON pending.id = d.id AND pending.created_at = d.created_at WHERE {narrow})"""
+  SELECT d.id, d.created_at FROM (SELECT delivery_id AS id, created_at, workspace_id, endpoint_id FROM due) AS d
+  WHERE {narrow} ORDER BY d.id DESC LIMIT %(window)s
+) AS d JOIN deliveries pending ON pending.id = d.id AND pending.created_at = d.created_at)"""
 
 # The deliveries of some events, those of the newest first, a window of them. OFFSET keeps PostgreSQL from walking
 # through the whole log in order and asking of each delivery whether it is of one of these events.
@@ -271,7 +271,7 @@ def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan
         (rest if is_of_few else narrow).append("d.endpoint_id = %(endpoint)s")
     if filters.workspace is not None:
         (rest if is_of_few else narrow).append("d.workspace_id = %(workspace)s")
-    pending_alone = filters.statuses == (PENDING_STATUS,)
+    pending_alone = filters.statuses == (PENDING_STATUS,) and not is_of_few
     if filters.status is not None and not pending_alone:
         # As literals, by which PostgreSQL finds the partial indexes; they have neither endpoints nor what went well.
         has_index = set(filters.statuses) <= set(_ENDED_BADLY) and filters.endpoint is None and not is_of_few
@@ -287,13 +287,9 @@ def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan
         rest.append(f"{attempt} IS NOT NULL")
     narrow += within("d", ids.DELIVERY, values, since=filters.since, until=filters.until, before=before)
     if filters.stream is not None:
-        if pending_alone:
-            rest.append(_of_status(filters))
         return _Plan(DELIVERIES, "d", OF_EVENTS.format(narrow=_all(narrow)), "true", _all(rest), values, attempt)
     if pending_alone:
-        whose = "true" if filters.workspace is None else "due.workspace_id = %(workspace)s"
-        source = PENDING.format(narrow=_all(narrow), whose=whose)
-        return _Plan(DELIVERIES, "d", source, "true", _all(rest), values, attempt)
+        return _Plan(DELIVERIES, "d", PENDING.format(narrow=_all(narrow)), "true", _all(rest), values, attempt)
     return _Plan(DELIVERIES, "d", "deliveries", _all(narrow), _all(rest), values, attempt)
 
 
