@@ -62,6 +62,8 @@ BARS = (
         False),
     Bar("recovery", "live frame's p99, over that without", "recovery/twofold/busy_frame_p99",
         ("recovery/twofold/free_frame_p99",), 2, True),
+    Bar("log", "a page of the delivery log, one or two filters, p95", "log/twofold/answer_p95", (), 100, True, "ms"),
+    Bar("log", "the slowest two filters, median", "log/twofold/slowest_question", (), 100, True, "ms"),
     Bar("idle", "share of a core", "idle/twofold/cpu", (), 2, True, "%", "1"),
     Bar("statements", "round trips to PostgreSQL an event, alone", "statements/twofold/round_trips_an_event_at_5", (),
         4, True, "", "30"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bench import counted, fair, fanout, limits, single, strain
+from bench import counted, fair, fanout, limits, log, single, strain
 from bench.stage import Result, Stage
 
 FORMS = ("smoke", "short", "full")
@@ -73,4 +73,6 @@ LOADS = (
          {"rate": (100, 500, 500), "seconds": (1, 30, 600)}, once=True),
     Load("recovery", "100,000 due at once", strain.recovery, US,
          {"due": (500, 15_000, 100_000), "seconds": (1, 4, 20)}, once=True),
+    Load("log", "every filter of a long delivery log, and each two", log.long_log, US,
+         {"attempts": (1_000, 50_000, 1_000_000), "times": (1, 1, 20)}, once=True),
 )  # fmt: skip

@@ -103,6 +103,7 @@ class Stage:
             "counted": lambda: Product(
                 self.engines, self.tree, name="counted", redis_database=2, relayed=True, WEB_CONCURRENCY="1"
             ),
+            "logged": lambda: Product(self.engines, self.tree, name="logged", redis_database=3, WEB_CONCURRENCY="1"),
             "plain-1": lambda: Plain(self.engines, name="plain_single", redis_database=8, WEB_CONCURRENCY="1"),
             "bare": lambda: Bare(self.engines),
             "nchan": lambda: Nchan(self.engines),

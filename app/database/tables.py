@@ -372,6 +372,12 @@ class Attempt(Base):
     response_headers: Mapped[dict[str, Any] | None]
     response_body: Mapped[bytes | None]
     trigger: Mapped[str]
+    # Where the time went; NULL for a part that there was none of. All NULL: older than these columns, or not sent.
+    dns_ms: Mapped[int | None] = mapped_column(Integer)
+    connect_ms: Mapped[int | None] = mapped_column(Integer)
+    tls_ms: Mapped[int | None] = mapped_column(Integer)
+    first_byte_ms: Mapped[int | None] = mapped_column(Integer)
+    connection_reused: Mapped[bool | None]
 
 
 class DrainRound(Base):

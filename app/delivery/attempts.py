@@ -13,13 +13,14 @@ from typing import Any
 from app.core import ids
 from app.core.webhook.retry import Outcome
 from app.delivery.claims import Claimed
+from app.delivery.sending.request import NO_PHASES, Phases
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What came of one attempt. started_at: by the database's clock. by_us: it failed here, before anything was sent.
     unanswered: the request was sent, and no answer came. resent: the same delivery was sent once more at once, and what
-    comes of that decides: this exchange is only logged.
+    comes of that decides: this exchange is only logged. phases: where the time went.
 
     nonce: makes the attempt's id, which is settled here, when the result has come: however often this is written, it
     stays one attempt.
@@ -38,6 +39,7 @@ class Exchange:
     by_us: bool = False
     unanswered: bool = False
     resent: bool = False
+    phases: Phases = NO_PHASES
     nonce: bytes = field(default_factory=partial(os.urandom, ids.RANDOM_BYTES))
     created_at: datetime = field(init=False)
     """Of its row: when it started, in milliseconds, as the id holds it."""
@@ -75,7 +77,14 @@ def attempt_fields(exchange: Exchange) -> dict[str, Any]:
         "response_headers": _headers(exchange.response_headers),
         "response_body": base64.b64encode(exchange.response_body).decode() if answered else None,
         "trigger": claimed.trigger,
+        "phases_ms": _milliseconds(exchange.phases),
+        "reused": exchange.phases.reused,
     }
+
+
+def _milliseconds(phases: Phases) -> str:
+    """The four that are times, in their order, as PostgreSQL writes an array: a text costs less to read than JSON."""
+    return f"{{{','.join(['NULL' if part is None else str(round(part * 1000)) for part in phases[:4]])}}}"
 
 
 def _headers(pairs: Sequence[tuple[str, str]]) -> dict[str, str] | None:

@@ -1,4 +1,5 @@
-"""Bulk retries: what failed or was cancelled is attempted again, as far as filters let it in, piece by piece.
+"""Bulk retries: what failed or was cancelled is attempted again, as far as filters let it in, piece by piece; or what
+one endpoint has missed is delivered to it (bulk_missed.py).
 
 The row of an order is the work. Whoever has locked it does the next piece in the same transaction: looks on from the
 cursor, makes some deliveries pending again, moves the cursor. A process that is killed has done a piece or has not; the
@@ -22,12 +23,14 @@ from sqlalchemy import Connection, Row
 
 from app.core import ids
 from app.core.event.filters import like_patterns
-from app.core.problem import Problem, not_found
+from app.core.problem import Problem, invalid, not_found
 from app.database.spans import within
-from app.delivery import deliveries, waiting
+from app.delivery import bulk_missed, deliveries, waiting
 
 RUNNING, FINISHED, CANCELLED = "running", "finished", "cancelled"
 ENDED_BADLY = ("failed", "cancelled")  # the states that lead back to pending
+MISSED = "missed"  # beside them: events without a delivery to the endpoint
+ABOUT = (*ENDED_BADLY, MISSED)
 WINDOW = 1_000  # deliveries that a piece looks at
 PIECE = 500  # and reopens at most: some 50 ms, in which their rows are locked
 ENDPOINT_ROOM = 500  # deliveries waiting for an endpoint, from which on an order adds none
@@ -40,8 +43,8 @@ MOST_RUNNING = 10  # orders of one workspace at once
 class BulkFilters:
     """What an order is about; None for what it is not narrowed by. workspace None: all of them.
 
-    event_type: a type, or a prefix such as `call.*`. status: failed or cancelled. since, until: of the delivery's
-    creation, the latter excluded.
+    event_type: a type, or a prefix such as `call.*`. status: failed, cancelled or missed, which needs an endpoint.
+    since, until: of the delivery's creation, of the event's where it was missed; the latter excluded.
     """
 
     workspace: str | None = None
@@ -50,6 +53,11 @@ class BulkFilters:
     status: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+    @property
+    def is_about_missed(self) -> bool:
+        """Whether it is about events that an endpoint has missed."""
+        return self.status == MISSED
 
     def stored(self) -> str:
         """As the order's row keeps them, without the workspace, which has a column."""
@@ -66,8 +74,8 @@ class BulkFilters:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What a dry run finds. ready: deliveries that would be attempted again; skipped: those whose endpoint is disabled
-    or deleted; endpoints: of how many; more: whether the count stopped at MOST_COUNTED."""
+    """What a dry run finds. ready: deliveries that would be attempted again, or made; skipped: those whose endpoint is
+    disabled or deleted; endpoints: of how many; more: whether the count stopped before the end."""
 
     ready: int
     skipped: int
@@ -117,7 +125,12 @@ def choose(rows: Iterable[Any], waiting_for: Mapping[str, int], enabled: Iterabl
 
 
 def count(connection: Connection, filters: BulkFilters) -> Count:
-    """What an order with these filters would find now: the dry run. Changes nothing."""
+    """What an order with these filters would find now: the dry run. Changes nothing.
+
+    Raises Problem invalid or not_found where an endpoint is needed.
+    """
+    if filters.is_about_missed:
+        return _count_missed(connection, filters)
     narrow, rest, values = _conditions(filters)
     statement = COUNT.format(narrow=narrow, rest=rest, ordered_at="now()")
     row = connection.exec_driver_sql(statement, {**values, "most": MOST_COUNTED + 1}).one()
@@ -125,7 +138,7 @@ def count(connection: Connection, filters: BulkFilters) -> Count:
 
 
 def order(connection: Connection, filters: BulkFilters, actor: str) -> str:
-    """Make an order; its id. actor: who orders, for people. Raises Problem too_many."""
+    """Make an order; its id. actor: who orders, for people. Raises Problem too_many, and as `count` does."""
     found = count(connection, filters).ready
     connection.exec_driver_sql(LOCK_ORDERS)
     running = connection.exec_driver_sql(COUNT_RUNNING, {"workspace": filters.workspace}).scalar_one()
@@ -175,7 +188,10 @@ def work(connection: Connection, *, window_seconds: int) -> Piece | None:
     row = connection.exec_driver_sql(TAKE).one_or_none()
     if row is None or not _stays(connection, row.workspace_id):
         return None
-    narrow, rest, values = _conditions(BulkFilters.read(row.workspace_id, row.filters))
+    filters = BulkFilters.read(row.workspace_id, row.filters)
+    if filters.is_about_missed:
+        return _work_on_missed(connection, row, filters, window_seconds)
+    narrow, rest, values = _conditions(filters)
     values |= {"cursor": row.cursor or "", "window": WINDOW, "ordered_at": row.created_at}
     found = connection.exec_driver_sql(WINDOW_AFTER.format(narrow=narrow, rest=rest), values).all()
     endpoints = sorted({one.endpoint_id for one in found if one.fits})
@@ -194,6 +210,42 @@ def work(connection: Connection, *, window_seconds: int) -> Piece | None:
     }
     connection.exec_driver_sql(MOVE, changed)
     return Piece(row.id, retried)
+
+
+def _count_missed(connection: Connection, filters: BulkFilters) -> Count:
+    if filters.endpoint is None:
+        raise invalid("endpoint_id", "is missing: it is one endpoint that has missed something")
+    span = bulk_missed.Span(filters.since, filters.until, filters.event_type)
+    found = bulk_missed.count(connection, filters.endpoint, filters.workspace, span)
+    ready, skipped = (found.count, 0) if found.enabled else (0, found.count)
+    return Count(ready, skipped, 1 if ready else 0, found.more)
+
+
+def _work_on_missed(connection: Connection, row: Row[Any], filters: BulkFilters, window_seconds: int) -> Piece:
+    """A piece of an order about missed events, those that came before it."""
+    assert filters.endpoint is not None
+    until = row.created_at if filters.until is None else min(filters.until, row.created_at)
+    span = bulk_missed.Span(filters.since, until, filters.event_type)
+    waits = waiting.waiting_for(connection, [filters.endpoint]).get(filters.endpoint, 0)
+    step = bulk_missed.step(
+        connection,
+        filters.endpoint,
+        filters.workspace,
+        span,
+        cursor=row.cursor,
+        most=min(PIECE, max(ENDPOINT_ROOM - waits, 0)),
+        window_seconds=window_seconds,
+    )
+    changed = {
+        "id": row.id,
+        "retried": step.made,
+        "cursor": None if step.at_end else step.cursor,
+        "passed_over": False,
+        "status": FINISHED if step.at_end else RUNNING,
+        "pause": PAUSE_SECONDS if step.blocked else 0.0,
+    }
+    connection.exec_driver_sql(MOVE, changed)
+    return Piece(row.id, step.made)
 
 
 def _stays(connection: Connection, workspace_id: str | None) -> bool:

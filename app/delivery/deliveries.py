@@ -108,7 +108,7 @@ def recover(
     retried, created = ended[:most], found.events[: max(most - len(ended), 0)]
     keys = [(row.id, row.created_at) for row in retried]
     reopen(connection, keys, trigger="recover", window_seconds=window_seconds)
-    _insert_missed(connection, workspace_id, endpoint_id, created, window_seconds)
+    add_missed(connection, workspace_id, endpoint_id, created, window_seconds)
     complete = len(ended) + len(found.events) <= most and found.looked_until is None
     looked_until = found.looked_until if len(ended) + len(found.events) <= most else None
     return Recovered(len(retried), len(created), complete, looked_until)
@@ -129,10 +129,10 @@ def reopen(connection: Connection, keys: Sequence[tuple[str, datetime]], *, trig
         connection.exec_driver_sql(_REOPEN, values)
 
 
-def _insert_missed(
+def add_missed(
     connection: Connection, workspace_id: str, endpoint_id: str, events: Sequence[Row[Any]], window_seconds: int
 ) -> None:
-    """Give an endpoint deliveries of these events, which are due now."""
+    """Give an endpoint deliveries of these events, which are due now. The caller keeps everybody else from doing so."""
     if not events:
         return
     now = connection.exec_driver_sql(_NOW).scalar_one()

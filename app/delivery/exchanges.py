@@ -27,4 +27,5 @@ def exchange_of(claimed: Claimed, started_at: datetime, result: Result | Excepti
         started_at=started_at,
         duration_seconds=result.duration_seconds,
         unanswered=result.unanswered,
+        phases=result.phases,
     )

@@ -183,6 +183,8 @@ def _shown_attempt(row: Any) -> dict[str, Any]:
     body = row.response_body
     return {
         **_without_response(row, row.id),
+        "timing_ms": timing_ms(row),
+        "connection_reused": row.connection_reused,
         "response_headers": row.response_headers,
         "response_body": None if body is None else bytes(body).decode("utf-8", "replace"),
         "response_body_truncated": body is not None and len(body) >= KEPT_BODY_BYTES,
@@ -202,6 +204,14 @@ def _without_response(row: Any, id: str) -> dict[str, Any]:
         "remote_address": row.remote_address,
         "trigger": row.trigger,
     }
+
+
+def timing_ms(row: Any) -> dict[str, int | None] | None:
+    """Where an attempt's time went, milliseconds; None where that is not known. row: of the table."""
+    parts = {"dns": row.dns_ms, "connect": row.connect_ms, "tls": row.tls_ms, "first_byte": row.first_byte_ms}
+    if row.connection_reused is None and all(part is None for part in parts.values()):
+        return None
+    return parts | {"total": row.duration_ms}
 
 
 def _parsed(text: str | None) -> Any:
@@ -237,7 +247,7 @@ ORDER BY number DESC, id DESC LIMIT %(most)s
 
 # One delivery with its latest attempts, each in a row, if the caller may see it.
 _READ_ONE = Prepared(
-    b"read_delivery_3",
+    b"read_delivery_4",
     "SELECT * FROM read_delivery($1, $2, $3, $4, $5, $6)",
     takes=(BYTEA, TEXT, TEXT, TEXT, MOMENT, INT4),
     gives={
@@ -266,6 +276,11 @@ _READ_ONE = Prepared(
         "trigger": TEXT,
         "response_headers": TEXT,
         "response_body": BYTEA,
+        "dns_ms": INT4,
+        "connect_ms": INT4,
+        "tls_ms": INT4,
+        "first_byte_ms": INT4,
+        "connection_reused": BOOL,
     },
 )
 

@@ -20,7 +20,7 @@ from app.database.spans import within
 
 WINDOW = 10_000  # deliveries or attempts that one page looks at: some tens of milliseconds
 JOINED_WINDOW = 1_000  # attempts whose deliveries have to be looked at, too
-STREAM_EVENTS = 2_000  # the newest of a stream, whose deliveries a page looks at
+STREAM_EVENTS = 1_000  # the newest of a stream, whose deliveries a page looks at: each in several partitions
 MOST_STREAMS = 20  # of one name: other workspaces, other kinds
 MOST_ATTEMPTS = 200  # of one delivery; a schedule has eleven
 PENDING_STATUS, SUCCESS = "pending", "success"
@@ -48,15 +48,24 @@ SELECT count(*) AS looked, min(id) AS last FROM (
 ) AS w
 """
 
-# PostgreSQL takes a class of status codes for rare, and would fetch and sort all of it where a window in the order of
-# the index is enough.
+# PostgreSQL takes a class of status codes or a state for rare, and would fetch and sort all of it where a window in the
+# order of the index is enough.
 IN_ORDER = "SET LOCAL enable_bitmapscan = off"
 
-# What waits, of one workspace if the filters name one. OFFSET keeps PostgreSQL from walking through the whole log in
-# order: `due` has these few.
+# What waits, a window of it: `due` has these, mostly few, and nothing else.
 PENDING = """(SELECT pending.* FROM (
-  SELECT delivery_id AS id, created_at, workspace_id, endpoint_id, event_id FROM due WHERE {whose} OFFSET 0
-) AS d JOIN deliveries pending ON pending.id = d.id AND pending.created_at = d.created_at WHERE {narrow})"""
+  SELECT d.id, d.created_at FROM (SELECT delivery_id AS id, created_at, workspace_id, endpoint_id FROM due) AS d
+  WHERE {narrow} ORDER BY d.id DESC LIMIT %(window)s
+) AS d JOIN deliveries pending ON pending.id = d.id AND pending.created_at = d.created_at)"""
+
+# The deliveries of some events, those of the newest first, a window of them. OFFSET keeps PostgreSQL from walking
+# through the whole log in order and asking of each delivery whether it is of one of these events.
+OF_EVENTS = """(SELECT d.* FROM unnest(%(events)s::text[], %(event_times)s::timestamptz[])
+  WITH ORDINALITY AS asked (id, created_at, place)
+CROSS JOIN LATERAL (
+  SELECT * FROM deliveries d
+  WHERE d.event_id = asked.id AND d.created_at >= asked.created_at - interval '1 min' AND {narrow} OFFSET 0
+) AS d LIMIT %(window)s)"""
 
 # The newest events of the streams of this name.
 EVENTS_OF_STREAM = f"""
@@ -67,7 +76,7 @@ SELECT e.id, e.created_at FROM (
   ORDER BY s.id DESC LIMIT {MOST_STREAMS}
 ) AS s CROSS JOIN LATERAL (
   SELECT e.id, e.created_at FROM events e
-  WHERE e.stream_id = s.id AND e.created_at >= s.created_at - interval '1 min' ORDER BY e.seq DESC LIMIT {STREAM_EVENTS}
+  WHERE e.stream_id = s.id AND e.seq > s.last_seq - {STREAM_EVENTS} AND e.created_at >= s.created_at - interval '1 min'
 ) AS e ORDER BY e.created_at DESC LIMIT {STREAM_EVENTS}
 """
 
@@ -88,6 +97,7 @@ LEFT JOIN streams s ON s.id = v.stream_id
 LEFT JOIN LATERAL (
   SELECT * FROM attempts a
   WHERE a.delivery_id = d.id AND a.created_at >= d.created_at - interval '1 min'
+    AND a.created_at <= coalesce(d.finished_at, now()) + interval '1 hour'
     AND (asked.attempt IS NULL OR a.id = asked.attempt)
   ORDER BY a.number DESC, a.id DESC LIMIT 1
 ) AS a ON true
@@ -103,10 +113,12 @@ SELECT * FROM (
 """
 
 # Conditions on a delivery d (or an attempt a, where both have the column).
+_HAS_ENDED_BADLY = "d.status IN ('failed', 'cancelled')"  # as the partial indexes have it
 _TYPE = "d.event_type LIKE ANY (%(types)s::text[])"
 # LIMIT: looked up for each row. As EXISTS, PostgreSQL may read all attempts of the last weeks once instead.
 _OF_ATTEMPT = """(SELECT x.id FROM attempts x
-  WHERE x.delivery_id = d.id AND x.created_at >= d.created_at - interval '1 min' AND {outcome}
+  WHERE x.delivery_id = d.id AND x.created_at >= d.created_at - interval '1 min'
+    AND x.created_at <= coalesce(d.finished_at, now()) + interval '1 hour' AND {outcome}
   ORDER BY x.number DESC, x.id DESC LIMIT 1)"""
 _OF_DELIVERY = """(SELECT true FROM deliveries d
   WHERE d.id = a.delivery_id AND d.created_at <= a.created_at + interval '1 min' AND {conditions} LIMIT 1)"""
@@ -198,11 +210,10 @@ class _Plan:
 
 def log_page(connection: Connection, filters: Filters, *, limit: int, before: str | None = None) -> LogPage:
     """A page of the log, newest first. before: the cursor of the page before it, of the same filters."""
+    connection.exec_driver_sql(IN_ORDER)
     plan = _plan(connection, filters, before)
     if plan is None:
         return LogPage([])
-    if filters.code_class is not None:
-        connection.exec_driver_sql(IN_ORDER)
     parts = {"source": plan.source, "narrow": plan.narrow, "rest": plan.rest}
     statement = plan.statement.format(**parts, attempt=plan.attempt)
     found = connection.exec_driver_sql(statement, {**plan.values, "limit": limit + 1}).all()
@@ -251,20 +262,23 @@ def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan
         events = connection.exec_driver_sql(EVENTS_OF_STREAM, {**values, "stream": filters.stream}).all()
         if not events:
             return None
-        values |= {"events": [row.id for row in events], "oldest": min(row.created_at for row in events)}
-        narrow.append("d.event_id = ANY (%(events)s::text[]) AND d.created_at >= %(oldest)s")
+        values |= {"events": [row.id for row in events], "event_times": [row.created_at for row in events]}
     if filters.event is not None:
         values["event_at"] = ids.created_at_of(filters.event)
         narrow.append("d.event_id = %(event)s AND d.created_at >= %(event_at)s")
+    is_of_few = filters.stream is not None or filters.event is not None
     if filters.endpoint is not None:
-        (rest if narrow else narrow).append("d.endpoint_id = %(endpoint)s")
+        (rest if is_of_few else narrow).append("d.endpoint_id = %(endpoint)s")
     if filters.workspace is not None:
-        (rest if narrow else narrow).append("d.workspace_id = %(workspace)s")
-    pending_alone = filters.statuses == (PENDING_STATUS,)
+        (rest if is_of_few else narrow).append("d.workspace_id = %(workspace)s")
+    pending_alone = filters.statuses == (PENDING_STATUS,) and not is_of_few
     if filters.status is not None and not pending_alone:
         # As literals, by which PostgreSQL finds the partial indexes; they have neither endpoints nor what went well.
-        has_index = set(filters.statuses) <= set(_ENDED_BADLY) and filters.endpoint is None
-        (narrow if has_index else rest).append(_of_status(filters))
+        has_index = set(filters.statuses) <= set(_ENDED_BADLY) and filters.endpoint is None and not is_of_few
+        if has_index:
+            narrow.append(_HAS_ENDED_BADLY)
+        if not has_index or len(set(filters.statuses)) == 1:  # a rare state must not read through all of the other
+            rest.append(_of_status(filters))
     if filters.event_type is not None:
         rest.append(_TYPE)
     attempt = "NULL"
@@ -272,10 +286,10 @@ def _plan(connection: Connection, filters: Filters, before: str | None) -> _Plan
         attempt = _OF_ATTEMPT.format(outcome=" AND ".join([*_outcome(filters, "x"), *_code(filters, "x")]))
         rest.append(f"{attempt} IS NOT NULL")
     narrow += within("d", ids.DELIVERY, values, since=filters.since, until=filters.until, before=before)
+    if filters.stream is not None:
+        return _Plan(DELIVERIES, "d", OF_EVENTS.format(narrow=_all(narrow)), "true", _all(rest), values, attempt)
     if pending_alone:
-        whose = "true" if filters.workspace is None else "due.workspace_id = %(workspace)s"
-        source = PENDING.format(narrow=_all(narrow), whose=whose)
-        return _Plan(DELIVERIES, "d", source, "true", _all(rest), values, attempt)
+        return _Plan(DELIVERIES, "d", PENDING.format(narrow=_all(narrow)), "true", _all(rest), values, attempt)
     return _Plan(DELIVERIES, "d", "deliveries", _all(narrow), _all(rest), values, attempt)
 
 

@@ -63,7 +63,7 @@ class Product(Contender):
         self._lines = lines_of((tree / "Procfile").read_text())
         self._do("/bin/sh", "-c", f"exec {self._lines['release']}")
         made = self._do(str(self._programs / "python"), "-m", "app.cli", "key", "create", "--name", "bench")
-        self._platform_key = str(json.loads(made)["key"])
+        self.platform_key = str(json.loads(made)["key"])
         for kind in ("web", "worker", "beat"):
             self.start(kind)
         self.fresh()
@@ -93,10 +93,10 @@ class Product(Contender):
     def workspace(self) -> str:
         """A new workspace's key."""
         names = {"name": "bench", "uid": f"bench-{os.urandom(6).hex()}"}
-        made = self.ask("POST", "/v1/workspaces", names, self._platform_key)
+        made = self.ask("POST", "/v1/workspaces", names, self.platform_key)
         self.workspace_id = str(made["id"])
         body = {"name": "bench", "scopes": ["publish", "subscribe", "manage", "operate"]}
-        return str(self.ask("POST", "/v1/keys", body, self._platform_key, workspace=str(made["id"]))["key"])
+        return str(self.ask("POST", "/v1/keys", body, self.platform_key, workspace=str(made["id"]))["key"])
 
     def publish(self, count: int, streams: int, number: int) -> None:
         """In batches of 500."""

@@ -72,11 +72,18 @@ def test_a_delivery_has_the_fields_that_callers_rely_on(world: World) -> None:
         "error": None,
         "status_code": 500,
         "remote_address": "127.0.0.1",
+        "timing_ms": first["timing_ms"],
+        "connection_reused": False,
         "response_headers": {"X-Why": "because", "Content-Length": "5"},
         "response_body": "no\ufffd\x00!",
         "response_body_truncated": False,
         "trigger": "schedule",
     }
+    for attempt in (first, second):
+        timing = attempt["timing_ms"]
+        assert (timing["dns"], timing["tls"], timing["total"]) == (None, None, attempt["duration_ms"])
+        assert timing["connect"] >= 0
+        assert 0 <= timing["first_byte"] <= timing["total"] + 1
 
 
 def test_the_list_is_newest_first_in_pages_and_by_every_filter(world: World) -> None:

@@ -18,7 +18,8 @@ BEGIN
     n int, attempt_id text, attempt_at timestamptz, delivery_id text, created_at timestamptz, workspace_id text,
     endpoint_id text, lease_token uuid, trigger text, started_at timestamptz, duration_ms int, outcome text, error text,
     status_code int, remote_address text, response_headers jsonb, response_body text,
-    resent boolean, by_us boolean, doubtful boolean, status text, reason text, due_at timestamptz
+    resent boolean, by_us boolean, doubtful boolean, status text, reason text, due_at timestamptz,
+    phases_ms int[], reused boolean
   );
   IF o.resent OR o.doubtful THEN
     RETURN NULL;
@@ -55,10 +56,12 @@ BEGIN
     END IF;
   END IF;
   INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
-    error, status_code, remote_address, response_headers, response_body, trigger)
+    error, status_code, remote_address, response_headers, response_body, trigger,
+    dns_ms, connect_ms, tls_ms, first_byte_ms, connection_reused)
   VALUES (o.attempt_id, o.attempt_at, o.workspace_id, o.endpoint_id, o.delivery_id, attempts_before + 1, o.started_at,
     o.duration_ms, o.outcome, o.error, o.status_code, o.remote_address, o.response_headers,
-    decode(o.response_body, 'base64'), o.trigger)
+    decode(o.response_body, 'base64'), o.trigger,
+    o.phases_ms[1], o.phases_ms[2], o.phases_ms[3], o.phases_ms[4], o.reused)
   ON CONFLICT (id, created_at) DO NOTHING;
 
   -- A success of an endpoint that was healthy changes nothing.

@@ -55,7 +55,7 @@ BEGIN
       n int, attempt_id text, attempt_at timestamptz, delivery_id text, workspace_id text, endpoint_id text,
       lease_token uuid, trigger text, started_at timestamptz, duration_ms int, outcome text, error text,
       status_code int, remote_address text, response_headers jsonb, response_body text,
-      resent boolean, by_us boolean, status text, reason text, due_at timestamptz
+      resent boolean, by_us boolean, status text, reason text, due_at timestamptz, phases_ms int[], reused boolean
     )
   ), held AS MATERIALIZED (
     SELECT d.id, d.status, d.reason, d.attempt_count FROM deliveries d
@@ -101,10 +101,12 @@ BEGIN
     WHERE q.delivery_id = m.delivery_id AND q.delivery_id = ANY (ids) AND NOT (m.moves AND m.status <> 'pending')
   ), logged AS (
     INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
-      error, status_code, remote_address, response_headers, response_body, trigger)
+      error, status_code, remote_address, response_headers, response_body, trigger,
+      dns_ms, connect_ms, tls_ms, first_byte_ms, connection_reused)
     SELECT k.attempt_id, k.attempt_at, k.workspace_id, k.endpoint_id, k.delivery_id,
       k.attempt_count + row_number() OVER (PARTITION BY k.delivery_id ORDER BY k.n), k.started_at, k.duration_ms,
-      k.outcome, k.error, k.status_code, k.remote_address, k.response_headers, decode(k.response_body, 'base64'), k.trigger
+      k.outcome, k.error, k.status_code, k.remote_address, k.response_headers, decode(k.response_body, 'base64'), k.trigger,
+      k.phases_ms[1], k.phases_ms[2], k.phases_ms[3], k.phases_ms[4], k.reused
     FROM known k WHERE NOT k.is_written
     ON CONFLICT (id, created_at) DO NOTHING
   )

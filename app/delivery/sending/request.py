@@ -24,6 +24,24 @@ class Request(NamedTuple):
     total_seconds: float | None = None
 
 
+class Phases(NamedTuple):
+    """How long the parts of an exchange took, seconds; None for one that it had no need of or did not come to.
+
+    ``dns``: the look-up of the name. ``connect``: the TCP connection. ``tls``: the handshake. ``first_byte``: from then
+    until the answer began. ``reused``: whether the connection was one that had been used before; None without one.
+    """
+
+    dns: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    first_byte: float | None = None
+    reused: bool | None = None
+
+
+NO_PHASES = Phases()
+"""Of a request that was not sent."""
+
+
 class Result(NamedTuple):
     """What came of a request, which was sent once at most.
 
@@ -31,7 +49,7 @@ class Result(NamedTuple):
     ``success`` or ``http_error``. ``response_body`` is the first 16 KiB. ``error`` says in words what went wrong.
     ``again``: the connection may be to blame, because it had been used before. Another attempt over a connection of its
     own need not wait for the schedule. It never ends with ``again`` itself. ``unanswered``: the request was sent, at
-    least in part, and nothing came back: the receiver may have it.
+    least in part, and nothing came back: the receiver may have it. ``phases``: where the time went.
     """
 
     key: object
@@ -45,8 +63,10 @@ class Result(NamedTuple):
     error: str | None
     again: bool = False
     unanswered: bool = False
+    phases: Phases = NO_PHASES
 
 
-def unsent(request: Request, outcome: Outcome, error: str, seconds: float = 0.0) -> Result:
-    """The result of a request that was not put to libcurl."""
-    return Result(request.key, outcome, None, None, [], b"", None, seconds, error)
+def unsent(request: Request, outcome: Outcome, error: str, look_up_seconds: float | None = None) -> Result:
+    """The result of a request that was not put to libcurl. look_up_seconds: how long its name was looked up."""
+    phases = Phases(dns=look_up_seconds)
+    return Result(request.key, outcome, None, None, [], b"", None, look_up_seconds or 0.0, error, phases=phases)

@@ -14,7 +14,7 @@ from app.core.webhook.retry import Outcome
 from app.delivery.sending.answer import Answer
 from app.delivery.sending.connections import Connection, Connections
 from app.delivery.sending.guard import Guard
-from app.delivery.sending.request import Request, Result
+from app.delivery.sending.request import Phases, Request, Result
 from app.delivery.sending.verdict import BrokenOff, Ending, by_status, judge, may_go_again
 
 # An idle connection is not used after this: load balancers close theirs after 60 s, and a POST that meets the closing
@@ -220,6 +220,7 @@ class Transfer:
             error,
             again,
             unanswered,
+            self._phases(),
         )
 
     def _ending(self, code: int, message: str, broken_off: BrokenOff | None) -> Ending:
@@ -230,7 +231,7 @@ class Transfer:
             answer=self._answer,
             refused=self._guard.refused,
             was_allowed=self._guard.allowed is not None,
-            was_reused=self._connection is not None and not self._opened,
+            was_reused=self._is_reused,
             host=self.host_name,
         )
 
@@ -239,6 +240,28 @@ class Transfer:
         if ended_by_us:
             return self._spent_seconds + time.monotonic() - self._began_at
         return float(self._spent_seconds + self.curl.getinfo(pycurl.TOTAL_TIME))
+
+    def _phases(self) -> Phases:
+        """Where the time went. libcurl's figures are counted from its own start, and 0 for what did not happen."""
+        connected_at = ready_at = tls = None
+        if self._opened:
+            connected_at = self.curl.getinfo(pycurl.CONNECT_TIME) or None
+            shaken_at = self.curl.getinfo(pycurl.APPCONNECT_TIME) if self._is_https else 0.0
+            tls = shaken_at - connected_at if connected_at and shaken_at else None
+            ready_at = shaken_at or connected_at
+        answered_at = self.curl.getinfo(pycurl.STARTTRANSFER_TIME) if self._answer.has_begun else 0.0
+        return Phases(
+            self._host.seconds if self._host else None,
+            connected_at,
+            tls,
+            max(answered_at - (ready_at or 0.0), 0.0) if answered_at else None,
+            self._is_reused if self._connection is not None else None,
+        )
+
+    @property
+    def _is_reused(self) -> bool:
+        """Whether the request went over a connection that had been used before."""
+        return self._connection is not None and not self._opened
 
     def _remote_address(self) -> str | None:
         return self.curl.getinfo(pycurl.PRIMARY_IP) or self._guard.allowed

@@ -1,4 +1,5 @@
-"""/v1/bulk-retries: having everything attempted again that failed or was cancelled, as far as filters let it in."""
+"""/v1/bulk-retries: having everything attempted again that failed or was cancelled, as far as filters let it in; or
+what an endpoint has missed delivered to it."""
 
 from __future__ import annotations
 
@@ -23,9 +24,15 @@ api = Blueprint("bulk_retries", __name__)
 FILTERS = (
     id_field("endpoint_id", ids.ENDPOINT, "only deliveries to this endpoint"),
     type_filter("event_type", "only of this type"),
-    Field("status", "text", "only deliveries that failed, or only cancelled ones", choices=bulk.ENDED_BADLY),
-    Field("since", "time", "only deliveries made at this time or later"),
-    Field("until", "time", "only deliveries made before this time"),
+    Field(
+        "status",
+        "text",
+        "only deliveries that failed, or only cancelled ones; or missed: events that the filters of this endpoint let"
+        " through and of which it has no delivery, because it was disabled or not there; needs endpoint_id then",
+        choices=bulk.ABOUT,
+    ),
+    Field("since", "time", "only deliveries made at this time or later; of missed ones, events"),
+    Field("until", "time", "only deliveries made before this time; of missed ones, events"),
 )
 
 
@@ -36,8 +43,9 @@ FILTERS = (
     scope="operate",
     body=FILTERS,
     answers={202: "BulkRetry"},
-    refusals=("too_many",),
-    summary="Have all deliveries attempted again that failed or were cancelled, as far as these filters let them in",
+    refusals=("too_many", "not_found"),
+    summary="Have all deliveries attempted again that failed or were cancelled, as far as these filters let them in, or"
+    " what an endpoint has missed delivered to it",
 )
 def order_bulk_retry(call: Call) -> Answer:
     connection = call.session.connection()
@@ -52,6 +60,7 @@ def order_bulk_retry(call: Call) -> Answer:
     scope="operate",
     query=FILTERS,
     answers={200: "BulkCount"},
+    refusals=("not_found",),
     summary="Count what a bulk retry with these filters would attempt again; a dry run, which changes nothing",
 )
 def count_bulk_retry(call: Call) -> Answer:

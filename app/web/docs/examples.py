@@ -107,6 +107,8 @@ _request = {
 }
 _attempt = _tried | {
     "request": _request,
+    "timing_ms": {"dns": 3, "connect": 12, "tls": 25, "first_byte": 23, "total": 64},
+    "connection_reused": False,
     "response_headers": {"content-length": "0"},
     "response_body": "",
     "response_body_truncated": False,

@@ -88,6 +88,27 @@ _ATTEMPT: Schema = _TRIED | {
         ],
         "description": "null: none was made, or the endpoint has been deleted",
     },
+    "timing_ms": {
+        "anyOf": [
+            record(
+                "Parts, each from the end of the one before it; null for one that was not needed or not reached. What"
+                " is left of the total is the rest of the answer.",
+                {
+                    "dns": or_null(COUNT) | {"description": "looking the name up; 0 where it was known"},
+                    "connect": or_null(COUNT) | {"description": "null over a connection that had been used before"},
+                    "tls": or_null(COUNT),
+                    "first_byte": or_null(COUNT) | {"description": "sending the request, until the answer began"},
+                    "total": COUNT | {"description": "the same as duration_ms"},
+                },
+            ),
+            NULL,
+        ],
+        "description": "where the time went, in milliseconds; null: not known, or nothing was sent",
+    },
+    "connection_reused": {
+        "type": ["boolean", "null"],
+        "description": "whether the connection had been used before; null: there was none, or it is not known",
+    },
     "response_headers": {"type": ["object", "null"]},
     "response_body": or_null(TEXT),
     "response_body_truncated": {"type": "boolean"},
@@ -147,7 +168,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "PortalLinkList": list_of("PortalLink"),
     "BulkRetry": record(
-        "An order to attempt again what failed or was cancelled. It goes on by itself.",
+        "An order to attempt again what failed or was cancelled, or to deliver what was missed. It goes on by itself.",
         {
             "id": shapes.id_of(ids.BULK_RETRY),
             "status": one_of("running", "finished", "cancelled"),
@@ -166,7 +187,7 @@ SCHEMAS: dict[str, Schema] = {
     "BulkCount": record(
         "What a bulk retry would find.",
         {
-            "count": COUNT | {"description": "deliveries that would be attempted again"},
+            "count": COUNT | {"description": "deliveries that would be attempted again, or made of what was missed"},
             "skipped": COUNT | {"description": "deliveries whose endpoint is disabled or deleted"},
             "endpoints": COUNT | {"description": "to how many endpoints"},
             "more": {"type": "boolean", "description": "the count stopped at 1,000,000"},

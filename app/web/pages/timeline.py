@@ -14,8 +14,9 @@ from app.core import ids, sealing
 from app.core.problem import Problem
 from app.core.wire.envelope import data_of, metadata_of
 from app.database.partitions import database_time
-from app.delivery import browsing, endpoints, search, waiting
+from app.delivery import browsing, endpoints, reads, search, waiting
 from app.settings import Settings
+from app.web.pages import spent
 from app.web.pages.console import queries
 
 KEPT_BODY_BYTES = 16 * 1024  # of a response; what has as many was cut
@@ -60,11 +61,13 @@ def header_names(connection: Connection, settings: Settings, workspace_id: str, 
 
 def _attempt(row: Row[Any]) -> dict[str, Any]:
     body = None if row.response_body is None else bytes(row.response_body)
+    timing = reads.timing_ms(row)
     return {
         "row": row,
         "body": None if body is None else body.decode("utf-8", "replace"),
         "cut": body is not None and len(body) >= KEPT_BODY_BYTES,
         "headers": row.response_headers or {},
+        "spent": [] if timing is None else spent.parts_of(timing),
     }
 
 

@@ -139,6 +139,16 @@ class Stats(TypedDict):
     oldest_pending_at: str | None
 
 
+class Timing(TypedDict):
+    """Where the time of an attempt went, milliseconds; None for a part that was not needed or not reached."""
+
+    dns: int | None
+    connect: int | None
+    tls: int | None
+    first_byte: int | None
+    total: int
+
+
 class Attempt(TypedDict):
     id: str
     number: int
@@ -149,6 +159,8 @@ class Attempt(TypedDict):
     status_code: int | None
     remote_address: str | None
     trigger: Literal["schedule", "manual", "recover", "test"]
+    timing_ms: Timing | None
+    connection_reused: bool | None
     response_headers: dict[str, Any] | None
     response_body: str | None
     response_body_truncated: bool

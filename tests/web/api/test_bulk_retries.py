@@ -55,6 +55,41 @@ def test_an_order_is_repeated_by_its_key_and_cancelled(acme: Door, endpoint: str
     assert statuses(acme) == ["cancelled"] * 3
 
 
+def test_what_an_endpoint_has_missed_is_counted_ordered_and_delivered(acme: Door, database: Database) -> None:
+    event = acme.publish("call", "c1", "call.started")
+    endpoint = str(acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/in"})["id"])
+    filters = {"endpoint_id": endpoint, "status": "missed"}
+    query = f"endpoint_id={endpoint}&status=missed"
+    assert acme.get(f"{PATH}/count?{query}") == {"count": 1, "skipped": 0, "endpoints": 1, "more": False}
+    made = acme.post(PATH, filters, status=202)
+    assert (made["count"], made["filters"]) == (1, filters)
+    with database.begin() as connection:
+        bulk.work(connection, window_seconds=60)
+    assert acme.get(f"{PATH}/{made['id']}")["status"] == "finished"
+    (delivery,) = acme.get("/v1/deliveries")["data"]
+    assert (delivery["event_id"], delivery["endpoint_id"], delivery["status"]) == (event, endpoint, "pending")
+
+
+def test_what_was_missed_was_missed_by_an_endpoint_of_ones_own(acme: Door) -> None:
+    for way, given in (("GET", f"{PATH}/count?status=missed"), ("POST", PATH)):
+        body = {"status": "missed"} if way == "POST" else None
+        refused = acme.ask(way, given, body)
+        assert (refused.status_code, refused.get_json()["errors"][0]["field"]) == (422, "endpoint_id")
+    absent = {"status": "missed", "endpoint_id": "ep_" + "0" * 26}
+    assert acme.ask("POST", PATH, absent).status_code == 404
+
+
+def test_an_operator_recovers_what_an_endpoint_has_missed(app: Flask, acme: Door, database: Database) -> None:
+    ana: Person = signed_in(app, database, "ana", OPERATOR)
+    acme.publish("call", "c1", "call.started")
+    endpoint = str(acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/in"})["id"])
+    page = ana.get(f"/console/bulk-retries/new?endpoint={endpoint}&status=missed")
+    assert "1 delivery to 1 endpoint" in page
+    made = ana.send("/console/bulk-retries", endpoint=endpoint, status="missed")
+    assert "0 of 1 missed events queued" in ana.get(made.headers["Location"])
+    assert "Say which endpoint" in ana.get("/console/bulk-retries/new?status=missed")
+
+
 @pytest.mark.parametrize("wrong", [{"status": "delivered"}, {"endpoint_id": "ep"}, {"since": "soon"}, {"dry": "run"}])
 def test_what_makes_no_sense_is_refused(acme: Door, wrong: dict[str, str]) -> None:
     assert acme.ask("POST", PATH, wrong).status_code == 422

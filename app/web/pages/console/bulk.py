@@ -11,7 +11,7 @@ from app.accounts import audit
 from app.core import ids
 from app.core.problem import Problem
 from app.database.partitions import database_time
-from app.delivery import browsing, bulk
+from app.delivery import browsing, bulk, reads
 from app.delivery.bulk import BulkFilters
 from app.web.pages.console import answers, queries
 from app.web.pages.console.queries import Asked
@@ -21,6 +21,7 @@ api = Blueprint("console_bulk", __name__)
 
 # The log's filters that an order takes, by their names in the address.
 TAKEN = ("workspace", "endpoint", "status", "type", "since", "until")
+STATUSES = (*reads.STATUSES, bulk.MISSED)
 
 
 @page(api, "GET", "/console/bulk-retries", role=VIEWER)
@@ -37,19 +38,19 @@ def bulk_list(visit: Visit) -> Response:
 @page(api, "GET", "/console/bulk-retries/new", role=VIEWER)
 def dry_run(visit: Visit) -> Response:
     """The count of what the filters in the address let in."""
-    asked = queries.log_filters(visit.args)
+    asked = queries.log_filters(visit.args, STATUSES)
     _blame(asked)
     with visit.read() as connection:
         found = None if asked.wrong else bulk.count(connection, _filters(asked))
         customers = browsing.workspaces_page(connection, limit=200)
     return visit.show(
-        "bulk_retry_new.html", asked=asked, found=found, customers=customers, statuses=bulk.ENDED_BADLY, names=TAKEN
+        "bulk_retry_new.html", asked=asked, found=found, customers=customers, statuses=bulk.ABOUT, names=TAKEN
     )
 
 
 @page(api, "POST", "/console/bulk-retries", role=OPERATOR)
 def order(visit: Visit) -> Response:
-    asked = queries.log_filters(visit.form)
+    asked = queries.log_filters(visit.form, STATUSES)
     _blame(asked)
     if asked.wrong:
         raise Problem("invalid", " ".join(asked.wrong))
@@ -85,7 +86,9 @@ def _blame(asked: Asked) -> None:
     for name in asked.given:
         if name not in TAKEN:
             asked.wrong.append(f"A bulk retry cannot be narrowed by {name}.")
-    if asked.filters.status not in (None, *bulk.ENDED_BADLY):
+    if asked.filters.status == bulk.MISSED and asked.filters.endpoint is None:
+        asked.wrong.append("Say which endpoint: what was missed was missed by one.")
+    if asked.filters.status not in (None, *bulk.ABOUT):
         asked.wrong.append("Only what failed or was cancelled is attempted again.")
 
 

@@ -5,7 +5,7 @@ An empty filter is none. One that makes no sense is named on the page, which the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -23,7 +23,7 @@ CLASSES = ("2xx", "3xx", "4xx", "5xx")
 NAMES = ("workspace", "endpoint", "event", "stream", "status", "type", "outcome", "class", "since", "until")
 _FIRST, _LAST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _IDS = {"workspace": ids.WORKSPACE, "endpoint": ids.ENDPOINT, "event": ids.EVENT}
-_CHOICES = {"status": STATUSES, "outcome": OUTCOMES, "class": CLASSES}
+_CHOICES = {"outcome": OUTCOMES, "class": CLASSES}
 
 
 @dataclass(slots=True)
@@ -49,13 +49,13 @@ class Asked:
         return urlencode(self.given)
 
 
-def log_filters(args: Mapping[str, str]) -> Asked:
-    """The delivery log's filters."""
+def log_filters(args: Mapping[str, str], statuses: Collection[str] = STATUSES) -> Asked:
+    """The delivery log's filters. statuses: those that make sense."""
     given = {name: args[name].strip() for name in NAMES if args.get(name, "").strip()}
     wrong: list[str] = []
     good = dict(given)
     for name, value in given.items():
-        if (problem := _problem(name, value)) is not None:
+        if (problem := _problem(name, value, statuses)) is not None:
             wrong.append(problem)
             del good[name]
     filters = Filters(
@@ -119,10 +119,11 @@ def _local(text: str) -> datetime | None:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _problem(name: str, value: str) -> str | None:
+def _problem(name: str, value: str, statuses: Collection[str]) -> str | None:
     if name in _IDS and id_or_none(value, _IDS[name]) is None:
         return f"“{value}” is not the id of a {name}; it was left out. Ids begin with {_IDS[name]}_."
-    if name in _CHOICES and value not in _CHOICES[name]:
+    choices = statuses if name == "status" else _CHOICES.get(name)
+    if choices is not None and value not in choices:
         return f"“{value}” is no {name}; it was left out."
     if name in ("since", "until") and moment(value) is None:
         return f"“{value}” is not a time; it was left out. Write 2026-11-20T10:00, or 24h for a day ago."

@@ -15,9 +15,10 @@ from tests.web.pages.console.people import Person
 
 ATTEMPT = """
 INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
-  status_code, remote_address, response_headers, response_body, trigger)
+  status_code, remote_address, response_headers, response_body, trigger, dns_ms, connect_ms, first_byte_ms,
+  connection_reused)
 SELECT %(id)s, %(at)s, workspace_id, endpoint_id, id, 1, %(at)s, 1234, 'http_error', 500, '127.0.0.1',
-  '{"Server": "<shop>"}', '<b>closed</b>', 'schedule'
+  '{"Server": "<shop>"}', '<b>closed</b>', 'schedule', 4, 30, 1200, false
 FROM deliveries WHERE id = %(delivery)s
 """
 STREAM = "c+1@acme"
@@ -92,6 +93,9 @@ def test_a_delivery_is_a_timeline_with_what_was_sent_and_answered(ana: Person, d
     page = ana.get(f"/console/deliveries/{delivery}")
     for words in ("Created", "Attempt 1", "1,234 ms", "127.0.0.1", "Next attempt", "Deadline", "X-Shop: •••"):
         assert words in page
+    for words in ("Name look-up 4 ms", "Connect 30 ms", "Wait for first byte 1,200 ms"):
+        assert words in page
+    assert "TLS 0 ms" not in page
     assert f"webhook-id: {event}" in page
     assert "12345678901234567890" in page
     assert "swordfish" not in page
