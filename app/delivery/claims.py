@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.core.webhook.fairness import Slots
+from app.core.webhook.lanes import Place
 from app.core.webhook.shares import Lane
 from app.delivery import deliveries, grants
 from app.delivery.cancelling import EndedEndpoints
@@ -68,7 +69,8 @@ class EndpointAddress:
 @dataclass(frozen=True, slots=True, eq=False)
 class Claimed:
     """A delivery that this drain has to send now. claimed_at: the database's time of the claim. alone:
-    no other may start beside it. trigger and the three after it: what its next attempt is decided by."""
+    no other may start beside it. trigger and the three after it: what its next attempt is decided by. place: among
+    the deliveries of its stream, when its endpoint keeps order (core.webhook.lanes; `lane` is of the drain's places)."""
 
     id: str
     created_at: datetime
@@ -85,6 +87,7 @@ class Claimed:
     address: EndpointAddress
     body: bytes
     alone: bool = False
+    place: Place | None = None
 
 
 @dataclass(slots=True)
@@ -231,6 +234,7 @@ class Claimer:
             else:
                 lane = slots.lane(endpoint, failures, outcome)
                 address = EndpointAddress(url, headers, secrets)
+                place = None if own is None else _place(own.get("lane"))
                 if own is not None:
                     timeout_seconds, delays = own["timeout_seconds"], own["retry_delays_seconds"]
                     address = replace(address, timeout_seconds=timeout_seconds, delays=delays)
@@ -251,8 +255,13 @@ class Claimer:
                         address,
                         body,
                         lost >= SUSPICIOUS_LOST_CLAIMS,
+                        place,
                     )
                 )
+
+
+def _place(told: dict[str, Any] | None) -> Place | None:
+    return None if told is None else Place(told["prev"], tuple(told["skipped"] or ()), told["late"])
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:

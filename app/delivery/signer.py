@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 
+from app.core.ids import created_at_of
 from app.core.sealing import unseal
+from app.core.webhook import lanes
 from app.core.webhook.headers import signed
 from app.delivery.claims import Claimed
 
@@ -23,9 +25,9 @@ class Signer:
         self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, secret_keys))
 
     def headers(self, claimed: Claimed, sent_at: datetime) -> list[tuple[str, str]]:
-        """The customer's headers, and the three of Standard Webhooks. sent_at: as the attempt is recorded, so that what
-        was sent can be told from its row (sent_requests.py). Raises ValueError when headers or secrets cannot be
-        unsealed, or there is no secret."""
+        """The customer's headers, the three of Standard Webhooks, and what there is to say of its place among others.
+        sent_at: as the attempt is recorded, so that what was sent can be told from its row (sent_requests.py). Raises
+        ValueError when headers or secrets cannot be unsealed, or there is no secret."""
         address = claimed.address
         own = {} if address.sealed_headers is None else json.loads(self._unseal(address.sealed_headers))
         if not isinstance(own, dict):
@@ -33,4 +35,6 @@ class Signer:
         secrets = [self._unseal(sealed).decode() for sealed in address.sealed_secrets]
         if not secrets:
             raise ValueError("the endpoint has no secret")
-        return signed(own, secrets, claimed.event_id, claimed.id, sent_at, claimed.body)
+        replay = lanes.is_replay(created_at_of(claimed.event_id), claimed.window_started_at)
+        places = lanes.headers(claimed.place, replay=replay)
+        return signed(own, secrets, claimed.event_id, claimed.id, sent_at, claimed.body) + places

@@ -15,7 +15,7 @@
 --   alone: whether a row that has lost claims may be taken; `only`: nothing else
 --
 -- Answers one row whose note is an object, then one for each row taken, whose note is an object of the timeout_seconds and
--- retry_delays_seconds of its endpoint, if it has its own. The first note: now, recorded (see record_outcomes); after,
+-- retry_delays_seconds of its endpoint, if it has its own, and of its `lane` (lane_place), if it has one. The first note: now, recorded (see record_outcomes); after,
 -- where the next walk begins; low, complete, walked (look_for_due); all_seconds, when `fresh` has found a mark; left:
 -- whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something
 -- due; wait (take_due); asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to
@@ -142,8 +142,10 @@ BEGIN
   IF taken IS NOT NULL THEN
     SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
     RETURN QUERY
-      SELECT CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL THEN jsonb_build_object(
-          'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds
+      SELECT CASE WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL OR t.seq IS NOT NULL
+        THEN jsonb_build_object(
+          'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds,
+          'lane', CASE WHEN t.seq IS NOT NULL THEN lane_place(t) END
         ) END,
         t.delivery_id, greatest(least(t.created_at, latest), earliest), t.workspace_id, t.endpoint_id,
         t.event_id, t.trigger, greatest(least(t.window_started_at, now()), earliest), t.window_attempts,

@@ -17,6 +17,7 @@ from app.core.event.acceptance import Accepted
 from app.core.event.filters.reading import MOST_BYTES, MOST_LEVELS, MOST_TESTS
 from app.core.problem import Problem, not_found
 from app.core.times import read_time
+from app.core.webhook import lanes
 from app.core.webhook.addresses import MAX_URL_LENGTH
 from app.core.webhook.headers import MAX_BYTES as MAX_HEADER_BYTES
 from app.core.webhook.headers import MAX_HEADERS, VALUE, name_pattern
@@ -135,6 +136,23 @@ OPTIONS = (
         most=endpoint_rules.MOST_DELAYS,
         each=(1, endpoint_rules.LONGEST_DELAY_SECONDS),
         example=[10, 60, 600, 3600],
+    ),
+    Field(
+        "order",
+        "text",
+        "stream: the events of each stream one after the other, the next when the last was answered with 2xx or given"
+        " up; null: as they come",
+        nullable=True,
+        choices=(lanes.STREAM,),
+    ),
+    Field(
+        "order_patience_seconds",
+        "integer",
+        "with order: for how long a failing event holds up its stream while the endpoint takes those of others; then"
+        f" they go on without it, and it arrives late; null: {lanes.PATIENCE_SECONDS}",
+        nullable=True,
+        least=lanes.LEAST_PATIENCE_SECONDS,
+        most=lanes.LONGEST_PATIENCE_SECONDS,
     ),
     Field(
         "metadata",
