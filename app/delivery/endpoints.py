@@ -177,6 +177,8 @@ def shown(row: Endpoint) -> dict[str, Any]:
         "rate_limit": row.rate_limit,
         "timeout_seconds": row.timeout_seconds,
         "retry_delays_seconds": row.retry_delays_seconds,
+        "order": row.order,
+        "order_patience_seconds": row.order_patience_seconds,
         "signing": row.signing,
         "consecutive_failures": row.consecutive_failures,
         "failing_since": rfc3339(row.failing_since) if row.failing_since else None,

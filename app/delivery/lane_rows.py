@@ -19,6 +19,7 @@ from app.database.tables import PARKED, Endpoint
 
 # Deliveries that may wait when an endpoint begins to keep order: some seconds, in which nothing is accepted there.
 MOST_JOINING = 50_000
+MOST_COUNTED = 1_000  # deliveries behind a head: more than that are not counted
 MOST_HEADS = 2_000  # that one look counts the time of: some 20 ms
 
 
@@ -99,8 +100,6 @@ def waiting_lanes(
     return [WaitingLane(*row) for row in connection.exec_driver_sql(_LANES, values)]
 
 
-MOST_COUNTED = 1_000  # deliveries behind a head: more than that are not counted
-
 # Wait for whoever accepts events of this workspace, and keep others from it.
 _STOP_ACCEPTING = "SELECT FROM workspaces WHERE id = %(workspace)s FOR UPDATE"
 
@@ -116,7 +115,7 @@ UPDATE endpoints SET ordered_at = clock_timestamp() WHERE id = %(endpoint)s
 # is being recorded is over.
 _WAITING = """
 SELECT delivery_id FROM due
-WHERE endpoint_id = %(endpoint)s AND trigger <> 'test' AND window_started_at = event_created_at AND seq IS NULL
+WHERE endpoint_id = %(endpoint)s AND trigger <> 'test' AND window_started_at <= event_created_at AND seq IS NULL
 ORDER BY delivery_id LIMIT %(most)s FOR UPDATE
 """
 
