@@ -33,7 +33,11 @@ class EndpointNotice(Base):
 
     __tablename__ = "endpoint_notices"
     __table_args__ = (
-        Index("ix_endpoint_notices_open", "endpoint_id", postgresql_where=text("told <> 'ok' OR exhausted > 0 OR skipped > 0")),
+        Index(
+            "ix_endpoint_notices_open",
+            "endpoint_id",
+            postgresql_where=text("told <> 'ok' OR exhausted > 0 OR skipped > 0"),
+        ),
     )
     endpoint_id: Mapped[str] = mapped_column(primary_key=True)
     told: Mapped[str] = mapped_column(server_default=text("'ok'"))

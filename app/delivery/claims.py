@@ -70,7 +70,7 @@ class EndpointAddress:
 class Claimed:
     """A delivery that this drain has to send now. claimed_at: the database's time of the claim. alone:
     no other may start beside it. trigger and the three after it: what its next attempt is decided by. place: among
-    the deliveries of its stream, when its endpoint keeps order (core.webhook.lanes; `lane` is of the drain's places)."""
+    the deliveries of its stream, when its endpoint keeps order (webhook/lanes; `lane` is of the drain's places)."""
 
     id: str
     created_at: datetime

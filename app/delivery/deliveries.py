@@ -78,7 +78,9 @@ def retry_delivery(session: Session, workspace_id: str, delivery_id: str, *, win
     if row.status != "pending":
         reopen(connection, [(delivery_id, created_at)], trigger="manual", window_seconds=window_seconds)
     elif connection.exec_driver_sql(_IS_BEHIND, key).scalar():
-        raise Problem("conflict", "The delivery waits for its turn behind others of its stream; retry or skip the first.")
+        raise Problem(
+            "conflict", "The delivery waits for its turn behind others of its stream; retry or skip the first."
+        )
     else:
         connection.exec_driver_sql(_MAKE_DUE, key)
 
@@ -97,7 +99,9 @@ def skip_delivery(session: Session, workspace_id: str, delivery_id: str) -> None
     if connection.exec_driver_sql(_LOCK_DELIVERY, key).one_or_none() is None:
         raise not_found("delivery")
     if not lane_rows.set_aside(connection, [delivery_id]):
-        raise Problem("conflict", "The delivery is being sent, or it is not the first that waits in its stream's order.")
+        raise Problem(
+            "conflict", "The delivery is being sent, or it is not the first that waits in its stream's order."
+        )
     notices.note_skipped(connection, [delivery_id])
 
 

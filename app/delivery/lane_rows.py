@@ -1,7 +1,7 @@
 """Lanes in the database: an endpoint begins to keep order, and ends it; a lane's head steps aside.
 
-Which rows of `due` are first in their lanes is looked after by functions of the database: join_lanes when deliveries are
-made, park_waiting when a claim comes across rows that are not first, leave_lane when a row has gone, set_aside.
+Which rows of `due` are first in their lanes is looked after by functions of the database: join_lanes when deliveries
+are made, park_waiting when a claim comes across rows that are not first, leave_lane when a row has gone, set_aside.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A process that drains until it is killed: `python -m tests.delivery.draining`, with the settings of its environment."""
+"""A process that drains until it is killed, with the settings of its environment."""
 
 from __future__ import annotations
 

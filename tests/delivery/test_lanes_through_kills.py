@@ -96,7 +96,7 @@ def test_a_receiver_sees_each_stream_in_order_through_kills_and_a_frozen_process
             if number == ROUNDS // 2:
                 both.processes[0].send_signal(signal.SIGSTOP)
                 frozen_at = time.monotonic()
-            victim = 1 if ROUNDS // 2 <= number else dice.randrange(2)
+            victim = 1 if number >= ROUNDS // 2 else dice.randrange(2)
             seen = sum(map(len, came.values()))
             eventually(lambda seen=seen: sum(map(len, came.values())) > seen, 30)
             both.kill(victim)

@@ -110,7 +110,12 @@ class DeliverySteps:
         elif act == "skip":
             for index, row in enumerate(state.rows):
                 truth = state.truths[index]
-                if row.status == "pending" and not truth.aside and is_first(state, index) and not is_sent(row, state.now):
+                if (
+                    row.status == "pending"
+                    and not truth.aside
+                    and is_first(state, index)
+                    and not is_sent(row, state.now)
+                ):
                     row = row._replace(leased_until=None, lease_token=None)
                     aside = put(state.truths, index, truth._replace(aside=True, holder=0))
                     yield f"skips delivery {index + 1}", state._replace(rows=put(state.rows, index, row), truths=aside)

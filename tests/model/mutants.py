@@ -228,9 +228,7 @@ MUTANTS: list[Mutant | CrowdMutant] = [
     ),
     Mutant("Without claiming only the first of a lane", Rules(takes_heads_only=False), SCENARIOS["in order"]),
     Mutant("Without waiting for whoever sends it now", Rules(awaits_sender=False), SCENARIOS["in order"]),
-    Mutant(
-        "Without asking before it sends whether the lease lasts", Rules(sends_in_time=False), SCENARIOS["in order"]
-    ),
+    Mutant("Without asking before it sends whether the lease lasts", Rules(sends_in_time=False), SCENARIOS["in order"]),
     CrowdMutant(
         "Without a lane for endpoints that are known to hang",
         CROWDS["known to hang"],

@@ -196,7 +196,7 @@ def _pending(endpoint: EndpointFacts | None, delivery: DeliveryFacts, now: datet
     if delivery.sending:
         return Explanation("sending", f"Being sent now: attempt {delivery.attempt_count + 1} is under way.")
     if delivery.waits_its_turn:
-        words = "Waits for its turn: the endpoint gets the events of a stream in order, and an earlier one is not over yet."
+        words = "Waits for its turn: the endpoint gets the events of a stream in order, and an earlier one is not over."
         return Explanation("in_order", words)
     due = delivery.due_at is None or delivery.due_at <= now
     limited = None if endpoint is None else endpoint.rate_limited_until

@@ -145,7 +145,7 @@ def retry_delivery(call: Call, delivery_id: str) -> Answer:
     body=(),
     answers={202: "DeliveryWithAttempts"},
     refusals=("conflict",),
-    summary="Have a stream go on without the delivery that is first in its order; it is attempted further, and arrives late",
+    summary="Have a stream go on without the delivery that is first in its order, which then arrives late",
 )
 def skip_delivery(call: Call, delivery_id: str) -> Answer:
     deliveries.skip_delivery(call.session, call.workspace_id, delivery_id)

@@ -90,7 +90,9 @@ ENDPOINTS: dict[str, Schema] = {
     "Lane": record(
         "A stream of an endpoint that keeps order, in which something waits.",
         {
-            "stream": record("Its name.", {"kind": shapes.matching(names.KIND), "id": shapes.matching(names.EXTERNAL_ID)}),
+            "stream": record(
+                "Its name.", {"kind": shapes.matching(names.KIND), "id": shapes.matching(names.EXTERNAL_ID)}
+            ),
             "head": record(
                 "The delivery that is first, and for which the others wait.",
                 {
@@ -109,7 +111,8 @@ ENDPOINTS: dict[str, Schema] = {
                     },
                 },
             ),
-            "behind": COUNT | {"description": f"deliveries that wait behind it; {MOST_COUNTED} means that many or more"},
+            "behind": COUNT
+            | {"description": f"deliveries that wait behind it; {MOST_COUNTED} means that many or more"},
         },
     ),
     "Stats": record(
