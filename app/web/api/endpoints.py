@@ -17,14 +17,14 @@ from app.core.event.acceptance import Accepted
 from app.core.event.filters.reading import MOST_BYTES, MOST_LEVELS, MOST_TESTS
 from app.core.problem import Problem, not_found
 from app.core.times import read_time
-from app.core.webhook import lanes
 from app.core.webhook.addresses import MAX_URL_LENGTH
 from app.core.webhook.headers import MAX_BYTES as MAX_HEADER_BYTES
 from app.core.webhook.headers import MAX_HEADERS, VALUE, name_pattern
 from app.core.wire.envelope import rfc3339
 from app.database.tables import Endpoint
-from app.delivery import deliveries, endpoint_history, endpoint_rules, endpoints, lane_rows, reads
+from app.delivery import deliveries, endpoint_history, endpoint_rules, endpoints, reads
 from app.ledger.ledger import Submission
+from app.web.api import lanes
 from app.web.api.event_types import example_of
 from app.web.http import paging, shapes
 from app.web.http.call import Answer, Call
@@ -137,23 +137,7 @@ OPTIONS = (
         each=(1, endpoint_rules.LONGEST_DELAY_SECONDS),
         example=[10, 60, 600, 3600],
     ),
-    Field(
-        "order",
-        "text",
-        "stream: the events of each stream one after the other, the next when the last was answered with 2xx or given"
-        " up; null: as they come",
-        nullable=True,
-        choices=(lanes.STREAM,),
-    ),
-    Field(
-        "order_patience_seconds",
-        "integer",
-        "with order: for how long a failing event holds up its stream while the endpoint takes those of others; then"
-        f" they go on without it, and it arrives late; null: {lanes.PATIENCE_SECONDS}",
-        nullable=True,
-        least=lanes.LEAST_PATIENCE_SECONDS,
-        most=lanes.LONGEST_PATIENCE_SECONDS,
-    ),
+    *lanes.FIELDS,
     Field(
         "metadata",
         "text_map",
@@ -399,42 +383,6 @@ def endpoint_changes(call: Call, endpoint_id: str) -> Answer:
     changes = endpoint_history.changes_of(call.session.connection(), row.id)
     shown = [{"changed_at": rfc3339(one.changed_at), "state": one.state, "reason": one.reason} for one in changes]
     return Answer({"data": shown})
-
-
-@route(
-    api,
-    "GET",
-    "/v1/endpoints/{endpoint_id}/lanes",
-    scope="manage",
-    query=paging.PAGE,
-    answers={200: "LaneList"},
-    summary="List the streams of an endpoint that keeps order in which something waits, with what is first in each",
-)
-def endpoint_lanes(call: Call, endpoint_id: str) -> Answer:
-    row = endpoints.get_endpoint(call.session, call.workspace_id, endpoint_id)
-    limit, after = paging.limit_of(call.args), paging.after_cursor(call.args, paging.is_number)
-    found = lane_rows.waiting_lanes(
-        call.session.connection(), row.id, limit=limit + 1, after=None if after is None else int(after)
-    )
-    return Answer(paging.page(found, limit, lambda lane: str(lane.stream_no), _shown_lane))
-
-
-def _shown_lane(lane: lane_rows.WaitingLane) -> dict[str, Any]:
-    return {
-        "stream": {"kind": lane.kind, "id": lane.stream},
-        "head": {
-            "delivery_id": lane.delivery_id,
-            "event_id": lane.event_id,
-            "seq": lane.seq,
-            "since": rfc3339(lane.created_at),
-            "sending": lane.sending,
-            "attempt_count": lane.attempt_count,
-            "reason": lane.reason,
-            "next_attempt_at": None if lane.due_at is None else rfc3339(lane.due_at),
-            "blocked_seconds": round(lane.blocked_seconds),
-        },
-        "behind": lane.behind,
-    }
 
 
 def _id(call: Call, reference: str) -> str:
