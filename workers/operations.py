@@ -1,4 +1,5 @@
-"""Tells workspaces what became of their endpoints, as events of their own stream `operations`.
+"""Tells workspaces what became of their endpoints, as events of their own stream `operations`; and before it does, has
+those who hold up their streams for too long step aside, which is told, too.
 
 A thread of each worker's parent process. Of all workers' threads one looks at a time; what it tells goes through the
 ledger as any producer's event does, so it is streamed, delivered and read back like one. An event is published before
@@ -17,7 +18,7 @@ from app.core.event.acceptance import Accepted
 from app.core.event.own_streams import operational
 from app.core.problem import Problem, first_line
 from app.database.connection import Database
-from app.delivery import notices
+from app.delivery import lane_rows, notices
 from app.delivery.notices import Notice
 from app.delivery.wake import RING
 from app.ledger.ledger import Ledger, Submission
@@ -66,6 +67,9 @@ class Operations:
             with self._database.begin() as connection:
                 notices.forget(connection)
         self._looks += 1
+        with self._database.begin() as connection:
+            if late := lane_rows.step_aside(connection):
+                notices.note_skipped(connection, late)
         with self._database.begin() as connection:
             found = [(one, one.type is None or self._publish(one)) for one in notices.look(connection)]
             for notice, is_told in found:  # at the end: a drain that notes something waits for these rows

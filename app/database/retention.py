@@ -29,6 +29,7 @@ BULK_RETRIES_DAYS = 90  # after they were ordered: none runs for so long
 ENDPOINT_SECRETS_DAYS = 0  # after their end: a secret that neither signs nor is shown is not kept
 
 SIGN_IN_BUCKETS_DAYS = 1  # after the last wrong password; by then they are empty
+LANES_DAYS = 30  # of streams that are silent; of the next delivery of one no prev_seq is known then
 AUDIT_DAYS = 400  # a year and the time to look back on it
 
 ROWS_AT_ONCE = 5000  # per transaction: some tens of milliseconds
@@ -89,6 +90,8 @@ _PRUNED = {
     "bulk_retries": ("created_at", BULK_RETRIES_DAYS),
     "sign_in_buckets": ("counted_at", SIGN_IN_BUCKETS_DAYS),
     "audit_entries": ("created_at", AUDIT_DAYS),
+    "lanes": ("moved_at", LANES_DAYS),
+    "lane_skips": ("skipped_at", LANES_DAYS),
     "endpoint_secrets": ("expires_at", ENDPOINT_SECRETS_DAYS),  # those in use have no end
 }
 

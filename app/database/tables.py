@@ -35,6 +35,7 @@ class Workspace(Base):
     created_at: Mapped[datetime]
     # Counts the changes of what its endpoints want (a trigger does): who remembers that compares.
     endpoints_version: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    keeps_order: Mapped[bool] = mapped_column(server_default=text("false"))  # whether any of its endpoints does
 
 
 class ApiKey(Base):
@@ -201,6 +202,7 @@ class Endpoint(Base):
     __table_args__ = (
         Index("ix_endpoints_workspace_id_id", "workspace_id", "id"),
         CheckConstraint("rate_limit >= 1", name="rate_limit"),
+        CheckConstraint("ordering = 'stream'", name="ordering"),
         # In PostgreSQL's order NaN is greater than any number.
         CheckConstraint("rate_tat > '-Infinity' AND rate_tat < 'Infinity'", name="rate_tat"),
         Index("ix_endpoints_failing_since", "failing_since", postgresql_where=text("failing_since IS NOT NULL")),
@@ -236,6 +238,10 @@ class Endpoint(Base):
     # Whether its webhooks carry a cursor of the feed.
     feed_cursor: Mapped[bool] = mapped_column(server_default=text("false"))
     content_filter: Mapped[str | None]  # JSON as text: jsonb would spell large numbers in another way
+    # "stream": the deliveries of each stream go out one after the other. `order` is a word of SQL's.
+    order: Mapped[str | None] = mapped_column("ordering")
+    order_patience_seconds: Mapped[int | None] = mapped_column(Integer)  # NULL: ORDER_PATIENCE_SECONDS
+    ordered_at: Mapped[datetime | None]  # since when it keeps order
 
 
 class EndpointChange(Base):
@@ -299,6 +305,8 @@ class Delivery(Base):
 
 # Times that a row of `due` may have: what a claim answers has to become a datetime.
 EARLIEST, LATEST = "1970-01-01 00:00:00+00", "9999-01-01 00:00:00+00"
+# The due_at of a row that is put away because it is not the first of its lane. No claim comes across it.
+PARKED = "9998-01-01 00:00:00+00"
 
 
 class Due(Base):
@@ -313,6 +321,13 @@ class Due(Base):
     __table_args__ = (
         Index("ix_due_due_at", "due_at"),
         Index("ix_due_endpoint_due_at", "endpoint_id", "due_at"),
+        Index("ix_due_lane", "endpoint_id", "stream_id", "seq", postgresql_where=text("stream_id IS NOT NULL")),
+        Index(  # the lanes that stand still: only the first row of one can have been attempted and wait there
+            "ix_due_blocked",
+            "endpoint_id",
+            "counted_at",
+            postgresql_where=text("stream_id IS NOT NULL AND attempt_count > 0"),
+        ),
         CheckConstraint("due_is_sound(due.*)", name="sound"),  # functions/due_is_sound.sql: EARLIEST, LATEST, counts
         {
             # Half of each page is left for the lease, which is then written without touching an index. Rows live for
@@ -341,6 +356,14 @@ class Due(Base):
     window_started_at: Mapped[datetime]
     window_attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     deadline_at: Mapped[datetime]
+    # The lane in which it waits: its endpoint and this stream. NULL where no order is kept; of one that was set aside
+    # only seq and prev_seq are left. prev_seq: of the lane's delivery before it, NULL when none is known.
+    stream_id: Mapped[int | None] = mapped_column(BigInteger)
+    seq: Mapped[int | None] = mapped_column(BigInteger)
+    prev_seq: Mapped[int | None] = mapped_column(BigInteger)
+    # For how long it has stood at the head of its lane while the endpoint answered others, and when that was counted.
+    waited_seconds: Mapped[float | None]
+    counted_at: Mapped[datetime | None]
 
 
 class Attempt(Base):

@@ -33,7 +33,11 @@ class EndpointNotice(Base):
 
     __tablename__ = "endpoint_notices"
     __table_args__ = (
-        Index("ix_endpoint_notices_open", "endpoint_id", postgresql_where=text("told <> 'ok' OR exhausted > 0")),
+        Index(
+            "ix_endpoint_notices_open",
+            "endpoint_id",
+            postgresql_where=text("told <> 'ok' OR exhausted > 0 OR skipped > 0"),
+        ),
     )
     endpoint_id: Mapped[str] = mapped_column(primary_key=True)
     told: Mapped[str] = mapped_column(server_default=text("'ok'"))
@@ -42,3 +46,8 @@ class EndpointNotice(Base):
     exhausted_ids: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     exhausted_since: Mapped[datetime | None]
     exhausted_told_at: Mapped[datetime | None]
+    # The same for deliveries that their lanes went on without.
+    skipped: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    skipped_ids: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    skipped_since: Mapped[datetime | None]
+    skipped_told_at: Mapped[datetime | None]

@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from app.core.feed.cursor import Cursor, Tick, encode, shortened
 from app.core.feed.snapshot import read_snapshot
 from app.core.webhook.fairness import Slots
+from app.core.webhook.lanes import Place
 from app.core.webhook.shares import Lane
 from app.delivery import deliveries, grants
 from app.delivery.cancelling import EndedEndpoints
@@ -71,7 +72,8 @@ class EndpointAddress:
 class Claimed:
     """A delivery that this drain has to send now. claimed_at: the database's time of the claim. alone:
     no other may start beside it. trigger and the three after it: what its next attempt is decided by. feed_cursor: of a
-    place before the event, if its endpoint wants that."""
+    place before the event, if its endpoint wants that. place: among the deliveries of its stream, when its endpoint
+    keeps order (webhook/lanes; `lane` is of the drain's places)."""
 
     id: str
     created_at: datetime
@@ -89,6 +91,7 @@ class Claimed:
     body: bytes
     alone: bool = False
     feed_cursor: str | None = None
+    place: Place | None = None
 
 
 @dataclass(slots=True)
@@ -235,9 +238,9 @@ class Claimer:
             else:
                 lane = slots.lane(endpoint, failures, outcome)
                 address = EndpointAddress(url, headers, secrets)
-                cursor = None
+                cursor = place = None
                 if own is not None:
-                    cursor = _cursor(own.get("tick"))
+                    cursor, place = _cursor(own.get("tick")), _place(own.get("lane"))
                     timeout_seconds, delays = own["timeout_seconds"], own["retry_delays_seconds"]
                     address = replace(address, timeout_seconds=timeout_seconds, delays=delays)
                 claim.rows.append(
@@ -258,6 +261,7 @@ class Claimer:
                         body,
                         lost >= SUSPICIOUS_LOST_CLAIMS,
                         cursor,
+                        place,
                     )
                 )
 
@@ -268,6 +272,10 @@ def _cursor(tick: Sequence[Any] | None) -> str | None:
         return None
     id, epoch, mark, no, snapshot = tick
     return encode(Cursor(shortened(Tick(id, epoch, mark, no, read_snapshot(snapshot)))))
+
+
+def _place(told: dict[str, Any] | None) -> Place | None:
+    return None if told is None else Place(told["prev"], tuple(told["skipped"] or ()), told["late"])
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:

@@ -18,6 +18,8 @@ from sqlalchemy.orm import Session
 
 from app.core import ids
 from app.core.problem import Problem, not_found
+from app.database.tables import PARKED
+from app.delivery import lane_rows, notices
 from app.delivery.missed import missed
 
 # Why a delivery ended without success: a code, then what it means. Callers may rely on the code.
@@ -75,8 +77,32 @@ def retry_delivery(session: Session, workspace_id: str, delivery_id: str, *, win
         raise Problem("conflict", f"The delivery's endpoint is {state}.")
     if row.status != "pending":
         reopen(connection, [(delivery_id, created_at)], trigger="manual", window_seconds=window_seconds)
+    elif connection.exec_driver_sql(_IS_BEHIND, key).scalar():
+        raise Problem(
+            "conflict", "The delivery waits for its turn behind others of its stream; retry or skip the first."
+        )
     else:
         connection.exec_driver_sql(_MAKE_DUE, key)
+
+
+def skip_delivery(session: Session, workspace_id: str, delivery_id: str) -> None:
+    """Have the lane of a delivery go on without it: it is attempted by its own schedule, and arrives late.
+
+    Raises Problem: not_found, or conflict when it is not the first that waits in a lane, or being sent.
+    """
+    try:
+        created_at = ids.created_at_of(delivery_id)
+    except ValueError:
+        raise not_found("delivery") from None
+    connection = session.connection()
+    key = {"id": delivery_id, "created_at": created_at, "workspace": workspace_id}
+    if connection.exec_driver_sql(_LOCK_DELIVERY, key).one_or_none() is None:
+        raise not_found("delivery")
+    if not lane_rows.set_aside(connection, [delivery_id]):
+        raise Problem(
+            "conflict", "The delivery is being sent, or it is not the first that waits in its stream's order."
+        )
+    notices.note_skipped(connection, [delivery_id])
 
 
 def recover(
@@ -160,13 +186,22 @@ WHERE d.id = %(id)s AND d.created_at = %(created_at)s AND d.workspace_id = %(wor
 
 # Have a pending delivery attempted now, unless it is being sent. A drain whose lease has ended takes nothing from that.
 # A test stays one: a single attempt, and no endpoint has missed it.
-_MAKE_DUE = """
+_MAKE_DUE = f"""
 WITH made AS (
   UPDATE due SET due_at = clock_timestamp(), trigger = CASE WHEN trigger = 'test' THEN trigger ELSE 'manual' END,
     leased_until = NULL, lease_token = NULL
-  WHERE delivery_id = %(id)s AND (leased_until IS NULL OR leased_until <= clock_timestamp()) RETURNING trigger
+  WHERE delivery_id = %(id)s AND (leased_until IS NULL OR leased_until <= clock_timestamp()) AND due_at < '{PARKED}'
+  RETURNING trigger
 )
 UPDATE deliveries SET trigger = made.trigger FROM made WHERE id = %(id)s AND created_at = %(created_at)s
+"""
+
+# Whether a pending delivery waits in a lane and is not its first. (One that waits is put away, and seldom looked at.)
+_IS_BEHIND = """
+SELECT EXISTS (
+  SELECT FROM due q JOIN due f ON f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq
+  WHERE q.delivery_id = %(id)s
+)
 """
 
 # Make ended deliveries, which are locked, pending again, in a new window. A test stays one.

@@ -363,14 +363,17 @@ class Drain:
     def _may_resend(self, exchange: Exchange) -> tuple[bool, bool]:
         """Whether another attempt will have been recorded before the lease ends, and the endpoint's rate limit allows
         it; if not, or if this worker is to stop, the schedule has it. And whether it is worth asking for others."""
-        spent_seconds = (exchange.ended_at - exchange.claimed.claimed_at).total_seconds()
-        if self._stopping() or spent_seconds + self._attempt_seconds > self._lease_seconds:
+        if self._stopping() or not self._is_in_time(exchange.claimed, exchange.ended_at, self._attempt_seconds):
             return False, True
         try:
             return self._calls.may_start(exchange.claimed.endpoint_id), True
         except DBAPIError as error:
             log.warning("a request is left to the schedule, the database cannot be used: %s", first_line(error))
             return False, False
+
+    def _is_in_time(self, claimed: Claimed, now: datetime, attempt_seconds: float) -> bool:
+        """Whether an attempt that begins now and may take so long ends before the lease does."""
+        return (now - claimed.claimed_at).total_seconds() + attempt_seconds <= self._lease_seconds
 
     def _resend(self, exchange: Exchange) -> Exchange:
         """Its connection is to blame: send the delivery once more at once, over one of its own, in the same place. The
@@ -381,6 +384,8 @@ class Drain:
     def _send(self, claimed: Claimed) -> None:
         now = self._clock()
         started_at = self._database_clock.now()
+        if claimed.place is not None and not self._is_in_time(claimed, started_at, self._closing_seconds):
+            return  # this process stood still since the claim: another may have sent it, and those behind it
         try:
             request = self._request(claimed, started_at)
         except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended

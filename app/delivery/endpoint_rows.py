@@ -15,7 +15,7 @@ from app.core import ids, sealing
 from app.core.event.filters.reading import as_text
 from app.core.problem import Problem
 from app.database.tables import Endpoint
-from app.delivery import deliveries
+from app.delivery import deliveries, lane_rows
 from app.delivery.cancelling import cancel_pending
 from app.settings import Settings
 
@@ -33,6 +33,8 @@ PLAIN: dict[str, Any] = {
     "timeout_seconds": None,
     "retry_delays_seconds": None,
     "feed_cursor": False,
+    "order": None,
+    "order_patience_seconds": None,
 }
 
 
@@ -62,15 +64,20 @@ def add(session: Session, settings: Settings, workspace_id: str, wanted: Mapping
     )
     session.add(row)
     session.flush()
+    if row.order is not None:
+        lane_rows.begin(session, row)
     session.refresh(row)
     return row
 
 
 def change(session: Session, settings: Settings, row: Endpoint, wanted: Mapping[str, Any]) -> None:
     """Give a locked endpoint what `wanted` names. One that is so already stays unchanged, its time of change too."""
+    order = row.order
     for name in ("uid", "url", *PLAIN):
         if name in wanted:
             setattr(row, name, wanted[name])
+    if row.order != order:
+        (lane_rows.end if row.order is None else lane_rows.begin)(session, row)
     if "metadata" in wanted:
         row.own_metadata = wanted["metadata"] or {}
     if "content_filter" in wanted:

@@ -178,6 +178,8 @@ def shown(row: Endpoint) -> dict[str, Any]:
         "timeout_seconds": row.timeout_seconds,
         "retry_delays_seconds": row.retry_delays_seconds,
         "feed_cursor": row.feed_cursor,
+        "order": row.order,
+        "order_patience_seconds": row.order_patience_seconds,
         "signing": row.signing,
         "consecutive_failures": row.consecutive_failures,
         "failing_since": rfc3339(row.failing_since) if row.failing_since else None,

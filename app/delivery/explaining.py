@@ -140,4 +140,5 @@ def _delivery_facts(row: Row[Any] | None, next_attempt: NextAttempt | None) -> D
         last_outcome=row.outcome,
         last_status=row.status_code,
         last_error=row.error,
+        waits_its_turn=next_attempt is not None and next_attempt.due_at is None,
     )

@@ -24,6 +24,7 @@ from app.core.event.own_streams import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
     ENDPOINT_RECOVERED,
+    LANE_SKIPPED,
     OPERATIONS,
 )
 from app.core.wire.envelope import rfc3339
@@ -54,6 +55,18 @@ ON CONFLICT (endpoint_id) DO UPDATE SET exhausted = n.exhausted + excluded.exhau
   exhausted_since = coalesce(n.exhausted_since, excluded.exhausted_since)
 """
 
+# Note that lanes go on without some of their deliveries, in the same way.
+_NOTE_SKIPPED = f"""
+INSERT INTO endpoint_notices AS n (endpoint_id, skipped, skipped_ids, skipped_since)
+SELECT q.endpoint_id, count(*), (array_agg(q.delivery_id ORDER BY q.delivery_id))[1:{MOST_IDS}], now()
+FROM due q JOIN events v ON v.id = q.event_id AND v.created_at = q.event_created_at
+WHERE q.delivery_id = ANY (%(ids)s::text[]) AND NOT {_IS_OPERATIONS}
+GROUP BY q.endpoint_id ORDER BY q.endpoint_id
+ON CONFLICT (endpoint_id) DO UPDATE SET skipped = n.skipped + excluded.skipped,
+  skipped_ids = (n.skipped_ids || excluded.skipped_ids)[1:{MOST_IDS}],
+  skipped_since = coalesce(n.skipped_since, excluded.skipped_since)
+"""
+
 # Let one process look at a time.
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('twofold.operations'))"
 
@@ -64,6 +77,8 @@ SELECT * FROM (
   SELECT e.id, e.workspace_id, e.url, e.description, e.disabled_reason, e.disabled_at, e.failing_since,
     e.consecutive_failures, e.last_outcome, coalesce(n.told, '{OK}') AS told, n.told_at,
     coalesce(n.exhausted, 0) AS exhausted, n.exhausted_ids, n.exhausted_since, n.exhausted_told_at,
+    coalesce(n.skipped, 0) AS skipped, n.skipped_ids, n.skipped_since, n.skipped_told_at,
+    n.skipped_told_at IS NULL OR n.skipped_told_at < now() - interval '{GAP_SECONDS} s' AS skipped_may_be_told,
     n.told_at IS NULL OR n.told_at < now() - interval '{GAP_SECONDS} s' AS state_may_be_told,
     n.exhausted_told_at IS NULL OR n.exhausted_told_at < now() - interval '{GAP_SECONDS} s' AS exhausted_may_be_told,
     CASE WHEN e.status = 'disabled' THEN '{DISABLED}'
@@ -73,12 +88,13 @@ SELECT * FROM (
   FROM (
     SELECT id FROM endpoints WHERE failing_since <= now() - interval '{FAILING_AFTER_SECONDS} s'
     UNION SELECT id FROM endpoints WHERE status = 'disabled'
-    UNION SELECT endpoint_id FROM endpoint_notices WHERE told <> '{OK}' OR exhausted > 0
+    UNION SELECT endpoint_id FROM endpoint_notices WHERE told <> '{OK}' OR exhausted > 0 OR skipped > 0
   ) AS looked
   JOIN endpoints e ON e.id = looked.id LEFT JOIN endpoint_notices n ON n.endpoint_id = e.id
 ) AS found
 WHERE (state <> told AND state_may_be_told) OR (exhausted > 0 AND exhausted_may_be_told)
-ORDER BY greatest(told_at, exhausted_told_at) NULLS FIRST, id LIMIT %(most)s
+  OR (skipped > 0 AND skipped_may_be_told)
+ORDER BY greatest(told_at, exhausted_told_at, skipped_told_at) NULLS FIRST, id LIMIT %(most)s
 """
 
 # Which of some endpoints have lately failed to take something else than operations events.
@@ -98,11 +114,11 @@ INSERT INTO endpoint_notices (endpoint_id, told, told_at) VALUES (%(id)s, %(stat
 ON CONFLICT (endpoint_id) DO UPDATE SET told = excluded.told, told_at = excluded.told_at
 """
 
-# Remember that so many deliveries have been told of; more may have been given up meanwhile.
-_TOLD_EXHAUSTED = """
-UPDATE endpoint_notices SET exhausted = exhausted - %(count)s, exhausted_told_at = now(),
-  exhausted_ids = exhausted_ids[cardinality(%(ids)s::text[]) + 1:],
-  exhausted_since = CASE WHEN exhausted > %(count)s THEN now() END
+# Remember that so many deliveries have been told of; there may have been more meanwhile.
+_TOLD = """
+UPDATE endpoint_notices SET {what} = {what} - %(count)s, {what}_told_at = now(),
+  {what}_ids = {what}_ids[cardinality(%(ids)s::text[]) + 1:],
+  {what}_since = CASE WHEN {what} > %(count)s THEN now() END
 WHERE endpoint_id = %(id)s
 """
 
@@ -111,7 +127,9 @@ _PUT_OFF_STATE = """
 INSERT INTO endpoint_notices (endpoint_id, told_at) VALUES (%(id)s, now())
 ON CONFLICT (endpoint_id) DO UPDATE SET told_at = excluded.told_at
 """
-_PUT_OFF_EXHAUSTED = "UPDATE endpoint_notices SET exhausted_told_at = now() WHERE endpoint_id = %(id)s"
+_PUT_OFF = "UPDATE endpoint_notices SET {what}_told_at = now() WHERE endpoint_id = %(id)s"
+# What is told of deliveries, and the columns that count them.
+_COUNTED = {DELIVERY_EXHAUSTED: "exhausted", LANE_SKIPPED: "skipped"}
 
 # Forget endpoints that have been deleted. A row that somebody has locked is left to the next time.
 _FORGET = """
@@ -141,6 +159,11 @@ def note_exhausted(connection: Connection, delivery_ids: Sequence[str]) -> None:
     connection.exec_driver_sql(_NOTE_EXHAUSTED, {"ids": list(delivery_ids), "times": times})
 
 
+def note_skipped(connection: Connection, delivery_ids: Sequence[str]) -> None:
+    """Lanes go on without these deliveries, in the same transaction."""
+    connection.exec_driver_sql(_NOTE_SKIPPED, {"ids": list(delivery_ids)})
+
+
 def look(connection: Connection) -> list[Notice]:
     """What is to be told now, in the order in which the rows have to be locked afterwards. Nothing while another
     process looks: until the end of this transaction, which has locked no row so far."""
@@ -154,7 +177,9 @@ def look(connection: Connection) -> list[Notice]:
         if row.state != row.told and row.state_may_be_told:
             found.append(_of_state(row) if row.state != FAILING or row.id in others else _of_nothing(row))
         if row.exhausted and row.exhausted_may_be_told:
-            found.append(_of_exhausted(row))
+            found.append(_of_deliveries(row, DELIVERY_EXHAUSTED))
+        if row.skipped and row.skipped_may_be_told:
+            found.append(_of_deliveries(row, LANE_SKIPPED))
     return sorted(found, key=lambda notice: notice.endpoint_id)
 
 
@@ -164,12 +189,12 @@ def told(connection: Connection, notice: Notice) -> None:
         connection.exec_driver_sql(_TOLD_STATE, {"id": notice.endpoint_id, "state": notice.state})
     else:
         values = {"id": notice.endpoint_id, "count": notice.data["count"], "ids": notice.data["delivery_ids"]}
-        connection.exec_driver_sql(_TOLD_EXHAUSTED, values)
+        connection.exec_driver_sql(_TOLD.format(what=_COUNTED[notice.type or ""]), values)
 
 
 def put_off(connection: Connection, notice: Notice) -> None:
     """A notice could not become an event now. Locks a row, as `told` does."""
-    statement = _PUT_OFF_EXHAUSTED if notice.state is None else _PUT_OFF_STATE
+    statement = _PUT_OFF.format(what=_COUNTED[notice.type or ""]) if notice.state is None else _PUT_OFF_STATE
     connection.exec_driver_sql(statement, {"id": notice.endpoint_id})
 
 
@@ -202,17 +227,13 @@ def _of_nothing(row: Row[Any]) -> Notice:
     return Notice(row.workspace_id, row.id, None, {}, "", row.told)
 
 
-def _of_exhausted(row: Row[Any]) -> Notice:
-    data = {
-        "endpoint": _endpoint(row),
-        "count": row.exhausted,
-        "since": _time(row.exhausted_since),
-        "delivery_ids": list(row.exhausted_ids),
-    }
-    first = row.exhausted_ids[0] if row.exhausted_ids else _time(row.exhausted_since)
-    # With the count: what was published and not noted would otherwise be taken for what has been given up since, too.
-    key = f"{DELIVERY_EXHAUSTED}/{row.id}/{first}/{row.exhausted}"
-    return Notice(row.workspace_id, row.id, DELIVERY_EXHAUSTED, data, key)
+def _of_deliveries(row: Row[Any], type: str) -> Notice:
+    what = _COUNTED[type]
+    count, ids_told, since = (getattr(row, f"{what}{column}") for column in ("", "_ids", "_since"))
+    data = {"endpoint": _endpoint(row), "count": count, "since": _time(since), "delivery_ids": list(ids_told)}
+    first = ids_told[0] if ids_told else _time(since)
+    # With the count: what was published and not noted would otherwise be taken for what has come since, too.
+    return Notice(row.workspace_id, row.id, type, data, f"{type}/{row.id}/{first}/{count}")
 
 
 def _endpoint(row: Row[Any]) -> dict[str, Any]:

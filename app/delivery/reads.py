@@ -17,6 +17,7 @@ from app.core.problem import invalid, not_found
 from app.core.wire.envelope import rfc3339
 from app.database.calls import BOOL, BYTEA, INT4, MOMENT, TEXT, Prepared
 from app.database.connection import Database
+from app.database.tables import PARKED
 from app.delivery import search, waiting
 from app.delivery.search import Filters
 from app.delivery.waiting import NextAttempt
@@ -62,7 +63,7 @@ def shown_with_attempt(row: Row[Any], next_attempt: NextAttempt | None) -> dict[
         attempt = _without_response(row, row.attempt_id) | {"trigger": row.attempt_trigger}
     return {
         **_delivery(row),
-        "next_attempt_at": rfc3339(next_attempt.due_at) if waits and next_attempt is not None else None,
+        "next_attempt_at": _time(next_attempt.due_at) if waits and next_attempt is not None else None,
         "attempt": attempt,
     }
 
@@ -223,9 +224,10 @@ def _time(moment: datetime | None) -> str | None:
 
 
 # What the log shows of a delivery d.
-_COLUMNS = """
+_COLUMNS = f"""
   d.id, d.workspace_id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at,
-  d.deadline_at, d.finished_at, greatest(due.due_at, due.leased_until) AS due_at,
+  d.deadline_at, d.finished_at,
+  CASE WHEN due.due_at < '{PARKED}' THEN greatest(due.due_at, due.leased_until) END AS due_at,
   coalesce(due.leased_until > now(), false) AS sending
 """
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row
 
 from app.core import ids, sealing
 from app.core.times import read_time
+from app.core.webhook import lanes
 from app.core.webhook.headers import DEFAULTS, FEED_CURSOR, signed
 
 MASKED, NOT_KEPT = "[masked]", "[not kept]"
@@ -26,11 +27,12 @@ NOT_SENT = "not sent: "  # how the error of an attempt begins whose request coul
 # An endpoint as it is now, with its secrets, newest first, and the bytes of an event. A rotated secret is kept until
 # its end.
 _READ = """
-SELECT e.url, e.sealed_headers, e.feed_cursor, e.created_at, e.updated_at, v.body,
+SELECT e.url, e.sealed_headers, e.feed_cursor, e.created_at, e.updated_at, e.ordering, v.body, d.window_started_at,
   ARRAY(SELECT s.sealed FROM endpoint_secrets s WHERE s.endpoint_id = e.id ORDER BY s.id DESC) AS secrets,
   ARRAY(SELECT s.created_at FROM endpoint_secrets s WHERE s.endpoint_id = e.id ORDER BY s.id DESC) AS made,
   ARRAY(SELECT s.expires_at FROM endpoint_secrets s WHERE s.endpoint_id = e.id ORDER BY s.id DESC) AS ends
 FROM endpoints e LEFT JOIN events v ON v.id = %(event)s AND v.created_at = %(event_at)s
+  LEFT JOIN deliveries d ON d.id = %(delivery)s AND d.created_at = %(delivery_at)s
 WHERE e.id = %(endpoint)s AND e.workspace_id = %(workspace)s
 """
 
@@ -56,6 +58,8 @@ def add_requests(connection: Connection, secret_keys: Sequence[str], delivery: d
         "workspace": delivery["workspace_id"],
         "event": delivery["event_id"],
         "event_at": ids.created_at_of(delivery["event_id"]),
+        "delivery": delivery["id"],
+        "delivery_at": ids.created_at_of(delivery["id"]),
     }
     row = connection.exec_driver_sql(_READ, asked).one_or_none()
     sender = None if row is None else _opened(row, secret_keys)
@@ -92,10 +96,16 @@ def _request(sender: _Sender | None, delivery: dict[str, Any], attempt: dict[str
         headers[FEED_CURSOR] = NOT_KEPT
     if not secrets or body is None:
         del headers["webhook-signature"]
+    window_at = sender.row.window_started_at
+    if window_at is not None and sent_at >= window_at:  # of an earlier window it is not known
+        headers |= dict(lanes.headers(None, replay=lanes.is_replay(ids.created_at_of(delivery["event_id"]), window_at)))
     return {
         "method": "POST",
         "url": sender.row.url,
         "headers": headers,
         "body": {"event_id": delivery["event_id"], "bytes": None if body is None else len(body)},
-        "exact": "webhook-signature" in headers and sender.own is not None and sender.row.updated_at <= sent_at,
+        "exact": "webhook-signature" in headers
+        and sender.own is not None
+        and sender.row.updated_at <= sent_at
+        and sender.row.ordering is None,  # what it said of its place in the order is not known any more
     }

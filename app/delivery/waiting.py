@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from app.database.tables import PARKED
 from app.delivery.deliveries import IS_DUE
 
 COUNTED = 100_000  # a longer backlog is shown as this many and more
@@ -35,8 +36,9 @@ FROM unnest(%(ids)s::text[]) AS asked (id)
 """
 
 # When some pending deliveries are due, and whether one is being sent at the moment.
-NEXT = """
-SELECT delivery_id AS id, greatest(due_at, leased_until) AS due_at, coalesce(leased_until > now(), false) AS sending
+NEXT = f"""
+SELECT delivery_id AS id, CASE WHEN due_at < '{PARKED}' THEN greatest(due_at, leased_until) END AS due_at,
+  coalesce(leased_until > now(), false) AS sending
 FROM due WHERE delivery_id = ANY (%(ids)s::text[])
 """
 
@@ -52,9 +54,10 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class NextAttempt:
-    """When a pending delivery is attempted next. sending: an attempt is being made; due_at is then the lease's end."""
+    """When a pending delivery is attempted next. sending: an attempt is being made; due_at is then the lease's end.
+    due_at None: it waits for its turn behind others of its stream."""
 
-    due_at: datetime
+    due_at: datetime | None
     sending: bool
 
 

@@ -15,7 +15,9 @@ from app.accounts.workspaces import create_workspace
 from app.core import ids
 from app.core.event.acceptance import Accepted
 from app.core.event.drafts import Draft
+from app.core.problem import Problem
 from app.database.connection import Database
+from app.database.tables import PARKED
 from app.delivery import claims, endpoints
 from app.delivery.drain import Drain
 from app.delivery.sending.sender import Sender
@@ -27,7 +29,8 @@ from tests.processes import eventually
 LET_PASS = (
     "UPDATE deliveries SET deadline_at = deadline_at - %(span)s::interval,"
     " window_started_at = window_started_at - %(span)s::interval, finished_at = finished_at - %(span)s::interval",
-    "UPDATE due SET due_at = due_at - %(span)s::interval, leased_until = leased_until - %(span)s::interval,"
+    f"UPDATE due SET due_at = CASE WHEN due_at < '{PARKED}' THEN due_at - %(span)s::interval ELSE due_at END,"
+    " leased_until = leased_until - %(span)s::interval,"
     " deadline_at = deadline_at - %(span)s::interval, window_started_at = window_started_at - %(span)s::interval",
     "UPDATE attempts SET started_at = started_at - %(span)s::interval",
     "UPDATE endpoints SET failing_since = failing_since - %(span)s::interval,"
@@ -105,6 +108,10 @@ class World:
                 answers.append(answer)
         return answers
 
+    def accept(self, drafts: Sequence[Draft]) -> Sequence[Accepted | Problem]:
+        """Accept these in one transaction."""
+        return self._ledger.accept(Submission(self.workspace_id, list(drafts)))
+
     def drain(self, **changed: Any) -> Drain:
         """A drain as a worker process has it. changed: settings."""
         options = {
@@ -177,6 +184,10 @@ class World:
             "UPDATE due SET due_at = least(due_at, now()), "
             " leased_until = CASE WHEN leased_until > now() THEN now() ELSE leased_until END"
         )
+
+    def make_due_now(self) -> None:
+        """Let the time pass for which pending rows wait to be tried again; what is put away stays so."""
+        self.sql(f"UPDATE due SET due_at = now() WHERE due_at > now() AND due_at < '{PARKED}'")
 
     def end(self, status: str, delivery_id: str | None = None, *, attempts: int = 0) -> None:
         """End deliveries (all of them unless one is named), as nothing in the product would."""

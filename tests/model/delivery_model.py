@@ -12,9 +12,9 @@ from itertools import accumulate
 
 from tests.model import promises, reference
 from tests.model.parts import START, Scenario, State, Truth, Worker, name, put
-from tests.model.reference import Endpoint, Row, Rules
+from tests.model.reference import Endpoint, Row, Rules, is_sent
 from tests.model.search import Model, Step
-from tests.model.worker_steps import Made, WorkerSteps, cancelled
+from tests.model.worker_steps import Made, WorkerSteps, cancelled, is_first
 
 
 def delivery_model(scenario: Scenario, rules: Rules) -> Model[State]:
@@ -107,6 +107,18 @@ class DeliverySteps:
             yield "enables the endpoint", state._replace(endpoint=Endpoint())
         elif act == "delete" and state.endpoint.status is not None:
             yield "deletes the endpoint", cancelled(self._rules, state._replace(endpoint=Endpoint(None)))
+        elif act == "skip":
+            for index, row in enumerate(state.rows):
+                truth = state.truths[index]
+                if (
+                    row.status == "pending"
+                    and not truth.aside
+                    and is_first(state, index)
+                    and not is_sent(row, state.now)
+                ):
+                    row = row._replace(leased_until=None, lease_token=None)
+                    aside = put(state.truths, index, truth._replace(aside=True, holder=0))
+                    yield f"skips delivery {index + 1}", state._replace(rows=put(state.rows, index, row), truths=aside)
         elif act == "retry":
             for index, row in enumerate(state.rows):
                 retried = reference.retry_by_person(row, state.endpoint, state.now, self.window, self._rules)

@@ -74,6 +74,16 @@ SCENARIOS = {
     "poison, retried": Scenario(
         "a delivery that kills its workers is retried by a person, one accident", poison=0, faults=1, acts=("retry",)
     ),
+    "in order": Scenario(
+        "two deliveries of one stream in order, two workers, one accident; a person skips one",
+        deliveries=2,
+        faults=1,
+        acts=("skip",),
+        delays=(2,),
+        window=4,
+        ordered=True,
+        lease=4,
+    ),
     "the real schedule": Scenario(
         "a receiver that fails for 24 hours, one accident",
         answers=("no", "busy"),
@@ -216,6 +226,9 @@ MUTANTS: list[Mutant | CrowdMutant] = [
         Rules(retells_gone=False),
         SCENARIOS["the endpoint is gone"],
     ),
+    Mutant("Without claiming only the first of a lane", Rules(takes_heads_only=False), SCENARIOS["in order"]),
+    Mutant("Without waiting for whoever sends it now", Rules(awaits_sender=False), SCENARIOS["in order"]),
+    Mutant("Without asking before it sends whether the lease lasts", Rules(sends_in_time=False), SCENARIOS["in order"]),
     CrowdMutant(
         "Without a lane for endpoints that are known to hang",
         CROWDS["known to hang"],

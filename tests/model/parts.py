@@ -46,7 +46,7 @@ class Scenario(NamedTuple):
     """What there is and what may happen. Durations are seconds.
 
     places: what one worker may hold; faults: how many accidents, of the kinds in `accidents`; acts: what people do,
-    each once; poison: a delivery that kills whoever sends it.
+    each once; poison: a delivery that kills whoever sends it; ordered: the deliveries are one lane.
     """
 
     about: str
@@ -62,6 +62,7 @@ class Scenario(NamedTuple):
     lease: float = 4
     timeout: float = 2
     poison: int | None = None
+    ordered: bool = False
 
 
 class Item(NamedTuple):
@@ -101,7 +102,7 @@ class Truth(NamedTuple):
 
     taken: how often the receiver took it; excused: repeats that accidents and people account for; lost: claims of this
     window that came to nothing; recorded: attempts; unsure: the last of them was sent and not answered; holder: the
-    claim whose lease it is, 0 when there is none.
+    claim whose lease it is, 0 when there is none; posted: it was sent, in a lane; aside: it has stepped out of that.
     """
 
     taken: int = 0
@@ -110,6 +111,8 @@ class Truth(NamedTuple):
     recorded: int = 0
     unsure: bool = False
     holder: int = 0
+    posted: bool = False
+    aside: bool = False
 
 
 class State(NamedTuple):

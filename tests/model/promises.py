@@ -13,10 +13,12 @@ CODES = {"window_exhausted", "endpoint_gone", "endpoint_disabled", "endpoint_del
 CODES |= {UNKNOWN_OUTCOME.partition(":")[0]}
 
 
-def of_record(before: Row, after: Row, truth: Truth, item: Item, succeeded: bool) -> str | None:
-    """One outcome has been recorded. truth: as it was before."""
+def of_record(
+    before: Row, after: Row, truth: Truth, item: Item, succeeded: bool, *, is_others: bool = False
+) -> str | None:
+    """One outcome has been recorded. truth: as it was before. is_others: it waits in a lane, and may be another's."""
     which = f"delivery {item.delivery + 1}"
-    if succeeded and not item.recorded and before.status == "pending" and after.status != "delivered":
+    if succeeded and not is_others and not item.recorded and before.status == "pending" and after.status != "delivered":
         return f"{which} was answered 200, and that success does not count"
     is_late = item.serial != truth.holder
     if succeeded and before.status == "cancelled" and not (is_late or item.overslept or item.recorded):
@@ -24,6 +26,14 @@ def of_record(before: Row, after: Row, truth: Truth, item: Item, succeeded: bool
     if is_late and not succeeded and after != before._replace(attempt_count=after.attempt_count):
         return f"a late failure changes {which}"
     return None
+
+
+def of_send(state: State, index: int) -> str | None:
+    """A delivery of a lane is about to be sent."""
+    if state.truths[index].aside:
+        return None
+    later = [place + 1 for place, truth in enumerate(state.truths) if place > index and truth.posted]
+    return f"the receiver gets delivery {index + 1} after delivery {later[0]}" if later else None
 
 
 def of_step(before: State, after: State, *, by_person: bool, most_attempts: int, poison: int | None) -> str | None:

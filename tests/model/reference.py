@@ -45,6 +45,9 @@ class Rules(NamedTuple):
     isolates_suspects: bool = True  # a row with lost claims travels alone
     says_unknown: bool = True  # failed: unknown_outcome, when the last attempt was sent and not answered
     awaits_resent: bool = True  # an attempt that was sent once more at once leaves its delivery to that one
+    takes_heads_only: bool = True  # of a lane only the first is claimed
+    awaits_sender: bool = True  # in a lane a late success counts for nothing while another sends the same
+    sends_in_time: bool = True  # ... and what was claimed is sent only if that ends before the lease does
 
 
 class Row(NamedTuple):
@@ -88,7 +91,7 @@ class Exchange(NamedTuple):
 
 
 def is_due(row: Row, now: datetime) -> bool:
-    return row.status == "pending" and row.due_at <= now and not _is_sent(row, now)
+    return row.status == "pending" and row.due_at <= now and not is_sent(row, now)
 
 
 def wakes_at(row: Row) -> datetime:
@@ -144,7 +147,7 @@ def fail(row: Row, token: Token, reason: str, now: datetime) -> Row:
 
 def cancel(row: Row, endpoint: Endpoint, now: datetime, rules: Rules) -> Row:
     """A row of an endpoint that has ended."""
-    if row.status != "pending" or (rules.spares_the_sent and _is_sent(row, now)):
+    if row.status != "pending" or (rules.spares_the_sent and is_sent(row, now)):
         return row
     return _end(row, "cancelled", why_cancelled(*endpoint), now)
 
@@ -155,7 +158,7 @@ def retry_by_person(row: Row, endpoint: Endpoint, now: datetime, window: timedel
         return row
     trigger = row.trigger if row.trigger == "test" else "manual"
     if row.status == "pending":
-        if rules.spares_the_sent and _is_sent(row, now):
+        if rules.spares_the_sent and is_sent(row, now):
             return row
         # A lease that has ended is taken away, too: whoever had it knows nothing of this retry, and can only report a
         # success. So the attempt that decides was claimed for what the row says now.
@@ -181,11 +184,13 @@ def record(
     jitter: float = 0.0,
     is_doubtful: bool = False,
     is_known: bool = False,
+    is_in_lane: bool = False,
 ) -> tuple[Row, bool]:
     """The row after an attempt, and whether the endpoint has said that it is gone.
 
     decided_at: the worker's idea of the database's time, by which it has decided what comes next; None: `now`.
-    is_doubtful: it may have been recorded, by a call whose answer was lost; is_known: and it has been.
+    is_doubtful: it may have been recorded, by a call whose answer was lost; is_known: and it has been. is_in_lane: its
+    endpoint keeps order.
 
     What is to be tried again at an endpoint that has ended is pending after this; whoever recorded it cancels it then,
     in another transaction.
@@ -200,7 +205,8 @@ def record(
         return row._replace(claims=row.claims + 1), False
     counts = row.lease_token == exchange.token or not rules.fences_failures
     if exchange.outcome == Outcome.SUCCESS:
-        counts = counts or rules.takes_late_successes
+        is_others = is_in_lane and rules.awaits_sender and is_sent(row, now)
+        counts = counts or (rules.takes_late_successes and not is_others)
     if not counts or (rules.keeps_ends and row.status != "pending"):
         return row, has_told and is_doubtful
     scheduled = row.trigger != "manual" or row.window_attempts == 0
@@ -238,7 +244,8 @@ def _move(row: Row, decision: Decision, now: datetime) -> Row:
     return _end(row, decision.status, decision.reason, now)
 
 
-def _is_sent(row: Row, now: datetime) -> bool:
+def is_sent(row: Row, now: datetime) -> bool:
+    """Whether somebody's lease of it lasts."""
     return row.leased_until is not None and row.leased_until > now
 
 

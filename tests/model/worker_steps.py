@@ -31,6 +31,12 @@ def cancelled(rules: Rules, state: State) -> State:
     return state._replace(rows=tuple(rows))
 
 
+def is_first(state: State, index: int) -> bool:
+    """Whether a delivery of a lane waits for no other: all before it have ended or stepped aside, or it has itself."""
+    before = zip(state.rows[:index], state.truths[:index], strict=True)
+    return state.truths[index].aside or all(row.status != "pending" or truth.aside for row, truth in before)
+
+
 class WorkerSteps:
     """All that a worker may do next."""
 
@@ -46,7 +52,10 @@ class WorkerSteps:
                 yield self._lease_picked(state, number, position)
                 return
             if item.step == "claimed":
-                yield from self._send(state, number, position)
+                if self._is_too_late(state, item):
+                    yield self._let_go(state, number, position)
+                else:
+                    yield from self._send(state, number, position)
                 return
         yield from self._rounds(state, number)
         if worker.gone:
@@ -76,13 +85,32 @@ class WorkerSteps:
             truth = state.truths[item.delivery]
             is_lost = answer.took and answer.status_code is None
             truth = truth._replace(taken=truth.taken + answer.took, excused=truth.excused + is_lost)
+            broken = promises.of_send(state, item.delivery) if self._scenario.ordered else None
+            truth = truth._replace(posted=self._scenario.ordered)
             yield Made(
                 f"{text}; {answer.text}",
                 state._replace(
                     truths=put(state.truths, item.delivery, truth),
                     workers=put(state.workers, number, worker._replace(items=put(worker.items, position, sent))),
                 ),
+                broken=broken,
             )
+
+    def _is_too_late(self, state: State, item: Item) -> bool:
+        """Whether its lease may end before its attempt does: then another may send it, and those behind it."""
+        in_time = state.now + self._timeout <= item.lease_ends
+        return self._scenario.ordered and self._rules.sends_in_time and not in_time
+
+    def _let_go(self, state: State, number: int, position: int) -> Made:
+        worker = state.workers[number]
+        index = worker.items[position].delivery
+        truth = state.truths[index]
+        left = worker._replace(items=worker.items[:position] + worker.items[position + 1 :])
+        after = state._replace(
+            truths=put(state.truths, index, truth._replace(lost=truth.lost + 1)),
+            workers=put(state.workers, number, left),
+        )
+        return Made(f"{name(number)} does not send delivery {index + 1}: its lease is over", after)
 
     def _rounds(self, state: State, number: int) -> Iterator[Made]:
         """One transaction: record what has ended, and claim what is due."""
@@ -121,9 +149,11 @@ class WorkerSteps:
                 self._rules,
                 is_doubtful=item.recorded,
                 is_known=item.recorded,
+                is_in_lane=self._is_in_lane(state, item.delivery),
             )
             succeeded = answer.outcome == Outcome.SUCCESS
-            broken = broken or promises.of_record(row, after, truth, item, succeeded)
+            is_others = item.serial != truth.holder and self._is_in_lane(state, item.delivery)
+            broken = broken or promises.of_record(row, after, truth, item, succeeded, is_others=is_others)
             if not item.recorded:
                 truth = truth._replace(recorded=truth.recorded + 1, unsure=answer.status_code is None)
             holder = truth.holder if after.lease_token is not None else 0
@@ -136,6 +166,9 @@ class WorkerSteps:
         worker = worker._replace(gone=gone, unwanted=unwanted, items=items)
         workers = put(state.workers, number, worker)
         return state._replace(rows=rows, truths=truths, workers=workers), broken, f"records {' and '.join(told)}"
+
+    def _is_in_lane(self, state: State, index: int) -> bool:
+        return self._scenario.ordered and not state.truths[index].aside
 
     def _record_broken(self, state: State, number: int) -> tuple[State, list[str]]:
         """Record the attempts that were sent once more at once: the state after it, and what to say of it."""
@@ -156,6 +189,8 @@ class WorkerSteps:
 
     def _claims(self, state: State, number: int) -> Iterator[Made]:
         due = [index for index, row in enumerate(state.rows) if reference.is_due(row, state.now)]
+        if self._scenario.ordered and self._rules.takes_heads_only:
+            due = [index for index in due if is_first(state, index)]
         if due and state.endpoint.status != "enabled" and self._rules.asks_enabled_only:
             yield Made("cancels what has ended", cancelled(self._rules, state))
             return

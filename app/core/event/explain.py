@@ -51,6 +51,7 @@ _ENDED = {
 CODES = (
     "delivered",
     "sending",
+    "in_order",
     "due",
     "due_again",
     "rate_limited",
@@ -104,7 +105,8 @@ class EndpointFacts:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFacts:
-    """A delivery as it is now. last_outcome, last_status: of its last attempt. due_at: None when it has ended."""
+    """A delivery as it is now. last_outcome, last_status: of its last attempt. due_at: None when it has ended.
+    waits_its_turn: behind others of its stream, whose order the endpoint keeps."""
 
     status: str
     reason: str | None
@@ -116,6 +118,7 @@ class DeliveryFacts:
     last_outcome: str | None = None
     last_status: int | None = None
     last_error: str | None = None
+    waits_its_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,9 @@ def _disabled(event: EventFacts, endpoint: EndpointFacts) -> Explanation:
 def _pending(endpoint: EndpointFacts | None, delivery: DeliveryFacts, now: datetime) -> Explanation:
     if delivery.sending:
         return Explanation("sending", f"Being sent now: attempt {delivery.attempt_count + 1} is under way.")
+    if delivery.waits_its_turn:
+        words = "Waits for its turn: the endpoint gets the events of a stream in order, and an earlier one is not over."
+        return Explanation("in_order", words)
     due = delivery.due_at is None or delivery.due_at <= now
     limited = None if endpoint is None else endpoint.rate_limited_until
     if due and limited is not None and limited > now:

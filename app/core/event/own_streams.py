@@ -14,10 +14,10 @@ from app.core.event.names import OWN_KIND
 
 OPERATIONS = "operations"
 ENDPOINT_DISABLED, ENDPOINT_FAILING, ENDPOINT_RECOVERED = "endpoint.disabled", "endpoint.failing", "endpoint.recovered"
-DELIVERY_EXHAUSTED = "delivery.exhausted"
+DELIVERY_EXHAUSTED, LANE_SKIPPED = "delivery.exhausted", "lane.skipped"
 _ENDPOINT = {"id": "ep_01k00000000000000000000000", "url": "https://example.com/in", "description": "orders"}
 # What each of our events says, and an example of its data. One about an endpoint's state is told once it has lasted,
-# and at most one a minute; delivery.exhausted is told for all deliveries of a minute together.
+# and at most one a minute; delivery.exhausted and lane.skipped are told for all deliveries of a minute together.
 TYPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ENDPOINT_DISABLED: (
         "An endpoint was disabled: by its owner, because it asked for that, or because it has failed for days.",
@@ -44,6 +44,16 @@ TYPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "count": 2,
             "since": "2026-11-20T10:00:00.000Z",
             "delivery_ids": ["dlv_01k00000000000000000000000", "dlv_01k00000000000000000000001"],
+        },
+    ),
+    LANE_SKIPPED: (
+        "An endpoint that keeps order goes on with a stream without an event that it has failed to take for long, or"
+        " that a person has skipped. It is attempted further. delivery_ids names the first twenty of them.",
+        {
+            "endpoint": _ENDPOINT,
+            "count": 1,
+            "since": "2026-11-20T10:00:00.000Z",
+            "delivery_ids": ["dlv_01k00000000000000000000000"],
         },
     ),
 }

@@ -54,6 +54,7 @@ DECLARE
     SELECT u.no, s.last_seq, s.ended_at IS NOT NULL AS has_ended, s.late_came
     FROM unnest(stream_ids) WITH ORDINALITY AS u (id, no) JOIN streams s ON s.id = u.id
     ORDER BY s.id FOR NO KEY UPDATE OF s;
+  in_order boolean;
   found_one record;
   time_letters text;
   stamp bytea;
@@ -88,10 +89,10 @@ BEGIN
 
   -- Keep the workspaces from being deleted, except those that somebody is deleting (or giving another uid) now: nobody
   -- waits for that.
-  SELECT array_agg(held.endpoints_version ORDER BY u.no) INTO current_versions
+  SELECT array_agg(held.endpoints_version ORDER BY u.no), bool_or(held.keeps_order) INTO current_versions, in_order
   FROM unnest(workspaces) WITH ORDINALITY AS u (id, no)
   LEFT JOIN (
-    SELECT w.id, w.endpoints_version FROM workspaces w
+    SELECT w.id, w.endpoints_version, w.keeps_order FROM workspaces w
     WHERE w.id = ANY (workspaces) ORDER BY w.id FOR KEY SHARE SKIP LOCKED
   ) held ON held.id = u.id;
   IF current_versions IS DISTINCT FROM versions THEN
@@ -302,6 +303,14 @@ BEGIN
       m.window_started_at, m.window_started_at, m.deadline_at
     FROM made m;
     GET DIAGNOSTICS due = ROW_COUNT;
+    IF in_order THEN
+      PERFORM join_lanes(ARRAY(
+        SELECT 'dlv_' || time_letters || p.letters
+        FROM unnest(pair_events, pair_endpoints, pair_tests, pair_letters) AS p (event, endpoint_id, is_test, letters)
+        JOIN endpoints e ON e.id = p.endpoint_id AND e.ordering IS NOT NULL
+        WHERE ids[p.event] IS NOT NULL AND NOT p.is_test
+      ));
+    END IF;
   END IF;
 END
 $$;

@@ -1,7 +1,7 @@
 -- Accept one event in whose way nothing stands, as accept_events does for many: the same changes by short statements,
 -- which cost half of what its queries do; most events come alone. That is an event whose caller may publish it, whose
--- endpoints are those of the version that is given, whose stream is open or new, and whose key is new. Any other one is
--- left to accept_events, in the same call.
+-- endpoints are those of the version that is given, none of which keeps order, whose stream is open or new, and whose key
+-- is new. Any other one is left to accept_events, in the same call.
 --
 -- The arguments are the members of accept_events' arrays: without a caller or a key there is NULL. An event that ends
 -- its stream, or may come late, or is refused, is not given here. endpoints, endpoint_letters: of its deliveries.
@@ -28,6 +28,7 @@ DECLARE
   nothing text := set_config('lock_timeout', lock_milliseconds || 'ms', true);
   is_plain boolean := judge_caller(caller_digest, 'publish', workspace, caller_reference) = '';
   current_version bigint;
+  in_order boolean;
   its_stream bigint;
   its_seq bigint;
   its_id text;
@@ -37,8 +38,9 @@ BEGIN
     RAISE EXCEPTION 'the history of the log was not looked at on this server' USING ERRCODE = 'TF001';
   END IF;
   IF is_plain THEN  -- keep the workspace from being deleted
-    SELECT w.endpoints_version INTO current_version FROM workspaces w WHERE w.id = workspace FOR KEY SHARE SKIP LOCKED;
-    is_plain := current_version IS NOT DISTINCT FROM version;
+    SELECT w.endpoints_version, w.keeps_order INTO current_version, in_order
+    FROM workspaces w WHERE w.id = workspace FOR KEY SHARE SKIP LOCKED;
+    is_plain := current_version IS NOT DISTINCT FROM version AND in_order IS NOT TRUE;
   END IF;
   IF is_plain AND event_key IS NOT NULL THEN  -- locked first, so that a repeat that is being committed is seen
     SELECT s.id INTO its_stream FROM streams s

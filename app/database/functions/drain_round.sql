@@ -15,8 +15,8 @@
 --   alone: whether a row that has lost claims may be taken; `only`: nothing else
 --
 -- Answers one row whose note is an object, then one for each row taken, whose note is an object of the timeout_seconds and
--- retry_delays_seconds of its endpoint, if it has its own, and of a tick before the event, if it wants that
--- (tick_before). The first note: now, recorded (see record_outcomes); after,
+-- retry_delays_seconds of its endpoint, if it has its own, of a tick before the event, if it wants that (tick_before),
+-- and of its `lane` (lane_place), if it has one. The first note: now, recorded (see record_outcomes); after,
 -- where the next walk begins; low, complete, walked (look_for_due); all_seconds, when `fresh` has found a mark; left:
 -- whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something
 -- due; wait (take_due); asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to
@@ -157,10 +157,11 @@ BEGIN
     END IF;
     RETURN QUERY
       SELECT CASE
-          WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL OR e.feed_cursor
+          WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL OR e.feed_cursor OR t.seq IS NOT NULL
           THEN jsonb_build_object(
             'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds,
-            'tick', CASE WHEN e.feed_cursor THEN tick_before(v.xid, v.no) END
+            'tick', CASE WHEN e.feed_cursor THEN tick_before(v.xid, v.no) END,
+            'lane', CASE WHEN t.seq IS NOT NULL THEN lane_place(t) END
           )
         END,
         t.delivery_id, greatest(least(t.created_at, latest), earliest), t.workspace_id, t.endpoint_id,

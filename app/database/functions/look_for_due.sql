@@ -11,7 +11,7 @@
 -- complete: whether these are all. stopped_at: the endpoint after which the next walk begins. low: the time of the first
 -- row, sent or not; NULL when there is none.
 -- asking: by endpoint, rows (NULL: unknown, at least one), suspicious: whether one of them has lost claims.
--- only_one: the delivery, when there is one row and it is free.
+-- only_one: the delivery, when there is one row, it is free, and it is in no lane.
 CREATE OR REPLACE FUNCTION look_for_due(
   low_water timestamptz, walking boolean, after text, most_rows int, most_endpoints int, answering text[],
   OUT complete boolean, OUT low timestamptz, OUT walked boolean, OUT stopped_at text,
@@ -34,7 +34,7 @@ BEGIN
         asking := ARRAY[first[1].endpoint_id];
         counts := '{1}';
         suspicious := first[1].claims - first[1].attempt_count >= 2;
-        only_one := first[1].delivery_id;
+        only_one := CASE WHEN first[1].stream_id IS NULL THEN first[1].delivery_id END;
       END IF;
       RETURN;
     END IF;

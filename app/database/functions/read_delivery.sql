@@ -24,7 +24,8 @@ BEGIN
   IF verdict = '' THEN
     RETURN QUERY
       SELECT '', d.id, d.workspace_id, d.event_id, d.endpoint_id, d.event_type, d.status, d.reason, d.attempt_count, d.created_at,
-        d.deadline_at, d.finished_at, greatest(q.due_at, q.leased_until), coalesce(q.leased_until > now(), false),
+        d.deadline_at, d.finished_at, CASE WHEN q.due_at < '9998-01-01 00:00:00+00' THEN greatest(q.due_at, q.leased_until) END,
+        coalesce(q.leased_until > now(), false),
         a.id, a.number, a.started_at, a.duration_ms, a.outcome, a.error, a.status_code, a.remote_address, a.trigger,
         a.response_headers::text, a.response_body,
         a.dns_ms, a.connect_ms, a.tls_ms, a.first_byte_ms, a.connection_reused

@@ -1,7 +1,7 @@
 -- Record one outcome in whose way nothing stands, as record_outcomes does for many: the same changes by short statements,
 -- which cost half of what its one query does; most events come alone. That is an outcome that is neither in doubt nor
 -- followed by another attempt, of a pending delivery that nobody else has locked, for the drain that holds its lease or
--- for a success.
+-- for a success (in a lane: if nobody else sends it now).
 --
 -- Answers as record_outcomes does; NULL when it is not such an outcome: then nothing has been changed.
 CREATE OR REPLACE FUNCTION record_one(given json, disable_seconds int) RETURNS jsonb
@@ -11,6 +11,7 @@ DECLARE
   o record;
   attempts_before int;
   token uuid;
+  is_in_turn boolean;  -- of a lane, and somebody sends it now
   answer jsonb := '{}';
   failing jsonb;
 BEGIN
@@ -29,8 +30,9 @@ BEGIN
   IF NOT FOUND THEN
     RETURN NULL;
   END IF;
-  SELECT q.lease_token INTO token FROM due q WHERE q.delivery_id = o.delivery_id FOR UPDATE SKIP LOCKED;
-  IF NOT FOUND OR (token = o.lease_token OR o.outcome = 'success') IS NOT TRUE THEN
+  SELECT q.lease_token, (q.stream_id IS NOT NULL AND q.leased_until > now()) IS TRUE INTO token, is_in_turn
+  FROM due q WHERE q.delivery_id = o.delivery_id FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND OR (token = o.lease_token OR o.outcome = 'success' AND NOT is_in_turn) IS NOT TRUE THEN
     RETURN NULL;
   END IF;
 

@@ -2,7 +2,8 @@
 -- log, move their deliveries on, bring their endpoints' health up to date. Waits for no lock: what somebody else has
 -- locked is left as it is.
 --
--- A delivery moves only for the drain that holds its lease, or for a success; what it becomes has been decided by
+-- A delivery moves only for the drain that holds its lease, or for a success, but in a lane not while somebody else
+-- sends it: the next one would go out beside it. What it becomes has been decided by
 -- app/core/webhook/retry.py. Of one delivery there is at most one outcome that is not `resent`. `doubtful` ones may have
 -- been recorded by a call whose answer was lost: if so, nothing is written. That call may be at its COMMIT still, so
 -- whether it has recorded them is read after their deliveries are locked, by a statement that sees what it committed.
@@ -61,11 +62,12 @@ BEGIN
     SELECT d.id, d.status, d.reason, d.attempt_count FROM deliveries d
     WHERE d.id = ANY (ids) AND d.created_at BETWEEN first_at AND last_at FOR UPDATE SKIP LOCKED
   ), owned AS MATERIALIZED (
-    SELECT q.delivery_id, q.lease_token FROM due q WHERE q.delivery_id = ANY (ids) FOR UPDATE SKIP LOCKED
+    SELECT q.delivery_id, q.lease_token, (q.stream_id IS NOT NULL AND q.leased_until > now()) IS TRUE AS is_in_turn
+    FROM due q WHERE q.delivery_id = ANY (ids) FOR UPDATE SKIP LOCKED
   ), known AS MATERIALIZED (
     SELECT g.*, h.status AS old_status, h.reason AS old_reason, h.attempt_count, g.attempt_id = ANY (written) AS is_written,
       h.status = 'pending' AND NOT g.resent AND NOT g.attempt_id = ANY (written)
-        AND (q.lease_token = g.lease_token OR g.outcome = 'success') IS TRUE AS moves
+        AND (q.lease_token = g.lease_token OR g.outcome = 'success' AND NOT q.is_in_turn) IS TRUE AS moves
     FROM given g JOIN held h ON h.id = g.delivery_id LEFT JOIN owned q ON q.delivery_id = g.delivery_id
     WHERE h.status <> 'pending' OR q.delivery_id IS NOT NULL
   ), moved AS MATERIALIZED (

@@ -1,7 +1,10 @@
 -- Lease the oldest due rows of endpoints, at most as many of each as it was granted (granted: an object, endpoint ->
 -- most). What another drain holds is passed over, and what has to travel alone. An endpoint with a rate limit gets what
 -- that allows now; its row stays locked until this transaction ends, so that two drains never spend the same allowance.
--- wait: seconds until a rate limit allows the next row that it held back; NULL when it held none back.
+-- Of a lane only the first row is taken (park_waiting puts the others away); what that leaves free is filled, as far as a
+-- few looks can.
+-- wait: seconds until a rate limit allows the next row that it held back, or until rows that could neither be taken nor
+-- put away are worth another look; NULL when there is nothing of the kind.
 CREATE OR REPLACE FUNCTION take_due(
   granted jsonb, limited boolean, low_water timestamptz, token uuid, lease interval, OUT taken due[], OUT wait float8
 )
@@ -15,6 +18,9 @@ DECLARE
   allowed record;
   place int;
   used int;
+  some_taken due[];
+  in_lanes boolean;
+  behind text[];
 BEGIN
   SELECT array_agg(g.key), array_agg(g.value::int) INTO ids, most FROM jsonb_each_text(granted) AS g;
   IF limited THEN
@@ -40,18 +46,39 @@ BEGIN
     END LOOP;
   END IF;
 
-  WITH picked AS MATERIALIZED (
-    SELECT p.delivery_id FROM unnest(ids, most) AS g (endpoint_id, most) CROSS JOIN LATERAL (
-      SELECT q.delivery_id FROM due q
-      WHERE q.endpoint_id = g.endpoint_id AND q.due_at >= low_water AND q.due_at <= now()
-        AND (q.leased_until IS NULL OR q.leased_until <= now()) AND q.claims - q.attempt_count < 2
-      ORDER BY q.due_at LIMIT g.most FOR UPDATE SKIP LOCKED
-    ) AS p
-  ), leased AS (
-    UPDATE due q SET leased_until = now() + lease, lease_token = token, claims = q.claims + 1
-    FROM picked p WHERE q.delivery_id = p.delivery_id RETURNING q.*
-  )
-  SELECT array_agg(l::due) INTO taken FROM leased l;
+  FOR look IN 1..3 LOOP
+    WITH picked AS MATERIALIZED (
+      SELECT p.delivery_id FROM unnest(ids, most) AS g (endpoint_id, most) CROSS JOIN LATERAL (
+        SELECT q.delivery_id FROM due q
+        WHERE q.endpoint_id = g.endpoint_id AND q.due_at >= low_water AND q.due_at <= now()
+          AND (q.leased_until IS NULL OR q.leased_until <= now()) AND q.claims - q.attempt_count < 2
+        ORDER BY q.due_at LIMIT g.most FOR UPDATE SKIP LOCKED
+      ) AS p
+    ), leased AS (
+      UPDATE due q SET leased_until = now() + lease, lease_token = token, claims = q.claims + 1
+      FROM picked p WHERE q.delivery_id = p.delivery_id RETURNING q.*
+    )
+    SELECT array_agg(l::due), bool_or(l.stream_id IS NOT NULL) INTO some_taken, in_lanes FROM leased l;
+    EXIT WHEN in_lanes IS NOT TRUE;
+    -- A statement of its own, which sees all that was committed before these rows were locked.
+    behind := ARRAY(
+      SELECT t.delivery_id FROM unnest(some_taken) AS t WHERE t.stream_id IS NOT NULL AND EXISTS (
+        SELECT FROM due f WHERE f.endpoint_id = t.endpoint_id AND f.stream_id = t.stream_id AND f.seq < t.seq
+      )
+    );
+    EXIT WHEN cardinality(behind) = 0;
+    UPDATE due q SET leased_until = NULL, lease_token = NULL, claims = q.claims - 1 WHERE q.delivery_id = ANY (behind);
+    some_taken := ARRAY(SELECT t::due FROM unnest(some_taken) AS t WHERE t.delivery_id <> ALL (behind));
+    taken := taken || some_taken;
+    SELECT array_agg(g.most - (SELECT count(*) FROM unnest(some_taken) AS t WHERE t.endpoint_id = g.id)::int ORDER BY g.no)
+    INTO most FROM unnest(ids, most) WITH ORDINALITY AS g (id, most, no);
+    some_taken := NULL;
+    IF park_waiting(ids, low_water, 200) = 0 OR look = 3 THEN
+      wait := least(wait, 0.02);
+      EXIT;
+    END IF;
+  END LOOP;
+  taken := nullif(taken || some_taken, '{}');
 
   IF limited THEN
     UPDATE endpoints e SET rate_tat = (gcra(e.rate_tat, now_at, e.rate_limit, c.used)).next_tat

@@ -1,4 +1,5 @@
--- Lease one row that has lost claims, among the oldest due ones of some endpoints; it has to travel alone.
+-- Lease one row that has lost claims, among the oldest due ones of some endpoints; it has to travel alone. Of a lane
+-- only its first.
 CREATE OR REPLACE FUNCTION take_suspicious(endpoint_ids text[], token uuid, lease interval) RETURNS due[]
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -12,6 +13,9 @@ BEGIN
       ORDER BY o.due_at LIMIT 32
     ) AS oldest JOIN due q ON q.delivery_id = oldest.delivery_id
     WHERE oldest.lost >= 2 AND q.due_at <= now() AND (q.leased_until IS NULL OR q.leased_until <= now())
+      AND NOT EXISTS (
+        SELECT FROM due f WHERE f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq
+      )
     LIMIT 1 FOR UPDATE OF q SKIP LOCKED
   ), leased AS (
     UPDATE due q SET leased_until = now() + lease, lease_token = token, claims = q.claims + 1

@@ -137,6 +137,24 @@ def retry_delivery(call: Call, delivery_id: str) -> Answer:
     return Answer(sent_requests.add_requests(call.session.connection(), keys, found), 202)
 
 
+@route(
+    api,
+    "POST",
+    "/v1/deliveries/{delivery_id}/skip",
+    scope="operate",
+    body=(),
+    answers={202: "DeliveryWithAttempts"},
+    refusals=("conflict",),
+    summary="Have a stream go on without the delivery that is first in its order, which then arrives late",
+)
+def skip_delivery(call: Call, delivery_id: str) -> Answer:
+    deliveries.skip_delivery(call.session, call.workspace_id, delivery_id)
+    call.due = True
+    found = reads.get_delivery(call.session, call.workspace_id, delivery_id)
+    keys = call.engine.settings.secret_keys
+    return Answer(sent_requests.add_requests(call.session.connection(), keys, found), 202)
+
+
 def _page(call: Call, event_id: str | None) -> Answer:
     args = call.args
     code: str | None = args.get("status_code")

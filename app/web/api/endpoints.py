@@ -24,6 +24,7 @@ from app.core.wire.envelope import rfc3339
 from app.database.tables import Endpoint
 from app.delivery import deliveries, endpoint_history, endpoint_rules, endpoints, reads
 from app.ledger.ledger import Submission
+from app.web.api import lanes
 from app.web.api.event_types import example_of
 from app.web.http import paging, shapes
 from app.web.http.call import Answer, Call
@@ -137,6 +138,7 @@ OPTIONS = (
         example=[10, 60, 600, 3600],
     ),
     Field("feed_cursor", "boolean", f"true: each webhook has a header {FEED_CURSOR}, where GET /v1/feed reads on"),
+    *lanes.FIELDS,
     Field(
         "metadata",
         "text_map",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.core import ids
 from app.core.event import names
 from app.delivery import endpoint_history
+from app.delivery.lane_rows import MOST_COUNTED
 from app.delivery.reads import STATUSES
 from app.web.docs.parts import COUNT, NUMBER, TEXT, TEXTS, TIME, Schema, list_of, one_of, or_null, record
 from app.web.http import shapes
@@ -29,6 +30,8 @@ _ENDPOINT: Schema = {
     "timeout_seconds": or_null(NUMBER),
     "retry_delays_seconds": or_null({"type": "array", "items": NUMBER}),
     "feed_cursor": {"type": "boolean"},
+    "order": {"enum": ["stream", None]},
+    "order_patience_seconds": or_null(NUMBER),
     "signing": one_of("hmac", "ed25519"),
     "consecutive_failures": COUNT,
     "failing_since": or_null(TIME),
@@ -82,6 +85,35 @@ ENDPOINTS: dict[str, Schema] = {
                     },
                 ),
             }
+        },
+    ),
+    "LaneList": list_of("Lane"),
+    "Lane": record(
+        "A stream of an endpoint that keeps order, in which something waits.",
+        {
+            "stream": record(
+                "Its name.", {"kind": shapes.matching(names.KIND), "id": shapes.matching(names.EXTERNAL_ID)}
+            ),
+            "head": record(
+                "The delivery that is first, and for which the others wait.",
+                {
+                    "delivery_id": shapes.id_of(ids.DELIVERY),
+                    "event_id": shapes.id_of(ids.EVENT),
+                    "seq": NUMBER,
+                    "since": TIME | {"description": "when it was made"},
+                    "sending": {"type": "boolean"},
+                    "attempt_count": COUNT,
+                    "reason": or_null(TEXT) | {"description": "how the last attempt ended"},
+                    "next_attempt_at": or_null(TIME) | {"description": "null: now"},
+                    "blocked_seconds": COUNT
+                    | {
+                        "description": "for how long it has held up the stream while the endpoint answered others; at"
+                        " order_patience_seconds the stream goes on without it"
+                    },
+                },
+            ),
+            "behind": COUNT
+            | {"description": f"deliveries that wait behind it; {MOST_COUNTED} means that many or more"},
         },
     ),
     "Stats": record(

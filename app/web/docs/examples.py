@@ -74,6 +74,8 @@ _endpoint: dict[str, Any] = {
     "content_filter": None,
     "timeout_seconds": None,
     "feed_cursor": False,
+    "order": None,
+    "order_patience_seconds": None,
     "retry_delays_seconds": None,
     "header_names": [],
     "rate_limit": None,
@@ -172,6 +174,21 @@ _event_type = {
     "created_at": _AT,
     "updated_at": _AT,
 }
+_lane = {
+    "stream": _STREAM,
+    "head": {
+        "delivery_id": _DELIVERY,
+        "event_id": _EVENT,
+        "seq": 7,
+        "since": _AT,
+        "sending": False,
+        "attempt_count": 3,
+        "reason": "http_error 500",
+        "next_attempt_at": "2026-11-20T10:02:37.000Z",
+        "blocked_seconds": 120,
+    },
+    "behind": 12,
+}
 _explanation = {
     "endpoint_id": _ENDPOINT,
     "code": "delivered",
@@ -193,6 +210,8 @@ EXAMPLES: dict[str, Any] = {
     "EventTypeList": _list_of(_event_type),
     "Explanation": _explanation,
     "ExplanationList": _list_of(_explanation),
+    "Lane": _lane,
+    "LaneList": _list_of(_lane),
     "EndpointChanges": {"data": [{"changed_at": _AT, "state": "enabled", "reason": None}]},
     "FeedPlace": _feed_place,
     "FeedConsumer": _feed_consumer,

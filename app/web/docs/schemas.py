@@ -79,8 +79,8 @@ _ATTEMPT: Schema = _TRIED | {
                     "body": record("GET /v1/events/{id} has it.", {"event_id": _EVENT_ID, "bytes": or_null(COUNT)}),
                     "exact": {
                         "type": "boolean",
-                        "description": "false: the endpoint has been changed, disabled or given another secret since;"
-                        " URL and headers are those of today",
+                        "description": "false: the endpoint has been changed, disabled or given another secret since,"
+                        " or keeps order; URL and headers are those of today",
                     },
                 },
             ),

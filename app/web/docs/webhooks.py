@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.core.contract.model import EventType
+from app.core.webhook import lanes
 from app.core.webhook.headers import FEED_CURSOR
 from app.web.http.reading import JSON
 
@@ -16,7 +17,11 @@ _HEADERS = {
     "webhook-timestamp": "when this attempt was made, in seconds since 1970",
     "webhook-signature": "one or more signatures, separated by spaces: `v1,…`, or `v1a,…` with a public key",
 }
-_MORE_HEADERS = {
+_MAY_HAVE = {
+    lanes.PREV_SEQ: "where the endpoint keeps order: the seq of this stream's event that was for it before this one",
+    lanes.SKIPPED_SEQ: "where it keeps order: what has stepped aside or was given up since its last 2xx, `3,7`",
+    lanes.LATE: "`1`: this event has stepped aside, and its stream has gone on",
+    lanes.REPLAY: "`1`: a person has begun this delivery, or begun it anew",
     FEED_CURSOR: "of an endpoint with `feed_cursor`: where `GET /v1/feed` reads this event and what comes after it;"
     " left out where that is not known any more",
 }
@@ -68,12 +73,9 @@ def _operation(declared: EventType, name: str, schema: Schema) -> dict[str, Any]
         "operationId": "webhook_" + "".join(letter if letter.isalnum() else "_" for letter in name).strip("_"),
         "summary": declared.about or f"{declared.type} of a {declared.kind}",
         "parameters": [
-            {"name": header, "in": "header", "required": True, "schema": {"type": "string"}, "description": about}
-            for header, about in _HEADERS.items()
-        ]
-        + [
-            {"name": header, "in": "header", "required": False, "schema": {"type": "string"}, "description": about}
-            for header, about in _MORE_HEADERS.items()
+            {"name": header, "in": "header", "required": required, "schema": {"type": "string"}, "description": about}
+            for headers, required in ((_HEADERS, True), (_MAY_HAVE, False))
+            for header, about in headers.items()
         ],
         "requestBody": {"required": True, "content": {JSON: {"schema": schema, "example": envelope_of(declared)}}},
         "responses": {

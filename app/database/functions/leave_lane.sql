@@ -1,0 +1,19 @@
+-- A row of a lane has gone, however that came: the lane goes on. What ended there without success is told the receiver
+-- until its next success (lane_place).
+CREATE OR REPLACE FUNCTION leave_lane() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  ended text;
+BEGIN
+  SELECT d.status INTO ended FROM deliveries d WHERE d.id = OLD.delivery_id AND d.created_at = OLD.created_at;
+  IF ended = 'delivered' THEN
+    DELETE FROM lane_skips s WHERE s.endpoint_id = OLD.endpoint_id AND s.stream_id = OLD.stream_id;
+  ELSIF ended = 'failed' THEN
+    INSERT INTO lane_skips (endpoint_id, stream_id, seq, skipped_at)
+    VALUES (OLD.endpoint_id, OLD.stream_id, OLD.seq, now()) ON CONFLICT DO NOTHING;
+  END IF;
+  PERFORM open_lane(OLD.endpoint_id, OLD.stream_id);
+  RETURN NULL;
+END
+$$;

@@ -1,0 +1,44 @@
+-- Put away rows of lanes that are due and not the first of their lane, until they are: those among an
+-- endpoint's `most` oldest. How many. While they are put away their lane's first row cannot end, so that whoever ends it sees them and lets the
+-- next one out. Where the first one is being ended now its lane stays as it is.
+CREATE OR REPLACE FUNCTION park_waiting(endpoint_ids text[], low_water timestamptz, most int) RETURNS int
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+  parked CONSTANT timestamptz := '9998-01-01 00:00:00+00';
+  lane record;
+  head record;
+  changed int;
+  total int := 0;
+BEGIN
+  FOR lane IN
+    WITH oldest AS MATERIALIZED (
+      SELECT o.* FROM unnest(endpoint_ids) AS g (id) CROSS JOIN LATERAL (
+        SELECT q.delivery_id, q.endpoint_id, q.stream_id, q.seq FROM due q
+        WHERE q.endpoint_id = g.id AND q.due_at >= low_water AND q.due_at <= now()
+          AND (q.leased_until IS NULL OR q.leased_until <= now())
+        ORDER BY q.due_at LIMIT most
+      ) AS o
+      WHERE EXISTS (
+        SELECT FROM due f WHERE f.endpoint_id = o.endpoint_id AND f.stream_id = o.stream_id AND f.seq < o.seq
+      )
+    ), locked AS MATERIALIZED (
+      SELECT q.delivery_id, q.endpoint_id, q.stream_id FROM oldest o JOIN due q ON q.delivery_id = o.delivery_id
+      WHERE q.due_at <= now() AND (q.leased_until IS NULL OR q.leased_until <= now()) FOR UPDATE OF q SKIP LOCKED
+    )
+    SELECT l.endpoint_id, l.stream_id, array_agg(l.delivery_id) AS ids FROM locked l
+    WHERE l.stream_id IS NOT NULL GROUP BY l.endpoint_id, l.stream_id
+  LOOP
+    SELECT q.delivery_id, q.seq, q.due_at INTO head FROM due q
+    WHERE q.endpoint_id = lane.endpoint_id AND q.stream_id = lane.stream_id
+    ORDER BY q.seq LIMIT 1 FOR KEY SHARE SKIP LOCKED;
+    UPDATE due q SET due_at = parked WHERE q.delivery_id = ANY (lane.ids) AND q.seq > head.seq;
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    total := total + changed;
+    IF changed > 0 AND head.due_at = parked THEN
+      UPDATE due q SET due_at = now() WHERE q.delivery_id = head.delivery_id;
+    END IF;
+  END LOOP;
+  RETURN total;
+END
+$$;

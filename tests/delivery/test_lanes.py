@@ -1,0 +1,251 @@
+"""Lanes: an endpoint that keeps order gets the deliveries of each stream one after the other, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.core.event.acceptance import Accepted
+from app.core.event.drafts import Draft
+from app.core.problem import Problem
+from app.core.webhook.lanes import STREAM
+from app.database.tables import PARKED
+from app.delivery import deliveries, lane_rows
+from tests.delivery.test_claiming import ask
+from tests.delivery.world import World
+
+NOWHERE = "http://127.0.0.1:1/"
+HELD = timedelta(seconds=61)  # the lease of `ask`, and a little
+# The rows that wait, with their places.
+WAITING = f"""
+SELECT q.delivery_id AS id, s.external_id AS stream, q.seq, q.prev_seq, q.due_at >= '{PARKED}' AS is_parked,
+  q.leased_until > now() AS is_sent
+FROM due q JOIN events v ON v.id = q.event_id JOIN streams s ON s.id = v.stream_id ORDER BY s.external_id, v.seq
+"""
+
+
+def publish(world: World, *streams: str, together: bool = True) -> list[Accepted]:
+    """An event for each name, in this order; in one transaction or one after the other."""
+    drafts = [Draft("call", name, "call.turn", "{}", {}, None, None) for name in streams]
+    groups = [drafts] if together else [[draft] for draft in drafts]
+    answers = [answer for group in groups for answer in world.accept(group)]
+    assert all(isinstance(answer, Accepted) for answer in answers)
+    return [answer for answer in answers if isinstance(answer, Accepted)]
+
+
+def claim(world: World, **asked: Any) -> list[Any]:
+    with world.database.begin() as connection:
+        return ask(connection, **asked)
+
+
+def outcome(row: Any, n: int, status: str, token: str, **other: Any) -> dict[str, Any]:
+    moment = row.created_at.isoformat()
+    given = {
+        "n": n, "attempt_id": f"att_{random.getrandbits(60)}", "attempt_at": moment, "started_at": moment,
+        "outcome": "success" if status == "delivered" else "http_error", "status": status, "trigger": "schedule",
+        "resent": False, "by_us": False, "doubtful": False, "duration_ms": 1, "lease_token": token,
+        "delivery_id": row.delivery_id, "endpoint_id": row.endpoint_id, "created_at": moment,
+        "workspace_id": row.workspace_id, "due_at": moment if status == "pending" else None,
+    }  # fmt: skip
+    return given | other
+
+
+def seqs(world: World, rows: Sequence[Any]) -> list[tuple[str, int]]:
+    places = {row.id: (row.stream, row.seq) for row in world.sql(WAITING)}
+    return [places[row.delivery_id] for row in rows]
+
+
+def record(world: World, rows: Sequence[Any], token: str, status: str = "delivered", **other: Any) -> list[Any]:
+    """Record what came of these, in one round with the next claim; what that takes."""
+    done = [outcome(row, n, status, token, **other) for n, row in enumerate(rows)]
+    with world.database.begin() as connection:
+        return ask(connection, done)
+
+
+TOKEN = "6f1c9f3a-5d5b-4a7e-9b58-1a2b3c4d5e6f"
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_of_each_stream_one_delivery_is_out_and_the_next_follows_in_the_round_that_records_it(
+    world: World, together: bool
+) -> None:
+    world.endpoint(NOWHERE, order=STREAM)
+    publish(world, "a", "b", "a", "a", "b", together=together)
+    first = claim(world, token=TOKEN)
+    assert sorted(seqs(world, first)) == [("a", 1), ("b", 1)]
+    assert claim(world) == []
+    then = record(world, first, TOKEN)
+    assert sorted(seqs(world, then)) == [("a", 2), ("b", 2)]
+    assert [row.note["lane"]["prev"] for row in then] == [1, 1]
+
+
+def test_a_failure_holds_up_its_own_stream_only(world: World) -> None:
+    world.endpoint(NOWHERE, order=STREAM)
+    publish(world, "a", "b", "a", "b")
+    first = sorted(claim(world, token=TOKEN), key=lambda row: seqs(world, [row]))
+    in_an_hour = (world.now() + timedelta(hours=1)).isoformat()
+    next_one = record(world, first[:1], TOKEN, "pending", due_at=in_an_hour)
+    assert next_one == []
+    assert seqs(world, record(world, first[1:], TOKEN)) == [("b", 2)]
+    publish(world, "a")
+    assert claim(world) == []
+    assert [(row.seq, row.is_parked) for row in world.sql(WAITING) if row.stream == "a"] == [
+        (1, False),
+        (2, True),
+        (3, True),
+    ]
+
+
+def test_a_lane_goes_on_however_its_head_ends(world: World) -> None:
+    world.endpoint(NOWHERE, order=STREAM)
+    publish(world, *"aaaaa")
+    (head,) = claim(world, token=TOKEN)
+    (head,) = record(world, [head], TOKEN, "failed")
+    assert (head.note["lane"]["prev"], head.note["lane"]["skipped"]) == (1, [1])
+    world.sql("DELETE FROM due WHERE delivery_id = %(id)s", id=head.delivery_id)  # as housekeeping does
+    world.sql("DELETE FROM deliveries WHERE id = %(id)s", id=head.delivery_id)
+    (head,) = claim(world, token=TOKEN)
+    assert (head.note["lane"]["prev"], head.note["lane"]["skipped"]) == (2, [1])
+    (head,) = record(world, [head], TOKEN)
+    assert (head.note["lane"]["prev"], head.note["lane"]["skipped"]) == (3, None)
+
+
+def test_whoever_has_lost_the_lease_moves_nothing_while_another_sends(world: World) -> None:
+    world.endpoint(NOWHERE, order=STREAM)
+    publish(world, "a", "a")
+    frozen = claim(world, token=TOKEN)
+    world.let_pass(HELD)
+    (again,) = claim(world)
+    assert again.delivery_id == frozen[0].delivery_id
+    assert record(world, frozen, TOKEN) == []
+    assert [(row.seq, row.is_sent) for row in world.sql(WAITING)] == [(1, True), (2, None)]
+    world.let_pass(HELD)  # nobody sends it any more: now the success counts
+    assert seqs(world, record(world, frozen, TOKEN)) == [("a", 2)]
+
+
+def test_order_that_begins_and_ends_while_deliveries_wait(world: World) -> None:
+    endpoint = world.endpoint(NOWHERE)
+    publish(world, "a", "b", "a", together=False)
+    world.change(endpoint, order=STREAM)
+    publish(world, "a")
+    assert [(row.stream, row.seq, row.prev_seq) for row in world.sql(WAITING)] == [
+        ("a", 1, None), ("a", 2, 1), ("a", 3, 2), ("b", 1, None)
+    ]  # fmt: skip
+    assert sorted(seqs(world, claim(world))) == [("a", 1), ("b", 1)]
+    world.change(endpoint, order=None)
+    assert len(claim(world)) == 2
+    assert world.one("SELECT count(*) FROM due WHERE stream_id IS NOT NULL OR seq IS NOT NULL") == 0
+    assert world.one("SELECT keeps_order FROM workspaces") is False
+
+
+def test_a_head_that_fails_while_others_are_answered_steps_aside(world: World) -> None:
+    endpoint = world.endpoint(NOWHERE, order=STREAM, order_patience_seconds=20)
+    publish(world, "a", "a", "b")
+    rows = sorted(claim(world, token=TOKEN), key=lambda row: seqs(world, [row]))
+    in_an_hour = (world.now() + timedelta(hours=1)).isoformat()
+    record(world, rows[:1], TOKEN, "pending", due_at=in_an_hour)
+
+    def look() -> list[str]:
+        world.sql("UPDATE due SET counted_at = counted_at - interval '15 s'")
+        with world.database.begin() as connection:
+            return lane_rows.step_aside(connection)
+
+    assert [look() for _ in range(4)] == [[]] * 4  # the whole endpoint may be down
+    record(world, rows[1:], TOKEN)
+    assert [look(), look()] == [[], []]
+    assert look() == [rows[0].delivery_id]
+    (second,) = claim(world, token=TOKEN)
+    assert second.note["lane"] == {"late": False, "prev": 1, "skipped": [1]}
+    world.make_due_now()
+    (late,) = claim(world)
+    assert (late.delivery_id, late.note["lane"]["late"]) == (rows[0].delivery_id, True)
+    assert world.endpoint_row(endpoint).status == "enabled"
+
+
+def test_a_person_skips_a_head_and_nothing_else(world: World) -> None:
+    world.endpoint(NOWHERE, order=STREAM)
+    publish(world, "a", "a", "a")
+    first, second, _ = (row.id for row in world.sql(WAITING))
+    with world.database.session() as session, pytest.raises(Problem, match="first"):
+        deliveries.skip_delivery(session, world.workspace_id, second)
+    with world.database.session() as session, pytest.raises(Problem, match="its turn"):
+        deliveries.retry_delivery(session, world.workspace_id, second, window_seconds=60)
+    with world.database.session() as session:
+        deliveries.skip_delivery(session, world.workspace_id, first)
+    assert [row.delivery_id for row in claim(world)] == [first, second]
+    assert world.one("SELECT skipped_ids FROM endpoint_notices") == [first]
+    with world.database.session() as session, pytest.raises(Problem, match="being sent"):
+        deliveries.skip_delivery(session, world.workspace_id, second)
+
+
+def test_whatever_several_do_at_once_one_of_a_lane_is_out_in_order_and_none_is_forgotten(world: World) -> None:
+    """Random steps of two drains, producers and people, each its own transaction, some of which stay open: then
+    everything is delivered, and of each stream nothing was handed out before what is earlier had ended."""
+    seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    endpoint = world.endpoint(NOWHERE, order=STREAM)
+    held: list[tuple[Any, str]] = []
+    places: dict[str, tuple[str, int]] = {}
+    over: set[str] = set()
+    made = 0
+
+    def taken(rows: Sequence[Any], token: str) -> None:
+        places.update({row.id: (row.stream, row.seq) for row in world.sql(WAITING) if row.seq is not None})
+        for row in rows:
+            if row.note["lane"]["late"]:
+                continue
+            stream, seq = places[row.delivery_id]
+            earlier = [id for id, place in places.items() if place[0] == stream and place[1] < seq and id not in over]
+            assert not earlier, (seed, places[row.delivery_id])
+            held.append((row, token))
+
+    for step in range(120):
+        kind = dice.choice("ppcccrrrrrfsxn")
+        token = f"6f1c9f3a-5d5b-4a7e-9b58-{step:012x}"
+        if kind == "p":
+            made += 3
+            publish(world, *dice.choices("abc", k=3), together=dice.random() < 0.5)
+        elif kind == "c":
+            with world.database.begin() as other:  # holds some rows while another claims
+                other.exec_driver_sql("SELECT FROM due WHERE random() < 0.2 FOR UPDATE SKIP LOCKED")
+                with world.database.begin() as connection:
+                    rows = ask(connection, token=token)
+            taken(rows, token)
+        elif kind in "rf" and held:
+            row, lease = held.pop(dice.randrange(len(held)))
+            status = "delivered" if kind == "r" else dice.choice(["pending", "failed"])
+            with world.database.begin() as connection:
+                rows = ask(connection, [outcome(row, 0, status, lease)], token=token)
+            if status != "pending":
+                over.add(row.delivery_id)
+            taken(rows, token)
+        elif kind == "s":
+            ids = [row.id for row in world.sql(WAITING) if row.seq is not None and not row.is_sent]
+            if ids:
+                with world.database.begin() as connection:
+                    over.update(lane_rows.set_aside(connection, dice.sample(ids, 1)))
+        elif kind == "x" and dice.random() < 0.2:
+            held.clear()  # the worker is killed
+            world.let_pass(HELD)
+        elif kind == "n" and dice.random() < 0.1:
+            world.change(endpoint, order=None)
+            world.change(endpoint, order=STREAM)
+    world.let_pass(HELD)
+    held.clear()
+    for _ in range(400):
+        world.make_due_now()
+        rows = claim(world, token=TOKEN, alone="too")
+        taken(rows, TOKEN)
+        with world.database.begin() as connection:
+            ask(connection, [outcome(row, n, "delivered", TOKEN) for n, row in enumerate(rows)], free={}, rooms={})
+        over.update(row.delivery_id for row in rows)
+        if not world.one("SELECT count(*) FROM due"):
+            break
+    assert world.sql(WAITING) == [], seed
+    assert sum(world.statuses().values()) == made
