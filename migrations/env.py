@@ -10,7 +10,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
-from app.database import lane_tables, told_tables  # noqa: F401 - their tables are of the metadata
+from app.database import feed_tables, lane_tables, told_tables  # noqa: F401 - their tables are of the metadata
 from app.database.connection import sqlalchemy_url
 from app.database.partitions import make_partitions
 from app.database.tables import PARTITIONED, Base

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import people  # noqa: F401 - its tables are of the same metadata
 from app.database.mapping import Base as Base
-from app.database.mapping import Snapshot, Xid8
+from app.database.mapping import Xid8
 
 PARTITIONED = ("events", "deliveries", "attempts")
 
@@ -87,21 +87,6 @@ class StreamToken(Base):
     revoked_at: Mapped[datetime | None]
 
 
-class FeedToken(Base):
-    """A short-lived credential for the live feed of some streams, or kinds of streams, of a workspace. NULL: of all."""
-
-    __tablename__ = "feed_tokens"
-    __table_args__ = (Index("ix_feed_tokens_workspace_id_id", "workspace_id", "id"),)
-    id: Mapped[str] = mapped_column(primary_key=True)
-    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
-    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
-    streams: Mapped[list[str] | None]
-    kinds: Mapped[list[str] | None]
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
-    revoked_at: Mapped[datetime | None]
-
-
 class Event(Base):
     """An immutable fact. `body` is the canonical envelope, byte for byte what webhooks and streams carry."""
 
@@ -124,52 +109,6 @@ class Event(Base):
     # The transaction that stored it, and its number in the order of storing; NULL for what is older than the feed.
     xid: Mapped[str | None] = mapped_column(Xid8, server_default=text("pg_current_xact_id()"))
     no: Mapped[int | None] = mapped_column(BigInteger, EVENT_NUMBERS, server_default=EVENT_NUMBERS.next_value())
-
-
-class Epoch(Base):
-    """A history of the log: of one server, or a line of servers that took over from each other without a loss."""
-
-    __tablename__ = "epochs"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    server: Mapped[str]  # system identifier and timeline
-    last_tick: Mapped[int] = mapped_column(BigInteger)  # of the history before, which ended there; 0 for the first
-    last_no: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[datetime]
-
-
-class Tick(Base):
-    """A moment of the log: which transactions had ended. What lies between two of them is a page of the feed."""
-
-    __tablename__ = "ticks"
-    __table_args__ = (Index("ix_ticks_no_id", "no", "id"),)
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    epoch: Mapped[int] = mapped_column(Integer)
-    mark: Mapped[int] = mapped_column(BigInteger)  # random: tells it from one of the same number that was lost
-    no: Mapped[int] = mapped_column(BigInteger)  # the highest that an event had been given
-    snapshot: Mapped[str] = mapped_column(Snapshot)
-    created_at: Mapped[datetime] = mapped_column(index=True)
-
-
-class FeedConsumer(Base):
-    """A reader of the feed whose place is kept here, and who reads at the moment."""
-
-    __tablename__ = "feed_consumers"
-    __table_args__ = (
-        CheckConstraint("(leased_until IS NULL) = (lease IS NULL)", name="lease"),
-        {"postgresql_with": {"fillfactor": 50}},  # each read and each commit writes it, and no index
-    )
-    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str] = mapped_column(primary_key=True)
-    filters: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))  # names -> lists
-    cursor: Mapped[str]
-    after_tick: Mapped[int] = mapped_column(BigInteger)  # of the cursor
-    lease: Mapped[str | None]
-    leased_until: Mapped[datetime | None]
-    page: Mapped[str | None]  # the cursor behind what was read with the lease
-    committed: Mapped[str | None]  # the lease that was committed last
-    created_at: Mapped[datetime]
-    read_at: Mapped[datetime | None]
-    committed_at: Mapped[datetime | None]
 
 
 class EventKey(Base):

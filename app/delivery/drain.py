@@ -355,7 +355,6 @@ class Drain:
             log.warning("%d outcomes are kept until the database is back", self.unrecorded)
 
     def _keep(self, exchange: Exchange) -> None:
-        """To be recorded."""
         self._unrecorded.add(exchange)
         if self._trace is not None:
             self._trace(exchange)
@@ -376,8 +375,7 @@ class Drain:
         return (now - claimed.claimed_at).total_seconds() + attempt_seconds <= self._lease_seconds
 
     def _resend(self, exchange: Exchange) -> Exchange:
-        """Its connection is to blame: send the delivery once more at once, over one of its own, in the same place. The
-        exchange to record."""
+        """Its connection is to blame: send it again at once, over one of its own. The exchange to record."""
         self._sender.add(self._request(exchange.claimed, exchange.ended_at, own_connection=True))
         return replace(exchange, resent=True)
 

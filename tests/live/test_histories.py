@@ -72,9 +72,10 @@ def test_events_that_retention_has_dropped_or_that_have_no_number_are_as_old_as_
 
 
 def test_events_are_accepted_only_where_the_history_was_looked_at(books: Books, database: Database) -> None:
+    nothing = ", ".join(["'{}'"] * 28)
+    call = f"SELECT * FROM accept_events(1, false, 1, 1, {nothing}, now())"
     with database.begin() as connection, pytest.raises(DBAPIError) as refused:
-        nothing = ", ".join(["'{}'"] * 28)
-        connection.exec_driver_sql(f"SELECT * FROM accept_events(1, false, 1, 1, {nothing}, now())")
+        connection.exec_driver_sql(call)
     assert faults.is_other_server(refused.value)
     assert not faults.is_requests_fault(refused.value)
 

@@ -315,7 +315,7 @@ def test_endpoint(call: Call, endpoint_id: str) -> Answer:
         data = (
             example_of(session, call.engine.rules, call.workspace_id, type)
             if "type" in call.body
-            else _own_test(row.id)
+            else {"endpoint_id": row.id, "text": "A test of this endpoint, asked for by its owner."}
         )
     if row.status != endpoints.ENABLED:
         raise Problem("conflict", 'The endpoint is disabled; enable it first: PATCH {"status": "enabled"}.')
@@ -326,10 +326,6 @@ def test_endpoint(call: Call, endpoint_id: str) -> Answer:
     if not isinstance(outcome, Accepted):
         raise outcome
     return Answer(outcome.body(), 200 if outcome.duplicate else 202)
-
-
-def _own_test(endpoint_id: str) -> dict[str, Any]:
-    return {"endpoint_id": endpoint_id, "text": "A test of this endpoint, asked for by its owner."}
 
 
 def _key_of_test(endpoint_id: str, header: str) -> str:

@@ -32,10 +32,13 @@ OTHER_ANSWERS = {
 TAGS = {
     "events": ("Publish events and read them back.", ("publish", "events")),
     "event types": ("What a workspace says of its types: schemas, examples, words.", ("event_types",)),
-    "feed": ("All events of a workspace in one order, with a cursor.", ("feed", "feed_view", "feed_tokens", "consumers")),
+    "feed": (
+        "All events of a workspace in one order, with a cursor.",
+        ("feed", "feed_view", "feed_tokens", "consumers"),
+    ),
     "streams": ("Open, list, read and end streams, and mint tokens for them.", ("streams", "tokens")),
     "live streams": ("Streams as they happen, each kind in its own paths and frames.", ("contracts",)),
-    "endpoints": ("Webhooks: where to, of what, with which secret.", ("endpoints",)),
+    "endpoints": ("Webhooks: where to, of what, with which secret.", ("endpoints", "lanes")),
     "deliveries": ("What was sent, what was answered, and what comes next.", ("deliveries", "log_view")),
     "bulk retries": ("Many deliveries tried again, at a rate.", ("bulk_retries",)),
     "portal links": ("Links that let a customer look after their own webhooks.", ("portal_links",)),
