@@ -100,7 +100,7 @@ def test_nothing_is_asked_of_a_session(spy: Spy, settings: Settings) -> None:
     database.close()
     assert len(spy.openings) > 1
     assert not any(b"options" in opening for opening in spy.openings)
-    assert any("accept_events" in text for text in spy.texts)
+    assert any("accept_one" in text for text in spy.texts)
     assert any("drain_round" in text for text in spy.texts)
     assert set(spy.names) == {b""}
     assert [text for text in spy.texts if OF_SESSION.search(text)] == []
