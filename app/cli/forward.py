@@ -101,7 +101,7 @@ def _of_endpoint(api: Api, endpoint: str, asked: dict[str, str], tell: Any) -> d
                 asked[name] = ",".join(found[member])
     missing = [name for name in ("channels", "content_filter") if found[name]]
     if missing:
-        tell(f"Not asked for: the {' and '.join(missing)} of {cell(found['id'])}; more is forwarded than it gets")
+        tell(f"Not applied: {' and '.join(missing)} of {cell(found['id'])}; you also get events that it does not")
     if found["header_names"]:
         tell(f"Not sent: its own headers ({cell(found['header_names'])}), whose values the server does not tell")
     if found["signing"] != "hmac":

@@ -129,8 +129,8 @@ def _title(body: bytes) -> str:
     " endpoints that point here). With --forward-to: whsec_… to sign with.",
 )
 @click.option("--forward-to", metavar="URL", help="Do not receive: send each event of the workspace to this address.")
-@click.option("--endpoint", metavar="ID", help="Forward as to this endpoint: signed with its secret, with its filters.")
-@click.option("--types", metavar="TYPES", help="Forward only these, separated by commas; call.* is a prefix.")
+@click.option("--endpoint", metavar="ID", help="Forward as to this endpoint: its secret, types and kinds.")
+@click.option("--types", metavar="TYPES", help="Forward only these types, separated by commas; call.* is a prefix.")
 @click.option("--streams", metavar="KIND:ID", help="Forward only of these streams, separated by commas.")
 @click.option("--kinds", metavar="KINDS", help="Forward only of streams of these kinds, separated by commas.")
 @click.option(
@@ -139,7 +139,7 @@ def _title(body: bytes) -> str:
     help="Forward from here on: latest, earliest, a time, 1h, or a cursor (default: where it ended; at first, latest).",
 )
 @click.option(
-    "--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep the place in this file instead of your own."
+    "--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep the place in this file instead."
 )
 @click.option("--profile", metavar="NAME", help="The server to forward from (see twofold profile).")
 @click.option("--workspace", metavar="ID", help="Id or uid of its workspace, for a platform key.")

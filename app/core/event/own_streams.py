@@ -47,8 +47,8 @@ TYPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         },
     ),
     LANE_SKIPPED: (
-        "An endpoint that keeps order goes on with a stream without an event that it has failed to take for long, or"
-        " that a person has skipped. It is attempted further. delivery_ids names the first twenty of them.",
+        "An endpoint that keeps order goes on with its streams without events that it has failed to take for long, or"
+        " that a person has skipped. They are still attempted, and arrive late. delivery_ids names the first twenty.",
         {
             "endpoint": _ENDPOINT,
             "count": 1,

@@ -97,7 +97,7 @@ def _list(given: Mapping[str, Any], name: str, most: int) -> Sequence[str] | Non
     if not parts:
         raise ValueError(name, "is empty; leave it out for all")
     if len(parts) > most:
-        raise ValueError(name, f"names {len(parts)}, and may name {most}")
+        raise ValueError(name, f"names {len(parts)}, and at most {most} are allowed")
     return sorted(parts)
 
 

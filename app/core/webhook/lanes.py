@@ -37,7 +37,7 @@ class Place:
 
 
 def waited_seconds(before: float | None, counted_at: datetime | None, now: datetime) -> float:
-    """For how long a head has stood in the way while its endpoint answered others.
+    """For how long a head has held up its lane while its endpoint answered others.
 
     before, counted_at: what was counted until when; None the first time. The caller sees to it that the endpoint
     answers others now: while it does not, nothing is counted.

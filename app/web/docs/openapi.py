@@ -40,7 +40,7 @@ TAGS = {
     "live streams": ("Streams as they happen, each kind in its own paths and frames.", ("contracts",)),
     "endpoints": ("Webhooks: where to, of what, with which secret.", ("endpoints", "lanes")),
     "deliveries": ("What was sent, what was answered, and what comes next.", ("deliveries", "log_view")),
-    "bulk retries": ("Many deliveries tried again, at a rate.", ("bulk_retries",)),
+    "bulk retries": ("Many deliveries tried again in the background, behind new events.", ("bulk_retries",)),
     "portal links": ("Links that let a customer look after their own webhooks.", ("portal_links",)),
     "workspaces": ("A workspace is one customer; nothing crosses it.", ("workspaces",)),
     "keys": ("Make, list and revoke keys; sign in for a page.", ("keys", "sessions")),

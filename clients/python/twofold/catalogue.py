@@ -40,8 +40,8 @@ class EventTypes:
 
 
 class BulkRetries:
-    """Everything that failed or was cancelled, attempted again. Filters: endpoint_id, event_type, status ("failed" or
-    "cancelled"), since, until (RFC 3339)."""
+    """Everything that failed or was cancelled, attempted again. Filters: endpoint_id, event_type, status ("failed",
+    "cancelled", or "missed" for what one endpoint was never sent), since, until (RFC 3339)."""
 
     def __init__(self, api: Api) -> None:
         self._api = api

@@ -30,8 +30,8 @@ class Feed:
     ) -> objects.FeedPage:
         """after: earliest, latest, a time (RFC 3339) or a cursor. wait: seconds to wait when there is no event.
 
-        Raises Refused with the code `cursor_lost` when the events behind the cursor were lost with a server; its
-        `problem` has the `cursor` to go on from.
+        Raises Refused with the code `cursor_lost` when the events behind the cursor were lost with a server, and
+        `cursor_gone` when they are kept no longer; its `problem` has the `cursor` to go on from.
         """
         query = given(after=after, wait=wait, limit=limit) | _wanted(streams, kinds, types)
         return cast(objects.FeedPage, self._api.ask("GET", "/v1/feed", **query))
