@@ -138,7 +138,7 @@ class Ledger:
                     raise
                 if not isinstance(error, Problem):
                     log.error("events behind a slice not accepted: %s", first_line(error))
-                problem = error if isinstance(error, Problem) else _unreachable()
+                problem = error if isinstance(error, Problem) else Unreachable()
                 return answers + [problem] * (len(checked.drafts) - len(answers))
         return answers
 
@@ -157,7 +157,7 @@ class Ledger:
             if isinstance(error, DBAPIError) and faults.is_requests_fault(error):
                 raise
             log.warning("events not accepted: %s", first_line(error))
-            raise _unreachable() from None
+            raise Unreachable() from None
 
     def _checked(self, submission: Submission) -> Submission:
         """The submission with its refusals: decided before any lock is held, so that no neighbour waits for schemas."""
@@ -292,9 +292,12 @@ class Ledger:
         self._announce(done.announcements, done.due)
 
 
-def _unreachable() -> Problem:
-    text = "The event store cannot be reached; repeat the request with the same idempotency key."
-    return Problem("unavailable", text, retry_after_seconds=1)
+class Unreachable(Problem):
+    """The database does not answer: it has been waited for, and whether anything is stored is not known."""
+
+    def __init__(self) -> None:
+        text = "The event store cannot be reached; repeat the request with the same idempotency key."
+        super().__init__("unavailable", text, retry_after_seconds=1)
 
 
 def _too_much_at_once() -> Problem:

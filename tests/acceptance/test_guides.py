@@ -27,7 +27,7 @@ curl() {
 
 
 def test_guides_have_commands() -> None:
-    assert WITH_COMMANDS == ["first-webhook", "retries", "streams", "pulling", "polling"]
+    assert WITH_COMMANDS == ["first-webhook", "retries", "streams", "feed", "pulling", "polling"]
 
 
 def test_the_commands_of_all_guides_do_what_they_say(product: RunningServer) -> None:

@@ -143,8 +143,15 @@ class Surroundings:
     def _aim_values(self, case: Case, path: str) -> None:
         """What a query or a body names, too; what no description can say of them."""
         query = case.query or {}
+        bulk = path in (
+            "/v1/bulk-retries",
+            "/v1/bulk-retries/count",
+        )  # of what was missed: at an endpoint that is there
         if path.endswith("/explain") and "endpoint_id" in query:
             query["endpoint_id"] = self._endpoint_id
+        for given in (query, case.body) if bulk else ():
+            if isinstance(given, dict) and (given.get("status") == "missed" or "endpoint_id" in given):
+                given["endpoint_id"] = self._endpoint_id
         if path == "/v1/deliveries" and {"outcome", "status_code"} & set(query):
             query.pop("cursor", None)  # the rows are attempts then, and so are the marks in cursors
         if path.startswith("/v1/feed"):

@@ -95,7 +95,7 @@ def check(fields: Sequence[Field], given: Mapping[str, Any], noun: str = "field"
     """What is wrong with the members of `given`; empty when nothing is. noun: "field" of a body, or "parameter"."""
     known = [item.name for item in fields]
     unknown = islice((name for name in given if name not in known), MOST_COMPLAINTS + 1)
-    complaints = [complaint(name, _unknown(noun, name, known)) for name in unknown]
+    complaints = [complaint(name, _unknown(noun, name, known, tell=not place)) for place, name in enumerate(unknown)]
     for item in fields:
         if item.name not in given:
             if item.required:
@@ -128,11 +128,14 @@ def from_query(fields: Sequence[Field], given: Mapping[str, Sequence[str]]) -> t
     return values, complaints + check(fields, values, "parameter")
 
 
-def _unknown(noun: str, name: str, known: Sequence[str]) -> str:
+def _unknown(noun: str, name: str, known: Sequence[str], *, tell: bool) -> str:
+    """What to say of a name that is not known. tell: also which ones are; once in an answer is enough."""
     # A long name is no slip of the pen, and comparing it takes long.
     near = difflib.get_close_matches(name, known, n=1) if len(name) <= MOST_NAME_LETTERS else []
     if near:
         return f"unknown {noun}; did you mean {near[0]}?"
+    if known and not tell:
+        return f"unknown {noun}"
     if known:
         return f"unknown {noun}; this request takes {', '.join(known)}"
     return f"unknown {noun}; this request takes no {'body' if noun == 'field' else 'query parameters'}"

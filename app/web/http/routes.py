@@ -23,6 +23,7 @@ from app.core import ids
 from app.core.event import names
 from app.core.feed import consumer
 from app.core.problem import Problem, invalid, not_found
+from app.ledger.ledger import Unreachable
 from app.web.engine import engine
 from app.web.http.bodies import read_bytes
 from app.web.http.call import (
@@ -217,7 +218,7 @@ def _admitted(declared: ApiRoute, handler: Handler, admission: Admission, path_v
         return _perform(declared, handler, call, path_values)
     except Problem as problem:
         # Whoever may not call any more is told that first; but a database that is away is not waited for twice.
-        if admission.presented is not None and problem.code != "unavailable":
+        if admission.presented is not None and not isinstance(problem, Unreachable):
             by_key(declared)
         raise
 

@@ -33,8 +33,9 @@ class Query:
 
 def read_query(route: ContractRoute, *, ended: bool) -> Query:
     """Read the request. ended: whether the stream has ended. Raises Problem invalid, bad_request, conflict."""
+    types = _types(route)
     cursor, epoch = _cursor(route)
-    return Query(_types(route), cursor, _speed(route, ended), epoch)
+    return Query(types, cursor, _speed(route, ended), epoch)
 
 
 def _types(route: ContractRoute) -> tuple[str, ...] | None:

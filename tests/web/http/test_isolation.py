@@ -15,7 +15,13 @@ from tests.web.doors import Door, handshake
 from tests.web.things import ABSENT, THEIRS, body_for, comparable, contracts_routes, filled, named_path, things_of
 
 # What is put under a name of the caller's own: there is nothing foreign about it.
-OWN_NAMES = {("PUT", "/v1/streams/{kind}/{stream_id}"), ("PUT", "/v1/event-types/{type}")}
+OWN_NAMES = {
+    ("PUT", "/v1/streams/{kind}/{stream_id}"),
+    ("PUT", "/v1/event-types/{type}"),
+    ("PUT", "/v1/feed/consumers/{consumer}"),
+}
+# Found, and not possible at the moment: nothing is read, nothing waits in an order.
+NOT_NOW = {"/v1/feed/consumers/{consumer}/commit", "/v1/deliveries/{delivery_id}/skip"}
 
 
 def with_ids(app: Flask) -> Iterator[tuple[ApiRoute, str, int]]:
@@ -74,7 +80,8 @@ def test_ones_own_is_found_on_every_one_of_those_routes(acme: Door) -> None:
         response = ask(acme, declared, path, mine)
         # Flask's test server has no socket for a live stream to write to.
         is_live = response.status_code == 503 and declared.operation is not None
-        assert is_live or response.status_code < 300, (declared.method, path, response.get_data(as_text=True))
+        is_found = response.status_code == 409 and declared.path in NOT_NOW
+        assert is_live or is_found or response.status_code < 300, (declared.method, path, response.text)
 
 
 def test_a_foreign_id_as_a_filter_finds_nothing(acme: Door, globex: Door) -> None:
