@@ -149,9 +149,9 @@ class Surroundings:
         )  # of what was missed: at an endpoint that is there
         if path.endswith("/explain") and "endpoint_id" in query:
             query["endpoint_id"] = self._endpoint_id
-        for given in (query, case.body) if bulk else ():
-            if isinstance(given, dict) and (given.get("status") == "missed" or "endpoint_id" in given):
-                given["endpoint_id"] = self._endpoint_id
+        for asked in (query, case.body) if bulk else ():
+            if isinstance(asked, dict) and (asked.get("status") == "missed" or "endpoint_id" in asked):
+                asked["endpoint_id"] = self._endpoint_id
         if path == "/v1/deliveries" and {"outcome", "status_code"} & set(query):
             query.pop("cursor", None)  # the rows are attempts then, and so are the marks in cursors
         if path.startswith("/v1/feed"):
