@@ -36,7 +36,7 @@
   }
   for (const it of document.querySelectorAll("[tabindex]")) if (it.tabIndex > 0) faults.push(`disturbs the order: ${what(it)}`);
   for (const it of document.querySelectorAll("img")) if (!it.hasAttribute("alt")) faults.push(`image without alt: ${what(it)}`);
-  for (const it of document.querySelectorAll("svg")) if (!it.getAttribute("aria-label")) faults.push("chart without a name");
+  for (const it of document.querySelectorAll("svg:not([aria-hidden=true])")) if (!it.getAttribute("aria-label")) faults.push("chart without a name");
   for (const it of document.querySelectorAll("[aria-labelledby], [aria-describedby]"))
     for (const id of `${it.getAttribute("aria-labelledby") ?? ""} ${it.getAttribute("aria-describedby") ?? ""}`.split(/\s+/).filter(Boolean))
       if (!document.getElementById(id)) faults.push(`refers to nothing: ${id}`);
