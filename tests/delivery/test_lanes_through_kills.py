@@ -27,7 +27,7 @@ from tests.delivery.world import World
 from tests.processes import ROOT, environment, eventually
 
 WANTED = os.environ.get("ROUNDS")
-ROUNDS = [int(WANTED)] if WANTED else [2, pytest.param(10, marks=pytest.mark.long)]
+ROUNDS = [int(WANTED)] if WANTED else [1, pytest.param(6, marks=pytest.mark.long)]
 STREAMS = 12
 NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 QUICK = {"SEND_TOTAL_SECONDS": "2", "LEASE_SECONDS": "5", "RETRY_DELAYS_SECONDS": "1,1,1,1,1,1"}
