@@ -1,5 +1,5 @@
 """Tells workspaces what became of their endpoints, as events of their own stream `operations`; and before it does, has
-those who hold up their streams for too long step aside, which is told, too.
+those who hold up their streams for too long step aside, which is told, too, and opens streams that were left closed.
 
 A thread of each worker's parent process. Of all workers' threads one looks at a time; what it tells goes through the
 ledger as any producer's event does, so it is streamed, delivered and read back like one. An event is published before
@@ -47,6 +47,7 @@ class Operations:
         )
         self._looked = looked
         self._looks = 0
+        self._lanes_after = lane_rows.START
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="operations", daemon=True)
 
@@ -67,6 +68,8 @@ class Operations:
             with self._database.begin() as connection:
                 notices.forget(connection)
         self._looks += 1
+        with self._database.begin() as connection:
+            self._lanes_after = lane_rows.open_stuck(connection, self._lanes_after)
         with self._database.begin() as connection:
             if late := lane_rows.step_aside(connection):
                 notices.note_skipped(connection, late)

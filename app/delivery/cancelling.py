@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
+from app.database.connection import ROW_BY_ROW
 from app.delivery import deliveries
 
 CANCEL_BATCH = 10_000  # rows in one statement: some tenths of a second
@@ -64,6 +65,7 @@ def cancel_pending(connection: Connection, endpoint_id: str, reason: str, *, mos
 
     Rows that are being sent at the moment are left to their drain: a success counts, a failure is cancelled there.
     """
+    connection.exec_driver_sql(ROW_BY_ROW)
     total = 0
     while True:
         batch = CANCEL_BATCH if most is None else min(CANCEL_BATCH, most - total)

@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 
 from app.core import ids
 from app.core.problem import Problem, not_found
-from app.database.tables import PARKED
 from app.delivery import lane_rows, notices
 from app.delivery.missed import missed
 
@@ -186,17 +185,17 @@ WHERE d.id = %(id)s AND d.created_at = %(created_at)s AND d.workspace_id = %(wor
 
 # Have a pending delivery attempted now, unless it is being sent. A drain whose lease has ended takes nothing from that.
 # A test stays one: a single attempt, and no endpoint has missed it.
-_MAKE_DUE = f"""
+_MAKE_DUE = """
 WITH made AS (
   UPDATE due SET due_at = clock_timestamp(), trigger = CASE WHEN trigger = 'test' THEN trigger ELSE 'manual' END,
     leased_until = NULL, lease_token = NULL
-  WHERE delivery_id = %(id)s AND (leased_until IS NULL OR leased_until <= clock_timestamp()) AND due_at < '{PARKED}'
+  WHERE delivery_id = %(id)s AND (leased_until IS NULL OR leased_until <= clock_timestamp())
   RETURNING trigger
 )
 UPDATE deliveries SET trigger = made.trigger FROM made WHERE id = %(id)s AND created_at = %(created_at)s
 """
 
-# Whether a pending delivery waits in a lane and is not its first. (One that waits is put away, and seldom looked at.)
+# Whether a pending delivery waits in a lane and is not its first: only then it is put away, but for moments.
 _IS_BEHIND = """
 SELECT EXISTS (
   SELECT FROM due q JOIN due f ON f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq

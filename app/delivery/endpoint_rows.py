@@ -65,7 +65,7 @@ def add(session: Session, settings: Settings, workspace_id: str, wanted: Mapping
     session.add(row)
     session.flush()
     if row.order is not None:
-        lane_rows.begin(session, row)
+        lane_rows.begin_new(session, row)
     session.refresh(row)
     return row
 

@@ -2,6 +2,8 @@
 
 Which rows of `due` are first in their lanes is looked after by functions of the database: join_lanes when deliveries
 are made, park_waiting when a claim comes across rows that are not first, leave_lane when a row has gone, set_aside.
+None of them waits for a row that somebody has locked, so that a lane may be left with its first row put away:
+open_stuck finds it.
 """
 
 from __future__ import annotations
@@ -15,12 +17,17 @@ from sqlalchemy.orm import Session
 
 from app.core.problem import Problem
 from app.core.webhook.lanes import steps_aside, waited_seconds
+from app.database.connection import ROW_BY_ROW
 from app.database.tables import PARKED, Endpoint
 
 # Deliveries that may wait when an endpoint begins to keep order: some seconds, in which nothing is accepted there.
 MOST_JOINING = 50_000
 MOST_COUNTED = 1_000  # deliveries behind a head: more than that are not counted
 MOST_HEADS = 2_000  # that one look counts the time of: some 20 ms
+MOST_LOOKED_AT = 2_000  # lanes that one look for stuck ones passes: some 20 ms
+
+Place = tuple[str, int]  # an endpoint and the number of a stream: a lane, among all
+START: Place = ("", -1)
 
 
 def begin(session: Session, endpoint: Endpoint) -> None:
@@ -32,8 +39,8 @@ def begin(session: Session, endpoint: Endpoint) -> None:
     session.flush()
     connection = session.connection()
     key = {"endpoint": endpoint.id, "workspace": endpoint.workspace_id}
-    connection.exec_driver_sql(_STOP_ACCEPTING, key)
-    connection.exec_driver_sql(_BEGIN, key)
+    for statement in (ROW_BY_ROW, _STOP_ACCEPTING, _BEGIN):
+        connection.exec_driver_sql(statement, key)
     ids = connection.exec_driver_sql(_WAITING, key | {"most": MOST_JOINING + 1}).scalars().all()
     if len(ids) > MOST_JOINING:
         raise Problem(
@@ -42,11 +49,17 @@ def begin(session: Session, endpoint: Endpoint) -> None:
     connection.exec_driver_sql(_JOIN, {"ids": list(ids)})
 
 
+def begin_new(session: Session, endpoint: Endpoint) -> None:
+    """An endpoint that nobody else sees yet keeps order; nothing waits there, and accepting goes on."""
+    key = {"endpoint": endpoint.id, "workspace": endpoint.workspace_id}
+    session.connection().exec_driver_sql(_BEGIN, key)
+
+
 def end(session: Session, endpoint: Endpoint) -> None:
-    """A locked endpoint keeps order no more: all that waited behind others is due."""
+    """A locked endpoint keeps order no more: all that waited behind others is due. Accepting stops as in `begin`."""
     session.flush()
     key = {"endpoint": endpoint.id, "workspace": endpoint.workspace_id}
-    for statement in (_END, _STILL_KEEPS, _LET_GO, _FORGET_SKIPS):
+    for statement in (ROW_BY_ROW, _STOP_ACCEPTING, _END, _STILL_KEEPS, _LET_GO, _FORGET_SKIPS):
         session.connection().exec_driver_sql(statement, key)
 
 
@@ -60,6 +73,7 @@ def step_aside(connection: Connection) -> list[str]:
     those for which that was too long; which. One process at a time does so."""
     if not connection.exec_driver_sql(_ONE_AT_A_TIME).scalar_one():
         return []
+    connection.exec_driver_sql(ROW_BY_ROW)
     rows = connection.exec_driver_sql(_HEADS, {"most": MOST_HEADS}).all()
     waited = [waited_seconds(row.waited_seconds, row.counted_at, row.now) for row in rows]
     late = [
@@ -68,6 +82,17 @@ def step_aside(connection: Connection) -> list[str]:
     if rows:
         connection.exec_driver_sql(_COUNT, {"ids": [row.id for row in rows], "seconds": waited})
     return set_aside(connection, late) if late else []
+
+
+def open_stuck(connection: Connection, after: Place = START) -> Place:
+    """Open lanes whose first row is put away, among the next ones after that place; where the next look begins. One
+    process at a time does so. Nothing is lost by opening one too many: a claim takes the first row of a lane only."""
+    if not connection.exec_driver_sql(_ONE_AT_A_TIME).scalar_one():
+        return after
+    connection.exec_driver_sql(ROW_BY_ROW)
+    values = {"endpoint": after[0], "stream": after[1], "most": MOST_LOOKED_AT}
+    passed = connection.exec_driver_sql(_OPEN_STUCK, values).all()
+    return (passed[-1].endpoint_id, passed[-1].stream_id) if len(passed) == MOST_LOOKED_AT else START
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +165,26 @@ _SET_ASIDE = "SELECT set_aside(%(ids)s::text[])"
 
 # Let one process count at a time.
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_xact_lock(hashtext('twofold.lanes'))"
+
+# Open lanes whose first row is put away; each lane is found by a step over all others of the one before it.
+_OPEN_STUCK = f"""
+WITH RECURSIVE lane AS (
+  (SELECT endpoint_id, stream_id, 1 AS place FROM due
+   WHERE stream_id IS NOT NULL AND (endpoint_id, stream_id) > (%(endpoint)s, %(stream)s)
+   ORDER BY endpoint_id, stream_id LIMIT 1)
+  UNION ALL
+  SELECT next.endpoint_id, next.stream_id, lane.place + 1 FROM lane CROSS JOIN LATERAL (
+    SELECT q.endpoint_id, q.stream_id FROM due q
+    WHERE q.stream_id IS NOT NULL AND (q.endpoint_id, q.stream_id) > (lane.endpoint_id, lane.stream_id)
+    ORDER BY q.endpoint_id, q.stream_id LIMIT 1
+  ) AS next WHERE lane.place < %(most)s
+)
+SELECT lane.endpoint_id, lane.stream_id, CASE WHEN (
+    SELECT q.due_at FROM due q WHERE q.endpoint_id = lane.endpoint_id AND q.stream_id = lane.stream_id
+    ORDER BY q.seq LIMIT 1
+  ) >= '{PARKED}' THEN open_lane(lane.endpoint_id, lane.stream_id)::text END AS opened
+FROM lane ORDER BY lane.place
+"""
 
 # The heads that have failed and wait, of endpoints whose last answer was a success: to another delivery, since this one
 # fails. Those that were counted longest ago first.

@@ -50,9 +50,9 @@ $$;
 """
 
 PARK_WAITING = """
--- Put away rows of lanes that are due and not the first of their lane, until they are: those among an
--- endpoint's `most` oldest. How many. While they are put away their lane's first row cannot end, so that whoever ends it sees them and lets the
--- next one out. Where the first one is being ended now its lane stays as it is.
+-- Put away rows of lanes that are due and not the first of their lane, until they are: those among an endpoint's `most`
+-- oldest. How many. While they are put away their lane's first row cannot end, so that whoever ends it sees them and lets
+-- the next one out. Where the first one is being ended now its lane stays as it is.
 CREATE OR REPLACE FUNCTION park_waiting(endpoint_ids text[], low_water timestamptz, most int) RETURNS int
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -80,6 +80,7 @@ BEGIN
     )
     SELECT l.endpoint_id, l.stream_id, array_agg(l.delivery_id) AS ids FROM locked l
     WHERE l.stream_id IS NOT NULL GROUP BY l.endpoint_id, l.stream_id
+    ORDER BY l.endpoint_id, l.stream_id
   LOOP
     SELECT q.delivery_id, q.seq, q.due_at INTO head FROM due q
     WHERE q.endpoint_id = lane.endpoint_id AND q.stream_id = lane.stream_id
@@ -87,8 +88,12 @@ BEGIN
     UPDATE due q SET due_at = parked WHERE q.delivery_id = ANY (lane.ids) AND q.seq > head.seq;
     GET DIAGNOSTICS changed = ROW_COUNT;
     total := total + changed;
-    IF changed > 0 AND head.due_at = parked THEN
-      UPDATE due q SET due_at = now() WHERE q.delivery_id = head.delivery_id;
+    IF changed > 0 AND head.due_at >= parked THEN
+      -- Others may have locked it as this call has, for KEY SHARE: nobody waits for them.
+      UPDATE due q SET due_at = now() WHERE q.delivery_id = (
+        SELECT h.delivery_id FROM due h WHERE h.delivery_id = head.delivery_id AND h.due_at >= parked
+        FOR NO KEY UPDATE SKIP LOCKED
+      );
     END IF;
   END LOOP;
   RETURN total;
@@ -98,7 +103,8 @@ $$;
 
 OPEN_LANE = """
 -- Let the first row of a lane that nobody has locked be looked at, if it was put away. It need not be the lane's first:
--- a claim takes no other, and lets that one out where it finds it put away.
+-- a claim takes no other, and lets that one out where it finds it put away. Where all are locked, whoever looks for lanes
+-- whose first row is put away opens it later (app/delivery/lane_rows.py).
 CREATE OR REPLACE FUNCTION open_lane(endpoint text, stream bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -118,8 +124,8 @@ $$;
 """
 
 LEAVE_LANE = """
--- A row of a lane has gone, however that came: the lane goes on. What ended there without success is told the receiver
--- until its next success (lane_place).
+-- A row of a lane has gone, however that came: the lane goes on, unless the row was put away and so not the first. What
+-- ended there without success is told the receiver until its next success (lane_place).
 CREATE OR REPLACE FUNCTION leave_lane() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -133,7 +139,9 @@ BEGIN
     INSERT INTO lane_skips (endpoint_id, stream_id, seq, skipped_at)
     VALUES (OLD.endpoint_id, OLD.stream_id, OLD.seq, now()) ON CONFLICT DO NOTHING;
   END IF;
-  PERFORM open_lane(OLD.endpoint_id, OLD.stream_id);
+  IF OLD.due_at < '9998-01-01 00:00:00+00' THEN
+    PERFORM open_lane(OLD.endpoint_id, OLD.stream_id);
+  END IF;
   RETURN NULL;
 END
 $$;
@@ -716,6 +724,7 @@ DECLARE
   some_taken due[];
   in_lanes boolean;
   behind text[];
+  behind_at text[];
 BEGIN
   SELECT array_agg(g.key), array_agg(g.value::int) INTO ids, most FROM jsonb_each_text(granted) AS g;
   IF limited THEN
@@ -763,12 +772,13 @@ BEGIN
     );
     EXIT WHEN cardinality(behind) = 0;
     UPDATE due q SET leased_until = NULL, lease_token = NULL, claims = q.claims - 1 WHERE q.delivery_id = ANY (behind);
+    behind_at := ARRAY(SELECT DISTINCT t.endpoint_id FROM unnest(some_taken) AS t WHERE t.delivery_id = ANY (behind));
     some_taken := ARRAY(SELECT t::due FROM unnest(some_taken) AS t WHERE t.delivery_id <> ALL (behind));
     taken := taken || some_taken;
     SELECT array_agg(g.most - (SELECT count(*) FROM unnest(some_taken) AS t WHERE t.endpoint_id = g.id)::int ORDER BY g.no)
     INTO most FROM unnest(ids, most) WITH ORDINALITY AS g (id, most, no);
     some_taken := NULL;
-    IF park_waiting(ids, low_water, 200) = 0 OR look = 3 THEN
+    IF park_waiting(behind_at, low_water, greatest(1000 / cardinality(behind_at), 8)) = 0 OR look = 3 THEN
       wait := least(wait, 0.02);
       EXIT;
     END IF;
@@ -815,7 +825,7 @@ $$;
 """
 
 RECORD_ONE = """
--- Record one outcome in whose way nothing stands, as record_outcomes does for many: the same changes by short statements,
+-- Record one outcome in the plain case, as record_outcomes does for many: the same changes by short statements,
 -- which cost half of what its one query does; most events come alone. That is an outcome that is neither in doubt nor
 -- followed by another attempt, of a pending delivery that nobody else has locked, for the drain that holds its lease or
 -- for a success (in a lane: if nobody else sends it now).

@@ -393,7 +393,7 @@ $$;
 """
 
 ACCEPT_ONE = """
--- Accept one event in whose way nothing stands, as accept_events does for many: the same changes by short statements,
+-- Accept one event in the plain case, as accept_events does for many: the same changes by short statements,
 -- which cost half of what its queries do; most events come alone. That is an event whose caller may publish it, whose
 -- endpoints are those of the version that is given, none of which keeps order, whose stream is open or new, and whose key
 -- is new. Any other one is left to accept_events, in the same call.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from app.database.tables import PARKED
 from app.delivery import deliveries, lane_rows
 from tests.delivery.test_claiming import ask
 from tests.delivery.world import World
+from tests.processes import eventually
 
 NOWHERE = "http://127.0.0.1:1/"
 HELD = timedelta(seconds=61)  # the lease of `ask`, and a little
@@ -27,6 +29,10 @@ SELECT q.delivery_id AS id, s.external_id AS stream, q.seq, q.prev_seq, q.due_at
   q.leased_until > now() AS is_sent
 FROM due q JOIN events v ON v.id = q.event_id JOIN streams s ON s.id = v.stream_id ORDER BY s.external_id, v.seq
 """
+
+LOCK_SOME = "SELECT FROM due WHERE random() < 0.2 FOR UPDATE SKIP LOCKED"
+IS_LEASED = "SELECT count(*) FROM due WHERE delivery_id = %(id)s AND lease_token::text = %(token)s"
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 def publish(world: World, *streams: str, together: bool = True) -> list[Accepted]:
@@ -183,6 +189,72 @@ def test_a_person_skips_a_head_and_nothing_else(world: World) -> None:
         deliveries.skip_delivery(session, world.workspace_id, second)
 
 
+@pytest.mark.parametrize("by", ["look", "retry"])
+def test_a_lane_that_was_left_closed_because_its_next_row_was_locked_is_opened(world: World, by: str) -> None:
+    world.endpoint(NOWHERE, order=STREAM)
+    publish(world, "a", "a")
+    head = claim(world, token=TOKEN)
+    second = world.sql(WAITING)[1].id
+    with world.database.begin() as other:
+        other.exec_driver_sql("SELECT FROM due WHERE delivery_id = %(id)s FOR UPDATE", {"id": second})
+        assert record(world, head, TOKEN) == []
+    assert [(row.id, row.is_parked) for row in world.sql(WAITING)] == [(second, True)]
+    if by == "retry":
+        with world.database.session() as session:
+            deliveries.retry_delivery(session, world.workspace_id, second, window_seconds=60)
+    else:
+        with world.database.begin() as connection:
+            assert lane_rows.open_stuck(connection) == lane_rows.START
+    assert [row.delivery_id for row in claim(world)] == [second]
+
+
+def test_each_look_for_closed_lanes_goes_on_where_the_last_one_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_rows, "MOST_LOOKED_AT", 2)
+    world.endpoint(NOWHERE, order=STREAM)
+    publish(world, *"abc")
+    world.sql(f"UPDATE due SET due_at = '{PARKED}'")
+    after, opened = lane_rows.START, []
+    for _ in range(2):
+        with world.database.begin() as connection:
+            after = lane_rows.open_stuck(connection, after)
+        opened.append([row.stream for row in world.sql(WAITING) if not row.is_parked])
+    assert opened == [["a", "b"], ["a", "b", "c"]]
+    assert after == lane_rows.START
+
+
+def test_what_is_put_away_leaves_without_opening_its_lane(world: World) -> None:
+    world.endpoint(NOWHERE, order=STREAM)
+    publish(world, *"aaa")
+    world.sql(f"UPDATE due SET due_at = '{PARKED}'")
+    world.end("cancelled", world.sql(WAITING)[1].id)
+    assert [(row.seq, row.is_parked) for row in world.sql(WAITING)] == [(1, True), (3, True)]
+
+
+def test_what_is_being_accepted_when_order_ends_waits_in_no_lane(world: World) -> None:
+    endpoint = world.endpoint(NOWHERE, order=STREAM)
+    publish(world, "a", "a")
+    world.sql("UPDATE due SET stream_id = NULL, seq = NULL, prev_seq = NULL, due_at = now()")
+    ending = threading.Thread(target=lambda: world.change(endpoint, order=None))
+    with world.database.begin() as accepting:  # as accept_events does
+        accepting.exec_driver_sql("SELECT FROM workspaces FOR KEY SHARE")
+        accepting.exec_driver_sql("SELECT join_lanes(ARRAY(SELECT delivery_id FROM due))")
+        ending.start()
+        eventually(lambda: world.one(BLOCKED) or not ending.is_alive())
+    ending.join(10)
+    assert world.sql(WAITING) != []
+    assert {(row.seq, row.is_parked) for row in world.sql(WAITING)} == {(None, False)}
+
+
+def test_an_endpoint_that_is_made_with_order_stops_no_accepting(world: World) -> None:
+    world.endpoint(NOWHERE, order=STREAM)
+    with world.database.begin() as accepting:
+        accepting.exec_driver_sql("SELECT FROM workspaces FOR KEY SHARE")
+        world.endpoint(NOWHERE, order=STREAM)
+    assert world.one("SELECT count(*) FROM endpoints WHERE ordered_at IS NOT NULL") == 2
+
+
 def test_whatever_several_do_at_once_one_of_a_lane_is_out_in_order_and_none_is_forgotten(world: World) -> None:
     """Random steps of two drains, producers and people, each its own transaction, some of which stay open: then
     everything is delivered, and of each stream nothing was handed out before what is earlier had ended."""
@@ -205,24 +277,34 @@ def test_whatever_several_do_at_once_one_of_a_lane_is_out_in_order_and_none_is_f
             assert not earlier, (seed, places[row.delivery_id])
             held.append((row, token))
 
+    def look() -> None:
+        with world.database.begin() as other:
+            other.exec_driver_sql(LOCK_SOME)
+            with world.database.begin() as connection:
+                lane_rows.open_stuck(connection)
+
     for step in range(120):
-        kind = dice.choice("ppcccrrrrrfsxn")
+        kind = dice.choice("ppcccrrrrrfsxnl")
         token = f"6f1c9f3a-5d5b-4a7e-9b58-{step:012x}"
         if kind == "p":
             made += 3
             publish(world, *dice.choices("abc", k=3), together=dice.random() < 0.5)
         elif kind == "c":
             with world.database.begin() as other:  # holds some rows while another claims
-                other.exec_driver_sql("SELECT FROM due WHERE random() < 0.2 FOR UPDATE SKIP LOCKED")
+                other.exec_driver_sql(LOCK_SOME)
                 with world.database.begin() as connection:
                     rows = ask(connection, token=token)
             taken(rows, token)
         elif kind in "rf" and held:
             row, lease = held.pop(dice.randrange(len(held)))
             status = "delivered" if kind == "r" else dice.choice(["pending", "failed"])
-            with world.database.begin() as connection:
-                rows = ask(connection, [outcome(row, 0, status, lease)], token=token)
-            if status != "pending":
+            with world.database.begin() as other:
+                other.exec_driver_sql(LOCK_SOME)
+                with world.database.begin() as connection:
+                    rows = ask(connection, [outcome(row, 0, status, lease)], token=token)
+            if world.one(IS_LEASED, id=row.delivery_id, token=lease):  # it was locked: nothing is recorded
+                held.append((row, lease))
+            elif status != "pending":
                 over.add(row.delivery_id)
             taken(rows, token)
         elif kind == "s":
@@ -236,10 +318,13 @@ def test_whatever_several_do_at_once_one_of_a_lane_is_out_in_order_and_none_is_f
         elif kind == "n" and dice.random() < 0.1:
             world.change(endpoint, order=None)
             world.change(endpoint, order=STREAM)
+        elif kind == "l":
+            look()
     world.let_pass(HELD)
     held.clear()
     for _ in range(400):
         world.make_due_now()
+        look()
         rows = claim(world, token=TOKEN, alone="too")
         taken(rows, TOKEN)
         with world.database.begin() as connection:

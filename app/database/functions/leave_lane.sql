@@ -1,5 +1,5 @@
--- A row of a lane has gone, however that came: the lane goes on. What ended there without success is told the receiver
--- until its next success (lane_place).
+-- A row of a lane has gone, however that came: the lane goes on, unless the row was put away and so not the first. What
+-- ended there without success is told the receiver until its next success (lane_place).
 CREATE OR REPLACE FUNCTION leave_lane() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -13,7 +13,9 @@ BEGIN
     INSERT INTO lane_skips (endpoint_id, stream_id, seq, skipped_at)
     VALUES (OLD.endpoint_id, OLD.stream_id, OLD.seq, now()) ON CONFLICT DO NOTHING;
   END IF;
-  PERFORM open_lane(OLD.endpoint_id, OLD.stream_id);
+  IF OLD.due_at < '9998-01-01 00:00:00+00' THEN
+    PERFORM open_lane(OLD.endpoint_id, OLD.stream_id);
+  END IF;
   RETURN NULL;
 END
 $$;

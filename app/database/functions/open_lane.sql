@@ -1,5 +1,6 @@
 -- Let the first row of a lane that nobody has locked be looked at, if it was put away. It need not be the lane's first:
--- a claim takes no other, and lets that one out where it finds it put away.
+-- a claim takes no other, and lets that one out where it finds it put away. Where all are locked, whoever looks for lanes
+-- whose first row is put away opens it later (app/delivery/lane_rows.py).
 CREATE OR REPLACE FUNCTION open_lane(endpoint text, stream bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$

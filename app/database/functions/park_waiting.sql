@@ -1,6 +1,6 @@
--- Put away rows of lanes that are due and not the first of their lane, until they are: those among an
--- endpoint's `most` oldest. How many. While they are put away their lane's first row cannot end, so that whoever ends it sees them and lets the
--- next one out. Where the first one is being ended now its lane stays as it is.
+-- Put away rows of lanes that are due and not the first of their lane, until they are: those among an endpoint's `most`
+-- oldest. How many. While they are put away their lane's first row cannot end, so that whoever ends it sees them and lets
+-- the next one out. Where the first one is being ended now its lane stays as it is.
 CREATE OR REPLACE FUNCTION park_waiting(endpoint_ids text[], low_water timestamptz, most int) RETURNS int
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -28,6 +28,7 @@ BEGIN
     )
     SELECT l.endpoint_id, l.stream_id, array_agg(l.delivery_id) AS ids FROM locked l
     WHERE l.stream_id IS NOT NULL GROUP BY l.endpoint_id, l.stream_id
+    ORDER BY l.endpoint_id, l.stream_id
   LOOP
     SELECT q.delivery_id, q.seq, q.due_at INTO head FROM due q
     WHERE q.endpoint_id = lane.endpoint_id AND q.stream_id = lane.stream_id
@@ -35,8 +36,12 @@ BEGIN
     UPDATE due q SET due_at = parked WHERE q.delivery_id = ANY (lane.ids) AND q.seq > head.seq;
     GET DIAGNOSTICS changed = ROW_COUNT;
     total := total + changed;
-    IF changed > 0 AND head.due_at = parked THEN
-      UPDATE due q SET due_at = now() WHERE q.delivery_id = head.delivery_id;
+    IF changed > 0 AND head.due_at >= parked THEN
+      -- Others may have locked it as this call has, for KEY SHARE: nobody waits for them.
+      UPDATE due q SET due_at = now() WHERE q.delivery_id = (
+        SELECT h.delivery_id FROM due h WHERE h.delivery_id = head.delivery_id AND h.due_at >= parked
+        FOR NO KEY UPDATE SKIP LOCKED
+      );
     END IF;
   END LOOP;
   RETURN total;

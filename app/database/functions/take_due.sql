@@ -21,6 +21,7 @@ DECLARE
   some_taken due[];
   in_lanes boolean;
   behind text[];
+  behind_at text[];
 BEGIN
   SELECT array_agg(g.key), array_agg(g.value::int) INTO ids, most FROM jsonb_each_text(granted) AS g;
   IF limited THEN
@@ -68,12 +69,13 @@ BEGIN
     );
     EXIT WHEN cardinality(behind) = 0;
     UPDATE due q SET leased_until = NULL, lease_token = NULL, claims = q.claims - 1 WHERE q.delivery_id = ANY (behind);
+    behind_at := ARRAY(SELECT DISTINCT t.endpoint_id FROM unnest(some_taken) AS t WHERE t.delivery_id = ANY (behind));
     some_taken := ARRAY(SELECT t::due FROM unnest(some_taken) AS t WHERE t.delivery_id <> ALL (behind));
     taken := taken || some_taken;
     SELECT array_agg(g.most - (SELECT count(*) FROM unnest(some_taken) AS t WHERE t.endpoint_id = g.id)::int ORDER BY g.no)
     INTO most FROM unnest(ids, most) WITH ORDINALITY AS g (id, most, no);
     some_taken := NULL;
-    IF park_waiting(ids, low_water, 200) = 0 OR look = 3 THEN
+    IF park_waiting(behind_at, low_water, greatest(1000 / cardinality(behind_at), 8)) = 0 OR look = 3 THEN
       wait := least(wait, 0.02);
       EXIT;
     END IF;

@@ -10,15 +10,13 @@ from sqlalchemy import Connection
 
 from app.core.feed.consumer import windows_behind
 from app.core.feed.cursor import Cursor
+from app.database.connection import ROW_BY_ROW
 from app.live.feed import ticks
 from app.live.feed.pages import parameters
 
 MOST_COUNTED = 1000  # rows that are looked at for one consumer; whoever is farther behind is told "at least"
 MOST_FIGURES = 10_000  # consumers that are looked at for the metrics
 TICK_MILLISECONDS = 1000  # how old the newest tick may be
-
-# Have the index read entry by entry, so that the bound is one: a bitmap would be made of all that lies behind first.
-ROW_BY_ROW = "SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)"
 
 # How many events of a workspace are in a window, up to a bound, and when the first of them was stored.
 BEHIND = """
