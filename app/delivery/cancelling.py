@@ -65,7 +65,7 @@ def cancel_pending(connection: Connection, endpoint_id: str, reason: str, *, mos
 
     Rows that are being sent at the moment are left to their drain: a success counts, a failure is cancelled there.
     """
-    connection.exec_driver_sql(ROW_BY_ROW)
+    connection.exec_driver_sql(ROW_BY_ROW, {})
     total = 0
     while True:
         batch = CANCEL_BATCH if most is None else min(CANCEL_BATCH, most - total)
