@@ -138,9 +138,7 @@ def _title(body: bytes) -> str:
     metavar="PLACE",
     help="Forward from here on: latest, earliest, a time, 1h, or a cursor (default: where it ended; at first, latest).",
 )
-@click.option(
-    "--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep the place in this file instead."
-)
+@click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="Keep the place in this file instead.")
 @click.option("--profile", metavar="NAME", help="The server to forward from (see twofold profile).")
 @click.option("--workspace", metavar="ID", help="Id or uid of its workspace, for a platform key.")
 @json_option

@@ -257,6 +257,8 @@ class Ledger:
 
     def _without(self, submissions: Sequence[Submission], refused: EndpointsChanging, *, skip: bool) -> Outcomes:
         """Commit the others than those whose endpoints are being changed."""
+        if not refused.workspace_ids:  # nobody's in particular: without them the same group would be left
+            return [refused] * len(submissions)
         away = [one.workspace_id in refused.workspace_ids for one in submissions]
         others = [one for one, is_away in zip(submissions, away, strict=True) if not is_away]
         outcomes = iter(self._outcomes(others, skip=skip))

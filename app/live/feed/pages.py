@@ -187,7 +187,14 @@ def _lost(connection: Connection, cursor: Cursor, epochs: Sequence[Epoch]) -> Lo
     """Where whoever has such a cursor goes on: where its history was followed by another, else at the newest tick."""
     last = cursor.upto or cursor.after
     follower = next((epoch for epoch in epochs if epoch.id == last.epoch + 1), None)
-    return Lost(Cursor(ticks.newest(connection, 0) if follower is None else beginning_of(follower)))
+    if follower is None:
+        return Lost(Cursor(ticks.newest(connection, 0)))
+    begin, after = beginning_of(follower), Cursor(cursor.after)
+    is_between = cursor.upto is not None and cursor.after.epoch == last.epoch
+    if is_between and not is_beyond(after, epochs) and ticks.are_known(connection, after, epochs):
+        # Of what the lost tick saw some is still there, up to the end of its history, that was not read.
+        return Lost(cursor.at(begin, cursor.place))
+    return Lost(Cursor(begin))
 
 
 def _rows(connection: Connection, workspace_id: str, asked: Window) -> Sequence[Any]:

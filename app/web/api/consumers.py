@@ -195,19 +195,19 @@ def read_consumer(call: Call, consumer: str) -> Answer:
     limit, wait = paging.limit_of(call.body), call.body.get("wait", 0)
     lease, database = _lease_of(call), call.engine.feed.database
     with database.begin() as connection:
-        found = consumers.lease(connection, call.workspace_id, consumer, lease, wait + READ_SECONDS)
+        held = consumers.lease(connection, call.workspace_id, consumer, lease, wait + READ_SECONDS)
     try:
-        step = _read(call, found, limit, wait)
+        step = _read(call, held, limit, wait)
         with database.begin() as connection:
             if not step.events:
-                consumers.pass_over(connection, call.workspace_id, consumer, lease, step.cursor)
+                consumers.pass_over(connection, call.workspace_id, held, step.cursor)
                 return Answer(_page(step, None))
             seconds = call.body.get("lease_seconds", rules.LEASE_SECONDS)
-            until = consumers.hand_out(connection, call.workspace_id, consumer, lease, step.cursor, seconds)
+            until = consumers.hand_out(connection, call.workspace_id, held, step.cursor, seconds)
         return Answer(_page(step, (lease, rfc3339(until))))
     except BaseException:
         with suppress(SQLAlchemyError), database.begin() as connection:  # else it ends by itself
-            consumers.release(connection, call.workspace_id, consumer, lease)
+            consumers.release(connection, call.workspace_id, held)
         raise
 
 
@@ -244,13 +244,16 @@ def commit_consumer(call: Call, consumer: str) -> Answer:
     body=(TO,),
     answers={200: "FeedPlace"},
     refusals=("cursor_lost", "cursor_gone"),
+    transaction=False,
     summary="Move a consumer to another place; whoever reads it now has lost the lease",
 )
 def seek_consumer(call: Call, consumer: str) -> Answer:
-    connection = call.session.connection()
-    consumers.find(connection, call.workspace_id, consumer)
-    found = consumers.seek(connection, call.workspace_id, consumer, _place_of(call, "to"))
-    return Answer(_place(found))
+    database = call.engine.feed.database
+    with database.begin() as connection:
+        consumers.find(connection, call.workspace_id, consumer)
+    place = _place_of(call, "to")  # before the row is locked
+    with database.begin() as connection:
+        return Answer(_place(consumers.seek(connection, call.workspace_id, consumer, place)))
 
 
 def _place_of(call: Call, name: str, otherwise: str = "") -> Cursor:
