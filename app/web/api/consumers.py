@@ -127,6 +127,7 @@ def put_consumer(call: Call, consumer: str) -> Answer:
     with database.begin() as connection:
         is_there = consumers.exists(connection, call.workspace_id, consumer)
     start = None if is_there else _place_of(call, "start", "earliest")
+    call.engine.feed.tick(lag.TICK_MILLISECONDS)
     with database.begin() as connection:
         is_new = consumers.put(connection, call.workspace_id, consumer, filters, start)
         found = consumers.find(connection, call.workspace_id, consumer)
@@ -146,6 +147,7 @@ def put_consumer(call: Call, consumer: str) -> Answer:
 def list_consumers(call: Call) -> Answer:
     limit = paging.limit_of(call.args)
     after = paging.after_cursor(call.args, lambda mark: bool(rules.NAME.fullmatch(mark)))
+    call.engine.feed.tick(lag.TICK_MILLISECONDS)
     with call.engine.feed.database.begin() as connection:
         rows = consumers.listed(connection, call.workspace_id, limit=limit + 1, after=after)
         shown = partial(_shown, lag.ruler(connection, call.workspace_id))
@@ -162,6 +164,7 @@ def list_consumers(call: Call) -> Answer:
     summary="Read where a consumer is, who reads, and how far it is behind",
 )
 def get_consumer(call: Call, consumer: str) -> Answer:
+    call.engine.feed.tick(lag.TICK_MILLISECONDS)
     with call.engine.feed.database.begin() as connection:
         found = consumers.find(connection, call.workspace_id, consumer)
         return Answer(_shown(lag.ruler(connection, call.workspace_id), found))

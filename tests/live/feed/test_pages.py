@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -16,7 +17,7 @@ from app.core.feed.wanted import Wanted, read_wanted
 from app.core.problem import Problem
 from app.database.connection import Database
 from app.ledger.ledger import Ledger
-from app.live.feed import ticks
+from app.live.feed import lag, ticks
 from app.live.feed.pages import GONE, MOST_SCANNED, READ_EVENTS, Feed, FeedEvent, Lost, Step, collect
 from app.live.feed.sharing import SharedSteps
 from app.web.api.feed import next_events
@@ -119,6 +120,20 @@ def test_one_tick_is_made_at_a_time(books: Books, feed: Feed) -> None:
     assert feed.tick(0).id > newest.id
 
 
+def test_nobody_holds_the_lock_of_ticks_beyond_a_statement(books: Books, feed: Feed) -> None:
+    def is_free() -> bool:
+        return bool(books.sql("SELECT pg_try_advisory_xact_lock(7305, 1) AS is_free")[0].is_free)
+
+    books.accept(draft())
+    with books.database.begin() as measuring:
+        lag.ruler(measuring, books.workspace_id)
+        assert is_free()
+    with books.database.alone() as ticking:
+        ticks.newest(ticking, 0)
+        assert is_free()
+    feed.check(feed.start(ticks.first))
+
+
 def test_a_cursor_holds_although_its_ticks_were_thinned_out(books: Books, feed: Feed) -> None:
     books.accept(draft("before"))
     feed.tick(0)
@@ -140,6 +155,22 @@ def test_a_cursor_of_a_future_that_was_lost_is_told_where_to_go_on(books: Books,
         with pytest.raises(Lost) as raised:
             feed.check(Cursor(lost))
         assert raised.value.cursor.after == newest
+
+
+def test_a_cursor_that_claims_to_be_later_than_it_is_is_refused(books: Books, feed: Feed) -> None:
+    books.accept(draft())
+    kept = feed.tick(0)
+    books.accept(draft())
+    thinned = feed.tick(0)
+    books.accept(draft())
+    feed.tick(0)
+    books.sql("DELETE FROM ticks WHERE id = %(id)s", id=thinned.id)
+    feed.check(Cursor(thinned))
+    early = Snapshot(1, 1)
+    for tick in (kept, thinned):
+        for forged in (replace(tick, no=0), replace(tick, snapshot=early)):
+            with pytest.raises(Lost):
+                feed.check(Cursor(forged))
 
 
 def test_a_cursor_that_is_older_than_what_is_kept_is_told_where_the_feed_begins(books: Books, feed: Feed) -> None:
