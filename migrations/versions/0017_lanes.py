@@ -815,7 +815,7 @@ $$;
 """
 
 RECORD_ONE = """
--- Record one outcome in whose way nothing stands, as record_outcomes does for many: the same changes by short statements,
+-- Record one outcome in the plain case, as record_outcomes does for many: the same changes by short statements,
 -- which cost half of what its one query does; most events come alone. That is an outcome that is neither in doubt nor
 -- followed by another attempt, of a pending delivery that nobody else has locked, for the drain that holds its lease or
 -- for a success (in a lane: if nobody else sends it now).

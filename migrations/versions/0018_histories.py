@@ -393,7 +393,7 @@ $$;
 """
 
 ACCEPT_ONE = """
--- Accept one event in whose way nothing stands, as accept_events does for many: the same changes by short statements,
+-- Accept one event in the plain case, as accept_events does for many: the same changes by short statements,
 -- which cost half of what its queries do; most events come alone. That is an event whose caller may publish it, whose
 -- endpoints are those of the version that is given, none of which keeps order, whose stream is open or new, and whose key
 -- is new. Any other one is left to accept_events, in the same call.
@@ -448,7 +448,11 @@ BEGIN
     WHERE s.workspace_id = workspace AND s.kind = stream_kind AND s.external_id = stream_name AND s.ended_at IS NULL
     RETURNING s.id, s.last_seq INTO its_stream, its_seq;
   END IF;
-  IF is_plain AND its_seq IS NULL THEN  -- there is no such stream, unless it has ended or was made meanwhile
+  IF is_plain AND its_seq IS NULL THEN  -- an ended stream is left to accept_events before all open ones are counted
+    is_plain := NOT EXISTS (SELECT FROM streams s
+      WHERE s.workspace_id = workspace AND s.kind = stream_kind AND s.external_id = stream_name);
+  END IF;
+  IF is_plain AND its_seq IS NULL THEN  -- there is no such stream, unless it was made meanwhile
     INSERT INTO streams (workspace_id, kind, external_id, created_at, last_seq)
     SELECT workspace, stream_kind, stream_name, date_trunc('milliseconds', clock_timestamp()), 1
     WHERE stream_kind = '_workspace'

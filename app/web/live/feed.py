@@ -188,7 +188,7 @@ class FeedView(View):
         if self._waits:
             ticker = self._engine.feed_ticker
             ticker.wait(self._cursor.after.id, WAIT_SECONDS)
-            if ticker.newest == self._cursor.after.id:
+            if ticker.newest == self._cursor.after.id:  # a smaller one, after the wait: PostgreSQL may be another
                 return ()
         try:
             if self._failing:  # PostgreSQL was away: it may be another one now
