@@ -105,10 +105,9 @@ class Committer:
             parcel.busy(answered),
         )
 
-    @property
     def epoch(self) -> int:
-        """The history of the log in which events were accepted last."""
-        return self._history.epoch
+        """The history of the log in which events are accepted. Raises DBAPIError, TimeoutError and Unanswered."""
+        return self._history.known().epoch
 
     def wanting(self, workspace_id: str) -> Wanting:
         """How many endpoints of a workspace may get an event, as far as is remembered."""

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,13 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.feed import consumer as rules
 from app.core.feed import cursor as cursors
 from app.core.feed.cursor import Cursor
-from app.core.feed.wanted import MOST_KINDS, MOST_STREAMS, MOST_TYPES
 from app.core.problem import Problem, invalid
 from app.core.wire.envelope import rfc3339
 from app.live.feed import consumers, lag
 from app.live.feed.consumers import Consumer
 from app.live.feed.lag import Lag
 from app.live.feed.pages import Step
+from app.web.api.feed import FILTERS as feed_filters
 from app.web.api.feed import (
     LOOK_SECONDS,
     MOST_WAIT_SECONDS,
@@ -43,23 +44,9 @@ READ_SECONDS = 30.0  # in which a page is read, beside the time that its reader 
 _CURSOR_TEXT = {"pattern": "^[A-Za-z0-9_:.+-]+$"}
 
 
-def _names(name: str, about: str, each: str, most: int) -> Field:
-    """A list of names, which are checked where all filters are."""
-    shape = {"items": {"type": "string", "pattern": f"^(?:{each})$"}}
-    return Field(name, "texts", f"{about}; null: all", nullable=True, least=1, most=most, shape=shape)
-
-
-FILTERS = (
-    _names(
-        "streams", "only these streams, as call:1", r"[a-z][a-z0-9_.-]{0,63}:[A-Za-z0-9_~:@+=-]{1,200}", MOST_STREAMS
-    ),
-    _names("kinds", "only streams of these kinds", "[a-z][a-z0-9_.-]{0,63}", MOST_KINDS),
-    _names(
-        "types",
-        "only these types; call.* means all that begin with call.",
-        r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,126}(?:\.\*)?|\*",
-        MOST_TYPES,
-    ),
+# As of the feed itself, but for what content is asked for; null: all.
+FILTERS = tuple(
+    replace(field, about=f"{field.about}; null: all", nullable=True) for field in feed_filters if field.kind == "texts"
 )
 START = Field(
     "start",
