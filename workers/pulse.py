@@ -49,7 +49,7 @@ class Pulse:
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         """nobody_stands: whether no drain of this worker waits at the doorbell. errand: what else is to be looked for
-        in the database at each beat; it does not take long."""
+        in the database at each beat, each statement by itself; it does not take long."""
         self._database = delivery_database(database_url)
         self._wake, self._standby, self._nobody_stands = wake, standby, nobody_stands
         self._errand = errand
@@ -119,8 +119,10 @@ class Pulse:
                 self._partitions_at = time.monotonic() + PARTITIONS_SECONDS
                 if made:
                     log.info("made partitions: %s", ", ".join(made))
+            waiting = self._watcher.look(connection)
+        with self._database.alone() as connection:
             self._errand(connection)
-            return self._watcher.look(connection)
+        return waiting
 
     def _report(self, engine: str, trouble: str | None) -> None:
         """Log an outage when it begins and when it ends."""

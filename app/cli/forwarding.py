@@ -111,7 +111,7 @@ class Forwarding:
                     self._keep(page.cursor)
 
     def _next_page(self) -> Page:
-        failures = 0
+        failures = moves = 0
         while True:
             asked = {**self._asked, "after": self._state.cursor, "wait": str(WAIT_SECONDS), "limit": str(PAGE_EVENTS)}
             page = read_page(self._api, asked)
@@ -122,6 +122,9 @@ class Forwarding:
             if page.cursor:
                 self._tell(f"{page.why}; going on from where the server says")
                 self._keep(page.cursor)
+                if moves:  # the server moves it again and again
+                    _pause(moves)
+                moves += 1
                 continue
             failures += 1
             if failures == 1:

@@ -132,6 +132,13 @@ class Database:
             yield connection
 
     @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A Core connection on which each statement is a transaction of its own, in one round trip: the server lets go
+        of its locks whatever becomes of this process."""
+        with self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
     def session(self) -> Iterator[Session]:
         """One transaction on an ORM session; commits at the end, rolls back on an exception."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():

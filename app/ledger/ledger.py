@@ -173,6 +173,7 @@ class Ledger:
 
         Raises Problem: it is absent, or somebody holds it locked.
         """
+        epoch = self._committer.epoch()  # looked at before anything is committed
         try:
             with self._database.begin() as connection:
                 rows.limit_lock_waits(connection, self.lock_seconds)
@@ -183,7 +184,7 @@ class Ledger:
             raise
         if stream is None:
             raise not_found("stream")
-        self._announce([Announcement(stream.id, stream.last_seq, None, True, self._committer.epoch)], False)
+        self._announce([Announcement(stream.id, stream.last_seq, None, True, epoch)], False)
 
     def _commit_group(self, submissions: list[Submission]) -> Outcomes:
         """Commit those that touch a quarantined stream after the others, in a group that waits for no lock."""
@@ -257,6 +258,8 @@ class Ledger:
 
     def _without(self, submissions: Sequence[Submission], refused: EndpointsChanging, *, skip: bool) -> Outcomes:
         """Commit the others than those whose endpoints are being changed."""
+        if not refused.workspace_ids:  # nobody's in particular: without them the same group would be left
+            return [refused] * len(submissions)
         away = [one.workspace_id in refused.workspace_ids for one in submissions]
         others = [one for one, is_away in zip(submissions, away, strict=True) if not is_away]
         outcomes = iter(self._outcomes(others, skip=skip))

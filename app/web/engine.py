@@ -44,8 +44,8 @@ PAGE_STATEMENT_SECONDS = 4.0
 @dataclass(slots=True)
 class Engine:
     """What the routes of one process work with. ring: wakes a drain, best effort and without waiting. pages, guests:
-    the same database for what the console's pages read, and for what the portal's do. tracing: where spans
-    are exported.
+    the same database for what the console's pages read, and for what the portal's do. ticking: for the feed's ticks.
+    tracing: where spans are exported.
 
     Every member may be used by any number of requests at once.
     """
@@ -62,6 +62,7 @@ class Engine:
     hub: Hub
     census: Enumerator
     feed: Feed
+    ticking: Database
     feed_steps: SharedSteps
     feed_ticker: Ticker
     feed_bell: Bell
@@ -72,7 +73,13 @@ class Engine:
     @property
     def databases(self) -> Mapping[str, Database]:
         """Every database that has connections of this process, by its name in the figures."""
-        return {"api": self.database, "pages": self.pages, "portal": self.guests, "feed": self.feed.database}
+        return {
+            "api": self.database,
+            "pages": self.pages,
+            "portal": self.guests,
+            "feed": self.feed.database,
+            "ticks": self.ticking,
+        }
 
     def close(self) -> None:
         """Close the connections to PostgreSQL; they are made again when they are needed."""
@@ -104,7 +111,8 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         further=[("census", ROUND_SECONDS, lambda: census.round())],
     )
     census = Enumerator(settings.redis_url, lambda: hub)
-    feed = Feed(_pages(settings, read_only=False))
+    ticking = Database(settings.database_url, pool_size=1, max_overflow=0, statement_seconds=PAGE_STATEMENT_SECONDS)
+    feed = Feed(_pages(settings, read_only=False), ticking)
     ticker = Ticker(feed.tick)
     ledger = Ledger(
         database,
@@ -130,6 +138,7 @@ def make(settings: Settings, clock: Callable[[], float], own_routes: Iterable[tu
         schemas=schemas,
         hub=hub,
         feed=feed,
+        ticking=ticking,
         feed_steps=SharedSteps(feed.step, lambda: feed.epoch),
         feed_ticker=ticker,
         feed_bell=Bell(settings.redis_url, settings.bus_shards, ticker.stored, lambda: ticker.readers > 0),

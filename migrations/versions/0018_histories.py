@@ -448,7 +448,11 @@ BEGIN
     WHERE s.workspace_id = workspace AND s.kind = stream_kind AND s.external_id = stream_name AND s.ended_at IS NULL
     RETURNING s.id, s.last_seq INTO its_stream, its_seq;
   END IF;
-  IF is_plain AND its_seq IS NULL THEN  -- there is no such stream, unless it has ended or was made meanwhile
+  IF is_plain AND its_seq IS NULL THEN  -- an ended stream is left to accept_events before all open ones are counted
+    is_plain := NOT EXISTS (SELECT FROM streams s
+      WHERE s.workspace_id = workspace AND s.kind = stream_kind AND s.external_id = stream_name);
+  END IF;
+  IF is_plain AND its_seq IS NULL THEN  -- there is no such stream, unless it was made meanwhile
     INSERT INTO streams (workspace_id, kind, external_id, created_at, last_seq)
     SELECT workspace, stream_kind, stream_name, date_trunc('milliseconds', clock_timestamp()), 1
     WHERE stream_kind = '_workspace'

@@ -19,6 +19,7 @@ from app.core import ids
 from app.core.event.acceptance import Accepted
 from app.core.problem import Problem
 from app.database.connection import Database
+from app.database.history import History, Known
 from app.database.partitions import partition_name, week_of
 from app.database.tables import PARTITIONED
 from app.ledger.ledger import TRIES, Ledger, Submission
@@ -195,3 +196,24 @@ def test_the_databases_clock_says_when_an_event_was_created(database: Database) 
     assert books.outcomes(draft(key="k"), draft()) == [1, 2]
     books.close()
     ahead.close()
+
+
+def test_servers_that_change_all_the_time_are_an_outage_and_no_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[datetime] = []
+
+    def learn(history: History) -> Known:
+        looks.append(datetime.now(UTC))
+        return Known(0, looks[-1])  # never the time at which the server at hand was started
+
+    monkeypatch.setattr(History, "learn", learn)
+    monkeypatch.setattr(History, "known", learn)
+    books = Books(database)
+    try:
+        with pytest.raises(Problem) as caught:
+            books.accept(draft())
+    finally:
+        books.close()
+    assert caught.value.code == "unavailable"
+    assert len(looks) < 20

@@ -85,6 +85,6 @@ def _is_between(begin: Cursor, cursor: Cursor, end: Cursor) -> bool:
     return _order(begin) <= _order(cursor) <= _order(end)
 
 
-def _order(cursor: Cursor) -> tuple[int, int]:
-    """The order of the cursors of one page."""
-    return cursor.after.id, cursor.place if cursor.upto is not None else 0
+def _order(cursor: Cursor) -> tuple[int, int, int]:
+    """The order of the cursors of one page. A new history may begin at the tick that ended the one before."""
+    return cursor.after.epoch, cursor.after.id, cursor.place if cursor.upto is not None else 0

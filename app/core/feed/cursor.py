@@ -56,6 +56,17 @@ def shortened(tick: Tick) -> Tick:
     return replace(tick, snapshot=seen)
 
 
+def may_be(tick: Tick, nearest: Tick | None) -> bool:
+    """Whether a tick that somebody brings may be one of ours. nearest: the last that is kept, up to its number; None:
+    there is none. One that is older than it claims would have far more read than lies between two ticks."""
+    if nearest is None:
+        return True
+    if nearest.id == tick.id:
+        return tick in (nearest, shortened(nearest))
+    is_later = nearest.epoch != tick.epoch or nearest.snapshot.xmin <= tick.snapshot.xmax
+    return nearest.no <= tick.no and is_later
+
+
 def encode(cursor: Cursor) -> str:
     """The text of a cursor: letters, digits, - and _."""
     parts = [_VERSION, _tick_text(cursor.after)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -58,22 +58,24 @@ UPDATE feed_consumers SET filters = %(filters)s::jsonb WHERE workspace_id = %(wo
 LEASE = """
 UPDATE feed_consumers
    SET lease = %(lease)s, leased_until = clock_timestamp() + make_interval(secs => %(seconds)s), page = NULL,
-       read_at = clock_timestamp()
+       read_at = greatest(clock_timestamp(), read_at + interval '1 microsecond')
  WHERE workspace_id = %(workspace)s AND name = %(name)s
+RETURNING read_at
 """
 
-# What was read, for whoever still has the lease; from now on it holds so long.
+# What was read, for whoever still has the lease; from now on it holds so long. A read that was repeated with its key
+# has the same lease, so each read goes by its time as well: the first one's answer may still be under way.
 HAND_OUT = """
 UPDATE feed_consumers
    SET leased_until = clock_timestamp() + make_interval(secs => %(seconds)s), page = %(page)s
- WHERE workspace_id = %(workspace)s AND name = %(name)s AND lease = %(lease)s
+ WHERE workspace_id = %(workspace)s AND name = %(name)s AND lease = %(lease)s AND read_at = %(read_at)s
 RETURNING leased_until
 """
 
 # Give a lease back.
 RELEASE = """
 UPDATE feed_consumers SET lease = NULL, leased_until = NULL, page = NULL
- WHERE workspace_id = %(workspace)s AND name = %(name)s AND lease = %(lease)s
+ WHERE workspace_id = %(workspace)s AND name = %(name)s AND lease = %(lease)s AND read_at = %(read_at)s
 """
 
 # Move a place; nobody reads on from the former one.
@@ -90,7 +92,7 @@ PASS_OVER = """
 UPDATE feed_consumers
    SET cursor = %(cursor)s, after_tick = %(after_tick)s,
        lease = NULL, leased_until = NULL, page = NULL
- WHERE workspace_id = %(workspace)s AND name = %(name)s AND lease = %(lease)s
+ WHERE workspace_id = %(workspace)s AND name = %(name)s AND lease = %(lease)s AND read_at = %(read_at)s
 """
 
 DELETE = "DELETE FROM feed_consumers WHERE workspace_id = %(workspace)s AND name = %(name)s"
@@ -155,8 +157,13 @@ def delete(connection: Connection, workspace_id: str, name: str) -> None:
 
 
 def lease(connection: Connection, workspace_id: str, name: str, lease: str, seconds: float) -> Consumer:
-    """Give a reader the lease for so long. Raises Problem: not_found, and lease_held while another one has it."""
+    """Give a reader the lease for so long; the consumer as it is read then.
+
+    Raises Problem: not_found, lease_held while another one has it, and lease_lost when it has been committed.
+    """
     found = find(connection, workspace_id, name, lock=True)
+    if found.place.committed == lease:
+        raise Problem("lease_lost", "What was read with this Idempotency-Key is committed; read on with another one.")
     left = consumer.held_for(found.place, lease, found.now)
     if left is not None:
         detail = "Another reader has the lease; it ends with its commit, or in retry_after_seconds."
@@ -164,29 +171,28 @@ def lease(connection: Connection, workspace_id: str, name: str, lease: str, seco
         raise Problem(
             "lease_held", detail, extra={"retry_after_seconds": seconds_left}, retry_after_seconds=seconds_left
         )
-    connection.exec_driver_sql(LEASE, _named(workspace_id, name) | {"lease": lease, "seconds": seconds})
-    return found
+    asked = _named(workspace_id, name) | {"lease": lease, "seconds": seconds}
+    read_at = connection.exec_driver_sql(LEASE, asked).scalar_one()
+    return replace(found, place=replace(found.place, lease=lease, page=None), read_at=read_at)
 
 
-def hand_out(
-    connection: Connection, workspace_id: str, name: str, lease: str, page: Cursor, seconds: float
-) -> datetime:
-    """Note up to where was read with a lease; until when it holds. Raises Problem lease_lost."""
-    asked = _named(workspace_id, name) | {"lease": lease, "page": encode(page), "seconds": seconds}
+def hand_out(connection: Connection, workspace_id: str, held: Consumer, page: Cursor, seconds: float) -> datetime:
+    """Note up to where was read with a lease; until when it holds. held: by `lease`. Raises Problem lease_lost."""
+    asked = _held(workspace_id, held) | {"page": encode(page), "seconds": seconds}
     until: datetime | None = connection.exec_driver_sql(HAND_OUT, asked).scalar_one_or_none()
     if until is None:
         raise lost()
     return until
 
 
-def release(connection: Connection, workspace_id: str, name: str, lease: str) -> None:
+def release(connection: Connection, workspace_id: str, held: Consumer) -> None:
     """Give a lease back that nothing was read with, or that is lost."""
-    connection.exec_driver_sql(RELEASE, _named(workspace_id, name) | {"lease": lease})
+    connection.exec_driver_sql(RELEASE, _held(workspace_id, held))
 
 
-def pass_over(connection: Connection, workspace_id: str, name: str, lease: str, cursor: Cursor) -> None:
+def pass_over(connection: Connection, workspace_id: str, held: Consumer, cursor: Cursor) -> None:
     """Move a place past what its reader does not want, and give the lease back, unless that is lost."""
-    connection.exec_driver_sql(PASS_OVER, _named(workspace_id, name) | {"lease": lease} | _cursor(cursor))
+    connection.exec_driver_sql(PASS_OVER, _held(workspace_id, held) | _cursor(cursor))
 
 
 def commit(connection: Connection, workspace_id: str, name: str, lease: str, cursor: Cursor | None) -> Consumer:
@@ -228,6 +234,10 @@ def _find(connection: Connection, workspace_id: str, name: str, *, lock: bool = 
 
 def _named(workspace_id: str, name: str) -> dict[str, Any]:
     return {"workspace": workspace_id, "name": name}
+
+
+def _held(workspace_id: str, held: Consumer) -> dict[str, Any]:
+    return _named(workspace_id, held.name) | {"lease": held.place.lease, "read_at": held.read_at}
 
 
 def _cursor(cursor: Cursor) -> dict[str, Any]:

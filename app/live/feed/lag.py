@@ -16,7 +16,7 @@ from app.live.feed.pages import parameters
 
 MOST_COUNTED = 1000  # rows that are looked at for one consumer; whoever is farther behind is told "at least"
 MOST_FIGURES = 10_000  # consumers that are looked at for the metrics
-TICK_MILLISECONDS = 1000  # how old the newest tick may be
+TICK_MILLISECONDS = 1000  # how old the newest tick may be: Feed.tick, before anybody is measured
 
 # How many events of a workspace are in a window, up to a bound, and when the first of them was stored.
 BEHIND = """
@@ -76,7 +76,7 @@ def ruler(connection: Connection, workspace_id: str) -> Callable[[Cursor], Lag]:
     """A function that tells how much of a workspace's feed lies behind a place, whatever its reader wants of it. It may
     be used until the end of the transaction."""
     connection.exec_driver_sql(ROW_BY_ROW)
-    newest, epochs = ticks.newest(connection, TICK_MILLISECONDS), ticks.epochs(connection)
+    newest, epochs = ticks.last(connection), ticks.epochs(connection)
 
     def measure(cursor: Cursor) -> Lag:
         events, since = 0, None

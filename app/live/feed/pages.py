@@ -13,6 +13,7 @@ from app.core.feed.cursor import Cursor, Tick
 from app.core.feed.window import Epoch, Window, beginning_of, is_beyond, next_stop, window
 from app.database.connection import Database
 from app.live.feed import ticks
+from app.live.feed.turns import Turns
 
 READ_EVENTS = 500  # in one statement
 READ_BYTES = 1024 * 1024  # of their bodies; the first event always fits
@@ -98,15 +99,18 @@ class Step:
 
 
 class Feed:
-    """The feed of a process's database. epoch: the history in which it was read last."""
+    """The feed of a process's database. ticking: connections that ticks are made on, for which no reader has to be
+    waited for; None: the same. epoch: the history in which it was read last."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, ticking: Database | None = None) -> None:
         self.database = database
+        self._ticking = ticking or database
+        self._turns = Turns()
         self.epoch = 0
 
     def tick(self, least_milliseconds: int) -> Tick:
         """The newest tick, made now if something was stored and the last one is that old. Raises DBAPIError."""
-        with self.database.begin() as connection:
+        with self._ticking.alone() as connection:
             tick = ticks.newest(connection, least_milliseconds)
         self.epoch = tick.epoch
         return tick
@@ -118,8 +122,8 @@ class Feed:
 
     def check(self, cursor: Cursor) -> None:
         """Raises Lost for a cursor of a future that was lost, or of a past that is not kept, and DBAPIError."""
+        self.tick(0)  # on another server it begins an epoch
         with self.database.begin() as connection:
-            self.epoch = ticks.newest(connection, 0).epoch  # on another server it begins an epoch
             _require_known(connection, cursor)
             first = ticks.first(connection)
             if cursor.after.id < first.id:
@@ -128,9 +132,10 @@ class Feed:
     def step(self, workspace_id: str, cursor: Cursor, span: int = SPAN) -> Step:
         """The next events behind a cursor. span: how many of all workspaces may lie between.
 
-        Raises Lost, when another server has taken over since the cursor was given out, and DBAPIError.
+        Raises Lost, when another server has taken over since the cursor was given out, DBAPIError, and TimeoutError
+        when too many read this workspace at once.
         """
-        with self.database.begin() as connection:
+        with self._turns.of(workspace_id), self.database.begin() as connection:
             found = cursor.upto or ticks.stop_behind(connection, cursor.after, span)
             if found is None:
                 _require_known(connection, cursor)
@@ -187,7 +192,14 @@ def _lost(connection: Connection, cursor: Cursor, epochs: Sequence[Epoch]) -> Lo
     """Where whoever has such a cursor goes on: where its history was followed by another, else at the newest tick."""
     last = cursor.upto or cursor.after
     follower = next((epoch for epoch in epochs if epoch.id == last.epoch + 1), None)
-    return Lost(Cursor(ticks.newest(connection, 0) if follower is None else beginning_of(follower)))
+    if follower is None:
+        return Lost(Cursor(ticks.last(connection)))
+    begin, after = beginning_of(follower), Cursor(cursor.after)
+    is_between = cursor.upto is not None and cursor.after.epoch == last.epoch
+    if is_between and not is_beyond(after, epochs) and ticks.are_known(connection, after, epochs):
+        # Of what the lost tick saw some is still there, up to the end of its history, that was not read.
+        return Lost(cursor.at(begin, cursor.place))
+    return Lost(Cursor(begin))
 
 
 def _rows(connection: Connection, workspace_id: str, asked: Window) -> Sequence[Any]:

@@ -67,10 +67,10 @@ class Ticker:
             self._readers -= 1
 
     def wait(self, after: int, seconds: float) -> None:
-        """Wait until there is another tick than the one with this number, for so long at most."""
+        """Wait until there is a later tick than the one with this number, for so long at most."""
         until = time.monotonic() + seconds
         with self._changed:
-            while self._newest == after and (left := until - time.monotonic()) > 0:
+            while self._newest <= after and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
 
     def _run(self) -> None:
@@ -85,9 +85,11 @@ class Ticker:
         try:
             tick = self._make(least_milliseconds)
             self._failing = False
-        except (SQLAlchemyError, RuntimeError) as error:
-            if not self._failing:
+        except Exception as error:  # nobody else would make ticks for those who read already
+            if not self._failing and isinstance(error, SQLAlchemyError):
                 log.warning("the feed waits for PostgreSQL: %s", first_line(error))
+            elif not self._failing:
+                log.exception("the feed's ticks are not made")
             self._failing = True
             threading.Event().wait(RETRY_SECONDS)
             return

@@ -8,14 +8,18 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from app.core.feed.cursor import Cursor, Tick
+from app.core.feed.cursor import Cursor, Tick, may_be
 from app.core.feed.snapshot import read_snapshot
 from app.core.feed.window import Epoch, beginning_of
 
 _TICK = "id, epoch, mark, no, snapshot::text AS snapshot"
 
-# The newest tick, made now if something was stored since the last.
+# The newest tick, made now if something was stored since the last. Whoever makes one holds a lock that servers are
+# looked at under: only in a transaction of its own (Database.alone), so that nobody waits for a process that is frozen.
 NEWEST = f"SELECT {_TICK} FROM make_tick(%(least_milliseconds)s)"
+
+# The newest tick that there is.
+LAST = f"SELECT {_TICK} FROM ticks ORDER BY id DESC LIMIT 1"
 
 # The first tick that is still kept.
 FIRST = f"SELECT {_TICK} FROM ticks ORDER BY id LIMIT 1"
@@ -36,14 +40,13 @@ SELECT {_TICK}
  LIMIT 1
 """
 
-# The marks of some ticks, as far as they are still kept, and the newest tick's number.
-MARKS = """
-SELECT id, mark, (SELECT max(id) FROM ticks) AS newest
-  FROM ticks
- WHERE id = ANY(%(ids)s)
- UNION ALL
-SELECT NULL, NULL, (SELECT max(id) FROM ticks)
+# Of some numbers, the ticks that have them, or the last ones before that are still kept.
+NEAREST = f"""
+SELECT {_TICK}
+  FROM unnest(%(ids)s::bigint[]) AS asked (number),
+       LATERAL (SELECT * FROM ticks WHERE id <= number ORDER BY id DESC LIMIT 1) AS found
 """
+_LAST_ID = 2**63 - 1
 
 EPOCHS = "SELECT id, last_tick, last_no FROM epochs ORDER BY id"
 
@@ -53,9 +56,14 @@ def newest(connection: Connection, least_milliseconds: int) -> Tick:
     return _tick(connection.exec_driver_sql(NEWEST, {"least_milliseconds": least_milliseconds}).one())
 
 
+def last(connection: Connection) -> Tick:
+    """The newest tick that there is."""
+    return _tick_or_newest(connection, connection.exec_driver_sql(LAST).one_or_none())
+
+
 def first(connection: Connection) -> Tick:
     """Where the feed begins."""
-    return _tick(connection.exec_driver_sql(FIRST).one())
+    return _tick_or_newest(connection, connection.exec_driver_sql(FIRST).one_or_none())
 
 
 def before(connection: Connection, at: datetime) -> Tick:
@@ -76,16 +84,25 @@ def epochs(connection: Connection) -> Sequence[Epoch]:
 
 
 def are_known(connection: Connection, cursor: Cursor, epochs: Sequence[Epoch]) -> bool:
-    """Whether a cursor's ticks may be those of this history: thinned out, there with the same mark, or without a mark,
-    which only the beginnings of epochs are."""
+    """Whether a cursor's ticks may be those of this history: there just so, or thinned out and later than the last
+    one before that is there; or without a mark, which only the beginnings of epochs are."""
     given = [tick for tick in (cursor.after, cursor.upto) if tick is not None]
     beginnings = [beginning_of(epoch) for epoch in epochs if epoch.id]
     if any(not tick.mark and tick not in beginnings for tick in given):
         return False
-    named = {tick.id: tick.mark for tick in given if tick.mark}
-    rows = connection.exec_driver_sql(MARKS, {"ids": list(named)}).all()
-    most = rows[-1].newest or 0
-    return all(id <= most for id in named) and all(named[row.id] == row.mark for row in rows[:-1])
+    named = [tick for tick in given if tick.mark]
+    asked = [tick.id for tick in named] + [_LAST_ID]
+    kept = {row.id: _tick(row) for row in connection.exec_driver_sql(NEAREST, {"ids": asked})}
+    most = max(kept, default=0)
+    return all(
+        tick.id <= most and may_be(tick, kept.get(max((id for id in kept if id <= tick.id), default=0)))
+        for tick in named
+    )
+
+
+def _tick_or_newest(connection: Connection, row: Row[Any] | None) -> Tick:
+    """The row's tick; without one, in a database whose ticks were deleted, one that is made now."""
+    return newest(connection, 0) if row is None else _tick(row)
 
 
 def _tick(row: Row[Any]) -> Tick:

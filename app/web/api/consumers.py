@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,13 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.feed import consumer as rules
 from app.core.feed import cursor as cursors
 from app.core.feed.cursor import Cursor
-from app.core.feed.wanted import MOST_KINDS, MOST_STREAMS, MOST_TYPES
 from app.core.problem import Problem, invalid
 from app.core.wire.envelope import rfc3339
 from app.live.feed import consumers, lag
 from app.live.feed.consumers import Consumer
 from app.live.feed.lag import Lag
 from app.live.feed.pages import Step
+from app.web.api.feed import FILTERS as feed_filters
 from app.web.api.feed import (
     LOOK_SECONDS,
     MOST_WAIT_SECONDS,
@@ -43,23 +44,9 @@ READ_SECONDS = 30.0  # in which a page is read, beside the time that its reader 
 _CURSOR_TEXT = {"pattern": "^[A-Za-z0-9_:.+-]+$"}
 
 
-def _names(name: str, about: str, each: str, most: int) -> Field:
-    """A list of names, which are checked where all filters are."""
-    shape = {"items": {"type": "string", "pattern": f"^(?:{each})$"}}
-    return Field(name, "texts", f"{about}; null: all", nullable=True, least=1, most=most, shape=shape)
-
-
-FILTERS = (
-    _names(
-        "streams", "only these streams, as call:1", r"[a-z][a-z0-9_.-]{0,63}:[A-Za-z0-9_~:@+=-]{1,200}", MOST_STREAMS
-    ),
-    _names("kinds", "only streams of these kinds", "[a-z][a-z0-9_.-]{0,63}", MOST_KINDS),
-    _names(
-        "types",
-        "only these types; call.* means all that begin with call.",
-        r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,126}(?:\.\*)?|\*",
-        MOST_TYPES,
-    ),
+# As of the feed itself, but for what content is asked for; null: all.
+FILTERS = tuple(
+    replace(field, about=f"{field.about}; null: all", nullable=True) for field in feed_filters if field.kind == "texts"
 )
 START = Field(
     "start",
@@ -127,6 +114,7 @@ def put_consumer(call: Call, consumer: str) -> Answer:
     with database.begin() as connection:
         is_there = consumers.exists(connection, call.workspace_id, consumer)
     start = None if is_there else _place_of(call, "start", "earliest")
+    call.engine.feed.tick(lag.TICK_MILLISECONDS)
     with database.begin() as connection:
         is_new = consumers.put(connection, call.workspace_id, consumer, filters, start)
         found = consumers.find(connection, call.workspace_id, consumer)
@@ -146,6 +134,7 @@ def put_consumer(call: Call, consumer: str) -> Answer:
 def list_consumers(call: Call) -> Answer:
     limit = paging.limit_of(call.args)
     after = paging.after_cursor(call.args, lambda mark: bool(rules.NAME.fullmatch(mark)))
+    call.engine.feed.tick(lag.TICK_MILLISECONDS)
     with call.engine.feed.database.begin() as connection:
         rows = consumers.listed(connection, call.workspace_id, limit=limit + 1, after=after)
         shown = partial(_shown, lag.ruler(connection, call.workspace_id))
@@ -162,6 +151,7 @@ def list_consumers(call: Call) -> Answer:
     summary="Read where a consumer is, who reads, and how far it is behind",
 )
 def get_consumer(call: Call, consumer: str) -> Answer:
+    call.engine.feed.tick(lag.TICK_MILLISECONDS)
     with call.engine.feed.database.begin() as connection:
         found = consumers.find(connection, call.workspace_id, consumer)
         return Answer(_shown(lag.ruler(connection, call.workspace_id), found))
@@ -195,19 +185,19 @@ def read_consumer(call: Call, consumer: str) -> Answer:
     limit, wait = paging.limit_of(call.body), call.body.get("wait", 0)
     lease, database = _lease_of(call), call.engine.feed.database
     with database.begin() as connection:
-        found = consumers.lease(connection, call.workspace_id, consumer, lease, wait + READ_SECONDS)
+        held = consumers.lease(connection, call.workspace_id, consumer, lease, wait + READ_SECONDS)
     try:
-        step = _read(call, found, limit, wait)
+        step = _read(call, held, limit, wait)
         with database.begin() as connection:
             if not step.events:
-                consumers.pass_over(connection, call.workspace_id, consumer, lease, step.cursor)
+                consumers.pass_over(connection, call.workspace_id, held, step.cursor)
                 return Answer(_page(step, None))
             seconds = call.body.get("lease_seconds", rules.LEASE_SECONDS)
-            until = consumers.hand_out(connection, call.workspace_id, consumer, lease, step.cursor, seconds)
+            until = consumers.hand_out(connection, call.workspace_id, held, step.cursor, seconds)
         return Answer(_page(step, (lease, rfc3339(until))))
     except BaseException:
         with suppress(SQLAlchemyError), database.begin() as connection:  # else it ends by itself
-            consumers.release(connection, call.workspace_id, consumer, lease)
+            consumers.release(connection, call.workspace_id, held)
         raise
 
 
@@ -244,13 +234,16 @@ def commit_consumer(call: Call, consumer: str) -> Answer:
     body=(TO,),
     answers={200: "FeedPlace"},
     refusals=("cursor_lost", "cursor_gone"),
+    transaction=False,
     summary="Move a consumer to another place; whoever reads it now has lost the lease",
 )
 def seek_consumer(call: Call, consumer: str) -> Answer:
-    connection = call.session.connection()
-    consumers.find(connection, call.workspace_id, consumer)
-    found = consumers.seek(connection, call.workspace_id, consumer, _place_of(call, "to"))
-    return Answer(_place(found))
+    database = call.engine.feed.database
+    with database.begin() as connection:
+        consumers.find(connection, call.workspace_id, consumer)
+    place = _place_of(call, "to")  # before the row is locked
+    with database.begin() as connection:
+        return Answer(_place(consumers.seek(connection, call.workspace_id, consumer, place)))
 
 
 def _place_of(call: Call, name: str, otherwise: str = "") -> Cursor:

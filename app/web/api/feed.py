@@ -191,10 +191,14 @@ def believed(feed: Feed, text: str) -> Cursor:
     try:
         feed.check(cursor)
     except Lost as lost:
-        if lost.reason != GONE:
-            stream_metrics.CURSORS_AHEAD.inc()
-        raise Problem(lost.reason, _MISSING[lost.reason], extra={"cursor": cursors.encode(lost.cursor)}) from None
+        raise _missing(lost) from None
     return cursor
+
+
+def _missing(lost: Lost) -> Problem:
+    if lost.reason != GONE:
+        stream_metrics.CURSORS_AHEAD.inc()
+    return Problem(lost.reason, _MISSING[lost.reason], extra={"cursor": cursors.encode(lost.cursor)})
 
 
 _MISSING = {
@@ -204,12 +208,15 @@ _MISSING = {
 
 
 def next_events(engine: Engine, workspace_id: str, cursor: Cursor, wanted: Wanted, limit: int) -> Step:
-    """The next events that a reader wants. Raises DBAPIError."""
+    """The next events that a reader wants. Raises DBAPIError, and Problem: cursor_lost, cursor_gone."""
 
     def wants(event: FeedEvent) -> bool:
         return wanted.wants(event.type, event.kind, event.external_id, event.body)
 
-    return collect(lambda at, span: engine.feed.step(workspace_id, at, span), cursor, wants, limit)
+    try:
+        return collect(lambda at, span: engine.feed.step(workspace_id, at, span), cursor, wants, limit)
+    except Lost as lost:  # another server has taken over since the request began
+        raise _missing(lost) from None
 
 
 def _page(step: Step) -> bytes:

@@ -188,7 +188,9 @@ class FeedView(View):
         if self._waits:
             ticker = self._engine.feed_ticker
             ticker.wait(self._cursor.after.id, WAIT_SECONDS)
-            if ticker.newest == self._cursor.after.id:
+            after = self._cursor.after
+            # A smaller one, or the same in another history: PostgreSQL is another, and has to be looked at.
+            if ticker.newest == after.id and self._engine.feed.epoch == after.epoch:
                 return ()
         try:
             if self._failing:  # PostgreSQL was away: it may be another one now

@@ -216,6 +216,10 @@ def open_carrier(placed: Placed, sock: Any, handling: Handling) -> Carrier:
         raise not_found("stream") from None
     except ConnectionError as error:
         raise Problem("unavailable", f"Not available right now: {error}; try again.", retry_after_seconds=1) from None
+    if live.epoch != stream.epoch:  # what the subscriber has been told, and is to be shown, are of different histories
+        hub.detach(live, subscriber)
+        text = "The history of the log has just changed; try again."
+        raise Problem("unavailable", text, retry_after_seconds=1)
     subscriber.cursor = min(placed.start, live.last_seq)
     return Carrier(hub, live, subscriber, raw, handling)
 

@@ -41,7 +41,7 @@ class Reader:
         self.feed.tick(0)
         step = self.feed.step(self._books.workspace_id, found.place.cursor)
         with self._books.database.begin() as connection:
-            consumers.hand_out(connection, self._books.workspace_id, NAME, self._lease, step.cursor, seconds)
+            consumers.hand_out(connection, self._books.workspace_id, found, step.cursor, seconds)
         return [event.external_id for event in step.events]
 
     def commit(self, cursor: Cursor | None = None) -> Consumer:
@@ -131,14 +131,27 @@ def test_a_consumer_that_was_moved_has_lost_its_reader(books: Books, one: Reader
 
 def test_a_page_that_comes_after_the_lease_was_lost_is_not_handed_out(books: Books, one: Reader) -> None:
     with books.database.begin() as connection:
-        consumers.lease(connection, books.workspace_id, NAME, "slow", 0)
+        slow = consumers.lease(connection, books.workspace_id, NAME, "slow", 0)
     other_page = Cursor(one.feed.tick(0))
     one.read()
     with books.database.begin() as connection:
-        assert (
-            code(lambda: consumers.hand_out(connection, books.workspace_id, NAME, "slow", other_page, 60))
-            == "lease_lost"
-        )
+        assert code(lambda: consumers.hand_out(connection, books.workspace_id, slow, other_page, 60)) == "lease_lost"
+
+
+def test_of_a_read_that_was_repeated_with_its_lease_only_the_last_one_answers(books: Books, one: Reader) -> None:
+    with books.database.begin() as connection:
+        first = consumers.lease(connection, books.workspace_id, NAME, "one", 60)
+    books.accept(draft("a"))
+    assert one.read() == ["a"]
+    books.accept(draft("b"))
+    later = Cursor(one.feed.tick(0))
+    with books.database.begin() as connection:
+        assert code(lambda: consumers.hand_out(connection, books.workspace_id, first, later, 60)) == "lease_lost"
+        consumers.pass_over(connection, books.workspace_id, first, later)
+        consumers.release(connection, books.workspace_id, first)
+    one.commit()
+    assert code(one.read) == "lease_lost"  # what was read with this lease is committed
+    assert Reader(books, "two").read() == ["b"]
 
 
 def test_the_lag_is_counted_up_to_a_bound(books: Books, one: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from app.core.feed.cursor import Cursor, Tick, decode, encode
 from app.core.feed.snapshot import Snapshot
-from app.core.feed.wanted import read_wanted
+from app.core.feed.wanted import Wanted, read_wanted
+from app.core.problem import Problem
 from app.database.connection import Database
 from app.ledger.ledger import Ledger
-from app.live.feed import ticks
+from app.live.feed import lag, ticks
 from app.live.feed.pages import GONE, MOST_SCANNED, READ_EVENTS, Feed, FeedEvent, Lost, Step, collect
 from app.live.feed.sharing import SharedSteps
+from app.web.api.feed import next_events
+from app.web.engine import Engine
 from tests.ledger.books import Books, draft
 
 WRITERS, EVENTS_OF_EACH = 4, 40
@@ -114,6 +120,20 @@ def test_one_tick_is_made_at_a_time(books: Books, feed: Feed) -> None:
     assert feed.tick(0).id > newest.id
 
 
+def test_nobody_holds_the_lock_of_ticks_beyond_a_statement(books: Books, feed: Feed) -> None:
+    def is_free() -> bool:
+        return bool(books.sql("SELECT pg_try_advisory_xact_lock(7305, 1) AS is_free")[0].is_free)
+
+    books.accept(draft())
+    with books.database.begin() as measuring:
+        lag.ruler(measuring, books.workspace_id)
+        assert is_free()
+    with books.database.alone() as ticking:
+        ticks.newest(ticking, 0)
+        assert is_free()
+    feed.check(feed.start(ticks.first))
+
+
 def test_a_cursor_holds_although_its_ticks_were_thinned_out(books: Books, feed: Feed) -> None:
     books.accept(draft("before"))
     feed.tick(0)
@@ -135,6 +155,22 @@ def test_a_cursor_of_a_future_that_was_lost_is_told_where_to_go_on(books: Books,
         with pytest.raises(Lost) as raised:
             feed.check(Cursor(lost))
         assert raised.value.cursor.after == newest
+
+
+def test_a_cursor_that_claims_to_be_later_than_it_is_is_refused(books: Books, feed: Feed) -> None:
+    books.accept(draft())
+    kept = feed.tick(0)
+    books.accept(draft())
+    thinned = feed.tick(0)
+    books.accept(draft())
+    feed.tick(0)
+    books.sql("DELETE FROM ticks WHERE id = %(id)s", id=thinned.id)
+    feed.check(Cursor(thinned))
+    early = Snapshot(1, 1)
+    for tick in (kept, thinned):
+        for forged in (replace(tick, no=0), replace(tick, snapshot=early)):
+            with pytest.raises(Lost):
+                feed.check(Cursor(forged))
 
 
 def test_a_cursor_that_is_older_than_what_is_kept_is_told_where_the_feed_begins(books: Books, feed: Feed) -> None:
@@ -263,3 +299,43 @@ def test_whoever_stood_before_a_new_history_goes_on_and_whoever_stood_beyond_is_
     beyond = Tick(shared.id + 1, 0, 12345, shared.no, shared.snapshot)
     with pytest.raises(Lost):
         feed.step(books.workspace_id, Cursor(beyond))
+
+
+def test_whoever_stood_in_a_page_that_was_lost_reads_what_is_left_of_it(books: Books, feed: Feed) -> None:
+    first = feed.tick(0)
+    books.accept(*(draft("s") for _ in range(5)))
+    numbers = [row.no for row in books.sql("SELECT no FROM events ORDER BY no")]
+    with books.database.begin() as connection:
+        connection.exec_driver_sql("SELECT begin_history()")
+    last_tick = books.sql("SELECT max(last_tick) AS last_tick FROM epochs")[0].last_tick
+    books.accept(draft("s"))
+    feed.tick(0)
+    lost = Tick(last_tick + 1, 0, 77, numbers[-1] + 9, Snapshot(first.snapshot.xmax + 50, first.snapshot.xmax + 50))
+    with pytest.raises(Lost) as raised:
+        feed.check(Cursor(first, lost, numbers[1]))
+    feed.check(raised.value.cursor)
+    found, step = 0, Step((), raised.value.cursor, more=True)
+    while step.more:
+        step = read(feed, books.workspace_id, step.cursor)
+        found += len(step.events)
+    assert found == 4
+    unknown = Tick(first.id, 0, first.mark + 1, first.no, first.snapshot)
+    with pytest.raises(Lost) as raised:
+        feed.check(Cursor(unknown, lost, numbers[1]))
+    feed.check(raised.value.cursor)  # never the same one again
+
+
+def test_a_cursor_that_is_lost_while_somebody_reads_is_refused_as_one_that_was_lost_before(
+    books: Books, feed: Feed
+) -> None:
+    newest = feed.tick(0)
+    beyond = Cursor(Tick(newest.id + 1, 9, 77, newest.no, newest.snapshot))
+    engine = cast(Engine, SimpleNamespace(feed=feed))
+    with pytest.raises(Problem) as caught:
+        next_events(engine, books.workspace_id, beyond, Wanted(), 10)
+    books.accept(draft())
+    feed.tick(0)
+    with pytest.raises(Problem) as again:
+        next_events(engine, books.workspace_id, beyond, Wanted(), 10)
+    assert (caught.value.code, again.value.code) == ("cursor_lost", "cursor_lost")
+    assert decode(caught.value.extra["cursor"]).after == newest
