@@ -89,6 +89,7 @@ def _add_channel(made: Document, name: str, path: str, event: Document, reset: D
     }
     made["operations"][f"send_{name}"] = {
         "action": "send",
+        "description": "What a reader of the feed is sent.",
         "channel": {"$ref": f"#/channels/{name}"},
         "messages": [{"$ref": f"#/channels/{name}/messages/{one}"} for one in said],
     }
