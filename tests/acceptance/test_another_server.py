@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from app.local.embedded import EmbeddedPostgres
 from app.local.embedded.server import package_folder
 from tests.conftest import StartServer
 from tests.database.proxy import PIECE_BYTES, Proxy
-from tests.processes import RunningServer, eventually
+from tests.processes import ROOT, RunningServer, eventually
 
 SHARED, LOST, ANEW = 5, 4, 7  # events before the copy; of the future that is lost; on the new server
 WAIT_SECONDS = 40
@@ -155,7 +156,7 @@ def test_another_server_with_less(
     watch: Callable[..., Viewer],
 ) -> None:
     migrated = {**os.environ, "DATABASE_URL": primary.url}
-    subprocess.run(["alembic", "upgrade", "head"], env=migrated, check=True)
+    subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, env=migrated, check=True)
     switch = Switch(primary.url)
     server = start_server(DATABASE_URL=switch.url)
     copy = Copied(directory / "copy", durable=False)

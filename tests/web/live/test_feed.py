@@ -131,7 +131,7 @@ def test_a_feed_over_many_streams_survives_cuts_and_a_restart(start_server: Star
 @pytest.mark.load
 def test_a_feed_over_500_streams_survives_200_cuts_and_a_rolling_restart(start_server: StartServer) -> None:
     server = start_server(WEB_CONCURRENCY="2")
-    cuts = follow_through(Workspace(server, "feed_cuts"), streams=500, posts=600, frames_each=15, restart_at=100)
+    cuts = follow_through(Workspace(server, "feed_cuts"), streams=500, posts=1200, frames_each=15, restart_at=100)
     assert cuts >= 200
 
 
