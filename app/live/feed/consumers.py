@@ -137,7 +137,7 @@ def put(
 
     Raises Problem: too_many, and not_found when it was deleted while somebody looked where to begin.
     """
-    asked = {"workspace": workspace_id, "name": name, "filters": json.dumps(dict(filters))}
+    asked = _named(workspace_id, name) | {"filters": json.dumps(dict(filters))}
     connection.exec_driver_sql(LOCK_WORKSPACE, {"workspace": workspace_id})
     if connection.exec_driver_sql(FILTER, asked).rowcount:
         return False
@@ -152,7 +152,7 @@ def put(
 
 def delete(connection: Connection, workspace_id: str, name: str) -> None:
     """Forget a consumer. Raises Problem not_found."""
-    if not connection.exec_driver_sql(DELETE, {"workspace": workspace_id, "name": name}).rowcount:
+    if not connection.exec_driver_sql(DELETE, _named(workspace_id, name)).rowcount:
         raise not_found("consumer")
 
 

@@ -17,22 +17,24 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.feed import consumer as rules
 from app.core.feed import cursor as cursors
 from app.core.feed.cursor import Cursor
-from app.core.problem import Problem, invalid
+from app.core.problem import invalid
 from app.core.wire.envelope import rfc3339
 from app.live.feed import consumers, lag
 from app.live.feed.consumers import Consumer
 from app.live.feed.lag import Lag
 from app.live.feed.pages import Step
-from app.web.api.feed import FILTERS as feed_filters
 from app.web.api.feed import (
-    LOOK_SECONDS,
-    MOST_WAIT_SECONDS,
+    AFTER,
+    WAIT,
     believed,
+    members_of,
     next_events,
+    read_on,
     reading,
     start_of,
     wanted_of,
 )
+from app.web.api.feed import FILTERS as feed_filters
 from app.web.http import paging
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
@@ -41,30 +43,21 @@ from app.web.http.routes import route
 api = Blueprint("consumers", __name__)
 
 READ_SECONDS = 30.0  # in which a page is read, beside the time that its reader waits; nobody else reads meanwhile
-_CURSOR_TEXT = {"pattern": "^[A-Za-z0-9_:.+-]+$"}
-
-
 # As of the feed itself, but for what content is asked for; null: all.
 FILTERS = tuple(
     replace(field, about=f"{field.about}; null: all", nullable=True) for field in feed_filters if field.kind == "texts"
 )
-START = Field(
-    "start",
-    "text",
-    "where a new consumer begins: earliest, latest, a time, or a cursor of the feed (default earliest)",
-    shortest=1,
-    longest=cursors.LONGEST,
-    shape=_CURSOR_TEXT,
+START = replace(
+    AFTER,
+    name="start",
+    about="where a new consumer begins: earliest, latest, a time, or a cursor of the feed (default earliest)",
     example="latest",
 )
-TO = Field(
-    "to",
-    "text",
-    "where to go on: earliest, latest, a time, or a cursor of the feed",
+TO = replace(
+    AFTER,
+    name="to",
+    about="where to go on: earliest, latest, a time, or a cursor of the feed",
     required=True,
-    shortest=1,
-    longest=cursors.LONGEST,
-    shape=_CURSOR_TEXT,
     example="2026-11-20T10:00:00Z",
 )
 LEASE_SECONDS = Field(
@@ -75,7 +68,6 @@ LEASE_SECONDS = Field(
     most=rules.MOST_LEASE_SECONDS,
     example=60,
 )
-WAIT = Field("wait", "integer", "seconds to wait for an event when there is none (default 0)", most=MOST_WAIT_SECONDS)
 LEASE = Field(
     "lease",
     "text",
@@ -109,11 +101,11 @@ CURSOR = Field(
 )
 def put_consumer(call: Call, consumer: str) -> Answer:
     filters = {name: sorted(set(call.body[name])) for name in ("streams", "kinds", "types") if call.body.get(name)}
-    wanted_of(_as_query(filters))
+    wanted_of(filters)
     database = call.engine.feed.database
     with database.begin() as connection:
         is_there = consumers.exists(connection, call.workspace_id, consumer)
-    start = None if is_there else _place_of(call, "start", "earliest")
+    start = None if is_there else start_of(call.engine.feed, call.body.get("start", "earliest"), "start")
     call.engine.feed.tick(lag.TICK_MILLISECONDS)
     with database.begin() as connection:
         is_new = consumers.put(connection, call.workspace_id, consumer, filters, start)
@@ -241,19 +233,9 @@ def seek_consumer(call: Call, consumer: str) -> Answer:
     database = call.engine.feed.database
     with database.begin() as connection:
         consumers.find(connection, call.workspace_id, consumer)
-    place = _place_of(call, "to")  # before the row is locked
+    place = start_of(call.engine.feed, call.body["to"], "to")  # before the row is locked
     with database.begin() as connection:
         return Answer(_place(consumers.seek(connection, call.workspace_id, consumer, place)))
-
-
-def _place_of(call: Call, name: str, otherwise: str = "") -> Cursor:
-    """Where a field of the body leads. Raises Problem invalid, cursor_lost, cursor_gone."""
-    try:
-        return start_of(call.engine.feed, call.body.get(name, otherwise))
-    except Problem as problem:
-        if problem.code != "invalid":
-            raise
-        raise invalid(name, "must be earliest, latest, a time, or a cursor of the feed, unchanged") from None
 
 
 def _lease_of(call: Call) -> str:
@@ -266,32 +248,20 @@ def _lease_of(call: Call) -> str:
 
 def _read(call: Call, found: Consumer, limit: int, wait: float) -> Step:
     """The next events that a consumer wants. Raises Problem cursor_lost, cursor_gone, too_many; DBAPIError."""
-    engine, wanted = call.engine, wanted_of(_as_query(found.filters))
+    engine, wanted = call.engine, wanted_of(found.filters)
     cursor = believed(engine.feed, cursors.encode(found.place.cursor))
     step = next_events(engine, call.workspace_id, cursor, wanted, limit)
     if step.events or step.more or not wait:
         return step
     until = time.monotonic() + wait
     with reading(engine, call.workspace_id, call.caller.key_id):
-        while not (step.events or step.more or engine.hub.stopping) and (left := until - time.monotonic()) > 0:
-            engine.feed_ticker.wait(step.cursor.after.id, min(left, LOOK_SECONDS))
-            step = next_events(engine, call.workspace_id, step.cursor, wanted, limit)
-    return step
-
-
-def _as_query(filters: Any) -> dict[str, str]:
-    """Filters as GET /v1/feed takes them."""
-    return {name: ",".join(values) for name, values in filters.items()}
+        return read_on(engine, call.workspace_id, step, wanted, limit, until)
 
 
 def _page(step: Step, lease: tuple[str, str] | None) -> bytes:
-    data = b",".join(
-        b'{"cursor":"%b","event":%b}' % (cursors.encode(event.cursor).encode(), event.body) for event in step.events
-    )
     named = b"null" if lease is None else b'"%b"' % lease[0].encode()
     until = b"null" if lease is None else b'"%b"' % lease[1].encode()
-    cursor, more = cursors.encode(step.cursor).encode(), b"true" if step.more else b"false"
-    return b'{"lease":%b,"leased_until":%b,"data":[%b],"cursor":"%b","more":%b}' % (named, until, data, cursor, more)
+    return b'{"lease":%b,"leased_until":%b,%b}' % (named, until, members_of(step))
 
 
 def _place(found: Consumer) -> dict[str, Any]:

@@ -136,13 +136,8 @@ def _answer(call: Call, asked: Mapping[str, Any]) -> Answer:
         engine.feed.tick(PAGE_MILLISECONDS)
         return Answer(_page(next_events(engine, call.workspace_id, cursor, wanted, limit)))
     with reading(engine, call.workspace_id, call.caller.key_id):
-        while True:
-            step = next_events(engine, call.workspace_id, cursor, wanted, limit)
-            left = until - time.monotonic()
-            if step.events or step.more or left <= 0 or engine.hub.stopping:
-                return Answer(_page(step))
-            cursor = step.cursor
-            engine.feed_ticker.wait(cursor.after.id, min(left, LOOK_SECONDS))
+        step = next_events(engine, call.workspace_id, cursor, wanted, limit)
+        return Answer(_page(read_on(engine, call.workspace_id, step, wanted, limit, until)))
 
 
 @contextmanager
@@ -159,6 +154,15 @@ def reading(engine: Engine, workspace_id: str, key_id: str) -> Iterator[None]:
         connections.remove(workspace_id, key_id)
 
 
+def read_on(engine: Engine, workspace_id: str, step: Step, wanted: Wanted, limit: int, until: float) -> Step:
+    """The first step with something in it, from one that may have nothing on; the last one when the time is over or
+    the process ends. until: monotonic seconds. Within `reading`. Raises as next_events."""
+    while not (step.events or step.more or engine.hub.stopping) and (left := until - time.monotonic()) > 0:
+        engine.feed_ticker.wait(step.cursor.after.id, min(left, LOOK_SECONDS))
+        step = next_events(engine, workspace_id, step.cursor, wanted, limit)
+    return step
+
+
 def wanted_of(given: Mapping[str, Any]) -> Wanted:
     """What a query or a body asks for. Raises Problem invalid."""
     try:
@@ -168,8 +172,9 @@ def wanted_of(given: Mapping[str, Any]) -> Wanted:
         raise invalid(name, text) from None
 
 
-def start_of(feed: Feed, after: str) -> Cursor:
-    """Where a reader begins who asks so. Raises Problem invalid, cursor_lost, cursor_gone."""
+def start_of(feed: Feed, after: str, name: str = "after") -> Cursor:
+    """Where a reader begins who asks so. name: of the field that says it. Raises Problem invalid, cursor_lost,
+    cursor_gone."""
     if after == "latest":
         return Cursor(feed.tick(0))
     if after == "earliest":
@@ -177,17 +182,17 @@ def start_of(feed: Feed, after: str) -> Cursor:
     try:
         at = read_time(after)
     except ValueError:
-        return believed(feed, after)
+        return believed(feed, after, name)
     return feed.start(lambda connection: ticks.before(connection, at))
 
 
-def believed(feed: Feed, text: str) -> Cursor:
-    """The cursor that a text stands for. Raises Problem invalid, cursor_lost, cursor_gone."""
+def believed(feed: Feed, text: str, name: str = "after") -> Cursor:
+    """The cursor that a text stands for. name: of the field. Raises Problem invalid, cursor_lost, cursor_gone."""
     try:
         cursor = cursors.decode(text)
     except ValueError:
         hint = "must be earliest, latest, a time, or a cursor of the feed, unchanged"
-        raise invalid("after", hint) from None
+        raise invalid(name, hint) from None
     try:
         feed.check(cursor)
     except Lost as lost:
@@ -219,9 +224,14 @@ def next_events(engine: Engine, workspace_id: str, cursor: Cursor, wanted: Wante
         raise _missing(lost) from None
 
 
-def _page(step: Step) -> bytes:
+def members_of(step: Step) -> bytes:
+    """What a page of the feed has for members: its events, where it ends, and whether there may be more."""
     data = b",".join(
         b'{"cursor":"%b","event":%b}' % (cursors.encode(event.cursor).encode(), event.body) for event in step.events
     )
-    cursor = json.dumps(cursors.encode(step.cursor)).encode()
-    return b'{"data":[%b],"cursor":%b,"more":%b}' % (data, cursor, b"true" if step.more else b"false")
+    cursor, more = cursors.encode(step.cursor).encode(), b"true" if step.more else b"false"
+    return b'"data":[%b],"cursor":"%b","more":%b' % (data, cursor, more)
+
+
+def _page(step: Step) -> bytes:
+    return b"{%b}" % members_of(step)
