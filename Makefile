@@ -98,10 +98,10 @@ demo: $(STAMP)
 	@CONTRACT="$(CONTRACT)" exec $(BIN)/python -m app.demo
 
 # ONLY=name: scenarios with this in their names. REV=revision: the older release beside this one.
-# JOBS=number: so many products are tried at once.
+# JOBS=number: so many products are tried at once. GO_ON=1: keep what FULL=1 of another revision has done.
 chaos: $(STAMP)
 	@exec $(BIN)/python -m tests.chaos --form $(if $(FULL),full,$(if $(SHORT),short,normal)) \
-		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS))
+		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS)) $(if $(GO_ON),--go-on)
 
 # ONLY=name: loads with this in their names. TREE=/path: a checkout whose product is measured. STRICT=1: a missed bar fails.
 bench: $(STAMP)

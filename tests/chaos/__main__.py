@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--keep-logs", action="store_true", help="keep the processes' logs of good scenarios, too")
     found.add_argument("--jobs", type=int, default=1, metavar="N", help="so many products at once")
     found.add_argument("--hand", action="store_true", help=argparse.SUPPRESS)
+    found.add_argument("--go-on", action="store_true", help="keep what a full run of another revision has done")
     found.add_argument("--fresh", action="store_true", help="forget how far an earlier run came")
     return found
 
@@ -185,7 +186,9 @@ def _progress(options: argparse.Namespace, form: Form) -> Progress:
     asked = {"only": options.only, "rounds": options.rounds, "release": options.release}
     identity = {"form": form.name, "revision": revision(), **{name: str(value) for name, value in asked.items()}}
     file = VAR / f"progress-{form.name}.json"
-    return resume(file, identity) if form.name == "full" and not options.fresh else Progress(file, identity)
+    if form.name != "full" or options.fresh:
+        return Progress(file, identity)
+    return resume(file, identity, options.go_on)
 
 
 def _do(run: Run, work: Work) -> None:
@@ -198,7 +201,7 @@ def _do(run: Run, work: Work) -> None:
 def _tell(
     options: argparse.Namespace, form: Form, possible: Sequence[Scenario], done: dict[str, Verdict], progress: Progress
 ) -> None:
-    told = page.Told(form.name, revision(), progress.seconds / 60, progress.again)
+    told = page.Told(form.name, revision(), progress.seconds / 60, progress.again, progress.revisions)
     text = page.text_of(possible, done, told)
     VAR.mkdir(parents=True, exist_ok=True)
     (VAR / "results.json").write_text(json.dumps({name: asdict(one) for name, one in done.items()}, indent=1))

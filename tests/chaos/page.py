@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.stage import Scenario
@@ -14,7 +14,7 @@ from tests.chaos.verdict import Verdict
 BEGIN, END = "<!-- chaos:begin -->", "<!-- chaos:end -->"
 COLUMNS = (
     "scenario", "what is done", "times", "acknowledged", "lost", "repeated", "changed", "holes", "disorder", "worst s",
-    "as promised",
+    "as promised", "revision",
 )  # fmt: skip
 HEAD = f"| {' | '.join(COLUMNS)} |"
 # Whose table stays when another one has run: a longer one's. The short form writes none.
@@ -24,12 +24,17 @@ WRITING = ("normal", "full")
 @dataclass(frozen=True)
 class Told:
     """What a run says of itself above its table. minutes: of all products, those beside each other added up.
-    again: scenarios of which an earlier try went wrong."""
+    again: scenarios of which an earlier try went wrong. revisions: by scenario, those at which it was done."""
 
     form: str
     revision: str
     minutes: float
     again: Sequence[str] = ()
+    revisions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def at(self, name: str) -> str:
+        """Where a scenario was done; the run's own revision unless a run was gone on with."""
+        return ", ".join(self.revisions.get(name, ())) or self.revision
 
     def __str__(self) -> str:
         return (
@@ -53,7 +58,9 @@ def write(page: Path, text: str) -> None:
 
 def text_of(scenarios: Sequence[Scenario], done: Mapping[str, Verdict], run: Told) -> str:
     """What goes between the marks."""
-    table = [row(scenario, done[scenario.name]) for scenario in scenarios if scenario.name in done]
+    table = [
+        row(scenario, done[scenario.name], run.at(scenario.name)) for scenario in scenarios if scenario.name in done
+    ]
     total = Verdict()
     for verdict in done.values():
         total.add(verdict)
@@ -62,16 +69,16 @@ def text_of(scenarios: Sequence[Scenario], done: Mapping[str, Verdict], run: Tol
         f"{run}: {len(table)} scenarios, done {total.times} times with {total.acknowledged} acknowledged events;"
         f" {total.lost} lost, {good} scenarios as promised."
     ) + (f" Tried again after an earlier try went wrong: {', '.join(run.again)}." if run.again else "")
-    return "\n".join([summary, "", HEAD, "|---" * 2 + "|--:" * 8 + "|---|", *table])
+    return "\n".join([summary, "", HEAD, "|---" * 2 + "|--:" * 8 + "|---" * 2 + "|", *table])
 
 
-def row(scenario: Scenario, verdict: Verdict) -> str:
+def row(scenario: Scenario, verdict: Verdict, revision: str) -> str:
     """One line of the table."""
     figures = [
         verdict.times, verdict.acknowledged, verdict.lost, verdict.repeated, verdict.changed, verdict.holes,
         verdict.disorder, f"{verdict.worst_seconds:.1f}",
     ]  # fmt: skip
-    cells = [scenario.name, scenario.what, *map(str, figures), "yes" if verdict.is_good else "**no**"]
+    cells = [scenario.name, scenario.what, *map(str, figures), "yes" if verdict.is_good else "**no**", revision]
     return f"| {' | '.join(cells)} |"
 
 

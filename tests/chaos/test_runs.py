@@ -34,8 +34,16 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     first.done["frozen"] = Verdict(times=3, slow=1, faults=["it took 41 s"])
     first.seconds = 12.0
     first.save()
-    assert resume(file, name) == Progress(file, name, 12.0, {"killed": good}, ["frozen"])
-    assert resume(file, {**name, "revision": "abd"}).done == {}
+    kept = {"killed": ["abc"]}
+    assert resume(file, name) == Progress(file, name, 12.0, {"killed": good}, ["frozen"], kept)
+    other = {**name, "revision": "abd"}
+    assert resume(file, other).done == {}
+    assert resume(file, {**other, "form": "normal"}, any_revision=True).done == {}
+    later = resume(file, other, any_revision=True)
+    assert later == Progress(file, other, 12.0, {"killed": good}, ["frozen"], kept)
+    later.add("frozen", Verdict(times=50), 3.0)
+    later.add("frozen", Verdict(times=50), 3.0)
+    assert resume(file, other).revisions == {"killed": ["abc"], "frozen": ["abd"]}
     file.write_text(json.dumps({"run": name}))
     assert resume(file, name).done == {}
 
@@ -77,8 +85,8 @@ def test_the_table_has_a_line_for_each_scenario_that_was_done() -> None:
     every = scenarios("")
     done = {every[0].name: Verdict(times=5, acknowledged=100), every[1].name: Verdict(times=5, lost=2, faults=["no"])}
     lines = [line for line in page.text_of(every, done, TOLD).splitlines() if line.startswith("| ")]
-    assert [line.count("|") for line in lines] == [12, 12, 12]
-    assert [line.endswith("| yes |") for line in lines[1:]] == [True, False]
+    assert [line.count("|") for line in lines] == [13, 13, 13]
+    assert [line.endswith("| yes | abc |") for line in lines[1:]] == [True, False]
 
 
 def test_the_table_says_what_was_tried_again() -> None:

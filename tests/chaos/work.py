@@ -42,10 +42,7 @@ class Work:
         scenario, rounds = piece
         with self._lock:
             self._underway[scenario.name] -= rounds
-            total = self._progress.done.setdefault(scenario.name, Verdict())
-            total.add(verdict)
-            self._progress.seconds += seconds
-            self._progress.save()
+            total = self._progress.add(scenario.name, verdict, seconds)
             print(_line(scenario.name, self._count(scenario), total, seconds), flush=True)
             for fault in verdict.faults[:FAULTS_SHOWN]:
                 print(f"  ! {fault[:LONGEST_FAULT]}", flush=True)
