@@ -1,8 +1,8 @@
 """Cancelling: the end of what a disabled or deleted endpoint has pending.
 
-When a person disables or deletes an endpoint, all of that is cancelled within the same request. When a drain disables
-one, or comes across one that has ended, it cancels a part with each claim, because all others' deliveries wait
-meanwhile.
+When a person disables or deletes an endpoint, that is cancelled within the same request, up to a bound: the request
+holds the workspace's row. A drain that disables one, or that comes across one that has ended, cancels a part with each
+claim, because all others' deliveries wait meanwhile; what a person's request leaves is brought before a drain at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 from app.database.connection import ROW_BY_ROW
 from app.delivery import deliveries
 
-CANCEL_BATCH = 10_000  # rows in one statement: some tenths of a second
+CANCEL_BATCH = 5_000  # rows in one statement: some tenths of a second
+MOST_AT_ONCE = 2 * CANCEL_BATCH  # rows that one request cancels: a second or two, within its limit of ten
 # Rows of disabled and deleted endpoints that one claim cancels: some 80 ms, for which all others' deliveries wait.
 MOST_CANCELLED = 1000
 # Codes of an endpoint's disabled_reason with a sentence of their own for its deliveries.
@@ -60,6 +61,12 @@ def why_cancelled(endpoint_status: str | None, disabled_reason: str | None) -> s
     return _ENDED_WITH.get((disabled_reason or "").partition(":")[0], deliveries.ENDPOINT_DISABLED)
 
 
+def cancel_at_once(connection: Connection, endpoint_id: str, reason: str) -> None:
+    """Cancel what an endpoint that a person ends has pending; if it is very much, leave the rest to the drains."""
+    if cancel_pending(connection, endpoint_id, reason, most=MOST_AT_ONCE) == MOST_AT_ONCE:
+        connection.exec_driver_sql(_SHOW_TO_A_DRAIN, {"endpoint": endpoint_id})
+
+
 def cancel_pending(connection: Connection, endpoint_id: str, reason: str, *, most: int | None = None) -> int:
     """Cancel what an endpoint has pending (at most the first `most`), and return how many.
 
@@ -95,4 +102,12 @@ WITH batch AS MATERIALIZED (
 )
 UPDATE deliveries SET status = 'cancelled', reason = %(reason)s, finished_at = now()
 FROM batch WHERE deliveries.id = batch.id AND deliveries.created_at = batch.created_at
+"""
+
+# Make one of an endpoint's rows due now, if none is, so that a drain comes across the endpoint.
+_SHOW_TO_A_DRAIN = """
+UPDATE due SET due_at = now() WHERE due_at > now() AND delivery_id = (
+  SELECT delivery_id FROM due WHERE endpoint_id = %(endpoint)s AND (leased_until IS NULL OR leased_until <= now())
+  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
 """

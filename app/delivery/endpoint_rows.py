@@ -16,7 +16,7 @@ from app.core.event.filters.reading import as_text
 from app.core.problem import Problem
 from app.database.tables import Endpoint
 from app.delivery import deliveries, lane_rows
-from app.delivery.cancelling import cancel_pending
+from app.delivery.cancelling import cancel_at_once
 from app.settings import Settings
 
 ENABLED, DISABLED = "enabled", "disabled"
@@ -131,4 +131,4 @@ def _enable(row: Endpoint) -> None:
 
 def _disable(session: Session, row: Endpoint) -> None:
     row.status, row.disabled_reason, row.disabled_at = DISABLED, BY_OWNER, ids.truncate(datetime.now(UTC))
-    cancel_pending(session.connection(), row.id, deliveries.ENDPOINT_DISABLED)
+    cancel_at_once(session.connection(), row.id, deliveries.ENDPOINT_DISABLED)

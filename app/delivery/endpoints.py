@@ -17,7 +17,7 @@ from app.core.webhook import signing
 from app.core.wire.envelope import rfc3339
 from app.database.tables import Endpoint, EndpointSecret, Workspace
 from app.delivery import deliveries, endpoint_rows, endpoint_rules
-from app.delivery.cancelling import cancel_pending
+from app.delivery.cancelling import cancel_at_once
 from app.delivery.endpoint_rows import BY_OWNER, DISABLED, ED25519, ENABLED, HMAC, header_names, sealed
 from app.settings import Settings
 
@@ -120,7 +120,7 @@ def delete_endpoint(session: Session, workspace_id: str, endpoint_id: str) -> No
     """Forget an endpoint and its secrets. What is pending is cancelled; its deliveries can still be read."""
     _lock_workspace(session, workspace_id)
     row = get_endpoint(session, workspace_id, endpoint_id, lock=True)
-    cancel_pending(session.connection(), row.id, deliveries.ENDPOINT_DELETED)
+    cancel_at_once(session.connection(), row.id, deliveries.ENDPOINT_DELETED)
     session.execute(delete(Endpoint).where(Endpoint.id == row.id))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from app.core.problem import Problem
 from app.delivery import cancelling, deliveries, endpoints
@@ -293,3 +294,34 @@ def test_a_410_that_came_before_its_owner_enabled_the_endpoint_again_disables_no
         world.publish()
         drain.run()
     assert world.endpoint_row(endpoint_id).status == "disabled"
+
+
+def test_an_endpoint_with_very_much_pending_is_deleted_at_once_and_the_rest_cancelled_by_drains(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancelling, "MOST_AT_ONCE", 4)
+    endpoint_id = world.endpoint("http://127.0.0.1:1/")
+    world.publish(10)
+    world.sql("UPDATE due SET due_at = due_at + interval '10 hours'")
+    with world.database.session() as session:
+        endpoints.delete_endpoint(session, world.workspace_id, endpoint_id)
+    assert world.statuses() == {"cancelled": 4, "pending": 6}
+    world.drain().run()
+    assert world.statuses() == {"cancelled": 10}
+    assert {row.reason for row in world.deliveries()} == {deliveries.ENDPOINT_DELETED}
+
+
+def test_what_cancelling_costs_depends_on_what_is_cancelled_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancelling, "MOST_AT_ONCE", 300)
+    endpoint_id = world.endpoint("http://127.0.0.1:1/")
+    world.publish(2000)
+    world.sql("ANALYZE due, deliveries")  # the planner knows then that a hash of everything would cost less
+    with world.database.session() as session:
+        endpoints.change_endpoint(session, world.settings, world.workspace_id, endpoint_id, {"status": "disabled"})
+        read = session.scalar(
+            text("SELECT sum(idx_tup_fetch) FROM pg_stat_xact_user_tables WHERE relname LIKE 'deliveries%'")
+        )
+    assert world.statuses() == {"cancelled": 300, "pending": 1700}
+    assert read is not None and read < 4 * 300
