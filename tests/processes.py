@@ -194,9 +194,14 @@ def start_worker(env: Mapping[str, str], log: Path) -> RunningProcess:
 
 def waits_for_a_wake(redis_url: str) -> bool:
     """Whether a worker listens to this Redis database."""
+    return workers_that_wait(redis_url) > 0
+
+
+def workers_that_wait(redis_url: str) -> int:
+    """How many workers listen to this Redis database."""
     with redis.Redis.from_url(redis_url) as client:
         number = str(client.connection_pool.connection_kwargs["db"])
-        return any(found["db"] == number and found["cmd"] == "brpop" for found in client.client_list())
+        return sum(found["db"] == number and found["cmd"] == "brpop" for found in client.client_list())
 
 
 def _started(process: RunningProcess, ready: Callable[[], bool]) -> RunningProcess:

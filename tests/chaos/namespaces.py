@@ -22,7 +22,7 @@ import psutil
 from tests.chaos.engines import RELAY
 from tests.chaos.product import Product
 from tests.chaos.stage import Effect, Stage, now
-from tests.processes import RunningProcess, environment, eventually, free_port, is_ready
+from tests.processes import RunningProcess, environment, eventually, free_port, is_ready, workers_that_wait
 
 TOGETHER_SECONDS = 4.0
 CUT_SECONDS = 12.0  # longer than a lease and than a connection is waited for
@@ -50,7 +50,8 @@ def cut_off(stage: Stage) -> Effect:
         web, base_url = _start_web(product, web_space, stack)
         worker = _start_worker(product, worker_space, stack, traffic.receivers.port)
         eventually(lambda: is_ready(base_url), START_SECONDS, about=lambda: web.log_text()[-4000:])
-        eventually(lambda: "[queues]" in worker.log_text(), START_SECONDS, about=lambda: worker.log_text()[-4000:])
+        redis_url = product.engine_urls["REDIS_URL"]
+        eventually(lambda: workers_that_wait(redis_url) >= 2, START_SECONDS, about=lambda: worker.log_text()[-4000:])
         traffic.base_urls.append(base_url)
         for tenant in traffic.tenants:
             traffic.watch(tenant, tenant.streams[0], base_url, f"cut off {tenant.streams[0][1]}")
