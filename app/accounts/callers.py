@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Row
 
@@ -67,8 +67,7 @@ class Caller:
         return ", ".join(sorted(self.scopes))
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(NamedTuple):
     """With what a caller has come, to be judged by the database: the digest of a key, and what X-Workspace called the
     workspace ("" when it was not needed to know it)."""
 
@@ -133,9 +132,10 @@ class Callers:
         self._known_callers.put(sought, caller)
         return caller
 
-    def remembered(self, secret: str) -> Caller | None:
-        """Whose key this was within the last REMEMBERED_SECONDS: to be judged again by what is done for it."""
-        return self._known_callers.get(digest(secret)) if len(secret) <= LONGEST_SECRET else None
+    def remembered(self, sought: bytes) -> Caller | None:
+        """Whose key this was within the last REMEMBERED_SECONDS: to be judged again by what is done for it. sought: the
+        key's digest."""
+        return self._known_callers.get(sought)
 
     def caller_of_key(self, key_id: str) -> Caller | None:
         """Whose key has this id; None when it is revoked or gone. For credentials that stand for a key."""

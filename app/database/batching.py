@@ -31,17 +31,23 @@ class Abandoned(RuntimeError):
 
 
 class _Slot(Generic[In, Out]):
-    """One waiting caller: its item, then its outcome (or its promotion to leader)."""
+    """One waiting caller: its item, then its outcome (or its promotion to leader). woken: None for one that leads from
+    the beginning, as most do who come alone."""
 
     __slots__ = ("error", "item", "lane", "leads", "result", "woken")
 
     def __init__(self, item: In, lane: Hashable) -> None:
         self.item = item
         self.lane = lane
-        self.woken = threading.Event()
+        self.woken: threading.Event | None = None
         self.leads = False
         self.result: Out | None = None
         self.error: BaseException | None = None
+
+    def wake(self) -> None:
+        """Its outcome or its promotion is there."""
+        if self.woken is not None:
+            self.woken.set()
 
     def outcome(self) -> Out:
         if self.error is not None:
@@ -102,8 +108,10 @@ class Batcher(Generic[In, Out]):
         with self._lock:
             self._queue.append(slot)
             self._promote_one(slot)  # whoever waits already waits for his lane, or for there to be fewer leaders
-        if not slot.leads:
-            self._wait(slot, ends_at)
+            if not slot.leads:
+                slot.woken = threading.Event()
+        if slot.woken is not None:
+            self._wait(slot, slot.woken, ends_at)
         if slot.leads:
             batch: list[_Slot[In, Out]] = []
             try:
@@ -114,14 +122,14 @@ class Batcher(Generic[In, Out]):
                 self._hand_over(slot, batch)
         return slot.outcome()
 
-    def _wait(self, slot: _Slot[In, Out], ends_at: float) -> None:
+    def _wait(self, slot: _Slot[In, Out], woken: threading.Event, ends_at: float) -> None:
         """Wait for the outcome or the lead. Raises Abandoned when the time is over."""
         try:
-            if slot.woken.wait(self._limit_seconds / 2):
+            if woken.wait(self._limit_seconds / 2):
                 return
             if self._withdraw(slot):
                 raise Abandoned("the batches before have taken too long")
-            if not slot.woken.wait(max(0.0, ends_at - time.monotonic())):
+            if not woken.wait(max(0.0, ends_at - time.monotonic())):
                 raise Abandoned("the batch has taken too long")
         except BaseException:  # killed (GreenletExit, a timeout, KeyboardInterrupt), or late: nobody may wait for us
             with self._lock:
@@ -182,7 +190,7 @@ class Batcher(Generic[In, Out]):
             raise
         finally:
             for slot in batch:
-                slot.woken.set()
+                slot.wake()
 
     def _hand_over(self, leader: _Slot[In, Out], batch: Sequence[_Slot[In, Out]]) -> None:
         """Give the lead to the caller who has waited longest, or to nobody."""
@@ -204,4 +212,4 @@ class Batcher(Generic[In, Out]):
             self._leaders += 1
             self._busy.add(slot.lane)
             slot.leads = True
-            slot.woken.set()
+            slot.wake()

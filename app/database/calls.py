@@ -50,7 +50,8 @@ class Type:
 class Prepared:
     """A statement with $1, $2, …. name: unique in the product; connections keep the statement under it.
 
-    takes: the types of the parameters. gives: the columns of the rows, by which each row names its values.
+    takes: the types of the parameters. gives: the columns of the rows, by which each row names its values. The others
+    follow from these, once and not for each call; row: makes one of its values.
     """
 
     name: bytes
@@ -58,9 +59,13 @@ class Prepared:
     takes: tuple[Type, ...]
     gives: Mapping[str, Type]
     row: Callable[..., Any] = field(init=False)
+    encoders: tuple[Callable[[Any], bytes], ...] = field(init=False)
+    decoders: tuple[Callable[[bytes], Any], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "row", namedtuple("Row", self.gives))
+        object.__setattr__(self, "row", cast(Any, namedtuple("Row", self.gives))._make)
+        object.__setattr__(self, "encoders", tuple(type.encode for type in self.takes))
+        object.__setattr__(self, "decoders", tuple(type.decode for type in self.gives.values()))
 
 
 def _number(oid: int, format: str) -> Type:
@@ -152,20 +157,17 @@ def run(connection: PatientConnection, prepared: Prepared, values: Sequence[Any]
     """
     connection.sent = False
     parameters = [
-        None if value is None else type.encode(value) for type, value in zip(prepared.takes, values, strict=True)
+        None if value is None else encode(value) for encode, value in zip(prepared.encoders, values, strict=True)
     ]
     try:
         result = _execute(connection, prepared, parameters)
     except psycopg.errors.InvalidSqlStatementName:  # psycopg forgets all statements of a connection when it rolls back
         connection.prepared.clear()
         result = _execute(connection, prepared, parameters)
-    decoders = [type.decode for type in prepared.gives.values()]
+    decoders, value_of = prepared.decoders, result.get_value
     return [
         prepared.row(
-            *[
-                None if (raw := result.get_value(row, column)) is None else decode(raw)
-                for column, decode in enumerate(decoders)
-            ]
+            [None if (raw := value_of(row, column)) is None else decode(raw) for column, decode in enumerate(decoders)]
         )
         for row in range(result.ntuples)
     ]
@@ -176,14 +178,14 @@ def _execute(connection: PatientConnection, prepared: Prepared, parameters: list
     pgconn = connection.pgconn
     if pgconn.status != ConnStatus.OK:
         raise psycopg.OperationalError("the connection is closed")
-    types = [type.oid for type in prepared.takes]
     formats = [BINARY] * len(parameters)
     if not connection.keeps_statements:
+        types = [type.oid for type in prepared.takes]
         connection.sent = True
         pgconn.send_query_params(prepared.text.encode(), parameters, types, formats, result_format=BINARY)
         return _result(connection)
     if prepared.name not in connection.prepared:
-        pgconn.send_prepare(prepared.name, prepared.text.encode(), types)
+        pgconn.send_prepare(prepared.name, prepared.text.encode(), [type.oid for type in prepared.takes])
         _result(connection)
         connection.prepared.add(prepared.name)
     connection.sent = True

@@ -59,6 +59,7 @@ class Database:
         statement_seconds: float = STATEMENT_SECONDS,
         read_seconds: float = READ_SECONDS,
         trust_seconds: float = patience.TRUST_SECONDS,
+        ready: patience.WaitReady = patience.by_poll,
     ) -> None:
         """max_overflow: connections besides the pool's, which are closed after their use.
 
@@ -69,11 +70,12 @@ class Database:
         statement_seconds: after which the server cancels a statement. A little later the connection is given up.
         read_seconds: how long `read` may take in all.
         trust_seconds: for how long after an answer a connection is used again without a ping.
+        ready: how its connections wait for the server.
         """
         self.url = database_url
         self._statement_seconds, self._read_seconds = statement_seconds, read_seconds
         self._kept: list[PoolProxiedConnection] = []  # from calls, for the next ones; idle
-        self._trust = patience.Trust(trust_seconds)
+        self._trust, self._ready = patience.Trust(trust_seconds), ready
         self._pool_size, self._max_overflow = pool_size, max_overflow
         self._options, self._read_only = options, read_only
         self._engine: Engine | None = None
@@ -109,6 +111,7 @@ class Database:
                     connect_args={
                         "limit_seconds": self._statement_seconds + ANSWER_SECONDS,
                         "trust": self._trust,
+                        "ready": self._ready,
                         "application_name": "twofold",
                         "tcp_user_timeout": patience.USER_TIMEOUT_MILLISECONDS,
                         **patience.TCP,

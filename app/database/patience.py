@@ -12,7 +12,7 @@ import select
 import struct
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -42,6 +42,25 @@ SERVER_TCP = (
 )
 
 T = TypeVar("T")
+
+# How a connection waits: (its socket, what for, how many seconds at most) -> what is ready, None when the time is over.
+# An error or a hang-up counts as ready: whoever reads or writes finds it.
+WaitReady = Callable[[int, Wait, float], Ready | None]
+_EVENTS = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
+
+
+def by_poll(fileno: int, wanted: Wait, seconds: float) -> Ready | None:
+    """Wait as any thread may, and any greenlet: what is made here is of what `select` has now, after gevent's patching
+    of it, too."""
+    poll = select.poll()
+    poll.register(fileno, _EVENTS[wanted])
+    happened = poll.poll(seconds * 1000)
+    if not happened:
+        return None
+    events = happened[0][1]
+    ready = (Ready.R if events & select.POLLIN else 0) | (Ready.W if events & select.POLLOUT else 0)
+    return Ready(ready or wanted)
+
 
 # Monotonic seconds at which the present block's time is over; how long each wait in it may take.
 _ends_at: ContextVar[float | None] = ContextVar("ends_at", default=None)
@@ -91,12 +110,13 @@ class Trust:
 class PatientConnection(psycopg.Connection[Any]):
     """A connection none of whose waits is without an end. limit_seconds: of one wait, so of one statement.
 
-    heard_at: when the server last answered, in monotonic seconds. keeps_statements: whether what is prepared is there
-    at the next statement, too. prepared, sent: kept by calls.py, the names of the statements that the server has
-    prepared here, and whether the present call has gone out.
+    ready: how it waits. heard_at: when the server last answered, in monotonic seconds. keeps_statements: whether what
+    is prepared is there at the next statement, too. prepared, sent: kept by calls.py, the names of the statements that
+    the server has prepared here, and whether the present call has gone out.
     """
 
     limit_seconds: float = CONNECT_SECONDS
+    ready: WaitReady
     heard_at: float = 0.0
     sent: bool = False
     keeps_statements: bool = True
@@ -105,6 +125,7 @@ class PatientConnection(psycopg.Connection[Any]):
         super().__init__(*args, **kwargs)
         self.prepared: set[bytes] = set()
         self.trust = Trust()
+        self.ready = by_poll
         self.made_at = time.monotonic()
 
     @property
@@ -122,7 +143,7 @@ class PatientConnection(psycopg.Connection[Any]):
         limits = (_each_seconds.get() or self.limit_seconds, remaining_seconds(), timeout)
         limit_seconds = min(limit for limit in limits if limit is not None)
         try:
-            result = _until(gen, self.pgconn.socket, time.monotonic() + limit_seconds)
+            result = _until(gen, self.ready, self.pgconn.socket, time.monotonic() + limit_seconds)
         except TimeIsUp:
             self.close()  # an answer that comes later would be taken for the next statement's
             raise
@@ -142,31 +163,20 @@ class PatientConnection(psycopg.Connection[Any]):
 
 
 _NUMBER = struct.Struct("i")
-_EVENTS = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
 
 
-def _until(gen: PQGen[T], fileno: int, ends_at: float) -> T:
+def _until(gen: PQGen[T], ready: WaitReady, fileno: int, ends_at: float) -> T:
     """Run psycopg's generator. Raises TimeIsUp when nothing has come at a time."""
     try:
         wanted = next(gen)
         while True:
-            # Made for each wait, and of what `select` has now: after gevent's patching only this greenlet waits.
-            poll = select.poll()
-            poll.register(fileno, _EVENTS[wanted])
-            milliseconds = max(0.0, ends_at - time.monotonic()) * 1000
-            happened = poll.poll(milliseconds)
-            if not happened:
+            happened = ready(fileno, wanted, max(0.0, ends_at - time.monotonic()))
+            if happened is None:
                 raise TimeIsUp("PostgreSQL does not answer")
-            wanted = gen.send(_ready(happened[0][1], wanted))
+            wanted = gen.send(happened)
     except StopIteration as done:
         result: T = done.value
         return result
-
-
-def _ready(events: int, wanted: Wait) -> Ready:
-    """What is ready. An error or a hang-up is found by whoever reads or writes."""
-    ready = (Ready.R if events & select.POLLIN else 0) | (Ready.W if events & select.POLLOUT else 0)
-    return Ready(ready or wanted)
 
 
 def is_useless(error: psycopg.Error, connection: psycopg.Connection[Any]) -> bool:
@@ -181,9 +191,9 @@ class PatientDialect(PGDialect_psycopg):
     supports_statement_cache = True
 
     def connect(self, *cargs: Any, **cparams: Any) -> Any:
-        """Connect, in what is left of the present block's time. cparams: libpq's, limit_seconds, trust,
+        """Connect, in what is left of the present block's time. cparams: libpq's, limit_seconds, trust, ready,
         keeps_statements."""
-        limit_seconds, trust = cparams.pop("limit_seconds"), cparams.pop("trust")
+        limit_seconds, trust, ready = cparams.pop("limit_seconds"), cparams.pop("trust"), cparams.pop("ready")
         keeps_statements = cparams.pop("keeps_statements")
         remaining = remaining_seconds()
         if remaining == 0:
@@ -191,7 +201,7 @@ class PatientDialect(PGDialect_psycopg):
         seconds = CONNECT_SECONDS if remaining is None else min(CONNECT_SECONDS, int(remaining))
         cparams["connect_timeout"] = max(LEAST_CONNECT_SECONDS, seconds)
         connection = PatientConnection.connect(*cargs, **cparams)
-        connection.limit_seconds, connection.trust = limit_seconds, trust
+        connection.limit_seconds, connection.trust, connection.ready = limit_seconds, trust, ready
         connection.keeps_statements = keeps_statements
         return connection
 

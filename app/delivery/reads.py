@@ -15,10 +15,10 @@ from app.accounts.callers import Presented, refusal_of
 from app.core import ids
 from app.core.problem import invalid, not_found
 from app.core.wire.envelope import rfc3339
-from app.database.calls import BOOL, BYTEA, INT4, MOMENT, TEXT, Prepared
+from app.database.calls import BOOL, BYTEA, INT4, INT8, MOMENT, TEXT, Prepared
 from app.database.connection import Database
 from app.database.tables import PARKED
-from app.delivery import search, waiting
+from app.delivery import search, sent_requests, waiting
 from app.delivery.search import Filters
 from app.delivery.waiting import NextAttempt
 
@@ -83,8 +83,11 @@ def get_delivery(session: Session, workspace_id: str, delivery_id: str) -> dict[
     return {**_shown(row), "attempts": [_shown_attempt(attempt) for attempt in reversed(attempts)]}
 
 
-def read_delivery(database: Database, presented: Presented, workspace_id: str, delivery_id: str) -> dict[str, Any]:
-    """The same, in one round trip with the judgement of the caller. Raises Problem."""
+def read_delivery(
+    database: Database, presented: Presented, workspace_id: str, delivery_id: str, secret_keys: Sequence[str]
+) -> dict[str, Any]:
+    """The same with the requests of its attempts (sent_requests), in one round trip with the judgement of the caller.
+    Raises Problem."""
     created_at = ids.created_at_of(delivery_id)
     key = (presented.digest, workspace_id, presented.reference, delivery_id, created_at)
     rows = database.read(_READ_ONE, *key, MOST_ATTEMPTS)
@@ -97,7 +100,7 @@ def read_delivery(database: Database, presented: Presented, workspace_id: str, d
         for row in reversed(rows)
         if row.attempt_id is not None
     ]
-    return {**_shown(rows[0]), "attempts": attempts}
+    return sent_requests.with_requests(rows[0], secret_keys, {**_shown(rows[0]), "attempts": attempts})
 
 
 def find_attempts(
@@ -247,10 +250,16 @@ SELECT * FROM attempts WHERE delivery_id = %(id)s AND created_at >= %(created_at
 ORDER BY number DESC, id DESC LIMIT %(most)s
 """
 
-# One delivery with its latest attempts, each in a row, if the caller may see it.
+# One delivery with its latest attempts, each in a row, if the caller may see it; in the first one, if it was attempted,
+# with what its requests are made of.
 _READ_ONE = Prepared(
-    b"read_delivery_4",
-    "SELECT * FROM read_delivery($1, $2, $3, $4, $5, $6)",
+    b"read_delivery_5",
+    """
+    SELECT d.*, s.* FROM read_delivery($1, $2, $3, $4, $5, $6) WITH ORDINALITY AS d LEFT JOIN LATERAL (
+      SELECT * FROM read_sender($2, $4, $5) WHERE d.ordinality = 1 AND d.attempt_id IS NOT NULL
+    ) AS s ON true
+    ORDER BY d.ordinality
+    """,
     takes=(BYTEA, TEXT, TEXT, TEXT, MOMENT, INT4),
     gives={
         "verdict": TEXT,
@@ -283,6 +292,8 @@ _READ_ONE = Prepared(
         "tls_ms": INT4,
         "first_byte_ms": INT4,
         "connection_reused": BOOL,
+        "ordinality": INT8,
+        **sent_requests.SENDER,
     },
 )
 

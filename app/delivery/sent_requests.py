@@ -14,60 +14,66 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from app.core import ids, sealing
 from app.core.times import read_time
 from app.core.webhook import lanes
 from app.core.webhook.headers import DEFAULTS, FEED_CURSOR, signed
+from app.database.calls import BOOL, BYTEA, BYTEAS, MOMENT, MOMENTS, TEXT
 
 MASKED, NOT_KEPT = "[masked]", "[not kept]"
 NOT_SENT = "not sent: "  # how the error of an attempt begins whose request could not be made
 
-# An endpoint as it is now, with its secrets, newest first, and the bytes of an event. A rotated secret is kept until
-# its end.
-_READ = """
-SELECT e.url, e.sealed_headers, e.feed_cursor, e.created_at, e.updated_at, e.ordering, v.body, d.window_started_at,
-  ARRAY(SELECT s.sealed FROM endpoint_secrets s WHERE s.endpoint_id = e.id ORDER BY s.id DESC) AS secrets,
-  ARRAY(SELECT s.created_at FROM endpoint_secrets s WHERE s.endpoint_id = e.id ORDER BY s.id DESC) AS made,
-  ARRAY(SELECT s.expires_at FROM endpoint_secrets s WHERE s.endpoint_id = e.id ORDER BY s.id DESC) AS ends
-FROM endpoints e LEFT JOIN events v ON v.id = %(event)s AND v.created_at = %(event_at)s
-  LEFT JOIN deliveries d ON d.id = %(delivery)s AND d.created_at = %(delivery_at)s
-WHERE e.id = %(endpoint)s AND e.workspace_id = %(workspace)s
-"""
+# What the requests of one delivery are made of (database/functions/read_sender.sql).
+_READ = "SELECT * FROM read_sender(%(workspace)s, %(delivery)s, %(made_at)s)"
+# Its columns, as database.calls has them.
+SENDER = {
+    "url": TEXT,
+    "sealed_headers": BYTEA,
+    "feed_cursor": BOOL,
+    "updated_at": MOMENT,
+    "ordering": TEXT,
+    "body": BYTEA,
+    "window_started_at": MOMENT,
+    "secrets": BYTEAS,
+    "secrets_made": MOMENTS,
+    "secrets_end": MOMENTS,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Sender:
     """What the requests of a delivery were made of. own: the customer's headers; None when nothing opens them."""
 
-    row: Row[Any]
+    row: Any
     own: dict[str, str] | None
     secrets: Sequence[tuple[str, datetime, datetime | None]]
 
 
 def add_requests(connection: Connection, secret_keys: Sequence[str], delivery: dict[str, Any]) -> dict[str, Any]:
-    """A delivery of reads.get_delivery, whose attempts tell their requests, too.
-
-    None: the endpoint is deleted, or the request could not be made.
-    """
+    """A delivery of reads.get_delivery, whose attempts tell their requests, too."""
     if not delivery["attempts"]:
         return delivery
     asked = {
-        "endpoint": delivery["endpoint_id"],
         "workspace": delivery["workspace_id"],
-        "event": delivery["event_id"],
-        "event_at": ids.created_at_of(delivery["event_id"]),
         "delivery": delivery["id"],
-        "delivery_at": ids.created_at_of(delivery["id"]),
+        "made_at": ids.created_at_of(delivery["id"]),
     }
-    row = connection.exec_driver_sql(_READ, asked).one_or_none()
-    sender = None if row is None else _opened(row, secret_keys)
+    return with_requests(connection.exec_driver_sql(_READ, asked).one_or_none(), secret_keys, delivery)
+
+
+def with_requests(row: Any, secret_keys: Sequence[str], delivery: dict[str, Any]) -> dict[str, Any]:
+    """The same by a row of read_sender; None, or one without a url: the endpoint is deleted.
+
+    The request of an attempt is None then, and when it could not be made.
+    """
+    sender = None if row is None or row.url is None else _opened(row, secret_keys)
     told = [attempt | {"request": _request(sender, delivery, attempt)} for attempt in delivery["attempts"]]
     return delivery | {"attempts": told}
 
 
-def _opened(row: Row[Any], secret_keys: Sequence[str]) -> _Sender:
+def _opened(row: Any, secret_keys: Sequence[str]) -> _Sender:
     own: dict[str, str] | None = {}
     secrets = []
     try:
@@ -75,7 +81,7 @@ def _opened(row: Row[Any], secret_keys: Sequence[str]) -> _Sender:
             own = json.loads(sealing.unseal(secret_keys, row.sealed_headers))
     except sealing.UnsealError:  # SECRET_KEY has changed
         own = None
-    for sealed, made, end in zip(row.secrets, row.made, row.ends, strict=True):
+    for sealed, made, end in zip(row.secrets or (), row.secrets_made or (), row.secrets_end or (), strict=True):
         with suppress(sealing.UnsealError):
             secrets.append((sealing.unseal(secret_keys, sealed).decode(), made, end))
     return _Sender(row, own, secrets)

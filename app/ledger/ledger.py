@@ -166,7 +166,7 @@ class Ledger:
             for index, draft in enumerate(submission.drafts)
             if (reason := self._refuses(draft.kind, draft.type, draft.value)) is not None
         }
-        return replace(submission, refusals=refusals)
+        return replace(submission, refusals=refusals) if refusals else submission
 
     def end(self, workspace_id: str, kind: str, external_id: str) -> None:
         """End a stream without an event. A stream that has ended stays as it is.

@@ -23,7 +23,7 @@ class Findings:
     refusals: Mapping[int, Complaint] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Submission:
     """The events of one request. only_endpoint_id: a test event, delivered to that endpoint alone.
 
@@ -48,5 +48,7 @@ class Submission:
 
     def part(self, start: int, stop: int, weight: int) -> Submission:
         """The events from `start` up to `stop`, with their refusals."""
+        if stop - start == len(self.drafts):
+            return self if weight == self.weight else replace(self, weight=weight)
         refusals = {index - start: reason for index, reason in self.refusals.items() if start <= index < stop}
         return replace(self, drafts=self.drafts[start:stop], refusals=refusals, weight=weight, findings=Findings())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.core.event.acceptance import Accepted
@@ -59,7 +59,7 @@ def _rooted(drafts: Sequence[Draft], spans: dict[str, Span]) -> Sequence[Draft]:
     root = traceparent_of(spans[""]) if "" in spans else ""
     if not root:
         return drafts
-    return [draft if draft.traceparent else replace(draft, traceparent=root) for draft in drafts]
+    return [draft if draft.traceparent else draft._replace(traceparent=root) for draft in drafts]
 
 
 def _attributes(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 from flask import Blueprint, Flask
 
@@ -30,6 +29,7 @@ from app.web.api import (
     workspaces,
 )
 from app.web.docs import pages as docs_pages
+from app.web.flask_application import Application
 from app.web.http import bodies, problems
 from app.web.http.routes import routes_of
 from app.web.live import delivery_log
@@ -106,14 +106,6 @@ def blueprints() -> list[Blueprint]:
     ]
 
 
-class Application(Flask):
-    """Flask, for views and hooks that are ordinary functions."""
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """The function itself. Flask asks before each call of each hook whether it is a coroutine."""
-        return func
-
-
 def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.monotonic) -> Flask:
     """The web application. Raises SettingsError, ContractFileError.
 
@@ -137,4 +129,5 @@ def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.
     problems.install(app)
     bodies.install(app)
     app.register_blueprint(contract_routes.blueprint(engine_of_app.rules))
+    app.know_plain_rules()
     return app

@@ -6,6 +6,7 @@ prometheus_client, which reads its environment when it is imported.
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import resource
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app.web import protocol_errors
+from app.web import one_send, protocol_errors
 from app.web.reloading import Generations, ReplacedWorker, may_send_away, serve_until_replaced
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ OTHER_FILES = 1_000  # of a worker: its connections to PostgreSQL and Redis, its
 
 # A peer that vanished without a word is found after a minute: 30 s of silence, then three probes.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+YOUNG_OBJECTS = 20_000  # made and not ended since the last look for cycles; some MB at most
 
 WATCH_SECONDS = 0.1
 # For all processes of the old generation to close their listeners: gunicorn looks once a second whether it is to end.
@@ -81,6 +84,7 @@ class Worker(ReplacedWorker, Protocol):
 
     pid: int
     ppid: int
+    cfg: Any
     app: Any
     wsgi: Any
     generations: Generations
@@ -121,10 +125,18 @@ def on_reload(server: Server) -> None:
 def post_fork(server: Server, worker: Worker) -> None:
     """In a new worker: take part in reloads, and end a start that cannot succeed with an explanation."""
     protocol_errors.install()
+    one_send.install()
+    remember_settings(worker.cfg)
     worker.generations = server.twofold.generations
     worker.ready = serve_until_replaced(worker, server.twofold.generations)
     load = worker.app.load
     worker.app.load = lambda: load_or_explain(worker, load, server.twofold.first)
+
+
+def remember_settings(cfg: Any) -> None:
+    """Have a worker's settings read as plain attributes. gunicorn looks each up in two steps of Python, some thirty
+    times for each request; a reload forks new workers with settings of their own."""
+    vars(cfg).update({name: setting.get() for name, setting in cfg.settings.items()})
 
 
 def post_worker_init(worker: Worker) -> None:
@@ -133,7 +145,16 @@ def post_worker_init(worker: Worker) -> None:
     generations = worker.generations
     worker.wsgi.extensions["twofold.watch"](lambda: worker.alive, lambda: may_send_away(worker, generations))
     worker.wsgi.extensions["twofold.look"]()
+    settle_collector()
     worker.ready()
+
+
+def settle_collector() -> None:
+    """Have Python's collector look for cycles among what requests leave behind only, and not each time that some
+    hundred objects have been made: what has been loaded stays, and most of what a request makes ends with it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def child_exit(server: Server, worker: Worker) -> None:

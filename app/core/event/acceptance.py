@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core import ids
 from app.core.event.drafts import Draft
@@ -84,8 +84,7 @@ class StreamState:
     late_came: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The answer for one event. duplicate: the idempotency key had been used; the first event's answer."""
 
     id: str
@@ -99,13 +98,15 @@ class Accepted:
 
     def body(self) -> dict[str, Any]:
         """The "event out" object of the API."""
+        created_at = envelope.rfc3339(self.created_at)
+        same = self.occurred_at is self.created_at  # where the producer has said nothing
         return {
             "id": self.id,
             "seq": self.seq,
             "stream": {"kind": self.kind, "id": self.stream_id},
             "type": self.type,
-            "occurred_at": envelope.rfc3339(self.occurred_at),
-            "created_at": envelope.rfc3339(self.created_at),
+            "occurred_at": created_at if same else envelope.rfc3339(self.occurred_at),
+            "created_at": created_at,
             "duplicate": self.duplicate,
         }
 
@@ -181,7 +182,7 @@ class Acceptance:
         key = draft.idempotency_key
         if stream is not None and key is not None and (first := self.keys.get((stream.id, key))):
             known = self.digests.get((stream.id, key))
-            return replace(first, duplicate=True) if known in (None, digest_of(draft)) else key_conflict(first.id)
+            return first._replace(duplicate=True) if known in (None, digest_of(draft)) else key_conflict(first.id)
         if stream is not None and stream.ended and not self.late(draft.kind, draft.type):
             return stream_ended(draft)
         if refusal is not None:

@@ -7,10 +7,10 @@ the first, and the key is unique in the workspace. One without a key is placed b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from app.core.event import names
@@ -24,8 +24,7 @@ OWN_STREAMS = 8  # of each workspace, for events that name none: so many web pro
 _OBJECTS = ("stream", "metadata")  # whose members, too, may be given once only
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An event as posted, checked in itself. data: compact JSON text; value: the same, parsed.
 
     channels: labels, each once. metadata: texts, numbers, true, false and null by their names; metadata_text: the same
@@ -40,7 +39,7 @@ class Draft:
     occurred_at: datetime | None
     idempotency_key: str | None
     channels: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
     metadata_text: str = ""
     traceparent: str = ""
 
@@ -50,15 +49,15 @@ def with_key(draft: Draft, key: str | None) -> Draft:
     if key is None or draft.idempotency_key is not None:
         return draft
     if draft.kind == names.OWN_KIND:
-        return replace(draft, idempotency_key=key, stream_id=_own_stream(key))
-    return replace(draft, idempotency_key=key)
+        return draft._replace(idempotency_key=key, stream_id=_own_stream(key))
+    return draft._replace(idempotency_key=key)
 
 
 def with_trace(draft: Draft, header: str | None) -> Draft:
     """The draft in the trace of the request's header `traceparent`, if it has none of its own."""
     if header is None or draft.traceparent:
         return draft
-    return replace(draft, traceparent=trace.read(header))
+    return draft._replace(traceparent=trace.read(header))
 
 
 def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:

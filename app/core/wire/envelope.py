@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -26,8 +25,7 @@ _SEQ = re.compile(rb'\},"seq":[0-9]+')  # the first one: names of streams hold n
 _TRACE = b',"traceparent":"'
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An accepted event as the live side carries it. body: the canonical envelope."""
 
     id: str
@@ -37,8 +35,7 @@ class Event:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(NamedTuple):
     """What the bus tells of a stream (its row id) after a commit.
 
     event None with ends: the stream was ended at `seq` without an event. event None without ends: the event at `seq`

@@ -19,7 +19,7 @@ _DIGITS = 4000  # CPython refuses to turn more than 4300 digits into an int (CVE
 def read_json(raw: bytes, max_depth: int) -> tuple[str, Any]:
     """Strict JSON (RFC 8259) without NUL from bytes: the text and the value. Raises Problem for anything else."""
     text, value = _parse(raw, max_depth)
-    if _ESCAPED_NUL.search(text):  # an unescaped one is no JSON
+    if "\\u0000" in text and _ESCAPED_NUL.search(text):  # an unescaped one is no JSON
         raise Problem(
             "invalid", "A string holds a NUL character (\\u0000), which many receivers cannot store; drop it."
         )
@@ -117,6 +117,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
+_SPELLING = json.JSONDecoder(parse_int=str, parse_float=str)  # for where values end, whatever they are
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -126,13 +127,12 @@ def members(raw: str) -> list[tuple[str, str, str]]:
     raw must be a valid JSON object.
     """
     spelled: list[tuple[str, str, str]] = []
-    decoder = json.JSONDecoder(parse_int=str, parse_float=str)
     at = _skip(raw, 1)
     while raw[at] == '"':
         begin = at
         name, at = json.decoder.scanstring(raw, at + 1, True)  # type: ignore[attr-defined]
         start = _skip(raw, _skip(raw, at) + 1)
-        _, at = decoder.raw_decode(raw, start)
+        _, at = _SPELLING.raw_decode(raw, start)
         spelled.append((name, raw[start:at], raw[begin:at]))
         at = _skip(raw, at)
         if raw[at] == ",":
@@ -142,7 +142,7 @@ def members(raw: str) -> list[tuple[str, str, str]]:
 
 def compact(raw: str) -> str:
     """Valid JSON text without the white space outside its strings; every number and string as it was spelled."""
-    return _OUTSIDE.sub(r"\1", raw) if _ANY_SPACE.search(raw) else raw
+    return "".join(_INSIDE.findall(raw)) if _ANY_SPACE.search(raw) else raw
 
 
 def is_deeper(raw: str, levels: int) -> bool:
@@ -164,6 +164,8 @@ def is_deeper(raw: str, levels: int) -> bool:
 
 
 def _skip(raw: str, at: int) -> int:
+    if raw[at] not in _BLANKS:  # as nearly always, where nobody has written it for people
+        return at
     space = _SPACE.match(raw, at)
     return space.end() if space else at
 
@@ -173,7 +175,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 # Possessive quantifiers (no backtracking), and a string that is not closed reaches to the end: every text takes linear
 # time. With plain quantifiers 30 KB of escaped quotes took seconds.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
-_OUTSIDE = re.compile(rf"({_STRING})|[ \t\n\r]+", re.DOTALL)
+_INSIDE = re.compile(rf'{_STRING}|[^ \t\n\r"]++', re.DOTALL)  # all of a JSON text but the white space outside strings
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level in, or (as a signed byte) one out
 _NOT_BRACKETS = re.compile(rf'{_STRING}|[^\[\]{{}}"]++', re.DOTALL)
 _PIECE = re.compile(rf'(?:{_STRING}|[^"]{{1,256}}+){{1,256}}+', re.DOTALL)  # ends outside strings

@@ -107,12 +107,10 @@ def list_deliveries_of_event(call: Call, event_id: str) -> Answer:
     summary="Read a delivery with its attempts",
 )
 def get_delivery(call: Call, delivery_id: str) -> Answer:
-    database = call.engine.database
-    found = reads.read_delivery(database, call.judged_along, call.workspace_id, delivery_id)
-    if not found["attempts"]:
-        return Answer(found)
-    with database.begin() as connection:
-        return Answer(sent_requests.add_requests(connection, call.engine.settings.secret_keys, found))
+    settings, database = call.engine.settings, call.engine.database
+    return Answer(
+        reads.read_delivery(database, call.judged_along, call.workspace_id, delivery_id, settings.secret_keys)
+    )
 
 
 @route(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 import gevent
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app.core.event import drafts, names
 from app.core.event.acceptance import Accepted
@@ -23,7 +23,7 @@ from app.web import accept_spans
 from app.web.http.bodies import read_bytes
 from app.web.http.call import Answer, Call
 from app.web.http.problems import trace_id
-from app.web.http.reading import require_json
+from app.web.http.reading import JSON, present, require_json
 from app.web.http.routes import route
 from app.web.http.turns import Turns
 
@@ -56,9 +56,9 @@ _TRACEPARENT = (
     summary="Publish an event, an array of events, or one event per line (application/x-ndjson)",
 )
 def publish(call: Call) -> Answer | Response:
-    settings = call.engine.settings
+    settings, request = call.engine.settings, present()
     began = time.time_ns() if call.engine.tracing is not None else 0
-    lines = request.mimetype == NDJSON
+    lines = request.environ.get("CONTENT_TYPE") != JSON and request.mimetype == NDJSON
     if not lines:
         require_json(request)
     raw = read_bytes(request, settings.max_batch_bytes, call.caller.key_id)
@@ -72,7 +72,7 @@ def publish(call: Call) -> Answer | Response:
     draft = drafts.with_key(
         drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth), call.idempotency_key
     )
-    draft = drafts.with_trace(draft, request.headers.get("traceparent"))
+    draft = drafts.with_trace(draft, request.environ.get("HTTP_TRACEPARENT"))
     only = _commit(call, [draft], began)[0]
     if isinstance(only, Problem):
         raise only
@@ -101,7 +101,7 @@ def _accept(call: Call, raw: bytes, split: Callable[[bytes], Sequence[bytes]], b
         for index, event in enumerate(events):
             pause()
             read.append(_read(event, index, call, settings))
-    header = request.headers.get("traceparent")
+    header = present().environ.get("HTTP_TRACEPARENT")
     good = [drafts.with_trace(draft, header) for draft in read if isinstance(draft, Draft)]
     if not good:
         call.confirm()

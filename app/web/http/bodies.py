@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import errno
 import socket
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Request, Response, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
@@ -38,34 +36,30 @@ LINGER_BYTES = 2**20
 
 
 class _Arriving:
-    """The bodies that are being read now, by whose they are."""
+    """The bodies that are being read now, by whose they are. Without a lock: greenlets come and go while they wait, and
+    nothing here does."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._bodies: Counter[str] = Counter()
-        self._bytes: Counter[str] = Counter()
+        self._of: dict[str, tuple[int, int]] = {}  # how many, and how many bytes they may have
 
-    @contextmanager
-    def one(self, owner: str, size: int) -> Iterator[None]:
+    def begin(self, owner: str, size: int) -> None:
         """Count a body of at most `size` bytes. Raises Problem too_many."""
-        with self._lock:
-            if self._bodies[owner] >= MOST_BODIES or (self._bodies[owner] and self._bytes[owner] + size > MOST_BYTES):
-                text = "Too many request bodies of this key are arriving at once; wait for answers."
-                raise Problem("too_many", text, retry_after_seconds=1)
-            self._bodies[owner] += 1
-            self._bytes[owner] += size
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._bodies[owner] -= 1
-                self._bytes[owner] -= size
-                if not self._bodies[owner]:
-                    del self._bodies[owner], self._bytes[owner]
+        bodies, sizes = self._of.get(owner, (0, 0))
+        if bodies >= MOST_BODIES or (bodies and sizes + size > MOST_BYTES):
+            text = "Too many request bodies of this key are arriving at once; wait for answers."
+            raise Problem("too_many", text, retry_after_seconds=1)
+        self._of[owner] = bodies + 1, sizes + size
+
+    def end(self, owner: str, size: int) -> None:
+        """Undo one begin()."""
+        bodies, sizes = self._of.pop(owner)
+        if bodies > 1:
+            self._of[owner] = bodies - 1, sizes - size
 
 
 _arriving = _Arriving()
-_CLOSE = "twofold.close"  # in the environment: tells gunicorn that the connection ends with this answer
+# In the environment: tells gunicorn that the connection ends with this answer; whether the body was read to its end.
+_CLOSE, _READ = "twofold.close", "twofold.body_was_read"
 
 
 def read_bytes(request: Request, most: int, owner: str = "") -> bytes:
@@ -74,47 +68,62 @@ def read_bytes(request: Request, most: int, owner: str = "") -> bytes:
     Raises Problem: too_large, bad_request when it is cut off or malformed, request_timeout when it comes too slowly,
     too_many when the owner has too many bodies arriving, unsupported_media_type when it is compressed.
     """
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    environ = request.environ
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding not in ("", "identity"):
         raise Problem(
             "unsupported_media_type", f"Send the body uncompressed; this one has Content-Encoding: {encoding}."
         )
-    # One more than allowed: Werkzeug silently truncates a body of unannounced length at its limit.
-    request.max_content_length = most + 1
-    size = most if request.content_length is None else min(request.content_length, most)
-    with _arriving.one(owner, size):
-        try:
-            raw = _read(request, most)
-        except RequestEntityTooLarge:
-            raise Problem("too_large", f"The body is larger than {most} bytes; send less at once.") from None
-        except (ClientDisconnected, OSError):
-            text = "The body is shorter than its announced length; send all of it."
-            raise Problem("bad_request", text) from None
-        except ParseException as error:
-            raise Problem("bad_request", f"The body cannot be read: {error}.") from None
-    g.body_was_read = True
+    announced = request.content_length
+    size = most if announced is None else min(announced, most)
+    _arriving.begin(owner, size)
+    try:
+        raw = _read(request, most, announced)
+    except RequestEntityTooLarge:
+        raise Problem("too_large", f"The body is larger than {most} bytes; send less at once.") from None
+    except (ClientDisconnected, OSError):
+        text = "The body is shorter than its announced length; send all of it."
+        raise Problem("bad_request", text) from None
+    except ParseException as error:
+        raise Problem("bad_request", f"The body cannot be read: {error}.") from None
+    finally:
+        _arriving.end(owner, size)
+    environ[_READ] = True
     return raw
 
 
-def _read(request: Request, most: int) -> bytes:
-    """Raises RequestEntityTooLarge, OSError, ParseException, and Problem request_timeout."""
+def _read(request: Request, most: int, announced: int | None) -> bytes:
+    """announced: the length. Raises RequestEntityTooLarge, OSError, ParseException, and Problem request_timeout."""
     pieces: list[bytes] = []
-    size, stream, began = 0, request.stream, time.monotonic()
-    late = Problem(
-        "request_timeout", f"The body came slower than {LEAST_BYTES_PER_SECOND} bytes per second; send it again."
-    )
+    size, stream, began = 0, _stream(request, most, announced), time.monotonic()
     while True:
         seconds = began + START_SECONDS + size / LEAST_BYTES_PER_SECOND - time.monotonic()
-        with gevent.Timeout(max(seconds, 0.001), late):
+        piece: bytes | None = None
+        with gevent.Timeout(max(seconds, 0.001), False):
             piece = stream.read(PIECE_BYTES)
-        if not piece:
-            return b"".join(pieces)
+        if piece is None:
+            text = f"The body came slower than {LEAST_BYTES_PER_SECOND} bytes per second; send it again."
+            raise Problem("request_timeout", text)
         pieces.append(piece)
         size += len(piece)
         if size > most:
             raise RequestEntityTooLarge
-        if size == request.content_length:
+        if size == announced or not piece:
             return b"".join(pieces)
+
+
+def _stream(request: Request, most: int, announced: int | None) -> Any:
+    """gunicorn's own, which ends with a body of announced length; else Werkzeug's, which keeps the limit.
+
+    Raises RequestEntityTooLarge.
+    """
+    if announced is None:
+        # One more than allowed: Werkzeug silently truncates a body of unannounced length at its limit.
+        request.max_content_length = most + 1
+        return request.stream
+    if announced > most:
+        raise RequestEntityTooLarge
+    return request.environ["wsgi.input"]
 
 
 def install(app: Flask) -> None:
@@ -132,10 +141,11 @@ def install(app: Flask) -> None:
 
 
 def _close_behind_the_rest(response: Response) -> Response:
-    announced = bool(request.content_length) or "Transfer-Encoding" in request.headers
-    sock = request.environ.get("gunicorn.socket")
-    if announced and not g.get("body_was_read") and sock is not None and not response.direct_passthrough:
-        request.environ[_CLOSE]()
+    environ = request.environ
+    announced = environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ
+    sock = environ.get("gunicorn.socket")
+    if announced and _READ not in environ and sock is not None and not response.direct_passthrough:
+        environ[_CLOSE]()
         body = response.get_data()
         response.headers["Content-Length"] = str(len(body))
         response.response = _then_close(body, sock)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Response
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import Headers
 
 from app.accounts.callers import Caller, Presented
 from app.live.feed.tokens import FeedToken
@@ -16,11 +17,13 @@ from app.web.engine import Engine
 from app.web.http.fields import Field
 from app.web.http.reading import JSON
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 WORKSPACE, OPTIONAL_WORKSPACE, PLATFORM = "workspace", "optional", "platform"
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """Who was let in, and for which workspace ('' when the route has none). presented: what is to be judged again,
     because it may have been remembered. token: what came instead of a key, and opens less."""
 
@@ -92,11 +95,24 @@ class Call:
         return self._session
 
 
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+class _Complete(Response):
+    """A response whose headers need nothing more: its length and type are said, it leads nowhere."""
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        return self.headers
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+def _to_json(value: Any) -> str:
+    """As json.dumps writes it, whose encoder is made anew for each call."""
+    return "".join(_encode(value, 0))
+
+
+_encode = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, json.JSONEncoder().default, json.encoder.encode_basestring, None, ":", ",", False, False, True
+)
+
+
+class Answer(NamedTuple):
     """What a handler gives back: a JSON value, JSON text as bytes, or None for no body."""
 
     value: Any
@@ -122,4 +138,4 @@ def response_of(answer: Answer | Response) -> Response:
         return answer
     if answer.value is None:
         return Response(status=answer.status)
-    return Response(answer.content(), answer.status, content_type=JSON)
+    return _Complete(answer.content(), answer.status, content_type=JSON)

@@ -129,7 +129,8 @@ def _refuse_doubled_slash() -> None:
 
 def _stamp(response: Response) -> Response:
     headers = response.headers
+    said = {name.lower() for name, _ in headers}
     for name, value in (("X-Request-Id", trace_id()), *_ALWAYS):
-        if name not in headers:
+        if name.lower() not in said:
             headers.add(name, value)
     return response

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Request
+from flask import Request, request
 
 from app.core.problem import MOST_COMPLAINTS, Complaint, Problem, complaint, invalid_fields
 from app.core.wire.json_text import read_json
 from app.web.http.fields import Field, check, from_query
 
 JSON = "application/json"
+
+
+def present() -> Request:
+    """The request that is being answered. Flask's `request` looks it up at each use, which adds up on a busy route."""
+    found: Request = request._get_current_object()  # type: ignore[attr-defined]  # it is a LocalProxy
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +36,10 @@ class SentSecrets:
 
 def sent_secrets(request: Request) -> SentSecrets:
     """What a request's headers hold to show who is calling (RFC 6750 section 2.1, and X-API-Key)."""
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    bearer = secret.strip() if scheme.lower() == "bearer" else ""
-    return SentSecrets(scheme.lower(), bearer, request.headers.get("X-API-Key", "").strip())
+    environ = request.environ  # request.headers looks there, too, by ways that take ten times as long
+    scheme, _, secret = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    scheme = scheme.lower()
+    return SentSecrets(scheme, secret.strip() if scheme == "bearer" else "", environ.get("HTTP_X_API_KEY", "").strip())
 
 
 def credential(request: Request) -> str:
@@ -85,6 +92,8 @@ def _require_content_type(request: Request) -> None:
 
 def require_json(request: Request) -> None:
     """Raises Problem unless the body is said to be JSON in UTF-8."""
+    if request.environ.get("CONTENT_TYPE") == JSON:  # as nearly all say it: nothing to take apart
+        return
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != JSON or charset not in ("utf-8", "utf8"):
         given = request.headers.get("Content-Type") or "none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from flask import Response, request
+from flask import Request, Response, request
 
 from app.accounts import idempotency
 from app.core.event import names
@@ -34,9 +34,9 @@ def once(handler: Handler, call: Call, path_values: Mapping[str, str], raw: byte
     return response_of(answer)
 
 
-def idempotency_key() -> str | None:
+def idempotency_key(request: Request) -> str | None:
     """The request's Idempotency-Key, None without one. Raises Problem invalid for one that is misspelled."""
-    key = request.headers.get("Idempotency-Key")
+    key: str | None = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None and not names.KEY.fullmatch(key):
         raise invalid("Idempotency-Key", names.KEY_HINT)
     return key

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Request, Response
 
 from app.accounts.callers import Presented
 from app.accounts.keys import digest
@@ -38,7 +38,7 @@ from app.web.http.call import (
     response_of,
 )
 from app.web.http.fields import Field
-from app.web.http.reading import credential, read_body, read_query
+from app.web.http.reading import credential, present, read_body, read_query
 from app.web.http.repeats import idempotency_key, once
 
 # Names of path parameters: what they are an id of.
@@ -145,12 +145,12 @@ def routes_of(app: Flask) -> dict[str, ApiRoute]:
 
 def by_key(declared: ApiRoute) -> Admission:
     """Admit whoever has a key with the scope. Raises Problem."""
-    callers = engine().callers
-    caller = callers.authenticate(credential(request))
+    callers, asked = engine().callers, present()
+    caller = callers.authenticate(credential(asked))
     if caller is None:
         raise Problem("unauthorized", "This key is unknown or has been revoked; ask for a new one.")
     caller.require(declared.scope)
-    named = request.headers.get("X-Workspace")
+    named = asked.environ.get("HTTP_X_WORKSPACE")
     if declared.acts_for == PLATFORM or (declared.acts_for == OPTIONAL_WORKSPACE and caller.is_platform and not named):
         return Admission(caller, "")
     return Admission(caller, callers.workspace_for(caller, named))
@@ -158,9 +158,10 @@ def by_key(declared: ApiRoute) -> Admission:
 
 def by_known_key(declared: ApiRoute) -> Admission:
     """Admit whoever has a key that was good some seconds ago, to be judged again; others as by_key. Raises Problem."""
-    callers = engine().callers
-    secret, named = credential(request), request.headers.get("X-Workspace")
-    caller, workspace_id = callers.remembered(secret), ""
+    callers, asked = engine().callers, present()
+    secret, named = credential(asked), asked.environ.get("HTTP_X_WORKSPACE")
+    sought = digest(secret)
+    caller, workspace_id = callers.remembered(sought), ""
     if caller is not None:
         try:
             caller.require(declared.scope)
@@ -171,7 +172,7 @@ def by_known_key(declared: ApiRoute) -> Admission:
         admission = by_key(declared)
         caller, workspace_id = admission.caller, admission.workspace_id
     reference = named if named and named != caller.workspace_id else ""
-    return Admission(caller, workspace_id, Presented(digest(secret), reference))
+    return Admission(caller, workspace_id, Presented(sought, reference))
 
 
 def declare_view(
@@ -211,11 +212,12 @@ def _admitted(declared: ApiRoute, handler: Handler, admission: Admission, path_v
     """The answer to a caller who has been let in. Raises Problem."""
     try:
         _check_path(path_values)
-        call = Call(engine(), admission.caller, admission.workspace_id, read_query(request, declared.query), {})
+        asked = present()
+        call = Call(engine(), admission.caller, admission.workspace_id, read_query(asked, declared.query), {})
         call.token = admission.token
         if admission.presented is not None:
             call.presented, call.confirm = admission.presented, functools.partial(by_key, declared)
-        return _perform(declared, handler, call, path_values)
+        return _perform(declared, handler, call, path_values, asked)
     except Problem as problem:
         # Whoever may not call any more is told that first; but a database that is away is not waited for twice.
         if admission.presented is not None and not isinstance(problem, Unreachable):
@@ -223,14 +225,16 @@ def _admitted(declared: ApiRoute, handler: Handler, admission: Admission, path_v
         raise
 
 
-def _perform(declared: ApiRoute, handler: Handler, call: Call, path_values: Mapping[str, str]) -> Response:
+def _perform(
+    declared: ApiRoute, handler: Handler, call: Call, path_values: Mapping[str, str], asked: Request
+) -> Response:
     settings = call.engine.settings
     raw = b""
-    if declared.body is not None and request.method not in ("GET", "HEAD"):
-        raw = read_bytes(request, settings.max_event_bytes, call.caller.key_id)
-        call.body = read_body(request, declared.body, raw, settings.max_json_depth)
-    if request.method == "POST":
-        call.idempotency_key = idempotency_key()
+    if declared.body is not None and asked.method not in ("GET", "HEAD"):
+        raw = read_bytes(asked, settings.max_event_bytes, call.caller.key_id)
+        call.body = read_body(asked, declared.body, raw, settings.max_json_depth)
+    if asked.method == "POST":
+        call.idempotency_key = idempotency_key(asked)
     if not declared.transaction:
         return response_of(handler(call, **path_values))
     with call.engine.database.session() as session:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -178,12 +177,12 @@ FIRST = draft("a", type="note", data='{"a":1}', key="k", at=EARLIER)
     ("repeat", "same"),
     [
         (FIRST, True),
-        (replace(FIRST, type="other"), False),
-        (replace(FIRST, data='{"a":1.0}'), False),
-        (replace(FIRST, occurred_at=None), False),
-        (replace(FIRST, occurred_at=NOW), False),
-        (replace(FIRST, metadata_text='{"x":1}'), False),
-        (replace(FIRST, channels=("x",)), False),
+        (FIRST._replace(type="other"), False),
+        (FIRST._replace(data='{"a":1.0}'), False),
+        (FIRST._replace(occurred_at=None), False),
+        (FIRST._replace(occurred_at=NOW), False),
+        (FIRST._replace(metadata_text='{"x":1}'), False),
+        (FIRST._replace(channels=("x",)), False),
     ],
 )
 def test_a_key_with_another_payload_is_refused_and_names_the_first(repeat: Draft, same: bool) -> None:
@@ -272,7 +271,7 @@ def test_an_endpoint_that_looks_closer_weighs_as_one_that_gets_the_event_and_its
     assert matcher.weight("call", "note") == 6 + 4 * 20 // 16
     posted = Draft("call", "one", "note", '{"a":1}', {"a": 1}, None, None)
     assert matcher.wanting(posted) == ["a", "0", "1", "2", "3"]
-    assert matcher.wanting(replace(posted, value={"a": 2}, channels=("c",))) == ["a", "b"]
+    assert matcher.wanting(posted._replace(value={"a": 2}, channels=("c",))) == ["a", "b"]
 
 
 def test_where_nobody_looks_closer_an_event_costs_a_look_up() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.accounts.callers import REMEMBERED_SECONDS, Callers
-from app.accounts.keys import create_key, revoke_key
+from app.accounts.keys import create_key, digest, revoke_key
 from app.accounts.workspaces import create_workspace
 from app.database.connection import Database
 from tests.web.doors import Door
@@ -88,14 +88,14 @@ def test_what_is_remembered_is_forgotten_after_seconds_and_when_it_is_not_found(
     with database.session() as session:
         workspace = create_workspace(session, uid=None, name="w")
         key = create_key(session, name="k", scopes=["publish"], workspace_id=workspace.id)
-    assert callers.remembered(key.key) is None
+    assert callers.remembered(digest(key.key)) is None
     found = callers.authenticate(key.key)
     now[0] = REMEMBERED_SECONDS - 0.1
-    assert callers.remembered(key.key) == found
+    assert callers.remembered(digest(key.key)) == found
     now[0] = REMEMBERED_SECONDS
-    assert callers.remembered(key.key) is None
+    assert callers.remembered(digest(key.key)) is None
     assert callers.authenticate(key.key) == found
     with database.session() as session:
         revoke_key(session, workspace.id, key.id)
     assert callers.authenticate(key.key) is None
-    assert callers.remembered(key.key) is None
+    assert callers.remembered(digest(key.key)) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,13 @@ from app.settings import Settings
 from app.web.engine import engine_of
 from tests.database.turns import Turns
 from tests.web.doors import Door
+
+ATTEMPT = """
+INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
+  trigger)
+SELECT 'att_' || substr(id, 5), created_at, workspace_id, endpoint_id, id, 1, created_at, 1, 'success', 'schedule'
+FROM deliveries WHERE id = %(delivery)s
+"""
 
 
 @pytest.fixture
@@ -79,3 +87,8 @@ def test_a_stream_and_a_delivery_are_read_in_one_round_trip(counted: Door, acme:
     for path in ("/v1/streams/call/c1", f"/v1/deliveries/{delivery['id']}"):
         counted.get(path)
         assert trips(turns, lambda path=path: counted.get(path)) == 1, path  # type: ignore[misc]
+    with engine_of(acme.app).database.begin() as connection:
+        connection.exec_driver_sql(ATTEMPT, {"delivery": delivery["id"]})
+    seen: list[Any] = []
+    assert trips(turns, lambda: seen.append(counted.get(f"/v1/deliveries/{delivery['id']}"))) == 1
+    assert [attempt["request"]["url"] for attempt in seen[0]["attempts"]] == ["http://127.0.0.1:9/"]
