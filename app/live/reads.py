@@ -24,6 +24,25 @@ SELECT id, last_seq, ended_at IS NOT NULL AS ended, late_came,
  WHERE id = ANY(%(streams)s)
 """
 
+# Of some streams those that have moved from where they are known to be, that have ended, or that are gone. LIMIT keeps
+# the planner from reading all streams to find many of them.
+MOVED = """
+SELECT asked.stream AS id, found.last_seq, found.ended_at IS NOT NULL AS ended, found.late_came,
+       greatest(extract(epoch FROM clock_timestamp() - found.ended_at), 0)::float8 AS ended_seconds,
+       newest.history
+  FROM unnest(%(streams)s::bigint[], %(seqs)s::bigint[]) AS asked (stream, seq)
+ CROSS JOIN (SELECT coalesce(max(epochs.id), 0) AS history FROM epochs) AS newest
+  LEFT JOIN LATERAL (
+        SELECT last_seq, ended_at, late_came
+          FROM streams
+         WHERE id = asked.stream
+         LIMIT 1) AS found ON true
+ WHERE found.last_seq IS NULL
+    OR found.last_seq <> asked.seq
+    OR found.ended_at IS NOT NULL
+    OR newest.history <> %(epoch)s
+"""
+
 # For each of some streams the next page of events after a seq, limited in number and size; the first always fits. No
 # event is older than its stream, so earlier partitions are skipped.
 PAGES_AFTER = f"""
@@ -81,6 +100,20 @@ def heads(connection: Connection, streams: Sequence[int]) -> dict[int, Head]:
     return {row.id: Head(row.last_seq, row.ended, row.ended_seconds, row.late_came, row.history) for row in rows}
 
 
+def moved(connection: Connection, known: Mapping[int, int], epoch: int) -> dict[int, Head | None]:
+    """Of some streams, each with the seq up to which it is known in this history, those that are elsewhere or have
+    ended; None for one that is gone."""
+    # As PostgreSQL spells arrays: there may be ten thousand, and the driver looks at each number's size.
+    parameters = {"streams": f"{{{','.join(map(str, known))}}}", "seqs": f"{{{','.join(map(str, known.values()))}}}"}
+    rows = connection.exec_driver_sql(MOVED, parameters | {"epoch": epoch})
+    return {
+        row.id: None
+        if row.last_seq is None
+        else Head(row.last_seq, row.ended, row.ended_seconds, row.late_came, row.history)
+        for row in rows
+    }
+
+
 def events_after(connection: Connection, after: Mapping[int, int]) -> dict[int, list[Event]]:
     """For each stream id the page of events after a seq, in order: at most PAGE_EVENTS and about PAGE_BYTES."""
     pages: dict[int, list[Event]] = {}
@@ -129,6 +162,12 @@ class StreamReads:
         """How far each stream has come."""
         with self._database.begin() as connection:
             return heads(connection, stream_ids)
+
+    def moved(self, known: Mapping[int, int], epoch: int) -> Mapping[int, Head | None]:
+        """Of some streams, each with the seq up to which it is known, those that are elsewhere, have ended or are
+        gone."""
+        with self._database.begin() as connection:
+            return moved(connection, known, epoch)
 
     def events_after(self, after: Mapping[int, int]) -> Mapping[int, list[Event]]:
         """For each stream the next page of events after a seq, in order."""
