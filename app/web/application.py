@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Flask
 
 from app.settings import Settings
-from app.web import engine, probes, serving
+from app.web import aside, engine, probes, serving
 from app.web.api import (
     bulk_retries,
     consumers,
@@ -137,4 +137,5 @@ def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.
     problems.install(app)
     bodies.install(app)
     app.register_blueprint(contract_routes.blueprint(engine_of_app.rules))
+    app.wsgi_app = aside.beside(app.wsgi_app)  # type: ignore[method-assign]
     return app
