@@ -51,6 +51,13 @@ class Line:
         except RedisConnectionError:
             return self._exchange(commands)
 
+    def ask(self, command: Sequence[Any]) -> Any:
+        """The answer to one command. Raises FAILURES, also for what Redis refuses."""
+        (answer,) = self.exchange([command])
+        if isinstance(answer, RedisError):
+            raise answer
+        return answer
+
     def _exchange(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         if self._connection is None:
             self._connection = self._pool.get_connection()
@@ -91,3 +98,9 @@ def entries_of(answer: Any) -> Iterator[tuple[bytes, list[tuple[bytes, dict[byte
         yield from ((key, entries[0]) for key, entries in answer.items())
     else:
         yield from answer or ()
+
+
+def raw_entries_of(answer: Any) -> Iterator[tuple[bytes, list[tuple[bytes, list[bytes]]]]]:
+    """The same of what Redis itself answers: pairs of a key and its entries, under RESP3 as a dict; in each entry names
+    and values take turns."""
+    yield from answer.items() if isinstance(answer, dict) else answer or ()

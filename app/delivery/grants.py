@@ -19,8 +19,9 @@ MOST_TOLD = 64
 def places(slots: Slots, *, fast_only: bool) -> dict[str, Any]:
     """What drain_round has to know: the rows that may be taken of each lane without sharing, the room of an endpoint
     that this drain does not know, the rooms of those that it knows, and those that answer. fast_only: nothing for
-    endpoints of the slow lane."""
-    lanes = [lane for lane in LANES if not (fast_only and lane == "slow")]
+    endpoints of the slow lane, and nothing for unknown ones while any of them hangs: what hangs beyond the end of a
+    drain's turn keeps it from claiming for anybody."""
+    lanes = [lane for lane in LANES if not (fast_only and (lane == "slow" or (lane == "new" and slots.hanging(lane))))]
     asked: dict[str, Any] = {"free": {lane: slots.ample(lane) for lane in lanes}, "answering": slots.answering}
     if len(slots.endpoints) <= MOST_TOLD:
         asked["rooms"] = {lane: slots.room("", lane) for lane in LANES}

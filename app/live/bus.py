@@ -16,13 +16,13 @@ from app.core.problem import first_line
 from app.core.wire import bus_entry
 from app.core.wire.bus_entry import shard_key
 from app.core.wire.envelope import Announcement
-from app.redis_connection import FAILURES, Line, connect, entries_of
+from app.redis_connection import FAILURES, Line, connect, raw_entries_of
 
 log = logging.getLogger(__name__)
 
 MAX_BACKLOG = 20_000  # announcements (160 MB at most) waiting for a Redis that hangs; others are found by SQL
 READ_COUNT = 1000
-READ_BLOCK_MILLISECONDS = 1000
+READ_BLOCK_MILLISECONDS = 3000  # whom to read is told by an entry meanwhile; each end of a read costs a little
 CONNECT_SECONDS = 2
 SOCKET_SECONDS = 5  # for one answer: longer than a blocking read, so that only a Redis that hangs is given up
 RETRY_SECONDS = 0.5
@@ -113,9 +113,9 @@ class BusReader:
         self._shards = shards
         self._on_batch = on_batch
         self._followers: Counter[str] = Counter()
-        self._positions: dict[str, bytes] = {}
+        self._positions: dict[bytes, bytes] = {}
         # A stream of this process alone, in the same read: an entry there ends the read when the set of shards changes.
-        self._control = f"bus:control:{uuid.uuid4().hex}"
+        self._control = f"bus:control:{uuid.uuid4().hex}".encode()
         self._ready: dict[str, threading.Event] = {}
         self._interrupter: Redis | None = None
         self._thread: threading.Thread | None = None
@@ -158,11 +158,11 @@ class BusReader:
             pass  # the reader notices the change when its read ends by itself
 
     def _run(self) -> None:
-        client = connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS)
+        line = Line(connect(self._redis_url, seconds=SOCKET_SECONDS, connect_seconds=CONNECT_SECONDS))
         away = False
         while True:
             try:
-                answer = self._read(client)
+                answer = self._read(line)
                 away = False
             except FAILURES as error:
                 if not away:
@@ -176,29 +176,30 @@ class BusReader:
             except Exception as error:  # such as a lost PostgreSQL: the poll finds these events, and reading goes on
                 log.warning("bus: announcements were not taken: %s: %s", type(error).__name__, first_line(error))
 
-    def _read(self, client: Redis) -> Any:
+    def _read(self, line: Line) -> Any:
         with self._lock:
-            wanted = list(self._followers)
-        for key in set(self._positions) - set(wanted) - {self._control}:
-            del self._positions[key]
-        for key in wanted:
+            wanted = {key.encode(): self._ready.get(key) for key in self._followers}
+        for gone in self._positions.keys() - wanted.keys() - {self._control}:
+            del self._positions[gone]
+        for key, ready in wanted.items():
             if key not in self._positions:
-                newest: Any = client.xrevrange(key, count=1)
+                newest = line.ask((b"XREVRANGE", key, b"+", b"-", b"COUNT", 1))
                 self._positions[key] = newest[0][0] if newest else b"0-0"
-            if ready := self._ready.get(key):
+            if ready is not None:
                 ready.set()
         self._positions.setdefault(self._control, b"0-0")
-        return client.xread(self._positions, count=READ_COUNT, block=READ_BLOCK_MILLISECONDS)  # type: ignore[arg-type]
+        return line.ask((*_XREAD, *self._positions, *self._positions.values()))
 
     def _decode(self, answer: Any) -> list[Announcement]:
         announcements: list[Announcement] = []
-        for key, entries in entries_of(answer):
-            for entry_id, fields in entries:
-                self._positions[key.decode()] = entry_id
-                if key.decode() == self._control:
-                    continue
+        for key, entries in raw_entries_of(answer):
+            self._positions[key] = entries[-1][0]
+            for _, fields in entries if key != self._control else ():
                 try:
-                    announcements.append(bus_entry.decode(fields))
+                    announcements.append(bus_entry.decode(dict(zip(fields[::2], fields[1::2], strict=True))))
                 except (KeyError, ValueError):
                     log.warning("bus: an entry of another program in %s was passed over", key.decode())
         return announcements
+
+
+_XREAD = (b"XREAD", b"COUNT", READ_COUNT, b"BLOCK", READ_BLOCK_MILLISECONDS, b"STREAMS")

@@ -20,6 +20,7 @@ from app.live.live_stream import LiveStream, Totals
 from app.live.rounds import Repeat
 from app.live.stream_source import Head, StreamSource
 from app.live.subscriber import Subscriber
+from app.live.wheel import Wheel
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +65,15 @@ class Hub:
         self._bus = reader(self.on_batch)
         self._source = source
         self._observe, self._on_shown = observe, on_shown
+        self._shown: list[Event] = []  # of the present batch
         self._further = further
         self._repeat = repeat
         self._streams: dict[int, LiveStream] = {}
+        self._ending: set[LiveStream] = set()  # of which an end is known, so that the time counts
+        self._wheel = Wheel()
+        self._laggards: set[Subscriber] = set()  # for whose sockets something waits
         self._lock = threading.Lock()
+        self._somebody = threading.Event()  # set while anybody is connected
         self._started = False
         self._stopping = False
 
@@ -106,9 +112,12 @@ class Hub:
                 self.connections.check(subscriber.workspace_id, subscriber.key_id, limits)
             live = self._streams.get(stream)
             if first := live is None:
-                live = self._streams[stream] = LiveStream(stream, external_id, self.totals, on_shown=self._on_shown)
+                live = self._streams[stream] = LiveStream(stream, external_id, self.totals, on_shown=self._shown.extend)
             live.subscribers.add(subscriber)
+            subscriber.lag_among(self._laggards)
+            self._wheel.add(subscriber)
             self.connections.add(subscriber.workspace_id, subscriber.key_id)
+            self._somebody.set()
         try:
             if first:
                 self._open(live)
@@ -137,6 +146,7 @@ class Hub:
         live.late_came = live.late_came or head.late_came
         if head.ended:
             live.end(head.last_seq, self.clock() - head.ended_seconds)
+            self._ending.add(live)
 
     def _reach(self, live: LiveStream, seq: int) -> None:
         """Read on until the stream is at `seq` or later: a subscriber may know of events that the bus has not told."""
@@ -151,7 +161,11 @@ class Hub:
             if subscriber not in live.subscribers:
                 return
             live.subscribers.discard(subscriber)
+            self._wheel.discard(subscriber)
+            self._laggards.discard(subscriber)
             self.connections.remove(subscriber.workspace_id, subscriber.key_id)
+            if not self.connections.process:
+                self._somebody.clear()
             self.totals.frames_dropped += subscriber.take_dropped()
             if not live.subscribers and self._streams.get(live.id) is live:
                 del self._streams[live.id]
@@ -186,53 +200,71 @@ class Hub:
             try:
                 if live is not None and not live.hear(group, self.clock()):
                     behind.append(live)
+                if live is not None and live.end_seq is not None:
+                    self._ending.add(live)
             except Exception:  # the other streams go on; the poll reads this one from SQL
                 log.exception("hub: what the bus told of stream %s could not be handed on", stream)
-        if behind:
-            self.totals.holes += len(behind)
-            self.fill(behind)
+        self.totals.holes += len(behind)
+        self.fill(behind)
+
+    def _tell_shown(self) -> None:
+        """Tell together what was handed on: to time each event alone costs as much as to hand it on."""
+        if self._shown:
+            shown = self._shown.copy()
+            self._shown.clear()
+            self._on_shown(shown)
 
     def fill(self, lives: Iterable[LiveStream]) -> None:
         """Read holes from SQL until each stream has reached the highest seq that was announced."""
         behind = {live.id: live for live in lives if live.last_seq >= 0}
-        while behind:
-            pages = self._source.events_after({stream: live.last_seq for stream, live in behind.items()})
-            for stream, live in list(behind.items()):
-                before = live.last_seq
-                try:
-                    live.extend(pages.get(stream, []))
-                except Exception:
-                    log.exception("hub: events of stream %s could not be handed on", stream)
-                if live.last_seq >= live.target or live.last_seq == before:
-                    del behind[stream]
+        try:
+            while behind:
+                pages = self._source.events_after({stream: live.last_seq for stream, live in behind.items()})
+                for stream, live in list(behind.items()):
+                    before = live.last_seq
+                    try:
+                        live.extend(pages.get(stream, []))
+                    except Exception:
+                        log.exception("hub: events of stream %s could not be handed on", stream)
+                    if live.last_seq >= live.target or live.last_seq == before:
+                        del behind[stream]
+        finally:
+            self._tell_shown()
 
     # --- time passes ------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Send heartbeats that are due, close what has expired, cut what has stalled, and wake who has waited long
         enough for what may follow an end. now: monotonic seconds."""
-        for live in list(self._streams.values()):
-            for subscriber in list(live.subscribers):
-                subscriber.tick(now, STALL_SECONDS)
-                self.totals.frames_dropped += subscriber.take_dropped()
+        for subscriber in self._wheel.due(now):
+            subscriber.tick(now, STALL_SECONDS)
+        for subscriber in list(self._laggards):
+            subscriber.tick(now, STALL_SECONDS)
+            self.totals.frames_dropped += subscriber.take_dropped()
+            if not subscriber.outbox:
+                self._laggards.discard(subscriber)
+        self._ending = {live for live in self._ending if live.subscribers}
+        for live in self._ending:
+            for subscriber in live.subscribers:
                 if live.over(subscriber.linger_seconds, now):
                     subscriber.attention.set()
 
     def poll(self) -> None:
-        """Find what the bus lost: one query for the heads of all live streams."""
+        """Find what the bus lost: one query for all live streams, which answers those that have moved."""
         self._observe(self)
-        lives = [live for live in list(self._streams.values()) if live.last_seq >= 0]
+        lives = {stream: live for stream, live in list(self._streams.items()) if live.last_seq >= 0}
         if not lives:
             return
-        shown = {live: live.last_seq for live in lives}
-        heads = self._source.heads([live.id for live in lives])
+        epoch = max(live.epoch for live in lives.values())
+        # One that is read from an earlier history is elsewhere wherever it stands: no stream is at -1.
+        shown = {stream: live.last_seq if live.epoch == epoch else -1 for stream, live in lives.items()}
         behind: list[LiveStream] = []
-        for live in lives:
-            head = heads.get(live.id)
+        for stream, head in self._source.moved(shown, epoch).items():
+            live = lives[stream]
             if head is None:  # the stream was deleted with its workspace
                 live.close("gone")
                 continue
-            if head.last_seq < shown[live] or head.epoch != live.epoch:
+            if head.last_seq < shown[stream] or head.epoch != live.epoch:
                 self._set_back(live, head.last_seq)
                 continue
             if head.last_seq > live.last_seq:
@@ -286,9 +318,22 @@ class Hub:
         """Begin the rounds with the first subscriber, which is after any fork."""
         if self._started:
             return
-        self._repeat("hub-tick", TICK_SECONDS, lambda: self.tick(self.clock()))
-        self._repeat("hub-poll", POLL_SECONDS, self.poll)
-        self._repeat("hub-credentials", CREDENTIAL_SECONDS, self.check_credentials)
+        self._repeat("hub-tick", TICK_SECONDS, self._while_watched(lambda: self.tick(self.clock())))
+        self._repeat("hub-poll", POLL_SECONDS, self._while_watched(self.poll))
+        self._repeat("hub-credentials", CREDENTIAL_SECONDS, self._while_watched(self.check_credentials))
         for name, seconds, step in self._further:
-            self._repeat(name, seconds, step)
+            self._repeat(name, seconds, self._while_watched(step))
         self._started = True
+
+    def _while_watched(self, step: Callable[[], None]) -> Callable[[], None]:
+        """The step, which is done once more after the last one has left, and then waits for somebody to come."""
+
+        def once() -> None:
+            is_watched = self._somebody.is_set()
+            try:
+                step()
+            finally:
+                if not is_watched:
+                    self._somebody.wait()
+
+        return once

@@ -22,10 +22,15 @@ class Head:
 
 
 class StreamSource(Protocol):
-    """Each call is one short query. Streams are named by their row ids; an absent one is left out of the answer."""
+    """Each call is one short query. Streams are named by their row ids; an absent one is left out of the answer
+    where nothing else is said."""
 
     def heads(self, stream_ids: Sequence[int]) -> Mapping[int, Head]:
         """How far each stream has come."""
+
+    def moved(self, known: Mapping[int, int], epoch: int) -> Mapping[int, Head | None]:
+        """Of some streams, each with the seq up to which it is known in this history, those that are elsewhere or have
+        ended; None for one that is gone."""
 
     def events_after(self, after: Mapping[int, int]) -> Mapping[int, list[Event]]:
         """For each stream the next page of events after a seq, in order."""

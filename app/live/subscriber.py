@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,6 +52,7 @@ class Subscriber:
         "_dropped_before",
         "_finished",
         "_heartbeat",
+        "_laggards",
         "_partial",
         "_progress_at",
         "_sock",
@@ -66,6 +66,7 @@ class Subscriber:
         "number",
         "opened_at",
         "outbox",
+        "slot",
         "started",
         "view",
     )
@@ -77,14 +78,16 @@ class Subscriber:
         self._dropped = 0  # since somebody took the count
         self._dropped_before = 0
         self._heartbeat = Beat(terms.heartbeat_seconds, now + terms.heartbeat_seconds)
-        self._progress_at = now
+        self._progress_at: float | None = None  # when the socket last took something of what waits; None: unknown
+        self._laggards: set[Subscriber] | None = None
         self.number = next(_NUMBERS)  # in this process
         self.opened_at = now
         self.view = view
         self.cursor = 0  # the seq up to which it was sent everything; kept up to date only while not joined
         self.joined = False
-        self.outbox: deque[tuple[int, bytes]] = deque()
+        self.outbox: list[tuple[int, bytes]] = []  # short; a deque takes 600 bytes when it is empty
         self._finished = False  # the last bytes are sent or queued
+        self.slot: int | None = None  # of the wheel that looks at it
         self.gone = False  # the peer has closed, or the socket failed
         self.started = False  # whether the response's headers are sent, so that frames may follow
         self.closing: str | None = None  # why this side ends it; None: it does not
@@ -120,6 +123,19 @@ class Subscriber:
     def linger_seconds(self) -> int:
         """How long it waits, at the end of its stream, for a late event."""
         return self._terms.linger_seconds
+
+    def lag_among(self, laggards: set[Subscriber]) -> None:
+        """Be among these from the moment on at which something waits for the socket, or was dropped."""
+        self._laggards = laggards
+
+    def next_look(self) -> float:
+        """When a tick may be due, in monotonic seconds, as long as nothing waits for the socket."""
+        at = self._heartbeat.at
+        if self.closing is not None:
+            return at
+        if self.heard_at is not None:
+            at = min(at, self.heard_at + SILENT_HEARTBEATS * self._terms.heartbeat_seconds)
+        return at if self._terms.expires_at is None else min(at, self._terms.expires_at)
 
     def write(self, frames: Frames, together: bytes) -> bool:
         """Send frames now, keeping what the socket does not take. together: the same frames as one piece.
@@ -167,8 +183,10 @@ class Subscriber:
                     self.outbox[0] = (seq, data[sent:])
                     self._partial = True
                 break
-            self.outbox.popleft()
+            del self.outbox[0]
             self._partial = False
+        if self.outbox:
+            self._lag(now)
         return not self.outbox
 
     def tick(self, now: float, stall_seconds: float) -> None:
@@ -179,9 +197,11 @@ class Subscriber:
             self.fail()
         heartbeat_due = self._heartbeat.is_due(now)
         if not self.outbox:
-            self._progress_at = now
+            self._progress_at = None
             if heartbeat_due and self.started and self.closing is None and not self._finished:
                 self.write([(0, self._terms.heartbeat)], self._terms.heartbeat)
+        elif self._progress_at is None:
+            self._progress_at = now
         elif now - self._progress_at > stall_seconds:
             self.fail()
 
@@ -217,6 +237,7 @@ class Subscriber:
             return True  # nobody will read them; the greenlet is about to end
         if not self.outbox:
             self._partial = cut
+            self._lag(None)
         room = max(0, self._terms.overflow_frames - len(self.outbox))
         self.outbox.extend(frames[:room])
         self.attention.set()
@@ -228,11 +249,17 @@ class Subscriber:
         self._let_go(frames[room][0])
         return False
 
+    def _lag(self, now: float | None) -> None:
+        """Something waits for the socket. now: None where nobody says what time it is; the next tick does."""
+        if self._laggards is not None and self not in self._laggards:
+            self._laggards.add(self)
+            self._progress_at = now
+
     def _let_go(self, next_seq: int) -> None:
         """Drop the queue, keeping a partly sent frame. next_seq: the first frame that did not fit."""
-        kept = [self.outbox.popleft()] if self._partial else []
+        kept = [self.outbox.pop(0)] if self._partial else []
         self.cursor = next((seq for seq, _ in self.outbox if seq), next_seq) - 1
-        self.outbox = deque(kept)
+        self.outbox = kept
 
 
 def _unsent(frames: Frames, sent: int) -> tuple[Frames, bool]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from flask import Blueprint, Flask
 
 from app.settings import Settings
-from app.web import engine, probes, serving
+from app.web import aside, engine, probes, serving
 from app.web.api import (
     bulk_retries,
     consumers,
@@ -130,4 +130,5 @@ def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.
     bodies.install(app)
     app.register_blueprint(contract_routes.blueprint(engine_of_app.rules))
     app.know_plain_rules()
+    app.wsgi_app = aside.beside(app.wsgi_app)  # type: ignore[method-assign]
     return app

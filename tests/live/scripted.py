@@ -123,6 +123,15 @@ class MemoryLog:
             if stream in self.events
         }
 
+    def moved(self, known: Mapping[int, int], epoch: int) -> Mapping[int, Head | None]:
+        heads = self.heads(list(known))
+        found = {stream: heads.get(stream) for stream in known}
+        return {
+            stream: head
+            for stream, head in found.items()
+            if head is None or head.last_seq != known[stream] or head.ended or head.epoch != epoch
+        }
+
     def events_after(self, after: Mapping[int, int]) -> Mapping[int, list[Event]]:
         self._answer()
         self.reads.append(dict(after))

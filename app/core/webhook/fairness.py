@@ -221,6 +221,10 @@ class Slots:
         endpoint = self._endpoints.get(endpoint_id)
         return endpoint is not None and endpoint.old > 0
 
+    def hanging(self, lane: Lane) -> int:
+        """How many transfers of a lane have been unanswered for so long that they belong to the slow one."""
+        return self._old[lane]
+
     def answers(self, endpoint_id: str) -> bool:
         """Whether the endpoint's last transfer that has ended, just now, was a success."""
         endpoint = self._endpoints.get(endpoint_id)
