@@ -15,8 +15,9 @@ from app.core.event.acceptance import Accepted
 from app.core.event.drafts import Draft
 from app.core.problem import Problem
 from app.core.webhook.lanes import STREAM
+from app.database.connection import Database
 from app.database.tables import PARKED
-from app.delivery import deliveries, lane_rows
+from app.delivery import claims, deliveries, lane_rows
 from app.delivery.sending.sender import standing_seconds
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.delivery.test_claiming import ask
@@ -251,12 +252,16 @@ def test_what_has_left_a_lane_is_not_looked_through_while_somebody_holds_an_old_
     (stream,) = world.sql("SELECT id FROM streams WHERE external_id = 'a'")
     explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT open_lane(%(endpoint)s, %(stream)s)"
 
-    def pages() -> int:
-        (found,) = world.sql(explain, endpoint=endpoint, stream=stream.id)
-        return int(found[0][0]["Plan"]["Shared Hit Blocks"])
+    drains = Database(world.settings.database_url, options=claims.DATABASE_OPTIONS)
 
-    with world.database.engine.connect() as old:
-        old.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    def pages() -> int:
+        """Those that a look reads; the first one of a connection reads the function as well."""
+        with drains.begin() as connection:
+            values = {"endpoint": endpoint, "stream": stream.id}
+            looks = [connection.exec_driver_sql(explain, values).scalar_one() for _ in range(2)]
+        return int(looks[1][0]["Plan"]["Shared Hit Blocks"])
+
+    with world.database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
         old.exec_driver_sql("SELECT count(*) FROM due")
         for place, row in enumerate(rows[:-2]):
             if place % 16 == 0:
@@ -264,7 +269,9 @@ def test_what_has_left_a_lane_is_not_looked_through_while_somebody_holds_an_old_
             world.end("delivered", row)
         near = pages()
         world.sql("DELETE FROM lane_marks")
-        assert near * 3 < pages()
+        far = pages()
+        drains.close()
+        assert near * 2 < far, (near, far)
         assert [row.is_parked for row in world.sql(WAITING)] == [False, True]
 
 
