@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.event.acceptance import Accepted
@@ -68,16 +69,24 @@ class Operations:
             with self._database.begin() as connection:
                 notices.forget(connection)
         self._looks += 1
-        with self._database.begin() as connection:
-            self._lanes_after = lane_rows.open_stuck(connection, self._lanes_after)
-        with self._database.begin() as connection:
-            if late := lane_rows.step_aside(connection):
-                notices.note_skipped(connection, late)
+        for step in (self._open_stuck, self._step_aside):
+            try:
+                with self._database.begin() as connection:
+                    step(connection)
+            except SQLAlchemyError as error:  # it may take too long each time: the next ones have their turn
+                log.warning("streams that stand still are looked at later: %s", first_line(error))
         with self._database.begin() as connection:
             found = [(one, one.type is None or self._publish(one)) for one in notices.look(connection)]
             for notice, is_told in found:  # at the end: a drain that notes something waits for these rows
                 (notices.told if is_told else notices.put_off)(connection, notice)
         return sum(is_told and notice.type is not None for notice, is_told in found)
+
+    def _open_stuck(self, connection: Connection) -> None:
+        self._lanes_after = lane_rows.open_stuck(connection, self._lanes_after)
+
+    def _step_aside(self, connection: Connection) -> None:
+        if late := lane_rows.step_aside(connection):
+            notices.note_skipped(connection, late)
 
     def _publish(self, notice: Notice) -> bool:
         """Whether the event is stored, now or by who told it before."""

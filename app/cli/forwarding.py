@@ -24,6 +24,7 @@ from app.cli.command import CommandError, Status
 from app.cli.forward_receiver import Answer, Receiver
 from app.cli.forward_state import State, StateFile
 from app.cli.shown import cell, json_line
+from app.client.stream import pause_seconds
 from app.core.wire.json_text import members, split_array
 
 WAIT_SECONDS = 25  # of one question to the server for more
@@ -225,5 +226,5 @@ def _other_cursor(text: str) -> str:
 
 
 def _pause(failures: int) -> None:
-    seconds = min(FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE_SECONDS)
-    threading.Event().wait(seconds * (1 + random.random() / 4))
+    seconds = pause_seconds(FIRST_PAUSE_SECONDS, failures, 0, random.random(), LONGEST_PAUSE_SECONDS)
+    threading.Event().wait(seconds)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli.api import Api, refusal, unreachable
 from app.cli.command import CommandError, Status
 from app.cli.event_lines import Line
+from app.client.stream import pause_seconds
 
 if TYPE_CHECKING:
     import requests
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 NDJSON = "application/x-ndjson"
 MOST_EVENTS = 500  # in a request: half of what a server takes unless it is set otherwise
 MOST_BYTES = 2**20  # a quarter of that; a server reads larger bodies one after the other
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 30.0
+FIRST_WAIT_SECONDS = 0.5
 BUSY = (408, 425, 429)  # refusals of a whole request that pass
 
 
@@ -93,7 +94,7 @@ class Publisher:
             failures += 1
             if failures > self._retries:
                 raise CommandError(f"{why}; line {left[0].number} and what follows it was not sent", Status.UNREACHABLE)
-            self._sleep(max(pause_seconds(failures), asked_seconds))
+            self._sleep(pause_seconds(FIRST_WAIT_SECONDS, failures, asked_seconds, chance=0))
         return [answers[line.number] for line in lines]
 
     def _post(self, lines: Sequence[Line], answers: dict[int, Answer]) -> tuple[float, str]:
@@ -135,11 +136,6 @@ def read_answers(body: bytes) -> list[dict[str, Any]]:
         if isinstance(answer, dict):
             found.append(answer)
     return found
-
-
-def pause_seconds(failures: int) -> float:
-    """Seconds to wait after so many failures in a row, at least 1: doubled each time."""
-    return float(min(FIRST_WAIT_SECONDS * 2.0 ** min(failures - 1, 16), LONGEST_WAIT_SECONDS))
 
 
 def asked(answer: requests.Response) -> float:

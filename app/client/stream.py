@@ -168,12 +168,18 @@ class Stream:
         return float(after) if after.isascii() and after.isdigit() else 0.0
 
 
-def pause_seconds(first_seconds: float, failures: int, asked_seconds: float, chance: float) -> float:
+def pause_seconds(
+    first_seconds: float,
+    failures: int,
+    asked_seconds: float,
+    chance: float,
+    longest_seconds: float = LONGEST_WAIT_SECONDS,
+) -> float:
     """Seconds until the next try: doubled with each failure in a row, and never before the server wants it.
 
     failures: in a row so far, at least 1; asked_seconds: the server's Retry-After, 0 when it has none;
     chance: in [0, 1).
     """
     doublings = min(failures - 1, 16)
-    pause = min(first_seconds * 2.0**doublings, LONGEST_WAIT_SECONDS)
+    pause = min(first_seconds * 2.0**doublings, longest_seconds)
     return max(pause * (1 + SPREAD * chance), asked_seconds)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.mapping import Snapshot
+from app.database.mapping import Snapshot, Xid8
 from app.database.tables import Base
 
 
@@ -20,6 +20,7 @@ class Epoch(Base):
     server: Mapped[str]  # system identifier and timeline
     last_tick: Mapped[int] = mapped_column(BigInteger)  # of the history before, which ended there; 0 for the first
     last_no: Mapped[int] = mapped_column(BigInteger)
+    first_xid: Mapped[str | None] = mapped_column(Xid8)  # no transaction before has stored an event of it
     created_at: Mapped[datetime]
 
 
@@ -61,7 +62,7 @@ class FeedConsumer(Base):
     )
     workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
-    filters: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))  # names -> lists
+    filters: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))  # names -> lists, or a text
     cursor: Mapped[str]
     after_tick: Mapped[int] = mapped_column(BigInteger)  # of the cursor
     lease: Mapped[str | None]

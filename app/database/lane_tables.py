@@ -23,6 +23,16 @@ class Lane(Base):
     moved_at: Mapped[datetime]
 
 
+class LaneMark(Base):
+    """How far a lane has come (functions/mark_lane.sql): what is before has left it. A hint, which may be missing."""
+
+    __tablename__ = "lane_marks"
+    endpoint_id: Mapped[str] = mapped_column(primary_key=True)
+    stream_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    low_seq: Mapped[int] = mapped_column(BigInteger)
+    marked_at: Mapped[datetime]
+
+
 class LaneSkip(Base):
     """What has left a lane without success since its last success; the receiver is told of it until the next."""
 

@@ -91,6 +91,7 @@ _PRUNED = {
     "sign_in_buckets": ("counted_at", SIGN_IN_BUCKETS_DAYS),
     "audit_entries": ("created_at", AUDIT_DAYS),
     "lanes": ("moved_at", LANES_DAYS),
+    "lane_marks": ("marked_at", LANES_DAYS),
     "lane_skips": ("skipped_at", LANES_DAYS),
     "endpoint_secrets": ("expires_at", ENDPOINT_SECRETS_DAYS),  # those in use have no end
 }

@@ -32,7 +32,7 @@ from app.delivery.exchanges import exchange_of
 from app.delivery.outcomes import Recorded, RecordedAttempt
 from app.delivery.round_calls import RoundCalls
 from app.delivery.rounds import Crew, RoundStamp
-from app.delivery.sending.sender import Request, Sender
+from app.delivery.sending.sender import Request, Sender, standing_seconds
 from app.delivery.signer import Signer
 from app.delivery.unnoted import Unnoted
 from app.delivery.unrecorded import Unrecorded, is_rows_fault
@@ -174,7 +174,8 @@ class Drain:
                 exchange = self._resend(exchange)
             else:
                 self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
-            self._keep(exchange)
+            if not result.withheld:  # else another may have sent it, and those behind it: there was no attempt
+                self._keep(exchange)
         self._slots.advance(self._clock())
 
     def _run(self, started_at: float, turn_seconds: float) -> None:
@@ -283,9 +284,8 @@ class Drain:
                 log.warning("a claim was broken off: %s", first_line(error))
                 return Claim(more=True), recorded
             taken, _ = self._claimer.read(further, note, rows, self._slots, self._clock())
-            taken.more |= claim.more
-            taken.left = claim.left
-            claim = taken
+            taken.more, taken.left = taken.more or claim.more, claim.left
+            return taken, recorded
         return claim, recorded
 
     def _ask(self, phase: Phase) -> dict[str, Any]:
@@ -362,7 +362,7 @@ class Drain:
     def _may_resend(self, exchange: Exchange) -> tuple[bool, bool]:
         """Whether another attempt will have been recorded before the lease ends, and the endpoint's rate limit allows
         it; if not, or if this worker is to stop, the schedule has it. And whether it is worth asking for others."""
-        if self._stopping() or not self._is_in_time(exchange.claimed, exchange.ended_at, self._attempt_seconds):
+        if self._stopping() or self._left_seconds(exchange.claimed, exchange.ended_at) < self._attempt_seconds:
             return False, True
         try:
             return self._calls.may_start(exchange.claimed.endpoint_id), True
@@ -370,9 +370,9 @@ class Drain:
             log.warning("a request is left to the schedule, the database cannot be used: %s", first_line(error))
             return False, False
 
-    def _is_in_time(self, claimed: Claimed, now: datetime, attempt_seconds: float) -> bool:
-        """Whether an attempt that begins now and may take so long ends before the lease does."""
-        return (now - claimed.claimed_at).total_seconds() + attempt_seconds <= self._lease_seconds
+    def _left_seconds(self, claimed: Claimed, now: datetime) -> float:
+        """What is left of its lease."""
+        return self._lease_seconds - (now - claimed.claimed_at).total_seconds()
 
     def _resend(self, exchange: Exchange) -> Exchange:
         """Its connection is to blame: send it again at once, over one of its own. The exchange to record."""
@@ -380,9 +380,8 @@ class Drain:
         return replace(exchange, resent=True)
 
     def _send(self, claimed: Claimed) -> None:
-        now = self._clock()
         started_at = self._database_clock.now()
-        if claimed.place is not None and not self._is_in_time(claimed, started_at, self._closing_seconds):
+        if claimed.place is not None and self._left_seconds(claimed, started_at) < self._closing_seconds:
             return  # this process stood still since the claim: another may have sent it, and those behind it
         try:
             request = self._request(claimed, started_at)
@@ -391,10 +390,11 @@ class Drain:
             self._keep(exchange_of(claimed, started_at, error))
             return
         self._sender.add(request)
-        self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
+        self._slots.start(claimed, claimed.endpoint_id, claimed.lane, self._clock(), alone=claimed.alone)
 
     def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
         """Raises ValueError: it cannot be signed."""
         address, owner, headers = claimed.address, claimed.workspace_id, self._signer.headers(claimed, started_at)
         key, own_seconds = (claimed, started_at), address.timeout_seconds
-        return Request(key, address.url, headers, claimed.body, owner, own_connection, own_seconds)
+        until = None if claimed.place is None else standing_seconds() + self._left_seconds(claimed, started_at)
+        return Request(key, address.url, headers, claimed.body, owner, own_connection, own_seconds, until)

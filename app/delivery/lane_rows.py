@@ -39,7 +39,7 @@ def begin(session: Session, endpoint: Endpoint) -> None:
     session.flush()
     connection = session.connection()
     key = {"endpoint": endpoint.id, "workspace": endpoint.workspace_id}
-    for statement in (ROW_BY_ROW, _STOP_ACCEPTING, _BEGIN):
+    for statement in (ROW_BY_ROW, _STOP_ACCEPTING, _BEGIN, _FORGET_MARKS):
         connection.exec_driver_sql(statement, key)
     ids = connection.exec_driver_sql(_WAITING, key | {"most": MOST_JOINING + 1}).scalars().all()
     if len(ids) > MOST_JOINING:
@@ -147,6 +147,9 @@ ORDER BY delivery_id LIMIT %(most)s FOR UPDATE
 # Put them into their lanes.
 _JOIN = "SELECT join_lanes(%(ids)s::text[])"
 
+# Its lanes begin anew, perhaps with what came before they had last ended.
+_FORGET_MARKS = "DELETE FROM lane_marks WHERE endpoint_id = %(endpoint)s"
+
 # Keep order no more.
 _END = "UPDATE endpoints SET ordered_at = NULL WHERE id = %(endpoint)s"
 _STILL_KEEPS = """
@@ -181,6 +184,7 @@ WITH RECURSIVE lane AS (
 )
 SELECT lane.endpoint_id, lane.stream_id, CASE WHEN (
     SELECT q.due_at FROM due q WHERE q.endpoint_id = lane.endpoint_id AND q.stream_id = lane.stream_id
+      AND q.seq >= lane_low(lane.endpoint_id, lane.stream_id)
     ORDER BY q.seq LIMIT 1
   ) >= '{PARKED}' THEN open_lane(lane.endpoint_id, lane.stream_id)::text END AS opened
 FROM lane ORDER BY lane.place
@@ -195,6 +199,7 @@ JOIN endpoints e ON e.id = blocked.endpoint_id AND e.status = 'enabled' AND e.la
 JOIN due q ON q.endpoint_id = e.id AND q.stream_id IS NOT NULL AND q.attempt_count > 0
 WHERE (q.leased_until IS NULL OR q.leased_until <= now()) AND NOT EXISTS (
   SELECT FROM due f WHERE f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq
+    AND f.seq >= lane_low(q.endpoint_id, q.stream_id)
 )
 ORDER BY q.counted_at NULLS FIRST LIMIT %(most)s FOR UPDATE OF q SKIP LOCKED
 """
@@ -221,11 +226,14 @@ SELECT s.kind, s.external_id, s.id, head.delivery_id, head.event_id, head.seq, h
   CASE WHEN head.due_at > now() AND head.due_at < '{PARKED}' THEN head.due_at END,
   coalesce(head.waited_seconds, 0), (
     SELECT count(*) - 1 FROM (
-      SELECT FROM due b WHERE b.endpoint_id = %(endpoint)s AND b.stream_id = found.stream_id LIMIT %(counted)s + 1
+      SELECT FROM due b WHERE b.endpoint_id = %(endpoint)s AND b.stream_id = found.stream_id AND b.seq >= head.seq
+      LIMIT %(counted)s + 1
     ) AS b
   )
 FROM found CROSS JOIN LATERAL (
-  SELECT * FROM due q WHERE q.endpoint_id = %(endpoint)s AND q.stream_id = found.stream_id ORDER BY q.seq LIMIT 1
+  SELECT * FROM due q WHERE q.endpoint_id = %(endpoint)s AND q.stream_id = found.stream_id
+    AND q.seq >= lane_low(%(endpoint)s, found.stream_id)
+  ORDER BY q.seq LIMIT 1
 ) AS head
 JOIN streams s ON s.id = found.stream_id
 LEFT JOIN deliveries d ON d.id = head.delivery_id AND d.created_at = head.created_at

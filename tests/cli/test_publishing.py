@@ -12,7 +12,8 @@ from app.cli.api import Api
 from app.cli.command import CommandError, Status
 from app.cli.event_lines import Line
 from app.cli.profiles import Server
-from app.cli.publishing import Publisher, batches, pause_seconds, read_answers
+from app.cli.publishing import FIRST_WAIT_SECONDS, Publisher, batches, read_answers
+from app.client.stream import pause_seconds
 from tests.cli.conftest import OddServer
 
 STORED = {"id": "evt_1", "seq": 1, "duplicate": False}
@@ -83,7 +84,8 @@ def test_what_is_refused_as_a_whole_is_not_repeated(odd_server: OddServer) -> No
 
 
 def test_pauses_double_up_to_half_a_minute() -> None:
-    assert [pause_seconds(failures) for failures in (1, 2, 3, 6, 7, 99)] == [0.5, 1.0, 2.0, 16.0, 30.0, 30.0]
+    pauses = [pause_seconds(FIRST_WAIT_SECONDS, failures, 0, chance=0) for failures in (1, 2, 3, 6, 7, 99)]
+    assert pauses == [0.5, 1.0, 2.0, 16.0, 30.0, 30.0]
 
 
 def test_answers_are_read_as_far_as_they_are_whole() -> None:

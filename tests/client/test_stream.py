@@ -120,6 +120,7 @@ def test_waits_grow_with_failures_in_a_row_up_to_a_bound() -> None:
     assert pauses[-1] == LONGEST_WAIT_SECONDS
     assert pause_seconds(0.1, 1000, 0, chance=0.999) < LONGEST_WAIT_SECONDS * 1.25
     assert pause_seconds(0.1, 1, 60, chance=0.5) == 60
+    assert pause_seconds(0.25, 99, 0, chance=0, longest_seconds=5) == 5
 
 
 def test_the_server_sets_the_wait() -> None:

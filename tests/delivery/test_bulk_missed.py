@@ -29,6 +29,15 @@ def count(world: World, endpoint: str, workspace: str | None = None, **filters: 
         return bulk.count(connection, found)
 
 
+def test_a_count_is_not_compiled(world: World) -> None:
+    """It would take longer than the count: seconds, where PostgreSQL has a compiler."""
+    endpoint = missing(world)
+    with world.database.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL jit = on")
+        bulk.count(connection, bulk.BulkFilters(world.workspace_id, endpoint=endpoint, status=bulk.MISSED))
+        assert connection.exec_driver_sql("SHOW jit").scalar_one() == "off"
+
+
 def taken(world: World, endpoint: str) -> list[str]:
     rows = world.sql("SELECT event_id FROM deliveries WHERE endpoint_id = %(e)s ORDER BY event_id", e=endpoint)
     return [row.event_id for row in rows]

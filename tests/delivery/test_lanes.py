@@ -15,8 +15,11 @@ from app.core.event.acceptance import Accepted
 from app.core.event.drafts import Draft
 from app.core.problem import Problem
 from app.core.webhook.lanes import STREAM
+from app.database.connection import Database
 from app.database.tables import PARKED
-from app.delivery import deliveries, lane_rows
+from app.delivery import claims, deliveries, lane_rows
+from app.delivery.sending.sender import standing_seconds
+from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.delivery.test_claiming import ask
 from tests.delivery.world import World
 from tests.processes import eventually
@@ -208,6 +211,24 @@ def test_a_lane_that_was_left_closed_because_its_next_row_was_locked_is_opened(w
     assert [row.delivery_id for row in claim(world)] == [second]
 
 
+def test_a_worker_that_stood_still_until_its_lease_was_over_sends_nothing_that_it_had_begun(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url, order=STREAM)
+        publish(world, "a", "a")
+        with monkeypatch.context() as patched:
+            frozen = standing_seconds() + 1000
+            patched.setattr("app.delivery.sending.transfer.standing_seconds", lambda: frozen)
+            world.drain().run()
+        assert receiver.seen == []
+        assert world.one("SELECT count(*) FROM attempts") == 0
+        assert [row.seq for row in world.sql(WAITING)] == [1, 2]
+        world.sql("UPDATE due SET leased_until = now() WHERE leased_until IS NOT NULL")
+        world.drain().run()
+    assert len(receiver.seen) == 2
+
+
 def test_each_look_for_closed_lanes_goes_on_where_the_last_one_ended(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +243,66 @@ def test_each_look_for_closed_lanes_goes_on_where_the_last_one_ended(
         opened.append([row.stream for row in world.sql(WAITING) if not row.is_parked])
     assert opened == [["a", "b"], ["a", "b", "c"]]
     assert after == lane_rows.START
+
+
+def test_what_has_left_a_lane_is_not_looked_through_while_somebody_holds_an_old_snapshot(world: World) -> None:
+    endpoint = world.endpoint(NOWHERE, order=STREAM)
+    publish(world, *["a"] * 202)
+    rows = [row.id for row in world.sql(WAITING)]
+    (stream,) = world.sql("SELECT id FROM streams WHERE external_id = 'a'")
+    explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT open_lane(%(endpoint)s, %(stream)s)"
+
+    drains = Database(world.settings.database_url, options=claims.DATABASE_OPTIONS)
+
+    def pages() -> int:
+        """Those that a look reads; the first one of a connection reads the function as well."""
+        with drains.begin() as connection:
+            values = {"endpoint": endpoint, "stream": stream.id}
+            looks = [connection.exec_driver_sql(explain, values).scalar_one() for _ in range(2)]
+        return int(looks[1][0]["Plan"]["Shared Hit Blocks"])
+
+    with world.database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
+        old.exec_driver_sql("SELECT count(*) FROM due")
+        for place, row in enumerate(rows[:-2]):
+            if place % 16 == 0:
+                world.sql("UPDATE lane_marks SET marked_at = marked_at - interval '1 s'")
+            world.end("delivered", row)
+        near = pages()
+        world.sql("DELETE FROM lane_marks")
+        far = pages()
+        drains.close()
+        assert near * 2 < far, (near, far)
+        assert [row.is_parked for row in world.sql(WAITING)] == [False, True]
+
+
+def test_a_lane_is_never_looked_at_from_behind_its_first_row(world: World) -> None:
+    """Not while what is before it goes in another order, nor when order begins again."""
+    endpoint = world.endpoint(NOWHERE, order=STREAM)
+    publish(world, *["a"] * 200)
+    rows = [row.id for row in world.sql(WAITING)]
+    world.sql("UPDATE due SET due_at = now()")
+    for row in rows[:70]:
+        world.end("delivered", row)
+    assert world.one("SELECT low_seq FROM lane_marks") == 64
+    for row in rows[150:]:
+        world.sql("UPDATE lane_marks SET marked_at = marked_at - interval '1 s'")
+        world.end("delivered", row)
+    assert world.one("SELECT low_seq FROM lane_marks") == 71
+    assert seqs(world, claim(world)) == [("a", 71)]
+    world.change(endpoint, order=None)
+    world.change(endpoint, order=STREAM)
+    assert world.one("SELECT count(*) FROM lane_marks") == 0
+
+
+def test_of_what_was_skipped_no_more_is_kept_than_is_told(world: World) -> None:
+    """A receiver may refuse millions; its next success forgets them in a statement that others wait for."""
+    world.endpoint(NOWHERE, order=STREAM)
+    publish(world, *["a"] * 110)
+    for row in world.sql(WAITING)[:105]:
+        world.end("failed", row.id)
+    assert [row.seq for row in world.sql("SELECT seq FROM lane_skips ORDER BY seq")] == [*range(6, 106)]
+    (head,) = claim(world)
+    assert head.note["lane"] == {"late": False, "prev": 105, "skipped": [*range(6, 106)]}
 
 
 def test_what_is_put_away_leaves_without_opening_its_lane(world: World) -> None:

@@ -88,6 +88,16 @@ def test_an_endpoint_that_is_disabled_is_told_of_with_its_reason_and_the_event_i
     assert operations.look() == 1
 
 
+def test_owners_are_told_although_lanes_cannot_be_looked_at(world: World, operations: Operations) -> None:
+    endpoint = world.endpoint("http://127.0.0.1:1/", event_types=["call.*"])
+    operations.look()
+    world.sql("ALTER FUNCTION open_lane RENAME TO out_of_reach")
+    world.sql("ALTER TABLE due RENAME COLUMN waited_seconds TO out_of_reach")
+    world.change(endpoint, status="disabled")
+    assert operations.look() == 1
+    assert [type for type, _ in told(world)] == ["endpoint.disabled"]
+
+
 def test_deliveries_that_were_given_up_are_told_of_together(world: World, operations: Operations) -> None:
     with ScriptedServer(answering(NO)) as receiver:
         endpoint = world.endpoint(receiver.url, event_types=["call.*"])

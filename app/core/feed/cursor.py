@@ -56,15 +56,32 @@ def shortened(tick: Tick) -> Tick:
     return replace(tick, snapshot=seen)
 
 
-def may_be(tick: Tick, nearest: Tick | None) -> bool:
-    """Whether a tick that somebody brings may be one of ours. nearest: the last that is kept, up to its number; None:
-    there is none. One that is older than it claims would have far more read than lies between two ticks."""
-    if nearest is None:
+def may_be(tick: Tick, before: Tick | None, behind: Tick | None) -> bool:
+    """Whether a tick that somebody brings may be one of ours. before: the last that is kept, up to its number; behind:
+    the next one that is kept; None: there is none. So what lies between two ticks is what was stored between them,
+    whatever their bearer says of them: nobody has more read for a page than a page."""
+    if before is not None and before.id == tick.id:
+        return tick in (before, shortened(before))
+    if behind is not None and not (tick.no <= behind.no and tick.epoch <= behind.epoch):
+        return False
+    if behind is not None and tick.epoch == behind.epoch and tick.snapshot.xmax > behind.snapshot.xmax:
+        return False
+    if before is None:
         return True
-    if nearest.id == tick.id:
-        return tick in (nearest, shortened(nearest))
-    is_later = nearest.epoch != tick.epoch or nearest.snapshot.xmin <= tick.snapshot.xmax
-    return nearest.no <= tick.no and is_later
+    if not (before.no <= tick.no and before.epoch <= tick.epoch):
+        return False
+    return before.epoch != tick.epoch or _may_follow(tick.snapshot, before.snapshot)
+
+
+def _may_follow(later: Snapshot, earlier: Snapshot) -> bool:
+    """Whether what had ended once has ended later, too. One that was shortened names its first that it does not see as
+    its end."""
+    unseen = later.in_flight
+    if later.xmax < earlier.xmax:
+        if len(unseen) != MOST_IN_A_HEADER:
+            return False
+        unseen = (*unseen, later.xmax)
+    return set(earlier.in_flight).issuperset(xid for xid in unseen if xid < earlier.xmax)
 
 
 def encode(cursor: Cursor) -> str:

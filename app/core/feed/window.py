@@ -22,11 +22,13 @@ from app.core.feed.snapshot import Snapshot
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """A history: from one server, or line of servers, that never lost anything. id: counts them from 0. last_tick,
-    last_no: the last of the history before; 0 for the first."""
+    last_no: the last of the history before; 0 for the first. first_xid: no transaction before has stored an event of
+    it; 0: not known."""
 
     id: int
     last_tick: int
     last_no: int
+    first_xid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ def window(cursor: Cursor, upto: Tick, epochs: Sequence[Epoch]) -> Window:
     floor = next((one.last_no for one in epochs if one.id == epoch), 0)
     most = next((one.last_no for one in epochs if one.id == epoch + 1), MOST_NO)
     above = max(floor, cursor.place if cursor.upto is not None else 0)
-    return Window(seen.xmax, seen.in_flight, upto.snapshot if upto.epoch == epoch else None, above, most)
+    began = max(seen.xmax, next((one.first_xid for one in epochs if one.id == epoch), 0))
+    return Window(began, seen.in_flight, upto.snapshot if upto.epoch == epoch else None, above, most)
 
 
 def next_stop(after: Tick, upto: Tick, epochs: Sequence[Epoch]) -> Tick:

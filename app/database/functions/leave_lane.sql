@@ -10,10 +10,10 @@ BEGIN
   IF ended = 'delivered' THEN
     DELETE FROM lane_skips s WHERE s.endpoint_id = OLD.endpoint_id AND s.stream_id = OLD.stream_id;
   ELSIF ended = 'failed' THEN
-    INSERT INTO lane_skips (endpoint_id, stream_id, seq, skipped_at)
-    VALUES (OLD.endpoint_id, OLD.stream_id, OLD.seq, now()) ON CONFLICT DO NOTHING;
+    PERFORM note_skip(OLD.endpoint_id, OLD.stream_id, OLD.seq);
   END IF;
   IF OLD.due_at < '9998-01-01 00:00:00+00' THEN
+    PERFORM mark_lane(OLD.endpoint_id, OLD.stream_id, OLD.seq);
     PERFORM open_lane(OLD.endpoint_id, OLD.stream_id);
   END IF;
   RETURN NULL;

@@ -6,7 +6,8 @@
 -- come when the number is the same and the last snapshot named none.
 --
 -- least_milliseconds: between two ticks. A server with another identifier or timeline than the last one's has another
--- history: its epoch is written first, with the last tick and number of what it took over.
+-- history: its epoch is written first, with the last tick and number of what it took over, and with the first
+-- transaction that can store an event of its own: none is accepted before the epoch is written.
 CREATE OR REPLACE FUNCTION make_tick(least_milliseconds int) RETURNS ticks
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -27,9 +28,9 @@ BEGIN
   SELECT e.* INTO present FROM epochs e ORDER BY e.id DESC LIMIT 1;
   numbered := (SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM event_numbers s);
   IF present.server IS DISTINCT FROM server THEN
-    INSERT INTO epochs (id, server, last_tick, last_no, created_at)
+    INSERT INTO epochs (id, server, last_tick, last_no, first_xid, created_at)
     SELECT coalesce(present.id + 1, 0), server, coalesce(last.id, 0),
-      CASE WHEN present.id IS NULL THEN 0 ELSE numbered END, clock_timestamp()
+      CASE WHEN present.id IS NULL THEN 0 ELSE numbered END, pg_snapshot_xmin(pg_current_snapshot()), clock_timestamp()
     RETURNING * INTO present;
   ELSIF last.no = numbered AND pg_snapshot_xmin(last.snapshot) = pg_snapshot_xmax(last.snapshot)
     AND last.epoch = present.id

@@ -8,6 +8,7 @@ DECLARE
   first record;
 BEGIN
   SELECT q.delivery_id, q.due_at INTO first FROM due q WHERE q.endpoint_id = endpoint AND q.stream_id = stream
+    AND q.seq >= lane_low(endpoint, stream)
   ORDER BY q.seq LIMIT 1 FOR UPDATE SKIP LOCKED;
   IF first.due_at >= '9998-01-01 00:00:00+00' THEN
     -- A drain takes it in the same transaction, which knows one time only. Of one that takes long that time is past, and

@@ -21,6 +21,7 @@ BEGIN
       ) AS o
       WHERE EXISTS (
         SELECT FROM due f WHERE f.endpoint_id = o.endpoint_id AND f.stream_id = o.stream_id AND f.seq < o.seq
+          AND f.seq >= lane_low(o.endpoint_id, o.stream_id)
       )
     ), locked AS MATERIALIZED (
       SELECT q.delivery_id, q.endpoint_id, q.stream_id FROM oldest o JOIN due q ON q.delivery_id = o.delivery_id
@@ -32,6 +33,7 @@ BEGIN
   LOOP
     SELECT q.delivery_id, q.seq, q.due_at INTO head FROM due q
     WHERE q.endpoint_id = lane.endpoint_id AND q.stream_id = lane.stream_id
+      AND q.seq >= lane_low(lane.endpoint_id, lane.stream_id)
     ORDER BY q.seq LIMIT 1 FOR KEY SHARE SKIP LOCKED;
     UPDATE due q SET due_at = parked WHERE q.delivery_id = ANY (lane.ids) AND q.seq > head.seq;
     GET DIAGNOSTICS changed = ROW_COUNT;

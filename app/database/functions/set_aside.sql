@@ -14,14 +14,14 @@ BEGIN
       AND (q.leased_until IS NULL OR q.leased_until <= now())
       AND NOT EXISTS (
         SELECT FROM due f WHERE f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq
+          AND f.seq >= lane_low(q.endpoint_id, q.stream_id)
       )
     FOR UPDATE OF d, q SKIP LOCKED
   LOOP
     UPDATE due q SET stream_id = NULL, leased_until = NULL, lease_token = NULL, waited_seconds = NULL, counted_at = NULL,
       due_at = CASE WHEN q.due_at < '9998-01-01 00:00:00+00' THEN q.due_at ELSE now() END
     WHERE q.delivery_id = head.delivery_id;
-    INSERT INTO lane_skips (endpoint_id, stream_id, seq, skipped_at)
-    VALUES (head.endpoint_id, head.stream_id, head.seq, now()) ON CONFLICT DO NOTHING;
+    PERFORM note_skip(head.endpoint_id, head.stream_id, head.seq);
     PERFORM open_lane(head.endpoint_id, head.stream_id);
     moved := moved || head.delivery_id;
   END LOOP;

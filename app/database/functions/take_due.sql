@@ -65,6 +65,7 @@ BEGIN
     behind := ARRAY(
       SELECT t.delivery_id FROM unnest(some_taken) AS t WHERE t.stream_id IS NOT NULL AND EXISTS (
         SELECT FROM due f WHERE f.endpoint_id = t.endpoint_id AND f.stream_id = t.stream_id AND f.seq < t.seq
+          AND f.seq >= lane_low(t.endpoint_id, t.stream_id)
       )
     );
     EXIT WHEN cardinality(behind) = 0;

@@ -15,6 +15,7 @@ BEGIN
     WHERE oldest.lost >= 2 AND q.due_at <= now() AND (q.leased_until IS NULL OR q.leased_until <= now())
       AND NOT EXISTS (
         SELECT FROM due f WHERE f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq
+          AND f.seq >= lane_low(q.endpoint_id, q.stream_id)
       )
     LIMIT 1 FOR UPDATE OF q SKIP LOCKED
   ), leased AS (

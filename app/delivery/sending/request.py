@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ class Request(NamedTuple):
     """One POST. ``key`` comes back with the result; ``headers`` are added to ours, and win over them. ``owner``: whose
     names are looked up together, so that they keep only each other waiting. ``own_connection``: send it over a new
     connection that no other request uses; for a request whose last result said ``again``. ``total_seconds``: its own
-    limit, if that is less than the sender's.
+    limit, if that is less than the sender's. ``send_until``: the time of ``standing_seconds`` after which it must not
+    be sent any more.
     """
 
     key: object
@@ -22,6 +24,7 @@ class Request(NamedTuple):
     owner: str = ""
     own_connection: bool = False
     total_seconds: float | None = None
+    send_until: float | None = None
 
 
 class Phases(NamedTuple):
@@ -49,7 +52,8 @@ class Result(NamedTuple):
     ``success`` or ``http_error``. ``response_body`` is the first 16 KiB. ``error`` says in words what went wrong.
     ``again``: the connection may be to blame, because it had been used before. Another attempt over a connection of its
     own need not wait for the schedule. It never ends with ``again`` itself. ``unanswered``: the request was sent, at
-    least in part, and nothing came back: the receiver may have it. ``phases``: where the time went.
+    least in part, and nothing came back: the receiver may have it. ``phases``: where the time went. ``withheld``: its
+    time was over before it was sent, so that it was not.
     """
 
     key: object
@@ -64,6 +68,16 @@ class Result(NamedTuple):
     again: bool = False
     unanswered: bool = False
     phases: Phases = NO_PHASES
+    withheld: bool = False
+
+
+def standing_seconds() -> float:
+    """A clock that goes on while this process stands still, and while its machine sleeps."""
+    return time.clock_gettime(_STANDING_CLOCK)
+
+
+# Only Linux has one that counts the machine's sleep.
+_STANDING_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def unsent(request: Request, outcome: Outcome, error: str, look_up_seconds: float | None = None) -> Result:

@@ -21,13 +21,13 @@ from app.core.webhook.retry import Outcome
 from app.delivery.sending.connections import Connections
 from app.delivery.sending.lookups import LookUps
 from app.delivery.sending.receivers import Receivers
-from app.delivery.sending.request import Request, Result, unsent
+from app.delivery.sending.request import Request, Result, standing_seconds, unsent
 from app.delivery.sending.resolver import Resolver
 from app.delivery.sending.transfer import ResolvedHost, Transfer
 from app.delivery.sending.verdict import BODY_SECONDS, BrokenOff
 from app.delivery.sending.waiter import Waiter
 
-__all__ = ["Request", "Result", "Sender"]
+__all__ = ["Request", "Result", "Sender", "standing_seconds"]
 
 log = logging.getLogger(__name__)
 

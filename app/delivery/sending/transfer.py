@@ -14,7 +14,7 @@ from app.core.webhook.retry import Outcome
 from app.delivery.sending.answer import Answer
 from app.delivery.sending.connections import Connection, Connections
 from app.delivery.sending.guard import Guard
-from app.delivery.sending.request import Phases, Request, Result
+from app.delivery.sending.request import Phases, Request, Result, standing_seconds
 from app.delivery.sending.verdict import BrokenOff, Ending, by_status, judge, may_go_again
 
 # An idle connection is not used after this: load balancers close theirs after 60 s, and a POST that meets the closing
@@ -221,6 +221,7 @@ class Transfer:
             again,
             unanswered,
             self._phases(),
+            self._broken_off == BrokenOff.WITHHELD,
         )
 
     def _ending(self, code: int, message: str, broken_off: BrokenOff | None) -> Ending:
@@ -309,6 +310,11 @@ class Transfer:
         connection = self._connections.at((remote_ip, local_ip, remote_port, local_port), self._opened)
         if connection is None or not (self._opened or connection.is_fit()):
             self._is_unfit = True
+            return int(pycurl.PREREQFUNC_ABORT)
+        # Whoever stood still goes on here at the latest: between this and the first byte there is nothing to wait for.
+        until = None if self.request is None else self.request.send_until
+        if until is not None and standing_seconds() > until:
+            self._broken_off = BrokenOff.WITHHELD
             return int(pycurl.PREREQFUNC_ABORT)
         connection.begin(self, self._is_https)
         self._connection = connection

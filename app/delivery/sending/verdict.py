@@ -22,6 +22,7 @@ class BrokenOff(StrEnum):
     REPEATED = "the connection was closed before an answer came"
     EARLY = "an answer was there before the request was sent, so it is not the answer to this request"
     FLOODED = f"more than {MAX_RECEIVED_BYTES // 1024} KiB were received"
+    WITHHELD = "this worker stood still, and the time for the request was over before it was sent"
     LATE = f"it took more than {BODY_SECONDS:g} seconds"
 
 

@@ -7,7 +7,7 @@ database's.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -100,10 +100,11 @@ DELETE = "DELETE FROM feed_consumers WHERE workspace_id = %(workspace)s AND name
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """One of a workspace. filters: streams, kinds and types, as lists. now: the database's time when it was read."""
+    """One of a workspace. filters: streams, kinds and types, as lists; a content filter, as text. now: the database's
+    time when it was read."""
 
     name: str
-    filters: Mapping[str, Sequence[str]]
+    filters: Mapping[str, Any]
     place: Place
     now: datetime
     created_at: datetime
@@ -130,9 +131,7 @@ def listed(connection: Connection, workspace_id: str, *, limit: int, after: str 
     return [_consumer(row) for row in connection.exec_driver_sql(LIST, asked)]
 
 
-def put(
-    connection: Connection, workspace_id: str, name: str, filters: Mapping[str, Sequence[str]], start: Cursor | None
-) -> bool:
+def put(connection: Connection, workspace_id: str, name: str, filters: Mapping[str, Any], start: Cursor | None) -> bool:
     """Make a consumer, or give the one of this name these filters; whether it is new. start: where a new one begins.
 
     Raises Problem: too_many, and not_found when it was deleted while somebody looked where to begin.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import TimeoutError
 
 from app.core.feed.cursor import Cursor, Tick
 from app.core.feed.window import Epoch, Window, beginning_of, is_beyond, next_stop, window
@@ -19,6 +23,7 @@ READ_EVENTS = 500  # in one statement
 READ_BYTES = 1024 * 1024  # of their bodies; the first event always fits
 SPAN, WIDEST_SPAN = 5_000, 5_000_000  # events of all workspaces between two stops: what one statement may have to sort
 MOST_SCANNED = 20_000  # events that a filter leaves out before the caller is given a cursor to go on from
+TICK_SECONDS = 10.0  # in which somebody's turn to have a tick made comes, as of a pool that is used up
 MOST_SECONDS = 1.0  # of one collection: whoever reads is looked after in between
 
 # The events of a workspace in a window (app/core/feed/window.py), in order. `found` counts those that were looked at:
@@ -106,14 +111,33 @@ class Feed:
         self.database = database
         self._ticking = ticking or database
         self._turns = Turns()
+        self._tick_lock = threading.Lock()
+        self._ticked_at, self._ticked_for = -math.inf, 0  # when the last look for a tick began, and how old it might be
+        self._tick: Tick
         self.epoch = 0
 
     def tick(self, least_milliseconds: int) -> Tick:
-        """The newest tick, made now if something was stored and the last one is that old. Raises DBAPIError."""
-        with self._ticking.alone() as connection:
-            tick = ticks.newest(connection, least_milliseconds)
-        self.epoch = tick.epoch
-        return tick
+        """The newest tick, made now if something was stored and the last one is that old. Of all who ask while another
+        one is answered the first asks for the others. Raises DBAPIError, and TimeoutError when that takes too long."""
+        asked_at = time.monotonic()
+        if not self._tick_lock.acquire(timeout=TICK_SECONDS):
+            raise TimeoutError("ticks are not made in time")
+        try:
+            if self._ticked_at < asked_at or self._ticked_for > least_milliseconds:
+                began_at = time.monotonic()
+                with self._ticking.alone() as connection:
+                    self._tick = ticks.newest(connection, least_milliseconds)
+                self.epoch = self._tick.epoch
+                self._ticked_at, self._ticked_for = began_at, least_milliseconds
+            return self._tick
+        finally:
+            self._tick_lock.release()
+
+    @contextmanager
+    def turn(self, workspace_id: str) -> Iterator[Connection]:
+        """A transaction for what takes more than a moment. Raises as `step`."""
+        with self._turns.of(workspace_id), self.database.begin() as connection:
+            yield connection
 
     def start(self, choose: Callable[[Connection], Tick]) -> Cursor:
         """Behind a tick: ticks.first, or that of a time. Raises DBAPIError."""
@@ -135,8 +159,8 @@ class Feed:
         Raises Lost, when another server has taken over since the cursor was given out, DBAPIError, and TimeoutError
         when too many read this workspace at once.
         """
-        with self._turns.of(workspace_id), self.database.begin() as connection:
-            found = cursor.upto or ticks.stop_behind(connection, cursor.after, span)
+        with self.turn(workspace_id) as connection:
+            found = _stop(connection, cursor, span)
             if found is None:
                 _require_known(connection, cursor)
                 return Step((), cursor, more=False)
@@ -144,7 +168,7 @@ class Feed:
             self.epoch = epochs[-1].id
             if is_beyond(cursor, epochs):
                 raise _lost(connection, cursor, epochs)
-            upto = found if cursor.upto is not None else next_stop(cursor.after, found, epochs)
+            upto = found if found == cursor.upto else next_stop(cursor.after, found, epochs)
             if span > SPAN and cursor.upto is None and _has_any(connection, workspace_id, window(cursor, upto, epochs)):
                 # A wide window only passes over what is others': a page of it would be sorted from all of it.
                 near = ticks.stop_behind(connection, cursor.after, SPAN) or found
@@ -179,6 +203,17 @@ def collect(
             return Step(found, cursor, step.more)
         span = SPAN if step.events else min(span * 4, WIDEST_SPAN)
         time.sleep(0)  # others have their turn: steps that are shared come without any waiting
+
+
+def _stop(connection: Connection, cursor: Cursor, span: int) -> Tick | None:
+    """The tick up to which to read; None: there is none yet. A cursor names its own, unless somebody has put two far
+    ticks together: then it is the one that a page from the first of them would have, and some events come again."""
+    if cursor.upto is None:
+        return ticks.stop_behind(connection, cursor.after, span)
+    if cursor.upto.no - cursor.after.no <= SPAN:
+        return cursor.upto
+    near = ticks.stop_behind(connection, cursor.after, SPAN)
+    return cursor.upto if near is None or near.id >= cursor.upto.id else near
 
 
 def _require_known(connection: Connection, cursor: Cursor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -40,15 +41,18 @@ SELECT {_TICK}
  LIMIT 1
 """
 
-# Of some numbers, the ticks that have them, or the last ones before that are still kept.
+# Of some numbers, the ticks that have them, or the last ones before that are still kept, and the next ones behind.
 NEAREST = f"""
-SELECT {_TICK}
+SELECT DISTINCT {_TICK}
   FROM unnest(%(ids)s::bigint[]) AS asked (number),
-       LATERAL (SELECT * FROM ticks WHERE id <= number ORDER BY id DESC LIMIT 1) AS found
+       LATERAL ((SELECT * FROM ticks WHERE id <= number ORDER BY id DESC LIMIT 1)
+                 UNION ALL
+                (SELECT * FROM ticks WHERE id > number ORDER BY id LIMIT 1)) AS found
+ ORDER BY id
 """
 _LAST_ID = 2**63 - 1
 
-EPOCHS = "SELECT id, last_tick, last_no FROM epochs ORDER BY id"
+EPOCHS = "SELECT id, last_tick, last_no, coalesce(first_xid::text::bigint, 0) AS first_xid FROM epochs ORDER BY id"
 
 
 def newest(connection: Connection, least_milliseconds: int) -> Tick:
@@ -80,24 +84,28 @@ def stop_behind(connection: Connection, after: Tick, span: int) -> Tick | None:
 
 def epochs(connection: Connection) -> Sequence[Epoch]:
     """All histories, the oldest first; usually one."""
-    return [Epoch(row.id, row.last_tick, row.last_no) for row in connection.exec_driver_sql(EPOCHS)]
+    return [Epoch(*row) for row in connection.exec_driver_sql(EPOCHS)]
 
 
 def are_known(connection: Connection, cursor: Cursor, epochs: Sequence[Epoch]) -> bool:
-    """Whether a cursor's ticks may be those of this history: there just so, or thinned out and later than the last
-    one before that is there; or without a mark, which only the beginnings of epochs are."""
+    """Whether a cursor's ticks may be those of this history: there just so, or thinned out and between those that are
+    there; or without a mark, which only the beginnings of epochs are."""
     given = [tick for tick in (cursor.after, cursor.upto) if tick is not None]
     beginnings = [beginning_of(epoch) for epoch in epochs if epoch.id]
     if any(not tick.mark and tick not in beginnings for tick in given):
         return False
     named = [tick for tick in given if tick.mark]
     asked = [tick.id for tick in named] + [_LAST_ID]
-    kept = {row.id: _tick(row) for row in connection.exec_driver_sql(NEAREST, {"ids": asked})}
-    most = max(kept, default=0)
-    return all(
-        tick.id <= most and may_be(tick, kept.get(max((id for id in kept if id <= tick.id), default=0)))
-        for tick in named
-    )
+    kept = [_tick(row) for row in connection.exec_driver_sql(NEAREST, {"ids": asked})]
+    return all(_may_be(tick, kept) for tick in named)
+
+
+def _may_be(tick: Tick, kept: Sequence[Tick]) -> bool:
+    """Whether a tick may be one of ours. kept: in order, with its neighbours and the newest one."""
+    at = bisect_right([one.id for one in kept], tick.id)
+    before, behind = kept[at - 1] if at else None, kept[at] if at < len(kept) else None
+    is_of_future = behind is None and (before is None or before.id < tick.id)
+    return not is_of_future and may_be(tick, before, behind)
 
 
 def _tick_or_newest(connection: Connection, row: Row[Any] | None) -> Tick:

@@ -16,16 +16,38 @@ from sqlalchemy import Connection, Row
 
 from app.core import ids, tokens
 from app.core.feed.wanted import Wanted, read_wanted
-from app.core.problem import not_found
+from app.core.problem import Problem, not_found
 from app.database.connection import Database
 from app.database.partitions import database_time
 from app.live.tokens import signing_keys
 from app.settings import Settings
 
+# Of one workspace: 33 a second, with the five minutes that one lives unless it is set otherwise.
+MOST_TOKENS = 10_000
+SWEPT_AT_ONCE = 100
+
 # Keep a new token.
 INSERT = """
 INSERT INTO feed_tokens (id, workspace_id, key_id, streams, kinds, created_at, expires_at)
 VALUES (%(id)s, %(workspace)s, %(key)s, %(streams)s::text[], %(kinds)s::text[], %(now)s, %(expires)s)
+"""
+
+# How many a workspace has, with those that have ended and are still here.
+COUNT = "SELECT count(*) FROM feed_tokens WHERE workspace_id = %(workspace)s"
+
+# Forget those that have ended or were revoked, among the oldest of a workspace: they make room for the next.
+SWEEP = f"""
+DELETE FROM feed_tokens
+ WHERE id = ANY (ARRAY(
+       SELECT t.id
+         FROM (SELECT id
+                 FROM feed_tokens
+                WHERE workspace_id = %(workspace)s
+                ORDER BY id
+                LIMIT {SWEPT_AT_ONCE}) AS oldest
+         JOIN feed_tokens t ON t.id = oldest.id
+        WHERE t.expires_at <= now() OR t.revoked_at IS NOT NULL
+          FOR UPDATE OF t SKIP LOCKED))
 """
 
 # A token that may be used: neither it nor the key that made it is revoked.
@@ -98,7 +120,12 @@ def make_token(
     """A new token for the events that are of one of these streams (kind:id) and of one of these kinds; None: of all.
 
     Its life is counted by the database's clock, which all processes share and which decides whether it may be used.
+    Raises Problem too_many.
     """
+    connection.exec_driver_sql(SWEEP, {"workspace": workspace_id})
+    if connection.exec_driver_sql(COUNT, {"workspace": workspace_id}).scalar_one() >= MOST_TOKENS:
+        text = f"This workspace has {MOST_TOKENS:,} tokens of the feed, the most there may be; wait until some end."
+        raise Problem("too_many", text)
     now = ids.truncate(database_time(connection))
     id = ids.make(ids.TOKEN, now, os.urandom(ids.RANDOM_BYTES))
     # Whole seconds, rounded up: a JWT's exp has no fractions.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any
 from flask import Blueprint
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.event.filters.reading import FIELD, as_text
 from app.core.feed import consumer as rules
 from app.core.feed import cursor as cursors
 from app.core.feed.cursor import Cursor
@@ -34,8 +36,8 @@ from app.web.api.feed import (
     start_of,
     wanted_of,
 )
-from app.web.api.feed import FILTERS as feed_filters
-from app.web.http import paging
+from app.web.api.feed import FILTERS_IN_BODY as feed_filters
+from app.web.http import paging, shapes
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
 from app.web.http.routes import route
@@ -43,9 +45,15 @@ from app.web.http.routes import route
 api = Blueprint("consumers", __name__)
 
 READ_SECONDS = 30.0  # in which a page is read, beside the time that its reader waits; nobody else reads meanwhile
-# As of the feed itself, but for what content is asked for; null: all.
+# As of the feed itself; null: all.
 FILTERS = tuple(
-    replace(field, about=f"{field.about}; null: all", nullable=True) for field in feed_filters if field.kind == "texts"
+    replace(
+        field,
+        about=f"{field.about}; null: all",
+        nullable=True,
+        shape=shapes.FILTER if field.name == FIELD else field.shape,
+    )
+    for field in feed_filters
 )
 START = replace(
     AFTER,
@@ -100,14 +108,14 @@ CURSOR = Field(
     summary="Make a consumer of the feed, or give one other filters; one that exists stays where it is",
 )
 def put_consumer(call: Call, consumer: str) -> Answer:
-    filters = {name: sorted(set(call.body[name])) for name in ("streams", "kinds", "types") if call.body.get(name)}
-    wanted_of(filters)
+    wanted_of(call.body)
+    filters = _stored(call.body)
     database = call.engine.feed.database
     with database.begin() as connection:
         is_there = consumers.exists(connection, call.workspace_id, consumer)
     start = None if is_there else start_of(call.engine.feed, call.body.get("start", "earliest"), "start")
     call.engine.feed.tick(lag.TICK_MILLISECONDS)
-    with database.begin() as connection:
+    with call.engine.feed.turn(call.workspace_id) as connection:
         is_new = consumers.put(connection, call.workspace_id, consumer, filters, start)
         found = consumers.find(connection, call.workspace_id, consumer)
         return Answer(_shown(lag.ruler(connection, call.workspace_id), found), 201 if is_new else 200)
@@ -127,7 +135,7 @@ def list_consumers(call: Call) -> Answer:
     limit = paging.limit_of(call.args)
     after = paging.after_cursor(call.args, lambda mark: bool(rules.NAME.fullmatch(mark)))
     call.engine.feed.tick(lag.TICK_MILLISECONDS)
-    with call.engine.feed.database.begin() as connection:
+    with call.engine.feed.turn(call.workspace_id) as connection:
         rows = consumers.listed(connection, call.workspace_id, limit=limit + 1, after=after)
         shown = partial(_shown, lag.ruler(connection, call.workspace_id))
         return Answer(paging.page(rows, limit, lambda row: row.name, shown))
@@ -144,7 +152,7 @@ def list_consumers(call: Call) -> Answer:
 )
 def get_consumer(call: Call, consumer: str) -> Answer:
     call.engine.feed.tick(lag.TICK_MILLISECONDS)
-    with call.engine.feed.database.begin() as connection:
+    with call.engine.feed.turn(call.workspace_id) as connection:
         found = consumers.find(connection, call.workspace_id, consumer)
         return Answer(_shown(lag.ruler(connection, call.workspace_id), found))
 
@@ -238,6 +246,13 @@ def seek_consumer(call: Call, consumer: str) -> Answer:
         return Answer(_place(consumers.seek(connection, call.workspace_id, consumer, place)))
 
 
+def _stored(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters that a body names, as they are kept: lists, and the content's as text."""
+    lists = {name: sorted(set(asked[name])) for name in ("streams", "kinds", "types") if asked.get(name)}
+    content = asked.get(FIELD)
+    return lists if content is None else lists | {FIELD: as_text(content)}
+
+
 def _lease_of(call: Call) -> str:
     """A new lease; for a read that is repeated with its key the same one, so that a lost answer can be asked for."""
     if call.idempotency_key is None:
@@ -280,6 +295,7 @@ def _shown(measure: Callable[[Cursor], Lag], found: Consumer) -> dict[str, Any]:
         "streams": found.filters.get("streams"),
         "kinds": found.filters.get("kinds"),
         "types": found.filters.get("types"),
+        FIELD: None if (content := found.filters.get(FIELD)) is None else json.loads(content),
         "leased_until": rfc3339(place.leased_until) if held and place.leased_until else None,
         "lag": {"events": behind.events, "at_least": behind.at_least, "seconds": round(seconds, 3)},
         "created_at": rfc3339(found.created_at),

@@ -87,7 +87,8 @@ WAIT = Field("wait", "integer", "seconds to wait for an event when there is none
 
 
 # The same in a body, where a filter is an object.
-QUERY = (AFTER, *FILTERS[:-1], Field(FIELD, "object", _ASKED, shape=_OBJECT, example=_ASKED_FOR), WAIT, paging.LIMIT)
+FILTERS_IN_BODY = (*FILTERS[:-1], Field(FIELD, "object", _ASKED, shape=_OBJECT, example=_ASKED_FOR))
+QUERY = (AFTER, *FILTERS_IN_BODY, WAIT, paging.LIMIT)
 
 
 @route(

@@ -30,6 +30,7 @@ SET = FILTERS[:2]  # streams and kinds
     scope="subscribe",
     body=SET,
     answers={201: "FeedToken"},
+    refusals=("too_many",),
     summary="Make a short-lived token that opens the live feed of some streams, or kinds of streams: for browsers",
 )
 def make_feed_token(call: Call) -> Answer:

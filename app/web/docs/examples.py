@@ -141,6 +141,7 @@ _feed_consumer = _feed_place | {
     "streams": None,
     "kinds": ["call"],
     "types": None,
+    "content_filter": None,
     "leased_until": None,
     "lag": {"events": 3, "at_least": False, "seconds": 0.4},
     "created_at": _AT,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from app.web.docs.parts import COUNT, TEXT, TEXTS, TIME, Schema, list_of, or_null, record, ref
+from app.web.http import shapes
 
 _FEED_CURSOR: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1}
 _FEED_PLACE: Schema = {"name": TEXT, "cursor": _FEED_CURSOR, "committed_at": or_null(TIME)}
 _FEED_CONSUMER: Schema = _FEED_PLACE | {
     **dict.fromkeys(("streams", "kinds", "types"), or_null(TEXTS)),
+    "content_filter": {"type": ["object", "null"], **shapes.FILTER},
     "leased_until": or_null(TIME) | {"description": "until then somebody reads; null: nobody"},
     "lag": record(
         "What lies behind its place in the feed of the workspace, before its filters.",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from dataclasses import replace
 
 import pytest
 
-from app.core.feed.cursor import LONGEST, Cursor, Tick, decode, encode, shortened
+from app.core.feed.cursor import LONGEST, MOST_IN_A_HEADER, Cursor, Tick, decode, encode, may_be, shortened
 from app.core.feed.snapshot import MOST_IN_FLIGHT, Snapshot, read_snapshot
 
 QUIET = Tick(7, 0, 12345, 40, Snapshot(900, 900))
@@ -74,3 +75,23 @@ def test_a_place_for_a_header_is_short_and_never_later() -> None:
     assert all(short.snapshot.sees(xid) for xid in range(900, 1000))  # what was long before stays read
     gaps = Snapshot(1000, 5000, tuple(range(1000, 1400, 4)))
     assert shortened(Tick(1, 0, 1, 1, gaps)).snapshot.sees(1001)
+
+
+def test_a_shortened_tick_that_was_thinned_out_may_be_ours_and_one_that_names_others_may_not() -> None:
+    """With more under way than a header tells, also when most of that began before the last tick that is kept."""
+    far = tuple(range(1000, 1000 + 2 * MOST_IN_A_HEADER))
+    before = Tick(1, 0, 1, 1, Snapshot(1000, 1300, far))
+    thinned = Tick(2, 0, 2, 2, Snapshot(1000, 1400, far[1:]))
+    behind = Tick(3, 0, 3, 3, Snapshot(1500, 1500))
+    assert may_be(thinned, before, behind)
+    assert may_be(shortened(thinned), before, behind)
+    assert may_be(shortened(thinned), None, behind)
+    seen = shortened(thinned).snapshot
+    for forged in (
+        Snapshot(seen.xmin, seen.xmax, seen.in_flight[1:]),  # it ends too early, and is not shortened
+        Snapshot(900, seen.xmax, (900, *seen.in_flight[1:])),
+        Snapshot(seen.xmin, 1299, seen.in_flight),  # its end had ended
+    ):
+        assert not may_be(replace(thinned, snapshot=forged), before, behind)
+    assert not may_be(replace(thinned, snapshot=Snapshot(1501, 1501)), before, behind)
+    assert not may_be(thinned, before, replace(behind, no=1))

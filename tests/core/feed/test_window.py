@@ -118,3 +118,12 @@ def test_a_cursor_beyond_the_end_of_its_history_is_lost() -> None:
     assert is_beyond(Cursor(Tick(20, 0, 1, 300, quiet), Tick(21, 0, 1, 301, quiet), 300), epochs)
     assert not is_beyond(Cursor(beginning_of(epochs[1])), epochs)
     assert is_beyond(Cursor(Tick(3, 2, 1, 1, quiet)), epochs)
+
+
+def test_a_history_is_read_from_its_first_transaction_on() -> None:
+    """From nothing on it would be read through all that was stored before."""
+    epochs = [Epoch(0, 0, 0), Epoch(1, 7, 40, 900)]
+    begin = Cursor(beginning_of(epochs[1]))
+    later = Tick(9, 1, 5, 50, Snapshot(950, 960, (950, 955)))
+    assert window(begin, later, epochs).began == 900
+    assert window(Cursor(later), later, epochs).began == 960

@@ -12,7 +12,7 @@ from socket import create_server, socket
 
 import pytest
 
-from app.delivery.sending.sender import Request, Result, Sender
+from app.delivery.sending.sender import Request, Result, Sender, standing_seconds
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering, then_stall
 from tests.delivery.sending.test_guard import LOOPBACK_IP, certificate
 from tests.processes import eventually
@@ -44,6 +44,17 @@ def test_requests_one_after_the_other_share_one_connection(sender: Sender) -> No
             [result] = post(sender, Request(number, server.url, (), b"{}"))
             assert (result.outcome, result.remote_address) == ("success", "127.0.0.1")
     assert (server.connections, len(server.seen)) == (1, 20)
+
+
+def test_what_is_too_late_when_its_connection_is_there_is_not_sent(sender: Sender) -> None:
+    """As when this process stood still after it had begun."""
+    with ScriptedServer(answering(OK)) as server:
+        for number in range(2):  # over a new connection, and over one that is there
+            [late] = post(sender, Request(number, server.url, (), b"late", send_until=standing_seconds() - 1))
+            assert (late.withheld, late.outcome, late.unanswered) == (True, "protocol_error", False)
+            [sent] = post(sender, Request(number, server.url, (), b"{}", send_until=standing_seconds() + 60))
+            assert (sent.withheld, sent.outcome) == (False, "success")
+    assert [seen.body for seen in server.seen] == [b"{}", b"{}"]
 
 
 def test_requests_share_a_connection_while_hundreds_of_others_hang(sender: Sender) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,6 +81,22 @@ def test_a_request_that_was_read_is_not_sent_again_in_secret(
     for result in lost:
         assert (result.outcome, result.status_code, result.error) == ("protocol_error", None, CLOSED)
         assert result.unanswered
+
+
+def test_a_request_that_was_read_is_not_sent_again_over_another_connection_that_is_there(sender: Sender) -> None:
+    both = threading.Barrier(2)
+
+    def script(server: ScriptedServer, _connection: socket.socket, _seen: Seen) -> bytes | None:
+        if len(server.seen) > 2:
+            return None
+        both.wait(10)
+        return OK
+
+    with ScriptedServer(script) as server:
+        post(sender, *(Request(number, server.url, (), b"{}") for number in (1, 2)))
+        assert server.connections == 2
+        [result] = post(sender, Request(3, server.url, (), b"{}"))
+    assert (result.again, result.unanswered, len(server.seen)) == (True, True, 3)
 
 
 def test_a_receiver_that_is_gone_after_it_read_the_request_is_no_connect_error(sender: Sender) -> None:

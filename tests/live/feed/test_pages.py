@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from sqlalchemy import Connection
 
 from app.core.feed.cursor import Cursor, Tick, decode, encode
 from app.core.feed.snapshot import Snapshot
@@ -17,7 +19,7 @@ from app.core.feed.wanted import Wanted, read_wanted
 from app.core.problem import Problem
 from app.database.connection import Database
 from app.ledger.ledger import Ledger
-from app.live.feed import lag, ticks
+from app.live.feed import lag, pages, ticks
 from app.live.feed.pages import GONE, MOST_SCANNED, READ_EVENTS, Feed, FeedEvent, Lost, Step, collect
 from app.live.feed.sharing import SharedSteps
 from app.web.api.feed import next_events
@@ -110,6 +112,32 @@ def test_ticks_are_made_only_when_something_was_stored_and_not_too_often(books: 
     assert feed.tick(60_000) == second
 
 
+def test_of_many_who_want_a_tick_at_once_few_ask_for_it(books: Books) -> None:
+    class Counted(Database):
+        asked = 0
+
+        @contextmanager
+        def alone(self) -> Iterator[Connection]:
+            Counted.asked += 1
+            with super().alone() as connection:
+                threading.Event().wait(0.05)
+                yield connection
+
+    ticking = Counted(books.database.url, pool_size=1)
+    feed = Feed(books.database, ticking)
+    books.accept(draft())
+    found: list[Tick] = []
+    threads = [threading.Thread(target=lambda: found.append(feed.tick(0))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ticking.close()
+    assert len(found) == 20
+    assert Counted.asked <= 3
+    assert len({tick.id for tick in found}) == 1
+
+
 def test_one_tick_is_made_at_a_time(books: Books, feed: Feed) -> None:
     books.accept(draft())
     newest = feed.start(lambda connection: ticks.newest(connection, 0)).after
@@ -171,6 +199,51 @@ def test_a_cursor_that_claims_to_be_later_than_it_is_is_refused(books: Books, fe
         for forged in (replace(tick, no=0), replace(tick, snapshot=early)):
             with pytest.raises(Lost):
                 feed.check(Cursor(forged))
+
+
+def test_a_cursor_that_claims_to_have_seen_more_or_less_than_its_neighbours_is_refused(
+    books: Books, feed: Feed
+) -> None:
+    with books.database.begin() as slow:
+        slow.exec_driver_sql("SELECT pg_current_xact_id()")  # what a tick may say to have been under way
+        books.accept(draft())
+        before = feed.tick(0)
+        books.accept(draft())
+        thinned = feed.tick(0)
+        books.accept(draft())
+        behind = feed.tick(0)
+    books.sql("DELETE FROM ticks WHERE id = %(id)s", id=thinned.id)
+    feed.check(Cursor(thinned))
+    seen = thinned.snapshot
+    for forged in (
+        replace(thinned, no=behind.no + 1),
+        replace(thinned, epoch=1),
+        replace(thinned, snapshot=replace(seen, xmax=behind.snapshot.xmax + 1)),
+        replace(thinned, snapshot=Snapshot(seen.xmin, seen.xmin)),  # not before what had ended
+        replace(thinned, snapshot=Snapshot(seen.xmin - 1, seen.xmax, (seen.xmin - 1, seen.xmin))),
+    ):
+        with pytest.raises(Lost):
+            feed.check(Cursor(forged))
+    assert before.snapshot.in_flight == (seen.xmin,)
+
+
+def test_two_ticks_far_apart_make_no_wide_page(books: Books, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can put the ticks of two cursors into one; what that asks for has no bound."""
+    monkeypatch.setattr(pages, "SPAN", 5)
+    first = feed.start(ticks.first).after
+    for number in range(20):
+        books.accept(draft(f"s{number}"))
+        newest = feed.tick(0)
+    cursor, found = Cursor(first, newest, 0), set()
+    feed.check(cursor)
+    for number in range(20):
+        step = feed.step(books.workspace_id, cursor)
+        if not number:
+            assert 0 < len(step.events) <= 5
+            assert step.cursor.after.no <= first.no + 5
+        found |= {event.external_id for event in step.events}
+        cursor = step.cursor
+    assert found == {f"s{number}" for number in range(20)}
 
 
 def test_a_cursor_that_is_older_than_what_is_kept_is_told_where_the_feed_begins(books: Books, feed: Feed) -> None:
@@ -339,3 +412,15 @@ def test_a_cursor_that_is_lost_while_somebody_reads_is_refused_as_one_that_was_l
         next_events(engine, books.workspace_id, beyond, Wanted(), 10)
     assert (caught.value.code, again.value.code) == ("cursor_lost", "cursor_lost")
     assert decode(caught.value.extra["cursor"]).after == newest
+
+
+def test_a_new_history_is_read_from_its_first_transaction_on(books: Books, feed: Feed) -> None:
+    books.accept(draft("before"))
+    feed.tick(0)
+    with books.database.begin() as connection:
+        connection.exec_driver_sql("SELECT begin_history()")
+    books.accept(draft("after"))
+    with books.database.begin() as connection:
+        first_xid = ticks.epochs(connection)[-1].first_xid
+    before, after = (int(row.xid) for row in books.sql("SELECT xid::text FROM events ORDER BY no"))
+    assert before < first_xid <= after

@@ -137,6 +137,23 @@ def test_filters_and_the_start_are_the_consumers_and_others_are_passed_over(serv
     assert changed.json()["cursor"] == page["cursor"]  # one that exists stays where it is
 
 
+def test_a_consumer_may_ask_for_content(server: RunningServer) -> None:
+    rich = {"path": "/amount", "gte": 1e22}
+    puller = Puller(server, "consumer_content", content_filter=rich)
+    assert puller.state()["content_filter"] == rich
+    puller.workspace.post("a", data={"amount": 1})
+    puller.workspace.post("b", data={"amount": 2e22})
+    page = puller.read(wait=5)
+    assert streams(page) == ["b"] or streams(puller.read(wait=5)) == ["b"]
+    puller.ask("POST", "/seek", {"to": "latest"})
+    changed = puller.ask("PUT", "", {"content_filter": None})
+    assert (changed.status_code, changed.json()["content_filter"]) == (200, None)
+    puller.workspace.post("c", data={"amount": 1})
+    assert streams(puller.read(wait=5)) == ["c"]
+    wrong = puller.ask("PUT", "", {"content_filter": {"path": "amount", "eq": 1}})
+    assert (code(wrong), wrong.json()["errors"][0]["field"]) == ((422, "invalid"), "content_filter.path")
+
+
 def test_the_lag_is_told(server: RunningServer) -> None:
     puller = Puller(server, "consumer_lag")
     assert puller.state()["lag"] == {"events": 0, "at_least": False, "seconds": 0.0}
