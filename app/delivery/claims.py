@@ -16,12 +16,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from app.core.feed.cursor import Cursor, Tick, encode, shortened
 from app.core.feed.snapshot import read_snapshot
+from app.core.webhook.batches import LEAST_BYTES
 from app.core.webhook.fairness import Slots
 from app.core.webhook.lanes import Place
 from app.core.webhook.shares import Lane
@@ -68,12 +69,23 @@ class EndpointAddress:
     delays: Sequence[int] | None = None
 
 
+class Part(NamedTuple):
+    """What makes a delivery travel with others of its endpoint. batch: which of them. number: its place in the order of
+    the log. failures: requests to the endpoint that failed in a row. tick: before the event, if its endpoint wants a
+    cursor."""
+
+    batch: str
+    number: int
+    failures: int
+    tick: Sequence[Any] | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Claimed:
     """A delivery that this drain has to send now. claimed_at: the database's time of the claim. alone:
     no other may start beside it. trigger and the three after it: what its next attempt is decided by. feed_cursor: of a
     place before the event, if its endpoint wants that. place: among the deliveries of its stream, when its endpoint
-    keeps order (webhook/lanes; `lane` is of the drain's places)."""
+    keeps order (webhook/lanes; `lane` is of the drain's places). part: of a batch, when its endpoint gets those."""
 
     id: str
     created_at: datetime
@@ -92,6 +104,8 @@ class Claimed:
     alone: bool = False
     feed_cursor: str | None = None
     place: Place | None = None
+    part: Part | None = None
+    is_in_lane: bool = False
 
 
 @dataclass(slots=True)
@@ -99,7 +113,8 @@ class Claim:
     """The outcome of one claim.
 
     more: there may be rows that could be claimed at once. left: rows may be due for which there was no room.
-    wait_seconds: when a rate limit allows the next row that it held back, None if it held none back. hopeless: rows
+    wait_seconds: when a rate limit allows the next row that it held back, None if it held none back. has_batches:
+    whether any of the rows belongs to a batch. hopeless: rows
     that cannot be sent any more, given as (id, created_at), and why.
     """
 
@@ -107,6 +122,7 @@ class Claim:
     more: bool = False
     left: bool = False
     wait_seconds: float | None = None
+    has_batches: bool = False
     hopeless: list[tuple[str, datetime, str, str]] = field(default_factory=list)
 
 
@@ -126,9 +142,15 @@ class Claimer:
         self.ended = EndedEndpoints()
 
     def ask(
-        self, slots: Slots, now: float, *, fast_only: bool = False, suspicious_only: bool = False
+        self,
+        slots: Slots,
+        now: float,
+        *,
+        batch_bytes: int = LEAST_BYTES,
+        fast_only: bool = False,
+        suspicious_only: bool = False,
     ) -> dict[str, Any]:
-        """What drain_round is to be asked. now: monotonic seconds.
+        """What drain_round is to be asked. now: monotonic seconds. batch_bytes: the most that a batch may have.
 
         fast_only: nothing for endpoints of the slow lane. suspicious_only: nothing but a row that has to travel alone.
         Such a row is claimed when nothing else is, and nothing is in flight.
@@ -141,6 +163,7 @@ class Claimer:
             "lease_seconds": self._lease_seconds,
             "most_rows": MOST_ROWS,
             "most_endpoints": MOST_ENDPOINTS,
+            "batches": batch_bytes,
         }
         if self._unanswered:
             asked["again"] = True
@@ -187,7 +210,7 @@ class Claimer:
         asking = note.get("asking") or []
         self._after = note["after"] or ""
         self.ended.add(note["ended"] or ())
-        claim.more |= not note["complete"]
+        claim.more |= not note["complete"] or note.get("more", False)
         claim.left = note["left"]
         return claim, self._share(claim, asked, note, asking, slots)
 
@@ -202,8 +225,10 @@ class Claimer:
             granted = dict(decided.rows)
             claim.more |= decided.held_back
         further: dict[str, Any] = {
-            name: asked[name] for name in ("token", "lease_seconds", "low_water", "alone") if name in asked
+            name: asked[name] for name in ("token", "lease_seconds", "low_water", "alone", "batches", "known") if name in asked
         }
+        if batching := [row["endpoint_id"] for row in asking if row.get("batching")]:
+            further["batching"] = batching
         further["granted"] = granted
         further["limited"] = any(row["rate_limit"] is not None for row in asking)
         further["among"] = [row["endpoint_id"] for row in asking]
@@ -238,9 +263,15 @@ class Claimer:
             else:
                 lane = slots.lane(endpoint, failures, outcome)
                 address = EndpointAddress(url, headers, secrets)
-                cursor = place = None
+                cursor = place = part = None
+                is_in_lane = False
                 if own is not None:
-                    cursor, place = _cursor(own.get("tick")), _place(own.get("lane"))
+                    place = _place(own.get("lane"))
+                    if (batch := own.get("batch")) is None:
+                        cursor = cursor_of(own.get("tick"))
+                    else:
+                        claim.has_batches = True
+                        part, is_in_lane = Part(*batch[:3], own.get("tick")), batch[3]
                     timeout_seconds, delays = own["timeout_seconds"], own["retry_delays_seconds"]
                     address = replace(address, timeout_seconds=timeout_seconds, delays=delays)
                 claim.rows.append(
@@ -262,11 +293,13 @@ class Claimer:
                         lost >= SUSPICIOUS_LOST_CLAIMS,
                         cursor,
                         place,
+                        part,
+                        is_in_lane,
                     )
                 )
 
 
-def _cursor(tick: Sequence[Any] | None) -> str | None:
+def cursor_of(tick: Sequence[Any] | None) -> str | None:
     """The cursor of a tick that tick_before has found."""
     if tick is None:
         return None

@@ -86,7 +86,7 @@ class Endpoint:
 
     most: the most that were in flight at once. old: how many are unanswered for a second or longer. served: the number
     of the last place given away that it got. answered: whether the last that ended was a success, and when.
-    usual_seconds: what an answer usually takes.
+    usual_seconds: what an answer usually takes. most_events: of its next batch, where it has accepted fewer than that.
     """
 
     limit: int = MIN_IN_FLIGHT
@@ -98,6 +98,7 @@ class Endpoint:
     answered: bool = False
     answered_at: float = 0.0
     usual_seconds: float | None = None
+    most_events: int | None = None
 
 
 @dataclass(slots=True)
@@ -158,6 +159,20 @@ class Slots:
         (self._old if transfer.old else self._young)[transfer.lane] -= 1
         if self._alone == key:
             self._alone = None
+
+    def accepted(self, endpoint_id: str, events: int, sent: int) -> None:
+        """An endpoint with a transfer has accepted the first `events` of a batch. Where that is not all, its next one
+        has twice as many; each that is accepted whole doubles that, until so many are not sent any more."""
+        endpoint = self._endpoints[endpoint_id]
+        if 0 < events < sent:
+            endpoint.most_events = 2 * events
+        elif events and endpoint.most_events is not None:
+            endpoint.most_events = 2 * endpoint.most_events if sent >= endpoint.most_events else None
+
+    def most_events(self, endpoint_id: str) -> int | None:
+        """How many events the next batch of an endpoint may have; None: no bound but its own."""
+        endpoint = self._endpoints.get(endpoint_id)
+        return None if endpoint is None else endpoint.most_events
 
     def advance(self, now: float) -> None:
         """Let time pass: transfers grow old, and idle endpoints are forgotten."""
