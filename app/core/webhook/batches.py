@@ -104,7 +104,8 @@ def acknowledged(events: int, status_code: int, answer: bytes, *, error: str | N
     found, accepted = _accepted(answer)
     if not found:
         return Acknowledged(events)
-    if isinstance(accepted, bool) or not isinstance(accepted, int | float) or accepted not in range(events + 1):
+    is_number = isinstance(accepted, int | float) and not isinstance(accepted, bool)
+    if not is_number or not 0 <= accepted <= events or accepted != int(accepted):
         words = json.dumps(accepted)
         return Acknowledged(0, f'"accepted" must be a whole number from 0 to {events}, not {words[:40]}')
     count = int(accepted)
