@@ -22,13 +22,14 @@ from sqlalchemy import Connection
 
 from app.core.feed.cursor import Cursor, Tick, encode, shortened
 from app.core.feed.snapshot import read_snapshot
-from app.core.webhook.batches import LEAST_BYTES
+from app.core.webhook.batches import most_bytes
 from app.core.webhook.fairness import Slots
 from app.core.webhook.lanes import Place
 from app.core.webhook.shares import Lane
 from app.delivery import deliveries, grants
 from app.delivery.cancelling import EndedEndpoints
 from app.delivery.low_water import FAR, LowWater
+from app.delivery.windows import Windows
 
 # For every connection that runs a drain's other statements. They must use their indexes whatever the statistics say,
 # which change faster than anybody can analyse. Compiling them (jit) takes longer than running them. Rows that are
@@ -114,8 +115,8 @@ class Claim:
 
     more: there may be rows that could be claimed at once. left: rows may be due for which there was no room.
     wait_seconds: when a rate limit allows the next row that it held back, None if it held none back. has_batches:
-    whether any of the rows belongs to a batch. hopeless: rows
-    that cannot be sent any more, given as (id, created_at), and why.
+    whether any of the rows belongs to a batch. put_off_seconds: when something is due that waits for others of its
+    batch, if that is soon. hopeless: rows that cannot be sent any more, given as (id, created_at), and why.
     """
 
     rows: list[Claimed] = field(default_factory=list)
@@ -123,6 +124,7 @@ class Claim:
     left: bool = False
     wait_seconds: float | None = None
     has_batches: bool = False
+    put_off_seconds: float | None = None
     hopeless: list[tuple[str, datetime, str, str]] = field(default_factory=list)
 
 
@@ -139,18 +141,13 @@ class Claimer:
         self._unanswered: str | None = None  # the token of a call whose answer has not been read
         self._after = ""  # the endpoint at which the last walk stopped
         self._walk_until = 0.0
+        self._windows = Windows()
         self.ended = EndedEndpoints()
 
     def ask(
-        self,
-        slots: Slots,
-        now: float,
-        *,
-        batch_bytes: int = LEAST_BYTES,
-        fast_only: bool = False,
-        suspicious_only: bool = False,
+        self, slots: Slots, now: float, *, fast_only: bool = False, suspicious_only: bool = False
     ) -> dict[str, Any]:
-        """What drain_round is to be asked. now: monotonic seconds. batch_bytes: the most that a batch may have.
+        """What drain_round is to be asked. now: monotonic seconds.
 
         fast_only: nothing for endpoints of the slow lane. suspicious_only: nothing but a row that has to travel alone.
         Such a row is claimed when nothing else is, and nothing is in flight.
@@ -163,7 +160,7 @@ class Claimer:
             "lease_seconds": self._lease_seconds,
             "most_rows": MOST_ROWS,
             "most_endpoints": MOST_ENDPOINTS,
-            "batches": batch_bytes,
+            "batches": most_bytes(slots.batch_bytes),
         }
         if self._unanswered:
             asked["again"] = True
@@ -212,6 +209,7 @@ class Claimer:
         self.ended.add(note["ended"] or ())
         claim.more |= not note["complete"] or note.get("more", False)
         claim.left = note["left"]
+        claim.put_off_seconds = self._windows.next_end(now, note.get("put_off"))
         return claim, self._share(claim, asked, note, asking, slots)
 
     def _share(
@@ -225,7 +223,9 @@ class Claimer:
             granted = dict(decided.rows)
             claim.more |= decided.held_back
         further: dict[str, Any] = {
-            name: asked[name] for name in ("token", "lease_seconds", "low_water", "alone", "batches", "known") if name in asked
+            name: asked[name]
+            for name in ("token", "lease_seconds", "low_water", "alone", "batches", "known")
+            if name in asked
         }
         if batching := [row["endpoint_id"] for row in asking if row.get("batching")]:
             further["batching"] = batching

@@ -19,7 +19,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import failpoints
 from app.core.problem import first_line
-from app.core.webhook import batches
 from app.core.webhook.fairness import Slots
 from app.core.webhook.retry import Outcome
 from app.database.connection import Database
@@ -112,7 +111,6 @@ class Drain:
         self._gone: dict[str, Gone] = {}  # they want no more, and are to be disabled when their rows are unlocked
         self._unnoted = Unnoted(database, clock)
         self._attempts_made = 0
-        self._batch_bytes = 0  # of the batches in flight
         self._signer = Signer(settings.secret_keys)
 
     @property
@@ -177,8 +175,7 @@ class Drain:
                 self._sender.add(self._signer.request(sent, first.ended_at, own_connection=True))
                 exchanges = [replace(exchange, resent=True) for exchange in exchanges]
             else:
-                if isinstance(sent, SentBatch):
-                    self._batch_bytes -= len(sent.body)
+                if first.batch is not None:
                     self._slots.accepted(first.claimed.endpoint_id, accepted_of(exchanges), len(exchanges))
                 self._slots.finish(sent, self._clock(), succeeded=first.outcome == Outcome.SUCCESS)
             for exchange in exchanges:
@@ -216,9 +213,10 @@ class Drain:
             if phase != "open":
                 return self._send_alone()
             is_over = not (claim.more or claim.wait_seconds is not None)
-            if is_over and not self._stands():
+            if is_over and claim.put_off_seconds is None and not self._stands():
                 return
-            self._rest(STAND_SECONDS if is_over else min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+            ends_seconds = claim.put_off_seconds or STAND_SECONDS
+            self._rest(ends_seconds if is_over else min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
             wait_seconds = 0.0
 
     def _stands(self) -> bool:
@@ -240,7 +238,7 @@ class Drain:
         """How long to wait for a result before the next look. Who stands is told of what comes, and looks early only
         when something was left for want of places, which may come back by themselves."""
         if self._is_standing and not claim.left:
-            return min(STAND_SECONDS, claim.wait_seconds or STAND_SECONDS)
+            return min(STAND_SECONDS, claim.wait_seconds or STAND_SECONDS, claim.put_off_seconds or STAND_SECONDS)
         return LOOK_SECONDS
 
     def _call_for_help(self, claim: Claim, phase: Phase) -> None:
@@ -298,9 +296,7 @@ class Drain:
 
     def _ask(self, phase: Phase) -> dict[str, Any]:
         now = self._clock()
-        most = batches.most_bytes(self._batch_bytes)
-        fast_only, alone = phase == "closing", phase == "alone"
-        asked = self._claimer.ask(self._slots, now, batch_bytes=most, fast_only=fast_only, suspicious_only=alone)
+        asked = self._claimer.ask(self._slots, now, fast_only=phase == "closing", suspicious_only=phase == "alone")
         stamp = self._round_stamp.due(now)
         return asked | stamp | self._claimer.written_down() if stamp else asked
 
@@ -398,6 +394,5 @@ class Drain:
                 self._keep(exchange)
             return
         self._sender.add(request)
-        self._slots.start(sent, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
-        if isinstance(sent, SentBatch):
-            self._batch_bytes += len(sent.body)
+        size = len(sent.body) if isinstance(sent, SentBatch) else 0
+        self._slots.start(sent, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone, batch_bytes=size)

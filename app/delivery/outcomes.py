@@ -159,7 +159,9 @@ def _fields(number: int, exchange: Exchange, decision: Decision, doubtful: bool)
     fields["resent"], fields["by_us"], fields["doubtful"] = exchange.resent, exchange.by_us, doubtful
     if (batch := exchange.batch) is not None:
         fields["batch_most"], fields["uncounted"] = batch.most, batch.at_once
-        fields["by_us"] |= batch.position > 1  # an endpoint's health is told by its requests: by the first event of each
+        fields["by_us"] |= (
+            batch.position > 1
+        )  # an endpoint's health is told by its requests: by the first event of each
     return fields
 
 

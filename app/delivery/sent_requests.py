@@ -1,8 +1,9 @@
 """The requests of attempts as they were sent, told from rows: nothing of them is stored with the attempt.
 
 The time of an attempt is its webhook-timestamp, and the event's stored bytes are its body; with the endpoint's URL,
-headers and secrets that makes the whole request, signature included (but for a batch of several events). Of an endpoint no earlier state is kept: where it
-has been changed since, its URL and headers are those of today, and the request says so.
+headers and secrets that makes the whole request, signature included (but for a batch of several events). Of an endpoint
+no earlier state is kept: where it has been changed since, its URL and headers are those of today, and the request says
+so.
 """
 
 from __future__ import annotations

@@ -47,7 +47,9 @@ class Unrecorded:
 
     def add(self, exchange: Exchange) -> None:
         """This has come."""
-        if len(self._exchanges) >= MOST_KEPT and (exchange.batch is None or len(self._exchanges) >= MOST_KEPT_OF_BATCHES):
+        if len(self._exchanges) >= MOST_KEPT and (
+            exchange.batch is None or len(self._exchanges) >= MOST_KEPT_OF_BATCHES
+        ):
             first = min(self._exchanges, key=lambda kept: kept.ended_at)
             self._exchanges.remove(first)
             self._doubtful.discard(first.attempt_id)

@@ -19,8 +19,10 @@ GATHER_BATCHES = """
 -- with that. An endpoint that keeps order has a batch for each lane, any other one in a round.
 --
 -- requests: of each endpoint, in their order. are_left: more is due than that, or some were not looked at: a call reads
--- some 4,000 rows.
-CREATE OR REPLACE FUNCTION gather_batches(ids text[], low_water timestamptz, OUT requests int[], OUT are_left boolean)
+-- some 4,000 rows. wait: seconds until the first of those that were put off is due; NULL when none was.
+CREATE OR REPLACE FUNCTION gather_batches(
+  ids text[], low_water timestamptz, OUT requests int[], OUT are_left boolean, OUT wait float8
+)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -31,6 +33,7 @@ DECLARE
   waiting int;
   fresh text[];
   early text[];
+  ends_at timestamptz;
 BEGIN
   requests := array_fill(0, ARRAY[cardinality(ids)]);
   are_left := false;
@@ -94,11 +97,15 @@ BEGIN
       fresh := ARRAY(SELECT f FROM unnest(fresh) AS f WHERE f <> ALL (early));
     END IF;
     IF fresh <> '{}' THEN
-      UPDATE due q SET due_at = q.window_started_at + e.wait FROM (
-        SELECT f.delivery_id FROM due f
-        WHERE f.delivery_id = ANY (fresh) AND f.due_at <= now() AND (f.leased_until IS NULL OR f.leased_until <= now())
-        FOR UPDATE SKIP LOCKED
-      ) AS free WHERE q.delivery_id = free.delivery_id;
+      WITH put_off AS (
+        UPDATE due q SET due_at = q.window_started_at + e.wait FROM (
+          SELECT f.delivery_id FROM due f
+          WHERE f.delivery_id = ANY (fresh) AND f.due_at <= now() AND (f.leased_until IS NULL OR f.leased_until <= now())
+          FOR UPDATE SKIP LOCKED
+        ) AS free WHERE q.delivery_id = free.delivery_id RETURNING q.due_at
+      )
+      SELECT min(p.due_at) INTO ends_at FROM put_off p;
+      wait := least(wait, extract(epoch FROM ends_at - now()));
     END IF;
   END LOOP;
 END
@@ -629,7 +636,8 @@ DRAIN_ROUND = """
 -- of its `lane` (lane_place), if it has one, and of its `batch`, if it belongs to one: which (of those of its endpoint),
 -- its place in the order of the log, the failures of its endpoint, and whether it is in a lane. The first note: now, recorded (see record_outcomes); after,
 -- where the next walk begins; low, complete, walked (look_for_due); all_seconds, when `fresh` has found a mark; left:
--- whether rows are due for which there was no room; more: whether the next round may take further batches at once; ended:
+-- whether rows are due for which there was no room; more: whether the next round may take further batches at once; put_off:
+-- seconds until the first of those is due that this round has put off (gather_batches); ended:
 -- endpoints that are disabled or deleted and have something due; wait (take_due); asking: the others, when sharing the
 -- places among them is for app/core/webhook/fairness.py to decide: then nothing is taken. As long as every endpoint can
 -- have as many rows as it has room for, there is nothing to share.
@@ -674,6 +682,7 @@ DECLARE
   batching text[];
   requests int[];
   batches_left boolean := false;
+  batches_wait float8;
   first_at timestamptz;
   last_at timestamptz;
   earliest CONSTANT timestamptz := '1970-01-01 00:00:00+00';
@@ -736,7 +745,8 @@ BEGIN
     );
     IF share.batching IS NOT NULL AND sends_batches THEN  -- places are for requests, of which these need fewer
       batching := share.batching;
-      SELECT g.requests, g.are_left INTO requests, batches_left FROM gather_batches(batching, low_water) AS g;
+      SELECT g.requests, g.are_left, g.wait INTO requests, batches_left, batches_wait
+      FROM gather_batches(batching, low_water) AS g;
       SELECT array_agg(a.id), array_agg(coalesce(b.most, a.rows)) INTO look.asking, look.counts
       FROM unnest(look.asking, look.counts) AS a (id, rows)
       LEFT JOIN unnest(batching, requests) AS b (id, most) ON b.id = a.id
@@ -757,7 +767,7 @@ BEGIN
     said := said || jsonb_build_object(
       'low', CASE WHEN look.low IS NOT NULL THEN greatest(look.low, earliest) END, 'after', look.stopped_at,
       'complete', look.complete, 'walked', look.walked, 'ended', share.ended, 'left', are_left,
-      'more', batches_left
+      'more', batches_left, 'put_off', batches_wait
     );
     IF share.granted IS NULL THEN
       suspicious := false;  -- not before whoever shares has asked for it

@@ -107,6 +107,7 @@ class _Transfer:
     lane: Lane
     started_at: float
     is_probe: bool
+    batch_bytes: int
     old: bool = False
 
 
@@ -125,13 +126,19 @@ class Slots:
         self._probes = 0  # transfers of the fast lane to endpoints that had not just answered
         self._started = 0
         self._now = 0.0
+        self.batch_bytes = 0
+        """The bodies of the batches in flight."""
 
-    def start(self, key: Hashable, endpoint_id: str, lane: Lane, now: float, *, alone: bool = False) -> None:
-        """A transfer has started. key: unique among those in flight. alone: no other is to start beside it."""
+    def start(
+        self, key: Hashable, endpoint_id: str, lane: Lane, now: float, *, alone: bool = False, batch_bytes: int = 0
+    ) -> None:
+        """A transfer has started. key: unique among those in flight. alone: no other is to start beside it.
+        batch_bytes: of its body, if it is a batch."""
         self._now = now
         self._started += 1
         is_probe = lane == "fast" and not self.answers(endpoint_id)
-        self._transfers[key] = _Transfer(endpoint_id, lane, now, is_probe)
+        self._transfers[key] = _Transfer(endpoint_id, lane, now, is_probe, batch_bytes)
+        self.batch_bytes += batch_bytes
         self._probes += is_probe
         self._in_order.append(key)
         endpoint = self._endpoints.setdefault(endpoint_id, Endpoint())
@@ -146,6 +153,7 @@ class Slots:
         """A transfer has ended; its endpoint's limit grows or shrinks."""
         self._now = now
         transfer = self._transfers.pop(key)
+        self.batch_bytes -= transfer.batch_bytes
         endpoint = self._endpoints[transfer.endpoint_id]
         endpoint.in_flight -= 1
         endpoint.old -= transfer.old

@@ -22,7 +22,8 @@
 -- of its `lane` (lane_place), if it has one, and of its `batch`, if it belongs to one: which (of those of its endpoint),
 -- its place in the order of the log, the failures of its endpoint, and whether it is in a lane. The first note: now, recorded (see record_outcomes); after,
 -- where the next walk begins; low, complete, walked (look_for_due); all_seconds, when `fresh` has found a mark; left:
--- whether rows are due for which there was no room; more: whether the next round may take further batches at once; ended:
+-- whether rows are due for which there was no room; more: whether the next round may take further batches at once; put_off:
+-- seconds until the first of those is due that this round has put off (gather_batches); ended:
 -- endpoints that are disabled or deleted and have something due; wait (take_due); asking: the others, when sharing the
 -- places among them is for app/core/webhook/fairness.py to decide: then nothing is taken. As long as every endpoint can
 -- have as many rows as it has room for, there is nothing to share.
@@ -67,6 +68,7 @@ DECLARE
   batching text[];
   requests int[];
   batches_left boolean := false;
+  batches_wait float8;
   first_at timestamptz;
   last_at timestamptz;
   earliest CONSTANT timestamptz := '1970-01-01 00:00:00+00';
@@ -129,7 +131,8 @@ BEGIN
     );
     IF share.batching IS NOT NULL AND sends_batches THEN  -- places are for requests, of which these need fewer
       batching := share.batching;
-      SELECT g.requests, g.are_left INTO requests, batches_left FROM gather_batches(batching, low_water) AS g;
+      SELECT g.requests, g.are_left, g.wait INTO requests, batches_left, batches_wait
+      FROM gather_batches(batching, low_water) AS g;
       SELECT array_agg(a.id), array_agg(coalesce(b.most, a.rows)) INTO look.asking, look.counts
       FROM unnest(look.asking, look.counts) AS a (id, rows)
       LEFT JOIN unnest(batching, requests) AS b (id, most) ON b.id = a.id
@@ -150,7 +153,7 @@ BEGIN
     said := said || jsonb_build_object(
       'low', CASE WHEN look.low IS NOT NULL THEN greatest(look.low, earliest) END, 'after', look.stopped_at,
       'complete', look.complete, 'walked', look.walked, 'ended', share.ended, 'left', are_left,
-      'more', batches_left
+      'more', batches_left, 'put_off', batches_wait
     );
     IF share.granted IS NULL THEN
       suspicious := false;  -- not before whoever shares has asked for it

@@ -3,8 +3,10 @@
 -- with that. An endpoint that keeps order has a batch for each lane, any other one in a round.
 --
 -- requests: of each endpoint, in their order. are_left: more is due than that, or some were not looked at: a call reads
--- some 4,000 rows.
-CREATE OR REPLACE FUNCTION gather_batches(ids text[], low_water timestamptz, OUT requests int[], OUT are_left boolean)
+-- some 4,000 rows. wait: seconds until the first of those that were put off is due; NULL when none was.
+CREATE OR REPLACE FUNCTION gather_batches(
+  ids text[], low_water timestamptz, OUT requests int[], OUT are_left boolean, OUT wait float8
+)
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
@@ -15,6 +17,7 @@ DECLARE
   waiting int;
   fresh text[];
   early text[];
+  ends_at timestamptz;
 BEGIN
   requests := array_fill(0, ARRAY[cardinality(ids)]);
   are_left := false;
@@ -78,11 +81,15 @@ BEGIN
       fresh := ARRAY(SELECT f FROM unnest(fresh) AS f WHERE f <> ALL (early));
     END IF;
     IF fresh <> '{}' THEN
-      UPDATE due q SET due_at = q.window_started_at + e.wait FROM (
-        SELECT f.delivery_id FROM due f
-        WHERE f.delivery_id = ANY (fresh) AND f.due_at <= now() AND (f.leased_until IS NULL OR f.leased_until <= now())
-        FOR UPDATE SKIP LOCKED
-      ) AS free WHERE q.delivery_id = free.delivery_id;
+      WITH put_off AS (
+        UPDATE due q SET due_at = q.window_started_at + e.wait FROM (
+          SELECT f.delivery_id FROM due f
+          WHERE f.delivery_id = ANY (fresh) AND f.due_at <= now() AND (f.leased_until IS NULL OR f.leased_until <= now())
+          FOR UPDATE SKIP LOCKED
+        ) AS free WHERE q.delivery_id = free.delivery_id RETURNING q.due_at
+      )
+      SELECT min(p.due_at) INTO ends_at FROM put_off p;
+      wait := least(wait, extract(epoch FROM ends_at - now()));
     END IF;
   END LOOP;
 END

@@ -27,9 +27,13 @@ def test_a_prefix_is_what_the_answer_says(events: int, data: st.DataObject) -> N
 
 
 @settings(max_examples=60)
-@given(st.integers(1, 1000), st.one_of(st.integers(-3, 2000), st.floats(), st.text(max_size=5), st.none(), st.booleans()))
+@given(
+    st.integers(1, 1000), st.one_of(st.integers(-3, 2000), st.floats(), st.text(max_size=5), st.none(), st.booleans())
+)
 def test_what_is_no_count_of_these_events_acknowledges_nothing(events: int, value: Any) -> None:
-    is_count = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= events and value == int(value)
+    is_count = (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= events and value == int(value)
+    )
     found = read({"accepted": value}, events)
     assert found.events == (value if is_count else 0)
     assert (found.error is None) == (found.events == events)
