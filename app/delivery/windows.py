@@ -5,7 +5,7 @@ Pure: the caller passes the monotonic clock's reading, in seconds.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 
 # Whoever waits for something looks once in this time anyway.
 SOON_SECONDS = 1.0
@@ -28,5 +28,5 @@ class Windows:
                 insort(self._ends, end)
         if not self._ends:
             return None
-        del self._ends[: bisect_left(self._ends, now)]
+        del self._ends[: bisect_right(self._ends, now)]
         return self._ends[0] - now if self._ends and self._ends[0] - now < SOON_SECONDS else None
