@@ -271,7 +271,8 @@ class Claimer:
                         cursor = cursor_of(own.get("tick"))
                     else:
                         claim.has_batches = True
-                        part, is_in_lane = Part(*batch[:3], own.get("tick")), batch[3]
+                        which, number, failed, is_in_lane = batch
+                        part = Part(which, number, failed, own.get("tick"))
                     timeout_seconds, delays = own["timeout_seconds"], own["retry_delays_seconds"]
                     address = replace(address, timeout_seconds=timeout_seconds, delays=delays)
                 claim.rows.append(
