@@ -72,12 +72,14 @@ class EndpointAddress:
 
 class Part(NamedTuple):
     """What makes a delivery travel with others of its endpoint. batch: which of them. number: its place in the order of
-    the log. failures: requests to the endpoint that failed in a row. tick: before the event, if its endpoint wants a
+    the log. failures: requests to the endpoint that failed in a row. is_in_lane: whether it waits for others of its
+    stream. tick: before the event, if its endpoint wants a
     cursor."""
 
     batch: str
     number: int
     failures: int
+    is_in_lane: bool
     tick: Sequence[Any] | None
 
 
@@ -106,7 +108,6 @@ class Claimed:
     feed_cursor: str | None = None
     place: Place | None = None
     part: Part | None = None
-    is_in_lane: bool = False
 
 
 @dataclass(slots=True)
@@ -264,15 +265,10 @@ class Claimer:
                 lane = slots.lane(endpoint, failures, outcome)
                 address = EndpointAddress(url, headers, secrets)
                 cursor = place = part = None
-                is_in_lane = False
                 if own is not None:
-                    place = _place(own.get("lane"))
-                    if (batch := own.get("batch")) is None:
-                        cursor = cursor_of(own.get("tick"))
-                    else:
-                        claim.has_batches = True
-                        which, number, failed, is_in_lane = batch
-                        part = Part(which, number, failed, own.get("tick"))
+                    place, part = _place(own.get("lane")), _part(own)
+                    cursor = cursor_of(own.get("tick")) if part is None else None
+                    claim.has_batches |= part is not None
                     timeout_seconds, delays = own["timeout_seconds"], own["retry_delays_seconds"]
                     address = replace(address, timeout_seconds=timeout_seconds, delays=delays)
                 claim.rows.append(
@@ -295,7 +291,6 @@ class Claimer:
                         cursor,
                         place,
                         part,
-                        is_in_lane,
                     )
                 )
 
@@ -310,6 +305,10 @@ def cursor_of(tick: Sequence[Any] | None) -> str | None:
 
 def _place(told: dict[str, Any] | None) -> Place | None:
     return None if told is None else Place(told["prev"], tuple(told["skipped"] or ()), told["late"])
+
+
+def _part(own: dict[str, Any]) -> Part | None:
+    return None if own.get("batch") is None else Part(*own["batch"], tick=own.get("tick"))
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:

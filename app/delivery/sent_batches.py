@@ -78,7 +78,7 @@ def _divided(sent: SentBatch, whole: Exchange) -> list[Exchange]:
             place + 1,
             jitter,
             at_once=answered.events > 0 and not is_taken,
-            waits_behind=row.is_in_lane and place > answered.events,
+            waits_behind=row.part is not None and row.part.is_in_lane and place > answered.events,
             most=most,
         )
         one = replace(

@@ -17,7 +17,6 @@ from app.core.event.acceptance import Accepted
 from app.core.event.filters.reading import MOST_BYTES, MOST_LEVELS, MOST_TESTS
 from app.core.problem import Problem, not_found
 from app.core.times import read_time
-from app.core.webhook import batches
 from app.core.webhook.addresses import MAX_URL_LENGTH
 from app.core.webhook.headers import FEED_CURSOR, MAX_HEADERS, VALUE, name_pattern
 from app.core.webhook.headers import MAX_BYTES as MAX_HEADER_BYTES
@@ -140,22 +139,6 @@ OPTIONS = (
     ),
     Field("feed_cursor", "boolean", f"true: each webhook has a header {FEED_CURSOR}, where GET /v1/feed reads on"),
     *lanes.FIELDS,
-    Field(
-        "batch",
-        "object",
-        "several events in one request, a JSON array of envelopes: max_events at most, of which none waits longer than"
-        f" max_wait_ms for others, and {batches.MOST_BYTES // 1024} KiB; {{}}: {batches.MAX_EVENTS} events and"
-        f" {batches.MAX_WAIT_MS} ms; null: each event by itself",
-        nullable=True,
-        shape={
-            "properties": {
-                name: {"type": "integer", "minimum": least, "maximum": most}
-                for name, (least, most) in endpoint_rules.BATCH_BOUNDS.items()
-            },
-            "additionalProperties": False,
-        },
-        example={"max_events": 100, "max_wait_ms": 1000},
-    ),
     Field(
         "metadata",
         "text_map",
