@@ -16,7 +16,7 @@ _TIME_LETTERS = 10  # of the time and of two bits that are always 0; the other 1
 _DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")  # as int() reads base 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER, PORTAL_LINK, BULK_RETRY = (
+EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER, PORTAL_LINK, BULK_RETRY, BATCH = (
     "evt",
     "ep",
     "dlv",
@@ -28,6 +28,7 @@ EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER, PORTAL
     "usr",
     "plk",
     "blk",
+    "bat",
 )
 
 

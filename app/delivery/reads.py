@@ -189,6 +189,9 @@ def _shown_attempt(row: Any) -> dict[str, Any]:
         **_without_response(row, row.id),
         "timing_ms": timing_ms(row),
         "connection_reused": row.connection_reused,
+        "batch_id": row.batch_id,
+        "batch_size": row.batch_size,
+        "batch_position": row.batch_position,
         "response_headers": row.response_headers,
         "response_body": None if body is None else bytes(body).decode("utf-8", "replace"),
         "response_body_truncated": body is not None and len(body) >= KEPT_BODY_BYTES,
@@ -253,7 +256,7 @@ ORDER BY number DESC, id DESC LIMIT %(most)s
 # One delivery with its latest attempts, each in a row, if the caller may see it; in the first one, if it was attempted,
 # with what its requests are made of.
 _READ_ONE = Prepared(
-    b"read_delivery_5",
+    b"read_delivery_6",
     """
     SELECT d.*, s.* FROM read_delivery($1, $2, $3, $4, $5, $6) WITH ORDINALITY AS d LEFT JOIN LATERAL (
       SELECT * FROM read_sender($2, $4, $5) WHERE d.ordinality = 1 AND d.attempt_id IS NOT NULL
@@ -292,6 +295,9 @@ _READ_ONE = Prepared(
         "tls_ms": INT4,
         "first_byte_ms": INT4,
         "connection_reused": BOOL,
+        "batch_id": TEXT,
+        "batch_size": INT4,
+        "batch_position": INT4,
         "ordinality": INT8,
         **sent_requests.SENDER,
     },

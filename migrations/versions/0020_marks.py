@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import context, op
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0019"
 
 LANE_LOW = """
 -- From which seq on a lane is looked at: all that was before has left it. Dead rows, which nobody can remove while some

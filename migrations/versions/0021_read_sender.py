@@ -8,7 +8,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0021"
-down_revision = "0018"
+down_revision = "0020"
 
 READ_SENDER = """
 -- What the requests of a delivery are made of (app/delivery/sent_requests.py): its endpoint as it is now, with all its
