@@ -48,6 +48,11 @@ def show(api: Api, endpoint_id: str, as_json: bool) -> None:
 @click.option("--rate-limit", type=click.IntRange(1), metavar="N", help="So many attempts a second at most.")
 @click.option("--signing", type=click.Choice(["hmac", "ed25519"]), help="Which signatures it gets (default: hmac).")
 @click.option("--description", metavar="TEXT", help="A note for people.")
+@click.option("--order", type=click.Choice(["stream"]), help="Keep the order of each stream (see twofold lanes).")
+@click.option(
+    "--order-patience", type=click.IntRange(5), metavar="SECONDS", help="How long one that fails holds it up."
+)
+@click.option("--feed-cursor", is_flag=True, help="Send a cursor of the feed with each webhook.")
 @json_option
 def create(
     api: Api,
@@ -58,6 +63,9 @@ def create(
     rate_limit: int | None,
     signing: str | None,
     description: str | None,
+    order: str | None,
+    order_patience: int | None,
+    feed_cursor: bool,
     as_json: bool,
 ) -> None:
     """Register a webhook URL; prints its signing secret."""
@@ -69,6 +77,9 @@ def create(
         "rate_limit": rate_limit,
         "signing": signing,
         "description": description,
+        "order": order,
+        "order_patience_seconds": order_patience,
+        "feed_cursor": feed_cursor or None,
     }
     body = {name: value for name, value in wanted.items() if value is not None}
     print_object(api.post("/v1/endpoints", body), as_json=as_json)

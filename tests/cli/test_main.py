@@ -156,6 +156,9 @@ def test_every_command_explains_itself_and_refuses_what_it_does_not_know(words: 
         (["tail", "--feed", "--deliveries"], "or --feed"),
         (["tail", "call/1", "--kind", "call"], "--kind and --filter are for --feed"),
         (["streams", "show", "call"], "'call' is not a stream"),
+        (["lanes", "skip", "ep_1", "call"], "'call' is not a stream"),
+        (["feed", "page", "call"], "'call' is not a stream"),
+        (["feed", "page", "--wait", "31"], "not in the range"),
         (["recover", "ep_1"], "Missing option '--since'"),
         (["completion", "tcsh"], "'tcsh' is not one of"),
         (["up", "--port", "99999"], "not in the range"),
@@ -173,6 +176,7 @@ def test_wrong_arguments_are_named(odd_server: OddServer, run: Run, argv: list[s
     [
         ("endpoints", "delete", "ep_1"),
         ("keys", "revoke", "key_1"),
+        ("consumers", "delete", "billing"),
         ("workspaces", "delete", "acme"),
     ],
 )
