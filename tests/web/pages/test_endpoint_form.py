@@ -26,6 +26,9 @@ EVERYTHING: dict[str, str] = URL | {
     "content_filter": '{"path": "/amount", "gte": 100}',
     "rate_limit": "5",
     "timeout_seconds": "7",
+    "order": "stream",
+    "order_patience_seconds": "600",
+    "feed_cursor": "1",
     "retry_delays_seconds": "10, 60\n600",
     "headers": "Authorization: Bearer a:b\n\nX-Shop: 7",
     "metadata": "team: billing\nregion: eu: west",
@@ -50,6 +53,9 @@ def test_everything_that_is_typed_is_what_the_api_would_be_sent() -> None:
         "content_filter": {"path": "/amount", "gte": 100},
         "rate_limit": 5,
         "timeout_seconds": 7,
+        "order": "stream",
+        "order_patience_seconds": 600,
+        "feed_cursor": True,
         "retry_delays_seconds": [10, 60, 600],
         "headers": {"Authorization": "Bearer a:b", "X-Shop": "7"},
         "metadata": {"team": "billing", "region": "eu: west"},
@@ -65,6 +71,8 @@ def test_what_is_left_empty_is_taken_away_but_for_headers_and_what_only_a_new_on
     assert not kept & set(form.wanted)
     assert {name for name, value in form.wanted.items() if not value} == (set(endpoint_form.NAMES) - kept - {"url"})
     assert read(URL | {"clear_headers": "1"}, new=False).wanted["headers"] is None
+    assert form.wanted["order"] is None
+    assert form.wanted["feed_cursor"] is False
     assert read(URL).wanted["enabled"] is False
 
 
@@ -81,6 +89,8 @@ def test_what_is_left_empty_is_taken_away_but_for_headers_and_what_only_a_new_on
         ("rate_limit", "many", "must be a whole number, or empty"),
         ("rate_limit", "0", "must be from 1 to 10000"),
         ("timeout_seconds", "61", "must be from 1 to 60"),
+        ("order_patience_seconds", "4", "must be from 5 to 2592000"),
+        ("order_patience_seconds", "an hour", "must be a whole number, or empty"),
         ("retry_delays_seconds", "10, soon", "must be whole seconds, such as 10, 60, 600"),
         ("content_filter", "{", "is not valid JSON: expecting property name enclosed in double quotes at line 1"),
         ("content_filter", "[]", "must be a JSON object"),
@@ -115,7 +125,8 @@ def test_what_is_wrong_is_said_at_its_field(name: str, typed: str, words: str) -
         ),
         (invalid_fields([{"field": "later", "detail": "is new"}]), {"": "later: is new"}),
         (invalid_fields([{"field": "metadata.[0]", "detail": "no"}]), {"metadata": "[0]: no"}),
-        (Problem("conflict", "PUT it"), {"uid": "is taken: another endpoint of this workspace has it"}),
+        (Problem("conflict", "PUT it", errors=[{"field": "uid", "detail": "is taken"}]), {"uid": "is taken"}),
+        (Problem("conflict", "More than 50,000 deliveries wait."), {"": "More than 50,000 deliveries wait."}),
         (Problem("too_many", "There are 50 endpoints."), {"": "There are 50 endpoints."}),
     ],
 )  # fmt: skip
