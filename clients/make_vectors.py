@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.event import drafts
+from app.core.webhook import batches
 from app.core.webhook.signing import new_secret, new_signing_key, public_key, sign
 from app.core.wire import envelope, sse
 
@@ -28,6 +29,8 @@ NOW = 1_795_000_000
 TOLERANCE_SECONDS = 300
 ID = "evt_0198c2d4e5f6a7b8c9d0e1f2a3b4c5d6"
 BODY = '{"id":"' + ID + '","type":"call.barge_in","data":{"at_ms":1200,"gain":1.0}}'
+BATCH_ID = "bat_0198c2d4e5f6a7b8c9d0e1f2a3b4c5d6"
+BATCH = batches.body([BODY.encode(), BODY.replace("1200", "1300").encode()]).decode()
 SECRET, NEWER, STRANGER = (new_secret(letter * 32) for letter in (b"s", b"n", b"x"))
 SHORTEST, LONGEST = new_secret(bytes(range(24))), new_secret(bytes(range(64)))
 SIGNING_KEY = new_signing_key(b"k" * 32)
@@ -47,13 +50,14 @@ def _signature(
     valid: bool = True,
     at: int = NOW,
     body: str = BODY,
+    id: str = ID,
     **other: Any,
 ) -> dict[str, Any]:
     """A request signed by `signers`, and whether `secrets` verify it. other: what differs when it arrives."""
     headers = {
-        "webhook-id": ID,
+        "webhook-id": id,
         "webhook-timestamp": str(at),
-        "webhook-signature": sign(signers, ID, at, body.encode()),
+        "webhook-signature": sign(signers, id, at, body.encode()),
     }
     return {
         "name": name,
@@ -99,6 +103,8 @@ def _genuine(v1: str) -> list[dict[str, Any]]:
         ),
         _signature("text beyond ASCII", [SECRET], [SECRET], body='{"text":"é 😀 \u2028 中"}'),
         _signature("an empty body", [SECRET], [SECRET], body=""),
+        _signature("a batch", [SECRET], [SECRET, SIGNING_KEY], body=BATCH, id=BATCH_ID),
+        _signature("a batch, by the public key", [PUBLIC_KEY], [SECRET, SIGNING_KEY], body=BATCH, id=BATCH_ID),
     ]
 
 
@@ -142,6 +148,24 @@ def _forged(v1: str) -> list[dict[str, Any]]:
             valid=False,
         ),
         _signature("no secret", [], [SECRET], valid=False),
+        _signature(
+            "a batch without its last event",
+            [SECRET],
+            [SECRET],
+            body=BATCH,
+            id=BATCH_ID,
+            body_received=f"[{BODY}]",
+            valid=False,
+        ),
+        _signature(
+            "a batch under the id of its first event",
+            [SECRET],
+            [SECRET],
+            body=BATCH,
+            id=BATCH_ID,
+            headers={"webhook-id": ID},
+            valid=False,
+        ),
         _signature("another body", [SECRET], [SECRET], body_received=BODY.replace("1200", "1201"), valid=False),
         _signature(
             "the same JSON, spelled otherwise", [SECRET], [SECRET], body_received=BODY.replace("1.0", "1"), valid=False

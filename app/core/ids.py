@@ -15,7 +15,7 @@ RANDOM_BYTES = 10
 _VALUE = {letter: number for number, letter in enumerate(ALPHABET)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER, PORTAL_LINK, BULK_RETRY = (
+EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER, PORTAL_LINK, BULK_RETRY, BATCH = (
     "evt",
     "ep",
     "dlv",
@@ -27,6 +27,7 @@ EVENT, ENDPOINT, DELIVERY, ATTEMPT, WORKSPACE, KEY, TOKEN, SESSION, USER, PORTAL
     "usr",
     "plk",
     "blk",
+    "bat",
 )
 
 

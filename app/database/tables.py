@@ -142,6 +142,11 @@ class Endpoint(Base):
         Index("ix_endpoints_workspace_id_id", "workspace_id", "id"),
         CheckConstraint("rate_limit >= 1", name="rate_limit"),
         CheckConstraint("ordering = 'stream'", name="ordering"),
+        CheckConstraint(
+            "(batch_max_events IS NULL) = (batch_max_wait_ms IS NULL)"
+            " AND batch_max_events BETWEEN 1 AND 1000 AND batch_max_wait_ms BETWEEN 0 AND 60000",
+            name="batch",
+        ),
         # In PostgreSQL's order NaN is greater than any number.
         CheckConstraint("rate_tat > '-Infinity' AND rate_tat < 'Infinity'", name="rate_tat"),
         Index("ix_endpoints_failing_since", "failing_since", postgresql_where=text("failing_since IS NOT NULL")),
@@ -181,6 +186,9 @@ class Endpoint(Base):
     order: Mapped[str | None] = mapped_column("ordering")
     order_patience_seconds: Mapped[int | None] = mapped_column(Integer)  # NULL: ORDER_PATIENCE_SECONDS
     ordered_at: Mapped[datetime | None]  # since when it keeps order
+    # How many events at most travel in one request, and how long one waits for others; NULL: each travels by itself.
+    batch_max_events: Mapped[int | None] = mapped_column(Integer)
+    batch_max_wait_ms: Mapped[int | None] = mapped_column(Integer)
 
 
 class EndpointChange(Base):
@@ -303,6 +311,8 @@ class Due(Base):
     # For how long it has stood at the head of its lane while the endpoint answered others, and when that was counted.
     waited_seconds: Mapped[float | None]
     counted_at: Mapped[datetime | None]
+    # How many may be in a batch with it, because it was refused in a larger one; NULL: as many as its endpoint says.
+    batch_most: Mapped[int | None] = mapped_column(Integer)
 
 
 class Attempt(Base):
@@ -340,6 +350,10 @@ class Attempt(Base):
     tls_ms: Mapped[int | None] = mapped_column(Integer)
     first_byte_ms: Mapped[int | None] = mapped_column(Integer)
     connection_reused: Mapped[bool | None]
+    # The request that it shared with others, how many events that had, and the place of its own, from 1. NULL: alone.
+    batch_id: Mapped[str | None]
+    batch_size: Mapped[int | None] = mapped_column(Integer)
+    batch_position: Mapped[int | None] = mapped_column(Integer)
 
 
 class DrainRound(Base):

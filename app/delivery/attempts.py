@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core import ids
 from app.core.webhook.retry import Outcome
@@ -16,11 +16,26 @@ from app.delivery.claims import Claimed
 from app.delivery.sending.request import NO_PHASES, Phases
 
 
+class InBatch(NamedTuple):
+    """An event's part in a batch. position: from 1. jitter: a random number in [0, 1), the same for all of it, so that
+    they travel together again. at_once: the answer has acknowledged others, and this one goes again at once, without
+    using up an attempt of its schedule. waits_behind: it goes again after another of its stream that was not
+    acknowledged. most: how many may travel with it next; None: no fewer than before."""
+
+    id: str
+    size: int
+    position: int
+    jitter: float
+    at_once: bool = False
+    waits_behind: bool = False
+    most: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What came of one attempt. started_at: by the database's clock. by_us: it failed here, before anything was sent.
     unanswered: the request was sent, and no answer came. resent: the same delivery was sent once more at once, and what
-    comes of that decides: this exchange is only logged. phases: where the time went.
+    comes of that decides: this exchange is only logged. phases: where the time went. batch: the request that it shared.
 
     nonce: makes the attempt's id, which is settled here, when the result has come: however often this is written, it
     stays one attempt.
@@ -40,6 +55,7 @@ class Exchange:
     unanswered: bool = False
     resent: bool = False
     phases: Phases = NO_PHASES
+    batch: InBatch | None = None
     nonce: bytes = field(default_factory=partial(os.urandom, ids.RANDOM_BYTES))
     created_at: datetime = field(init=False)
     """Of its row: when it started, in milliseconds, as the id holds it."""
@@ -61,7 +77,7 @@ def attempt_fields(exchange: Exchange) -> dict[str, Any]:
     """The columns of an exchange's attempt, by name, but for its number; values as JSON has them."""
     claimed = exchange.claimed
     answered = exchange.status_code is not None
-    return {
+    fields = {
         "attempt_id": exchange.attempt_id,
         "attempt_at": exchange.created_at.isoformat(),
         "workspace_id": claimed.workspace_id,
@@ -80,6 +96,10 @@ def attempt_fields(exchange: Exchange) -> dict[str, Any]:
         "phases_ms": _milliseconds(exchange.phases),
         "reused": exchange.phases.reused,
     }
+    if exchange.batch is not None:
+        fields["batch_id"], fields["batch_size"] = exchange.batch.id, exchange.batch.size
+        fields["batch_position"] = exchange.batch.position
+    return fields
 
 
 def _milliseconds(phases: Phases) -> str:

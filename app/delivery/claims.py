@@ -16,18 +16,20 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from app.core.feed.cursor import Cursor, Tick, encode, shortened
 from app.core.feed.snapshot import read_snapshot
+from app.core.webhook.batches import most_bytes
 from app.core.webhook.fairness import Slots
 from app.core.webhook.lanes import Place
 from app.core.webhook.shares import Lane
 from app.delivery import deliveries, grants
 from app.delivery.cancelling import EndedEndpoints
 from app.delivery.low_water import FAR, LowWater
+from app.delivery.windows import Windows
 
 # For every connection that runs a drain's other statements. They must use their indexes whatever the statistics say,
 # which change faster than anybody can analyse. Compiling them (jit) takes longer than running them. Rows that are
@@ -68,12 +70,25 @@ class EndpointAddress:
     delays: Sequence[int] | None = None
 
 
+class Part(NamedTuple):
+    """What makes a delivery travel with others of its endpoint. batch: which of them. number: its place in the order of
+    the log. failures: requests to the endpoint that failed in a row. is_in_lane: whether it waits for others of its
+    stream. tick: before the event, if its endpoint wants a
+    cursor."""
+
+    batch: str
+    number: int
+    failures: int
+    is_in_lane: bool
+    tick: Sequence[Any] | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Claimed:
     """A delivery that this drain has to send now. claimed_at: the database's time of the claim. alone:
     no other may start beside it. trigger and the three after it: what its next attempt is decided by. feed_cursor: of a
     place before the event, if its endpoint wants that. place: among the deliveries of its stream, when its endpoint
-    keeps order (webhook/lanes; `lane` is of the drain's places)."""
+    keeps order (webhook/lanes; `lane` is of the drain's places). part: of a batch, when its endpoint gets those."""
 
     id: str
     created_at: datetime
@@ -92,6 +107,7 @@ class Claimed:
     alone: bool = False
     feed_cursor: str | None = None
     place: Place | None = None
+    part: Part | None = None
 
 
 @dataclass(slots=True)
@@ -99,14 +115,17 @@ class Claim:
     """The outcome of one claim.
 
     more: there may be rows that could be claimed at once. left: rows may be due for which there was no room.
-    wait_seconds: when a rate limit allows the next row that it held back, None if it held none back. hopeless: rows
-    that cannot be sent any more, given as (id, created_at), and why.
+    wait_seconds: when a rate limit allows the next row that it held back, None if it held none back. has_batches:
+    whether any of the rows belongs to a batch. put_off_seconds: when something is due that waits for others of its
+    batch, if that is soon. hopeless: rows that cannot be sent any more, given as (id, created_at), and why.
     """
 
     rows: list[Claimed] = field(default_factory=list)
     more: bool = False
     left: bool = False
     wait_seconds: float | None = None
+    has_batches: bool = False
+    put_off_seconds: float | None = None
     hopeless: list[tuple[str, datetime, str, str]] = field(default_factory=list)
 
 
@@ -123,6 +142,7 @@ class Claimer:
         self._unanswered: str | None = None  # the token of a call whose answer has not been read
         self._after = ""  # the endpoint at which the last walk stopped
         self._walk_until = 0.0
+        self._windows = Windows()
         self.ended = EndedEndpoints()
 
     def ask(
@@ -141,6 +161,7 @@ class Claimer:
             "lease_seconds": self._lease_seconds,
             "most_rows": MOST_ROWS,
             "most_endpoints": MOST_ENDPOINTS,
+            "batches": most_bytes(slots.batch_bytes),
         }
         if self._unanswered:
             asked["again"] = True
@@ -187,8 +208,9 @@ class Claimer:
         asking = note.get("asking") or []
         self._after = note["after"] or ""
         self.ended.add(note["ended"] or ())
-        claim.more |= not note["complete"]
+        claim.more |= not note["complete"] or note.get("more", False)
         claim.left = note["left"]
+        claim.put_off_seconds = self._windows.next_end(now, note.get("put_off"))
         return claim, self._share(claim, asked, note, asking, slots)
 
     def _share(
@@ -202,8 +224,12 @@ class Claimer:
             granted = dict(decided.rows)
             claim.more |= decided.held_back
         further: dict[str, Any] = {
-            name: asked[name] for name in ("token", "lease_seconds", "low_water", "alone") if name in asked
+            name: asked[name]
+            for name in ("token", "lease_seconds", "low_water", "alone", "batches", "known")
+            if name in asked
         }
+        if batching := [row["endpoint_id"] for row in asking if row.get("batching")]:
+            further["batching"] = batching
         further["granted"] = granted
         further["limited"] = any(row["rate_limit"] is not None for row in asking)
         further["among"] = [row["endpoint_id"] for row in asking]
@@ -238,9 +264,11 @@ class Claimer:
             else:
                 lane = slots.lane(endpoint, failures, outcome)
                 address = EndpointAddress(url, headers, secrets)
-                cursor = place = None
+                cursor = place = part = None
                 if own is not None:
-                    cursor, place = _cursor(own.get("tick")), _place(own.get("lane"))
+                    place, part = _place(own.get("lane")), _part(own)
+                    cursor = cursor_of(own.get("tick")) if part is None else None
+                    claim.has_batches |= part is not None
                     timeout_seconds, delays = own["timeout_seconds"], own["retry_delays_seconds"]
                     address = replace(address, timeout_seconds=timeout_seconds, delays=delays)
                 claim.rows.append(
@@ -262,11 +290,12 @@ class Claimer:
                         lost >= SUSPICIOUS_LOST_CLAIMS,
                         cursor,
                         place,
+                        part,
                     )
                 )
 
 
-def _cursor(tick: Sequence[Any] | None) -> str | None:
+def cursor_of(tick: Sequence[Any] | None) -> str | None:
     """The cursor of a tick that tick_before has found."""
     if tick is None:
         return None
@@ -276,6 +305,10 @@ def _cursor(tick: Sequence[Any] | None) -> str | None:
 
 def _place(told: dict[str, Any] | None) -> Place | None:
     return None if told is None else Place(told["prev"], tuple(told["skipped"] or ()), told["late"])
+
+
+def _part(own: dict[str, Any]) -> Part | None:
+    return None if own.get("batch") is None else Part(*own["batch"], tick=own.get("tick"))
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:

@@ -28,11 +28,11 @@ from app.delivery.claims import Claim, Claimed, Claimer
 from app.delivery.database_clock import DatabaseClock
 from app.delivery.doorbell import Doorbell
 from app.delivery.endpoint_health import Gone, disable_failing, disable_gone
-from app.delivery.exchanges import exchange_of
 from app.delivery.outcomes import Recorded, RecordedAttempt
 from app.delivery.round_calls import RoundCalls
 from app.delivery.rounds import Crew, RoundStamp
-from app.delivery.sending.sender import Request, Sender
+from app.delivery.sending.sender import Sender
+from app.delivery.sent_batches import SentBatch, accepted_of, exchanges_of, first_of, requests_of
 from app.delivery.signer import Signer
 from app.delivery.unnoted import Unnoted
 from app.delivery.unrecorded import Unrecorded, is_rows_fault
@@ -153,8 +153,8 @@ class Drain:
         claim, recorded = self._round(phase)
         if claim.rows:
             failpoints.reach("drain.claimed")
-        for claimed in claim.rows:  # at once: what is claimed and not sent is due again only when its lease ends
-            self._send(claimed)
+        for sent in requests_of(claim):  # at once: what is claimed and not sent is due again only when its lease ends
+            self._send(sent)
         self._after(recorded)  # of what has been committed nothing may be forgotten because of what comes next
         if claim.hopeless:
             with self._database.begin() as connection:
@@ -167,14 +167,19 @@ class Drain:
         poll_seconds: the longest wait for the first one. resends: whether requests may be sent again."""
         bell = self._doorbell.fileno() if self._doorbell is not None and self._is_standing else None
         for result in self._sender.poll(poll_seconds, bell):
-            claimed, started_at = cast("tuple[Claimed, datetime]", result.key)
-            exchange = exchange_of(claimed, started_at, result)
-            again, resends = self._may_resend(exchange) if result.again and resends else (False, resends)
-            if again:
-                exchange = self._resend(exchange)
+            sent, started_at = cast("tuple[Claimed | SentBatch, datetime]", result.key)
+            exchanges = exchanges_of(sent, started_at, result)
+            first = exchanges[0]
+            again, resends = self._may_resend(first) if result.again and resends else (False, resends)
+            if again:  # its connection is to blame: at once, over one of its own
+                self._sender.add(self._signer.request(sent, first.ended_at, own_connection=True))
+                exchanges = [replace(exchange, resent=True) for exchange in exchanges]
             else:
-                self._slots.finish(claimed, self._clock(), succeeded=result.outcome == Outcome.SUCCESS)
-            self._keep(exchange)
+                if first.batch is not None:
+                    self._slots.accepted(first.claimed.endpoint_id, accepted_of(exchanges), len(exchanges))
+                self._slots.finish(sent, self._clock(), succeeded=first.outcome == Outcome.SUCCESS)
+            for exchange in exchanges:
+                self._keep(exchange)
         self._slots.advance(self._clock())
 
     def _run(self, started_at: float, turn_seconds: float) -> None:
@@ -208,9 +213,10 @@ class Drain:
             if phase != "open":
                 return self._send_alone()
             is_over = not (claim.more or claim.wait_seconds is not None)
-            if is_over and not self._stands():
+            if is_over and claim.put_off_seconds is None and not self._stands():
                 return
-            self._rest(STAND_SECONDS if is_over else min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
+            ends_seconds = claim.put_off_seconds or STAND_SECONDS
+            self._rest(ends_seconds if is_over else min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
             wait_seconds = 0.0
 
     def _stands(self) -> bool:
@@ -232,7 +238,7 @@ class Drain:
         """How long to wait for a result before the next look. Who stands is told of what comes, and looks early only
         when something was left for want of places, which may come back by themselves."""
         if self._is_standing and not claim.left:
-            return min(STAND_SECONDS, claim.wait_seconds or STAND_SECONDS)
+            return min(STAND_SECONDS, claim.wait_seconds or STAND_SECONDS, claim.put_off_seconds or STAND_SECONDS)
         return LOOK_SECONDS
 
     def _call_for_help(self, claim: Claim, phase: Phase) -> None:
@@ -374,27 +380,19 @@ class Drain:
         """Whether an attempt that begins now and may take so long ends before the lease does."""
         return (now - claimed.claimed_at).total_seconds() + attempt_seconds <= self._lease_seconds
 
-    def _resend(self, exchange: Exchange) -> Exchange:
-        """Its connection is to blame: send it again at once, over one of its own. The exchange to record."""
-        self._sender.add(self._request(exchange.claimed, exchange.ended_at, own_connection=True))
-        return replace(exchange, resent=True)
-
-    def _send(self, claimed: Claimed) -> None:
+    def _send(self, sent: Claimed | SentBatch) -> None:
         now = self._clock()
         started_at = self._database_clock.now()
+        claimed = first_of(sent)
         if claimed.place is not None and not self._is_in_time(claimed, started_at, self._closing_seconds):
             return  # this process stood still since the claim: another may have sent it, and those behind it
         try:
-            request = self._request(claimed, started_at)
+            request = self._signer.request(sent, started_at)
         except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
-            self._keep(exchange_of(claimed, started_at, error))
+            for exchange in exchanges_of(sent, started_at, error):
+                self._keep(exchange)
             return
         self._sender.add(request)
-        self._slots.start(claimed, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone)
-
-    def _request(self, claimed: Claimed, started_at: datetime, *, own_connection: bool = False) -> Request:
-        """Raises ValueError: it cannot be signed."""
-        address, owner, headers = claimed.address, claimed.workspace_id, self._signer.headers(claimed, started_at)
-        key, own_seconds = (claimed, started_at), address.timeout_seconds
-        return Request(key, address.url, headers, claimed.body, owner, own_connection, own_seconds)
+        size = len(sent.body) if isinstance(sent, SentBatch) else 0
+        self._slots.start(sent, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone, batch_bytes=size)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.core import ids, sealing
 from app.core.event.filters.reading import as_text
 from app.core.problem import Problem
+from app.core.webhook import batches
 from app.database.tables import Endpoint
 from app.delivery import deliveries, lane_rows
 from app.delivery.cancelling import cancel_pending
@@ -60,6 +61,7 @@ def add(session: Session, settings: Settings, workspace_id: str, wanted: Mapping
         sealed_headers=_seal_headers(settings, wanted.get("headers")),
         own_metadata=wanted.get("metadata") or {},
         content_filter=_filter_text(wanted),
+        **_batch_columns(wanted.get("batch")),
         **{name: wanted.get(name, default) for name, default in PLAIN.items()},
     )
     session.add(row)
@@ -82,6 +84,9 @@ def change(session: Session, settings: Settings, row: Endpoint, wanted: Mapping[
         row.own_metadata = wanted["metadata"] or {}
     if "content_filter" in wanted:
         row.content_filter = _filter_text(wanted)
+    if "batch" in wanted:
+        for name, value in _batch_columns(wanted["batch"]).items():
+            setattr(row, name, value)
     if "headers" in wanted and (wanted["headers"] or {}) != headers_of(settings, row):
         row.sealed_headers = _seal_headers(settings, wanted["headers"])
     status = wanted.get("status", row.status)
@@ -127,6 +132,13 @@ def _enable(row: Endpoint) -> None:
     row.status = ENABLED
     row.disabled_reason = row.disabled_at = row.failing_since = row.last_outcome = None
     row.consecutive_failures = 0
+
+
+def _batch_columns(batch: Mapping[str, Any] | None) -> dict[str, int | None]:
+    if batch is None:
+        return {"batch_max_events": None, "batch_max_wait_ms": None}
+    most, wait = batch.get("max_events", batches.MAX_EVENTS), batch.get("max_wait_ms", batches.MAX_WAIT_MS)
+    return {"batch_max_events": int(most), "batch_max_wait_ms": int(wait)}
 
 
 def _disable(session: Session, row: Endpoint) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from app.core import ids
 from app.core.event import names
 from app.core.event.filters.reading import check_filter
-from app.core.problem import Complaint, complaint, invalid_fields
-from app.core.webhook import addresses, retry, signing
+from app.core.problem import MOST_COMPLAINTS, Complaint, complaint, invalid_fields
+from app.core.webhook import addresses, batches, retry, signing
 from app.core.webhook.headers import check_headers
 from app.settings import Settings
 
@@ -17,6 +17,8 @@ LONGEST_TIMEOUT_SECONDS = 60  # the most that SEND_TOTAL_SECONDS may be
 MOST_DELAYS = 30  # attempts that are logged of each delivery
 LONGEST_DELAY_SECONDS = 30 * 86_400  # the most that DELIVERY_WINDOW_SECONDS may be
 MOST_CHANNELS = 100  # as of the other filters: matching is linear in them, for every event
+# The numbers of a batch, each with its least and its most.
+BATCH_BOUNDS = {"max_events": (1, batches.MOST_EVENTS), "max_wait_ms": (0, batches.LONGEST_WAIT_MS)}
 LONGEST_SECRET = len(signing.SECRET_PREFIX) + 88  # 64 bytes as base64
 
 
@@ -39,8 +41,23 @@ def check(settings: Settings, wanted: Mapping[str, Any]) -> None:
         complaints += [complaint("retry_delays_seconds", words) for words in problems]
     if (content := wanted.get("content_filter")) is not None:
         complaints += check_filter(content)
+    if (batch := wanted.get("batch")) is not None:
+        complaints += _of_batch(batch)
     if complaints:
         raise invalid_fields(complaints)
+
+
+def _of_batch(batch: Mapping[str, Any]) -> list[Complaint]:
+    found = []
+    for name, value in batch.items():
+        if name not in BATCH_BOUNDS:
+            found.append(complaint(f"batch.{name}", f"unknown field; a batch has {' and '.join(BATCH_BOUNDS)}"))
+            continue
+        least, most = BATCH_BOUNDS[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not least <= value <= most or value != int(value):
+            found.append(complaint(f"batch.{name}", f"must be a whole number from {least} to {most}"))
+    return found[: MOST_COMPLAINTS + 1]
 
 
 def _of_metadata(metadata: Mapping[str, str]) -> list[Complaint]:

@@ -73,7 +73,7 @@ def put_endpoint(
         return _add(session, settings, workspace_id, {**wanted, "uid": reference}), True
     if wanted.get("signing", row.signing) != row.signing:
         raise Problem("conflict", f"The endpoint signs by {row.signing}, which cannot be changed; make another one.")
-    left_out = {**endpoint_rows.PLAIN, "headers": None, "metadata": None, "content_filter": None}
+    left_out = {**endpoint_rows.PLAIN, "headers": None, "metadata": None, "content_filter": None, "batch": None}
     endpoint_rows.change(session, settings, row, left_out | dict(wanted))
     if wanted.get("secret") not in (None, read_secrets(session, settings, row)["secret"]):
         _rotate(session, settings, row, wanted["secret"])
@@ -180,6 +180,9 @@ def shown(row: Endpoint) -> dict[str, Any]:
         "feed_cursor": row.feed_cursor,
         "order": row.order,
         "order_patience_seconds": row.order_patience_seconds,
+        "batch": None
+        if row.batch_max_events is None
+        else {"max_events": row.batch_max_events, "max_wait_ms": row.batch_max_wait_ms},
         "signing": row.signing,
         "consecutive_failures": row.consecutive_failures,
         "failing_since": rfc3339(row.failing_since) if row.failing_since else None,

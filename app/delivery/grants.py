@@ -43,4 +43,6 @@ def grant(asking: Sequence[dict[str, Any]], slots: Slots, *, lanes: Collection[s
 
 def _known(endpoint_id: str, slots: Slots) -> dict[str, Any]:
     seen = "slow" if slots.hangs(endpoint_id) else "fast" if slots.answers(endpoint_id) else None
-    return {"lane": seen} | {lane: slots.room(endpoint_id, lane) for lane in LANES}
+    known = {"lane": seen} | {lane: slots.room(endpoint_id, lane) for lane in LANES}
+    events = slots.most_events(endpoint_id)
+    return known if events is None else known | {"events": events}

@@ -9,15 +9,16 @@ what the claim said of it; whether that still holds, the function finds out (dat
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from app.core.webhook import retry
+from app.core.webhook.batches import PARKED_AT
 from app.core.webhook.retry import Decision, Outcome
 from app.core.webhook.steering import asked
 from app.delivery import deliveries
-from app.delivery.attempts import Exchange, attempt_fields
+from app.delivery.attempts import Exchange, InBatch, attempt_fields
 from app.delivery.claims import Claimed
 
 
@@ -82,7 +83,16 @@ def decide(exchange: Exchange, now: datetime, jitter: float, delays: Sequence[fl
     )
     if decision.status == "pending" and claimed.trigger == "test":
         return Decision("failed", reason=f"{deliveries.TEST_FAILED}: {decision.reason}")
+    if decision.status == "pending" and exchange.batch is not None:
+        return _in_batch(exchange.batch, decision, now)
     return decision
+
+
+def _in_batch(batch: InBatch, decision: Decision, now: datetime) -> Decision:
+    """When an event goes again that shared a request with others."""
+    if batch.waits_behind:
+        return replace(decision, due_at=PARKED_AT)
+    return replace(decision, due_at=now) if batch.at_once else decision
 
 
 class Batch:
@@ -102,7 +112,8 @@ class Batch:
         was lost."""
         self._exchanges = list(exchanges)
         self._decisions = [
-            decide(exchange, now, jitter, delays) for exchange, jitter in zip(exchanges, jitters, strict=True)
+            decide(exchange, now, jitter if exchange.batch is None else exchange.batch.jitter, delays)
+            for exchange, jitter in zip(exchanges, jitters, strict=True)
         ]
         self._doubtful = doubtful
 
@@ -146,6 +157,11 @@ def _fields(number: int, exchange: Exchange, decision: Decision, doubtful: bool)
     fields["status"], fields["reason"] = decision.status, decision.reason
     fields["due_at"] = None if decision.due_at is None else decision.due_at.isoformat()
     fields["resent"], fields["by_us"], fields["doubtful"] = exchange.resent, exchange.by_us, doubtful
+    if (batch := exchange.batch) is not None:
+        fields["batch_most"], fields["uncounted"] = batch.most, batch.at_once
+        fields["by_us"] |= (
+            batch.position > 1
+        )  # an endpoint's health is told by its requests: by the first event of each
     return fields
 
 

@@ -186,6 +186,9 @@ def _shown_attempt(row: Any) -> dict[str, Any]:
         **_without_response(row, row.id),
         "timing_ms": timing_ms(row),
         "connection_reused": row.connection_reused,
+        "batch_id": row.batch_id,
+        "batch_size": row.batch_size,
+        "batch_position": row.batch_position,
         "response_headers": row.response_headers,
         "response_body": None if body is None else bytes(body).decode("utf-8", "replace"),
         "response_body_truncated": body is not None and len(body) >= KEPT_BODY_BYTES,
@@ -249,7 +252,7 @@ ORDER BY number DESC, id DESC LIMIT %(most)s
 
 # One delivery with its latest attempts, each in a row, if the caller may see it.
 _READ_ONE = Prepared(
-    b"read_delivery_4",
+    b"read_delivery_5",
     "SELECT * FROM read_delivery($1, $2, $3, $4, $5, $6)",
     takes=(BYTEA, TEXT, TEXT, TEXT, MOMENT, INT4),
     gives={
@@ -283,6 +286,9 @@ _READ_ONE = Prepared(
         "tls_ms": INT4,
         "first_byte_ms": INT4,
         "connection_reused": BOOL,
+        "batch_id": TEXT,
+        "batch_size": INT4,
+        "batch_position": INT4,
     },
 )
 

@@ -1,8 +1,9 @@
 """The requests of attempts as they were sent, told from rows: nothing of them is stored with the attempt.
 
 The time of an attempt is its webhook-timestamp, and the event's stored bytes are its body; with the endpoint's URL,
-headers and secrets that makes the whole request, signature included. Of an endpoint no earlier state is kept: where it
-has been changed since, its URL and headers are those of today, and the request says so.
+headers and secrets that makes the whole request, signature included (but for a batch of several events). Of an endpoint
+no earlier state is kept: where it has been changed since, its URL and headers are those of today, and the request says
+so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, Row
 
 from app.core import ids, sealing
 from app.core.times import read_time
-from app.core.webhook import lanes
+from app.core.webhook import batches, lanes
 from app.core.webhook.headers import DEFAULTS, FEED_CURSOR, signed
 
 MASKED, NOT_KEPT = "[masked]", "[not kept]"
@@ -91,7 +92,11 @@ def _request(sender: _Sender | None, delivery: dict[str, Any], attempt: dict[str
     for name in sender.own or {}:
         headers = {other: value for other, value in headers.items() if other.lower() != name.lower()}
         headers[name] = MASKED
-    headers |= dict(signed({}, secrets, delivery["event_id"], delivery["id"], sent_at, body or b""))
+    id, envelope, size = attempt["batch_id"] or delivery["event_id"], body, attempt["batch_size"]
+    if size is not None and body is not None:
+        body = batches.body([body]) if size == 1 else None  # which others were in it is not looked for
+    traced = envelope or b"" if size in (None, 1) else b""
+    headers |= dict(signed({}, secrets, id, delivery["id"], sent_at, body or b"", traced))
     if sender.row.feed_cursor:
         headers[FEED_CURSOR] = NOT_KEPT
     if not secrets or body is None:
@@ -103,7 +108,7 @@ def _request(sender: _Sender | None, delivery: dict[str, Any], attempt: dict[str
         "method": "POST",
         "url": sender.row.url,
         "headers": headers,
-        "body": {"event_id": delivery["event_id"], "bytes": None if body is None else len(body)},
+        "body": {"event_id": delivery["event_id"], "bytes": None if envelope is None else len(envelope)},
         "exact": "webhook-signature" in headers
         and sender.own is not None
         and sender.row.updated_at <= sent_at

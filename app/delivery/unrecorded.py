@@ -24,6 +24,8 @@ UNDEFINED_TABLE = "42P01"  # SQLSTATE: the partition of a row that is past reten
 # More are held by nobody's lock in real life; a receiver may make each of them 80 KiB large. Beyond, the oldest are
 # let go: their deliveries are made again when their leases have ended.
 MOST_KEPT = 4096
+# Those of a batch share an answer.
+MOST_KEPT_OF_BATCHES = 65_536
 # In one call: some 10 ms, for which everybody else's results wait.
 MOST_AT_ONCE = 256
 
@@ -45,7 +47,9 @@ class Unrecorded:
 
     def add(self, exchange: Exchange) -> None:
         """This has come."""
-        if len(self._exchanges) >= MOST_KEPT:
+        if len(self._exchanges) >= MOST_KEPT and (
+            exchange.batch is None or len(self._exchanges) >= MOST_KEPT_OF_BATCHES
+        ):
             first = min(self._exchanges, key=lambda kept: kept.ended_at)
             self._exchanges.remove(first)
             self._doubtful.discard(first.attempt_id)

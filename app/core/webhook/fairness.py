@@ -86,7 +86,7 @@ class Endpoint:
 
     most: the most that were in flight at once. old: how many are unanswered for a second or longer. served: the number
     of the last place given away that it got. answered: whether the last that ended was a success, and when.
-    usual_seconds: what an answer usually takes.
+    usual_seconds: what an answer usually takes. most_events: of its next batch, where it has accepted fewer than that.
     """
 
     limit: int = MIN_IN_FLIGHT
@@ -98,6 +98,7 @@ class Endpoint:
     answered: bool = False
     answered_at: float = 0.0
     usual_seconds: float | None = None
+    most_events: int | None = None
 
 
 @dataclass(slots=True)
@@ -106,6 +107,7 @@ class _Transfer:
     lane: Lane
     started_at: float
     is_probe: bool
+    batch_bytes: int
     old: bool = False
 
 
@@ -124,13 +126,19 @@ class Slots:
         self._probes = 0  # transfers of the fast lane to endpoints that had not just answered
         self._started = 0
         self._now = 0.0
+        self.batch_bytes = 0
+        """The bodies of the batches in flight."""
 
-    def start(self, key: Hashable, endpoint_id: str, lane: Lane, now: float, *, alone: bool = False) -> None:
-        """A transfer has started. key: unique among those in flight. alone: no other is to start beside it."""
+    def start(
+        self, key: Hashable, endpoint_id: str, lane: Lane, now: float, *, alone: bool = False, batch_bytes: int = 0
+    ) -> None:
+        """A transfer has started. key: unique among those in flight. alone: no other is to start beside it.
+        batch_bytes: of its body, if it is a batch."""
         self._now = now
         self._started += 1
         is_probe = lane == "fast" and not self.answers(endpoint_id)
-        self._transfers[key] = _Transfer(endpoint_id, lane, now, is_probe)
+        self._transfers[key] = _Transfer(endpoint_id, lane, now, is_probe, batch_bytes)
+        self.batch_bytes += batch_bytes
         self._probes += is_probe
         self._in_order.append(key)
         endpoint = self._endpoints.setdefault(endpoint_id, Endpoint())
@@ -145,6 +153,7 @@ class Slots:
         """A transfer has ended; its endpoint's limit grows or shrinks."""
         self._now = now
         transfer = self._transfers.pop(key)
+        self.batch_bytes -= transfer.batch_bytes
         endpoint = self._endpoints[transfer.endpoint_id]
         endpoint.in_flight -= 1
         endpoint.old -= transfer.old
@@ -158,6 +167,20 @@ class Slots:
         (self._old if transfer.old else self._young)[transfer.lane] -= 1
         if self._alone == key:
             self._alone = None
+
+    def accepted(self, endpoint_id: str, events: int, sent: int) -> None:
+        """An endpoint with a transfer has accepted the first `events` of a batch. Where that is not all, its next one
+        has twice as many; each that is accepted whole doubles that, until so many are not sent any more."""
+        endpoint = self._endpoints[endpoint_id]
+        if 0 < events < sent:
+            endpoint.most_events = 2 * events
+        elif events and endpoint.most_events is not None:
+            endpoint.most_events = 2 * endpoint.most_events if sent >= endpoint.most_events else None
+
+    def most_events(self, endpoint_id: str) -> int | None:
+        """How many events the next batch of an endpoint may have; None: no bound but its own."""
+        endpoint = self._endpoints.get(endpoint_id)
+        return None if endpoint is None else endpoint.most_events
 
     def advance(self, now: float) -> None:
         """Let time pass: transfers grow old, and idle endpoints are forgotten."""

@@ -109,19 +109,26 @@ def _value_problem(value: object) -> str | None:
 
 
 def signed(
-    own: Mapping[str, str], secrets: Sequence[str], event_id: str, delivery_id: str, sent_at: datetime, body: bytes
+    own: Mapping[str, str],
+    secrets: Sequence[str],
+    id: str,
+    delivery_id: str,
+    sent_at: datetime,
+    body: bytes,
+    envelope: bytes | None = None,
 ) -> list[tuple[str, str]]:
     """The headers of one attempt: the customer's own, the three of Standard Webhooks, and `traceparent` where the event
-    belongs to a trace. secrets: newest first. body: the envelope."""
+    belongs to a trace. secrets: newest first. id: of the event, or of a batch. body: the envelope, if that is not given
+    by itself; empty for that of several events, which belong to no trace together."""
     timestamp = int(sent_at.timestamp())
     traced = []
-    if traceparent := traceparent_of(body):
+    if traceparent := traceparent_of(body if envelope is None else envelope):
         own = {name: value for name, value in own.items() if name.lower() != "traceparent"}
         traced = [("traceparent", trace.child(traceparent, delivery_id, sent_at))]
     return [
         *own.items(),
         *traced,
-        ("webhook-id", event_id),
+        ("webhook-id", id),
         ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", sign(secrets, event_id, timestamp, body)),
+        ("webhook-signature", sign(secrets, id, timestamp, body)),
     ]

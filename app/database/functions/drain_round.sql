@@ -7,21 +7,26 @@
 --   again: a call with this token was not answered: what it has leased is handed out, and otherwise nothing
 --   low_water, walking, after, most_rows, most_endpoints: where to look, and at how many (look_for_due); the first three
 --     may be left out. fresh: instead of low_water, from so many seconds below the mark that was written down last
---   granted, limited: what was decided after the last look (take_due); left out: look
+--   granted, limited, batching: what was decided after the last look (take_due), and which of these endpoints get
+--     batches; left out: look
+--   batches: whether this drain sends batches, and then the most bytes of one
 --   rooms: by lane, the room of an endpoint that this drain does not know; known: by endpoint, {lane, fast, new, slow}:
---     its rooms, and `slow` when it hangs, `fast` when it has just answered; left out: only look
+--     its rooms, and `slow` when it hangs, `fast` when it has just answered; left out: only look. Also by endpoint,
+--     `events`: the most of a batch, where it has just accepted fewer than it was sent
 --   free: by lane, how many rows may be taken without sharing; a lane that is left out gets nothing
 --   answering: endpoints that have just answered; they are looked at, however many others there are
 --   alone: whether a row that has lost claims may be taken; `only`: nothing else
 --
 -- Answers one row whose note is an object, then one for each row taken, whose note is an object of the timeout_seconds and
 -- retry_delays_seconds of its endpoint, if it has its own, of a tick before the event, if it wants that (tick_before),
--- and of its `lane` (lane_place), if it has one. The first note: now, recorded (see record_outcomes); after,
+-- of its `lane` (lane_place), if it has one, and of its `batch`, if it belongs to one: which (of those of its endpoint),
+-- its place in the order of the log, the failures of its endpoint, and whether it is in a lane. The first note: now, recorded (see record_outcomes); after,
 -- where the next walk begins; low, complete, walked (look_for_due); all_seconds, when `fresh` has found a mark; left:
--- whether rows are due for which there was no room; ended: endpoints that are disabled or deleted and have something
--- due; wait (take_due); asking: the others, when sharing the places among them is for app/core/webhook/fairness.py to
--- decide: then nothing is taken. As long as every endpoint can have as many rows as it has room for, there is nothing
--- to share.
+-- whether rows are due for which there was no room; more: whether the next round may take further batches at once; put_off:
+-- seconds until the first of those is due that this round has put off (gather_batches); ended:
+-- endpoints that are disabled or deleted and have something due; wait (take_due); asking: the others, when sharing the
+-- places among them is for app/core/webhook/fairness.py to decide: then nothing is taken. As long as every endpoint can
+-- have as many rows as it has room for, there is nothing to share.
 --
 -- Times that no datetime can hold, of a row that is damaged, are answered as ones that it can: a deadline as now, so
 -- that this attempt is the last.
@@ -59,6 +64,11 @@ DECLARE
   suspicious boolean := true;
   are_left boolean;
   only_one text;
+  sends_batches boolean := asked ? 'batches';
+  batching text[];
+  requests int[];
+  batches_left boolean := false;
+  batches_wait float8;
   first_at timestamptz;
   last_at timestamptz;
   earliest CONSTANT timestamptz := '1970-01-01 00:00:00+00';
@@ -101,6 +111,9 @@ BEGIN
     granted := '{}';
   ELSIF granted IS NOT NULL THEN
     endpoint_ids := ARRAY(SELECT jsonb_array_elements_text(asked -> 'among'));
+    IF asked ? 'batching' THEN
+      batching := ARRAY(SELECT jsonb_array_elements_text(asked -> 'batching'));
+    END IF;
   ELSE
     -- Each query costs more than all else of a round that finds nothing: none here that is not needed.
     IF asked -> 'answering' <> '[]' THEN
@@ -116,16 +129,31 @@ BEGIN
       CASE WHEN NOT (look.walked AND NOT look.complete OR alone IS NOT DISTINCT FROM 'only') THEN asked -> 'rooms' END,
       asked -> 'known', asked -> 'free'
     );
+    IF share.batching IS NOT NULL AND sends_batches THEN  -- places are for requests, of which these need fewer
+      batching := share.batching;
+      SELECT g.requests, g.are_left, g.wait INTO requests, batches_left, batches_wait
+      FROM gather_batches(batching, low_water) AS g;
+      SELECT array_agg(a.id), array_agg(coalesce(b.most, a.rows)) INTO look.asking, look.counts
+      FROM unnest(look.asking, look.counts) AS a (id, rows)
+      LEFT JOIN unnest(batching, requests) AS b (id, most) ON b.id = a.id
+      WHERE b.most IS DISTINCT FROM 0;
+      share := share_places(
+        look.asking, look.counts,
+        CASE WHEN NOT (look.walked AND NOT look.complete OR alone IS NOT DISTINCT FROM 'only') THEN asked -> 'rooms' END,
+        asked -> 'known', asked -> 'free'
+      );
+    END IF;
     endpoint_ids := share.enabled;
     suspicious := look.suspicious;
-    are_left := look.walked;
+    are_left := look.walked OR batches_left;
     IF look.counts IS NOT NULL AND NOT are_left THEN
       are_left := (SELECT sum(c) FROM unnest(look.counts) AS c)
         > coalesce((SELECT sum(g.value::int) FROM jsonb_each_text(share.granted) AS g), 0);
     END IF;
     said := said || jsonb_build_object(
       'low', CASE WHEN look.low IS NOT NULL THEN greatest(look.low, earliest) END, 'after', look.stopped_at,
-      'complete', look.complete, 'walked', look.walked, 'ended', share.ended, 'left', are_left
+      'complete', look.complete, 'walked', look.walked, 'ended', share.ended, 'left', are_left,
+      'more', batches_left, 'put_off', batches_wait
     );
     IF share.granted IS NULL THEN
       suspicious := false;  -- not before whoever shares has asked for it
@@ -143,6 +171,11 @@ BEGIN
     taken := taking.taken;
     said := said || jsonb_build_object('wait', taking.wait);
   END IF;
+  IF batching IS NOT NULL AND taken IS NOT NULL THEN
+    taken := taken || fill_batches(
+      taken, batching, low_water, token, lease, asked -> 'known', (asked ->> 'batches')::int
+    );
+  END IF;
   IF taken IS NULL AND alone IS NOT NULL AND suspicious AND cardinality(endpoint_ids) > 0 THEN
     taken := take_suspicious(endpoint_ids, token, lease);
   END IF;
@@ -158,10 +191,16 @@ BEGIN
     RETURN QUERY
       SELECT CASE
           WHEN e.timeout_seconds IS NOT NULL OR e.retry_delays_seconds IS NOT NULL OR e.feed_cursor OR t.seq IS NOT NULL
+            OR sends_batches AND e.batch_max_events IS NOT NULL
           THEN jsonb_build_object(
             'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds,
             'tick', CASE WHEN e.feed_cursor THEN tick_before(v.xid, v.no) END,
-            'lane', CASE WHEN t.seq IS NOT NULL THEN lane_place(t) END
+            'lane', CASE WHEN t.seq IS NOT NULL AND t.due_at < '9998-01-01 00:00:00+00' THEN lane_place(t) END,
+            'batch', CASE WHEN sends_batches AND e.batch_max_events IS NOT NULL THEN jsonb_build_array(
+              CASE WHEN t.trigger = 'test' OR t.claims - 1 - t.attempt_count >= 2
+                  OR t.stream_id IS NULL AND (e.ordering IS NOT NULL OR t.seq IS NOT NULL)
+                THEN t.delivery_id ELSE coalesce(t.stream_id::text, '') END,
+              coalesce(t.seq, v.no, 0), e.consecutive_failures, t.stream_id IS NOT NULL) END
           )
         END,
         t.delivery_id, greatest(least(t.created_at, latest), earliest), t.workspace_id, t.endpoint_id,

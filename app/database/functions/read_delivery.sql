@@ -13,7 +13,8 @@ RETURNS TABLE (
   created_at timestamptz, deadline_at timestamptz, finished_at timestamptz, due_at timestamptz, sending boolean,
   attempt_id text, number int, started_at timestamptz, duration_ms int, outcome text, error text, status_code int,
   remote_address text, trigger text, response_headers text, response_body bytea,
-  dns_ms int, connect_ms int, tls_ms int, first_byte_ms int, connection_reused boolean
+  dns_ms int, connect_ms int, tls_ms int, first_byte_ms int, connection_reused boolean,
+  batch_id text, batch_size int, batch_position int
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET plan_cache_mode = force_generic_plan
@@ -28,7 +29,8 @@ BEGIN
         coalesce(q.leased_until > now(), false),
         a.id, a.number, a.started_at, a.duration_ms, a.outcome, a.error, a.status_code, a.remote_address, a.trigger,
         a.response_headers::text, a.response_body,
-        a.dns_ms, a.connect_ms, a.tls_ms, a.first_byte_ms, a.connection_reused
+        a.dns_ms, a.connect_ms, a.tls_ms, a.first_byte_ms, a.connection_reused,
+        a.batch_id, a.batch_size, a.batch_position
       FROM deliveries d
       LEFT JOIN due q ON q.delivery_id = d.id AND q.created_at = d.created_at
       LEFT JOIN LATERAL (

@@ -20,7 +20,8 @@ BEGIN
     endpoint_id text, lease_token uuid, trigger text, started_at timestamptz, duration_ms int, outcome text, error text,
     status_code int, remote_address text, response_headers jsonb, response_body text,
     resent boolean, by_us boolean, doubtful boolean, status text, reason text, due_at timestamptz,
-    phases_ms int[], reused boolean
+    phases_ms int[], reused boolean,
+    batch_id text, batch_size int, batch_position int, batch_most int, uncounted boolean
   );
   IF o.resent OR o.doubtful THEN
     RETURN NULL;
@@ -39,7 +40,8 @@ BEGIN
   UPDATE deliveries d SET
     attempt_count = d.attempt_count + 1,
     -- A person's attempt in the middle of a window does not use up one of the schedule.
-    window_attempts = d.window_attempts + CASE WHEN d.trigger <> 'manual' OR d.window_attempts = 0 THEN 1 ELSE 0 END,
+    window_attempts = d.window_attempts
+      + CASE WHEN (d.trigger <> 'manual' OR d.window_attempts = 0) AND o.uncounted IS NOT TRUE THEN 1 ELSE 0 END,
     status = o.status,
     reason = o.reason,
     trigger = CASE WHEN o.status = 'pending' THEN 'schedule' ELSE d.trigger END,
@@ -50,8 +52,9 @@ BEGIN
   ELSE
     UPDATE due q SET
       attempt_count = q.attempt_count + 1,
-      window_attempts = q.window_attempts + CASE WHEN q.trigger <> 'manual' OR q.window_attempts = 0 THEN 1 ELSE 0 END,
-      due_at = o.due_at, trigger = 'schedule', leased_until = NULL, lease_token = NULL
+      window_attempts = q.window_attempts
+        + CASE WHEN (q.trigger <> 'manual' OR q.window_attempts = 0) AND o.uncounted IS NOT TRUE THEN 1 ELSE 0 END,
+      batch_most = coalesce(o.batch_most, q.batch_most), due_at = o.due_at, trigger = 'schedule', leased_until = NULL, lease_token = NULL
     WHERE q.delivery_id = o.delivery_id;
     IF NOT EXISTS (SELECT FROM endpoints e WHERE e.id = o.endpoint_id AND e.status = 'enabled') THEN
       answer := jsonb_build_object('unwanted', jsonb_build_array(o.endpoint_id));
@@ -59,11 +62,12 @@ BEGIN
   END IF;
   INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
     error, status_code, remote_address, response_headers, response_body, trigger,
-    dns_ms, connect_ms, tls_ms, first_byte_ms, connection_reused)
+    dns_ms, connect_ms, tls_ms, first_byte_ms, connection_reused, batch_id, batch_size, batch_position)
   VALUES (o.attempt_id, o.attempt_at, o.workspace_id, o.endpoint_id, o.delivery_id, attempts_before + 1, o.started_at,
     o.duration_ms, o.outcome, o.error, o.status_code, o.remote_address, o.response_headers,
     decode(o.response_body, 'base64'), o.trigger,
-    o.phases_ms[1], o.phases_ms[2], o.phases_ms[3], o.phases_ms[4], o.reused)
+    o.phases_ms[1], o.phases_ms[2], o.phases_ms[3], o.phases_ms[4], o.reused,
+    o.batch_id, o.batch_size, o.batch_position)
   ON CONFLICT (id, created_at) DO NOTHING;
 
   -- A success of an endpoint that was healthy changes nothing.

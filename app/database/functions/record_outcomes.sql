@@ -56,7 +56,8 @@ BEGIN
       n int, attempt_id text, attempt_at timestamptz, delivery_id text, workspace_id text, endpoint_id text,
       lease_token uuid, trigger text, started_at timestamptz, duration_ms int, outcome text, error text,
       status_code int, remote_address text, response_headers jsonb, response_body text,
-      resent boolean, by_us boolean, status text, reason text, due_at timestamptz, phases_ms int[], reused boolean
+      resent boolean, by_us boolean, status text, reason text, due_at timestamptz, phases_ms int[], reused boolean,
+      batch_id text, batch_size int, batch_position int, batch_most int, uncounted boolean
     )
   ), held AS MATERIALIZED (
     SELECT d.id, d.status, d.reason, d.attempt_count FROM deliveries d
@@ -73,14 +74,15 @@ BEGIN
   ), moved AS MATERIALIZED (
     SELECT k.delivery_id, count(*) AS attempts, count(*) FILTER (WHERE k.resent) AS resent, bool_or(k.moves) AS moves,
       max(k.status) FILTER (WHERE k.moves) AS status, max(k.reason) FILTER (WHERE k.moves) AS reason,
-      max(k.due_at) FILTER (WHERE k.moves) AS due_at
+      max(k.due_at) FILTER (WHERE k.moves) AS due_at, max(k.batch_most) FILTER (WHERE k.moves) AS batch_most,
+      bool_and(k.uncounted IS NOT TRUE) FILTER (WHERE k.moves) AS counts
     FROM known k WHERE NOT k.is_written GROUP BY k.delivery_id
   ), changed AS (
     UPDATE deliveries d SET
       attempt_count = d.attempt_count + m.attempts,
       -- A person's attempt in the middle of a window does not use up one of the schedule.
       window_attempts = d.window_attempts
-        + CASE WHEN m.moves AND (d.trigger <> 'manual' OR d.window_attempts = 0) THEN 1 ELSE 0 END,
+        + CASE WHEN m.moves AND m.counts AND (d.trigger <> 'manual' OR d.window_attempts = 0) THEN 1 ELSE 0 END,
       status = CASE WHEN m.moves THEN m.status ELSE d.status END,
       reason = CASE WHEN m.moves THEN m.reason ELSE d.reason END,
       trigger = CASE WHEN m.moves AND m.status = 'pending' THEN 'schedule' ELSE d.trigger END,
@@ -94,7 +96,8 @@ BEGIN
       attempt_count = q.attempt_count + m.attempts,
       claims = q.claims + m.resent,  -- there is one for each attempt, so that a lost one is seen
       window_attempts = q.window_attempts
-        + CASE WHEN m.moves AND (q.trigger <> 'manual' OR q.window_attempts = 0) THEN 1 ELSE 0 END,
+        + CASE WHEN m.moves AND m.counts AND (q.trigger <> 'manual' OR q.window_attempts = 0) THEN 1 ELSE 0 END,
+      batch_most = coalesce(m.batch_most, q.batch_most),
       due_at = CASE WHEN m.moves THEN m.due_at ELSE q.due_at END,
       trigger = CASE WHEN m.moves THEN 'schedule' ELSE q.trigger END,
       leased_until = CASE WHEN m.moves THEN NULL ELSE q.leased_until END,
@@ -104,11 +107,12 @@ BEGIN
   ), logged AS (
     INSERT INTO attempts (id, created_at, workspace_id, endpoint_id, delivery_id, number, started_at, duration_ms, outcome,
       error, status_code, remote_address, response_headers, response_body, trigger,
-      dns_ms, connect_ms, tls_ms, first_byte_ms, connection_reused)
+      dns_ms, connect_ms, tls_ms, first_byte_ms, connection_reused, batch_id, batch_size, batch_position)
     SELECT k.attempt_id, k.attempt_at, k.workspace_id, k.endpoint_id, k.delivery_id,
       k.attempt_count + row_number() OVER (PARTITION BY k.delivery_id ORDER BY k.n), k.started_at, k.duration_ms,
       k.outcome, k.error, k.status_code, k.remote_address, k.response_headers, decode(k.response_body, 'base64'), k.trigger,
-      k.phases_ms[1], k.phases_ms[2], k.phases_ms[3], k.phases_ms[4], k.reused
+      k.phases_ms[1], k.phases_ms[2], k.phases_ms[3], k.phases_ms[4], k.reused,
+      k.batch_id, k.batch_size, k.batch_position
     FROM known k WHERE NOT k.is_written
     ON CONFLICT (id, created_at) DO NOTHING
   )

@@ -2,9 +2,11 @@
 -- all who ask; else granted is NULL, and app/core/webhook/fairness.py has to decide. Lanes are those of its `lane`.
 -- counts: rows of each, NULL: unknown. rooms, known, free: see drain_round.
 -- asking: of each enabled one what decides, as an array of objects; may be NULL when granted is not. ended: those that are disabled or deleted.
+-- batching: the enabled ones that get their events in batches; NULL for none.
 CREATE OR REPLACE FUNCTION share_places(
   ids text[], counts int[], rooms jsonb, known jsonb, free jsonb,
-  OUT granted jsonb, OUT limited boolean, OUT asking jsonb, OUT enabled text[], OUT ended text[]
+  OUT granted jsonb, OUT limited boolean, OUT asking jsonb, OUT enabled text[], OUT ended text[],
+  OUT batching text[]
 )
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -18,7 +20,8 @@ BEGIN
     RETURN;
   END IF;
   IF cardinality(ids) = 1 THEN  -- an event alone: the same with a look-up in place of a query, a fifth of its cost
-    SELECT e.status, e.rate_limit, e.consecutive_failures, e.last_outcome INTO one FROM endpoints e WHERE e.id = ids[1];
+    SELECT e.status, e.rate_limit, e.consecutive_failures, e.last_outcome, e.batch_max_events INTO one
+    FROM endpoints e WHERE e.id = ids[1];
     limited := false;
     IF one.status IS DISTINCT FROM 'enabled' THEN
       ended := ids;
@@ -32,14 +35,17 @@ BEGIN
     END IF;
     limited := one.rate_limit IS NOT NULL;
     enabled := ids;
+    batching := CASE WHEN one.batch_max_events IS NOT NULL THEN ids END;
     IF granted IS NULL THEN
       asking := jsonb_build_array(jsonb_build_object('endpoint_id', ids[1], 'rate_limit', one.rate_limit,
-        'consecutive_failures', one.consecutive_failures, 'last_outcome', one.last_outcome, 'rows', counts[1]));
+        'consecutive_failures', one.consecutive_failures, 'last_outcome', one.last_outcome, 'rows', counts[1],
+        'batching', batching IS NOT NULL));
     END IF;
     RETURN;
   END IF;
   WITH found AS MATERIALIZED (
-    SELECT a.id, a.rows, e.status, e.rate_limit, e.consecutive_failures, e.last_outcome, known -> a.id AS own,
+    SELECT a.id, a.rows, e.status, e.rate_limit, e.consecutive_failures, e.last_outcome, e.batch_max_events,
+      known -> a.id AS own,
       endpoint_lane(e.consecutive_failures, e.last_outcome, known -> a.id ->> 'lane') AS lane
     FROM unnest(ids, counts) AS a (id, rows) LEFT JOIN endpoints e ON e.id = a.id
   ), wanting AS MATERIALIZED (
@@ -54,9 +60,11 @@ BEGIN
       THEN coalesce((SELECT jsonb_object_agg(id, want) FROM wanting WHERE want > 0 AND free ? lane), '{}') END,
     EXISTS (SELECT FROM wanting WHERE rate_limit IS NOT NULL),
     (SELECT jsonb_agg(jsonb_build_object('endpoint_id', id, 'rate_limit', rate_limit,
-      'consecutive_failures', consecutive_failures, 'last_outcome', last_outcome, 'rows', rows)) FROM wanting),
+      'consecutive_failures', consecutive_failures, 'last_outcome', last_outcome, 'rows', rows,
+      'batching', batch_max_events IS NOT NULL)) FROM wanting),
     (SELECT array_agg(id) FROM wanting),
-    (SELECT array_agg(id) FROM found WHERE status IS DISTINCT FROM 'enabled')
-  INTO granted, limited, asking, enabled, ended;
+    (SELECT array_agg(id) FROM found WHERE status IS DISTINCT FROM 'enabled'),
+    (SELECT array_agg(id) FROM wanting WHERE batch_max_events IS NOT NULL)
+  INTO granted, limited, asking, enabled, ended, batching;
 END
 $$;

@@ -1,10 +1,11 @@
 -- Lease once more what is leased with a token: the answer to the call that did so was lost. Of these rows each is handed
--- out as it was then; its claim is not counted again.
+-- out as it was then; its claim is not counted again. Those that were to travel behind the first of a lane are put away.
 CREATE OR REPLACE FUNCTION take_again(low_water timestamptz, token uuid, lease interval) RETURNS due[]
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
   taken due[];
+  behind due[];
 BEGIN
   WITH held AS MATERIALIZED (
     SELECT q.delivery_id FROM due q
@@ -13,6 +14,16 @@ BEGIN
     UPDATE due q SET leased_until = now() + lease FROM held h WHERE q.delivery_id = h.delivery_id RETURNING q.*
   )
   SELECT array_agg(l::due) INTO taken FROM leased l;
-  RETURN taken;
+  IF EXISTS (SELECT FROM unnest(taken) AS t WHERE t.stream_id IS NOT NULL) THEN
+    WITH held AS MATERIALIZED (
+      SELECT q.delivery_id FROM unnest(taken) AS t
+      JOIN due q ON q.endpoint_id = t.endpoint_id AND q.stream_id = t.stream_id AND q.seq > t.seq
+      WHERE q.lease_token = token FOR UPDATE OF q SKIP LOCKED
+    ), leased AS (
+      UPDATE due q SET leased_until = now() + lease FROM held h WHERE q.delivery_id = h.delivery_id RETURNING q.*
+    )
+    SELECT array_agg(l::due) INTO behind FROM leased l;
+  END IF;
+  RETURN taken || behind;
 END
 $$;

@@ -97,7 +97,7 @@ OPTIONS = (
             "maxProperties": MAX_HEADERS,
         },
     ),
-    Field("rate_limit", "integer", "attempts per second at most; null: no limit", nullable=True, least=1, most=10_000),
+    Field("rate_limit", "integer", "requests per second at most; null: no limit", nullable=True, least=1, most=10_000),
     Field(
         "channels",
         "texts",

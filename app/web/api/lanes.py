@@ -6,9 +6,9 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.core.webhook import lanes
+from app.core.webhook import batches, lanes
 from app.core.wire.envelope import rfc3339
-from app.delivery import endpoints, lane_rows
+from app.delivery import endpoint_rules, endpoints, lane_rows
 from app.web.http import paging
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
@@ -16,7 +16,7 @@ from app.web.http.routes import route
 
 api = Blueprint("lanes", __name__)
 
-# What an endpoint says of order.
+# What an endpoint says of order, and of events that travel together.
 FIELDS = (
     Field(
         "order",
@@ -34,6 +34,22 @@ FIELDS = (
         nullable=True,
         least=lanes.LEAST_PATIENCE_SECONDS,
         most=lanes.LONGEST_PATIENCE_SECONDS,
+    ),
+    Field(
+        "batch",
+        "object",
+        "several events in one request, a JSON array of envelopes: max_events at most, of which none waits longer than"
+        f" max_wait_ms for others, and {batches.MOST_BYTES // 1024} KiB; {{}}: {batches.MAX_EVENTS} events and"
+        f" {batches.MAX_WAIT_MS} ms; null: each event by itself",
+        nullable=True,
+        shape={
+            "properties": {
+                name: {"type": "integer", "minimum": least, "maximum": most}
+                for name, (least, most) in endpoint_rules.BATCH_BOUNDS.items()
+            },
+            "additionalProperties": False,
+        },
+        example={"max_events": 100, "max_wait_ms": 1000},
     ),
 )
 

@@ -7,7 +7,7 @@ from app.core.event import names
 from app.delivery import endpoint_history
 from app.delivery.lane_rows import MOST_COUNTED
 from app.delivery.reads import STATUSES
-from app.web.docs.parts import COUNT, NUMBER, TEXT, TEXTS, TIME, Schema, list_of, one_of, or_null, record
+from app.web.docs.parts import COUNT, NULL, NUMBER, TEXT, TEXTS, TIME, Schema, list_of, one_of, or_null, record
 from app.web.http import shapes
 
 _SECRET_TEXT = shapes.matching("whsec_[A-Za-z0-9+/]+=*", description="verifies the v1 signatures")
@@ -32,6 +32,13 @@ _ENDPOINT: Schema = {
     "feed_cursor": {"type": "boolean"},
     "order": {"enum": ["stream", None]},
     "order_patience_seconds": or_null(NUMBER),
+    "batch": {
+        "anyOf": [
+            record("Several events in one request.", {"max_events": NUMBER, "max_wait_ms": NUMBER}),
+            NULL,
+        ],
+        "description": "null: each event in a request of its own",
+    },
     "signing": one_of("hmac", "ed25519"),
     "consecutive_failures": COUNT,
     "failing_since": or_null(TIME),

@@ -71,7 +71,8 @@ _ATTEMPT: Schema = _TRIED | {
         "anyOf": [
             record(
                 "The request as it was sent. What the endpoint's owner has given as headers is masked, a feed cursor"
-                " is not kept, and the body is the envelope of the event.",
+                " is not kept, and the body is the envelope of the event; in a batch an array of those of its events,"
+                " and the signature of several is not kept.",
                 {
                     "method": one_of("POST"),
                     "url": TEXT,
@@ -80,7 +81,7 @@ _ATTEMPT: Schema = _TRIED | {
                     "exact": {
                         "type": "boolean",
                         "description": "false: the endpoint has been changed, disabled or given another secret since,"
-                        " or keeps order; URL and headers are those of today",
+                        " or keeps order, or the request had several events; URL and headers are those of today",
                     },
                 },
             ),
@@ -109,6 +110,10 @@ _ATTEMPT: Schema = _TRIED | {
         "type": ["boolean", "null"],
         "description": "whether the connection had been used before; null: there was none, or it is not known",
     },
+    "batch_id": or_null(shapes.id_of(ids.BATCH))
+    | {"description": "the webhook-id of the request, if it had several events or the endpoint gets batches"},
+    "batch_size": or_null(COUNT) | {"description": "how many events it had; null: this one alone, and not in an array"},
+    "batch_position": or_null(COUNT) | {"description": "the place of this event in it, from 1"},
     "response_headers": {"type": ["object", "null"]},
     "response_body": or_null(TEXT),
     "response_body_truncated": {"type": "boolean"},

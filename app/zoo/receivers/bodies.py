@@ -32,7 +32,27 @@ def _gzip(data: bytes) -> bytes:
 
 _BOMB = _gzip(_gzip(bytes(BOMB_BYTES)))
 
+
+def _accepts(name: str, summary: str, value: bytes) -> Receiver:
+    """Says how many events of a batch it accepts: of what is no batch, that means nothing."""
+    body = b'{"accepted": %b}' % value
+    return _whole(name, summary, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
 BODIES = (
+    _accepts("accepts-one", "accepts the first event of each batch", b"1"),
+    _accepts("accepts-none", "accepts no event of a batch", b"0"),
+    _accepts("accepts-less-than-none", "accepts -1 events of a batch", b"-1"),
+    _accepts("accepts-too-many", "accepts more events than there are in a batch", b"1" + b"0" * 30),
+    _accepts("accepts-digits", "accepts a number of events that has 10,000 digits", b"9" * 10_000),
+    _accepts("accepts-true", "accepts `true` events of a batch", b"true"),
+    _accepts("accepts-nothing-said", "accepts a number of events that is no JSON", b""),
+    _body(
+        "accepts-and-closes",
+        "closes before it has said how many events it accepts",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"accepted',
+        Close(),
+    ),
     _body("body-without-end", "sends a body without end", OPEN, Flood(b"x" * 1024)),
     _body("drips-body", "sends its body one byte a second, without end", OPEN, Drip(b"x")),
     _body(

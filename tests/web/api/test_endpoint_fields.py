@@ -278,3 +278,36 @@ def test_a_failure_is_noted_once_it_has_lasted_for_a_minute(acme: Door, database
     assert (last, before) == (("disabled", "endpoint_failing: x"), ("failing", "timeout"))
     acme.patch(f"/v1/endpoints/{made['id']}", {"status": "enabled"})
     assert [state for state, _ in states()][:2] == ["enabled", "disabled"]
+
+
+def test_batches_are_read_back_changed_completed_and_ended(acme: Door) -> None:
+    made = register(acme, batch={"max_events": 7})
+    assert made["batch"] == {"max_events": 7, "max_wait_ms": 1000}
+    path = f"/v1/endpoints/{made['id']}"
+    assert acme.patch(path, {"description": "x"})["batch"] == made["batch"]
+    assert acme.patch(path, {"batch": {"max_wait_ms": 0}})["batch"] == {"max_events": 100, "max_wait_ms": 0}
+    assert acme.patch(path, {"batch": {}})["batch"] == {"max_events": 100, "max_wait_ms": 1000}
+    assert acme.patch(path, {"batch": None})["batch"] is None
+    assert put(acme, "/v1/endpoints/in-batches", batch={"max_events": 1000, "max_wait_ms": 60_000})["batch"]
+    assert put(acme, "/v1/endpoints/in-batches", 200)["batch"] is None
+    assert register(acme)["batch"] is None
+
+
+@pytest.mark.parametrize(
+    ("batch", "field"),
+    [
+        ({"max_events": 0}, "batch.max_events"),
+        ({"max_events": 1001}, "batch.max_events"),
+        ({"max_events": True}, "batch.max_events"),
+        ({"max_events": "10"}, "batch.max_events"),
+        ({"max_events": None}, "batch.max_events"),
+        ({"max_wait_ms": -1}, "batch.max_wait_ms"),
+        ({"max_wait_ms": 60_001}, "batch.max_wait_ms"),
+        ({"max_wait_ms": 0.5}, "batch.max_wait_ms"),
+        ({"max_wait": 5}, "batch.max_wait"),
+        ([], "batch"),
+        (100, "batch"),
+    ],
+)
+def test_a_batch_beyond_its_bounds_is_refused_beside_its_field(acme: Door, batch: Any, field: str) -> None:
+    assert [error["field"] for error in register(acme, 422, batch=batch)["errors"]] == [field]

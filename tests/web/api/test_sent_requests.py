@@ -97,3 +97,26 @@ def test_what_was_never_sent_shows_no_request(app: Flask, world: World) -> None:
     door.publish("call", "c1", "call.started")
     world.drain().run()
     assert requests(door, world) == [None]
+
+
+def test_of_a_batch_the_id_is_told_and_of_one_event_the_signature(app: Flask, world: World) -> None:
+    door = door_of(app, world)
+    with ScriptedServer(answering(OK)) as receiver:
+        door.post("/v1/endpoints", {"url": receiver.url, "batch": {"max_wait_ms": 0}})
+        alone = world.publish(1)
+        world.drain().run()
+        together = world.publish(2)
+        world.drain().run()
+    one, two = receiver.seen
+    for event, seen, size in ((alone[0], one, 1), (together[1], two, 2)):
+        (row,) = (row for row in world.deliveries() if row.event_id == event.id)
+        (attempt,) = door.get(f"/v1/deliveries/{row.id}")["attempts"]
+        assert (attempt["batch_id"], attempt["batch_size"], attempt["batch_position"]) == (
+            sent(seen)["webhook-id"],
+            size,
+            size,
+        )
+        headers = attempt["request"]["headers"]
+        assert headers["webhook-id"] == attempt["batch_id"]
+        assert headers.get("webhook-signature") == (sent(seen)["webhook-signature"] if size == 1 else None)
+        assert attempt["request"]["exact"] == (size == 1)
