@@ -52,6 +52,8 @@ def show(api: Api, endpoint_id: str, as_json: bool) -> None:
 @click.option(
     "--order-patience", type=click.IntRange(5), metavar="SECONDS", help="How long one that fails holds it up."
 )
+@click.option("--batch", type=click.IntRange(1, 1000), metavar="N", help="Send up to N events in one request.")
+@click.option("--batch-wait", type=click.IntRange(0, 60_000), metavar="MS", help="How long an event waits for others.")
 @click.option("--feed-cursor", is_flag=True, help="Send a cursor of the feed with each webhook.")
 @json_option
 def create(
@@ -65,10 +67,15 @@ def create(
     description: str | None,
     order: str | None,
     order_patience: int | None,
+    batch: int | None,
+    batch_wait: int | None,
     feed_cursor: bool,
     as_json: bool,
 ) -> None:
     """Register a webhook URL; prints its signing secret."""
+    if batch_wait is not None and batch is None:
+        raise click.UsageError("--batch-wait goes with --batch")
+    of_batch = {} if batch_wait is None else {"max_wait_ms": batch_wait}
     wanted = {
         "url": url,
         "event_types": list(types) or None,
@@ -79,6 +86,7 @@ def create(
         "description": description,
         "order": order,
         "order_patience_seconds": order_patience,
+        "batch": None if batch is None else {"max_events": batch, **of_batch},
         "feed_cursor": feed_cursor or None,
     }
     body = {name: value for name, value in wanted.items() if value is not None}

@@ -143,6 +143,7 @@ def test_every_command_explains_itself_and_refuses_what_it_does_not_know(words: 
         (["deliveries", "list", "--event", "evt_1", "--type", "x"], "--event goes with --status"),
         (["events", "list", "--after", "3"], "--after needs --stream"),
         (["endpoints", "create", "http://a/", "--header", "X"], "'X' is not a header"),
+        (["endpoints", "create", "http://a/", "--batch-wait", "5"], "--batch-wait goes with --batch"),
         (["publish"], "give FILE (- is standard input), or --data"),
         (["publish", "--data", "{}"], "--data needs --stream and --type"),
         (["publish", "--data", "{", "--stream", "call/1", "--type", "x"], "is not JSON"),

@@ -48,7 +48,7 @@ def test_a_view_that_is_cut_goes_on_without_a_gap(chromium: Chromium, office: Of
     shows(page, "#follow-state", "live")
     before = page.run(COUNT)
     office.server.web.send_signal(signal.SIGHUP)  # the web process is replaced, and closes every view
-    shows(page, "#follow-state", "reconnecting")
+    page.wait(lambda: len(page.asked("/live?kind=call")) >= 2, 30, about="another connection")
     for number in range(5):
         office.publish("quiet", "cut", "call.fed", n=number)
     page.wait_for(f"{COUNT} === {before + 5}", 20)

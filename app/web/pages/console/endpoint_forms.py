@@ -85,4 +85,5 @@ def _form(visit: Visit, row: Row[Any] | None, form: EndpointForm, workspace: str
         types=[one.type for one in types],
         settings=visit.engine.settings,
         patience=PATIENCE_SECONDS,
+        batch=endpoint_form.BATCH_DEFAULTS,
     )

@@ -159,6 +159,7 @@ def _form(visit: PortalVisit, row: Row[Any] | None, form: EndpointForm) -> Respo
         types=[one.type for one in types],
         settings=visit.engine.settings,
         patience=PATIENCE_SECONDS,
+        batch=endpoint_form.BATCH_DEFAULTS,
     )
 
 
