@@ -14,7 +14,7 @@ main.py lazy.py       finds the command, explains a failure
 processes.py up.py    migrate, web, worker, beat; the whole product on this machine
 publish.py            sends events · event_lines.py  reads them · publishing.py  repeats until they are stored
 tail.py listen.py zoo.py     what is received
-events.py streams.py endpoints.py deliveries.py   looking and repairing, over HTTP
+events.py streams.py endpoints.py deliveries.py feed.py consumers.py lanes.py   looking and repairing, over HTTP
 doctor.py             what is wrong · checkup.py  PostgreSQL, Redis, clocks, workers · trial.py  a test delivery
 workspaces.py keys.py users.py partitions.py      what an operator makes
 profile.py profiles.py completion.py              servers to work with; shells

@@ -107,6 +107,7 @@ def attempt_line(attempt: Mapping[str, Any]) -> str:
     told += [f"{attempt['duration_ms']} ms"]
     told += [f"to {cell(attempt['remote_address'])}"] if attempt["remote_address"] else []
     told += [cell(attempt["error"])] if attempt["error"] else []
+    told += [f"event {attempt['batch_position']} of {attempt['batch_size']}"] if attempt["batch_size"] else []
     by = "" if attempt["trigger"] == "schedule" else f" ({attempt['trigger']})"
     shown = styled(outcome, "success" if outcome == "success" else "failed")
     return f"{clock(attempt['started_at'])}  attempt {attempt['number']}{by}: {shown}, {', '.join(told)}"

@@ -48,6 +48,13 @@ def show(api: Api, endpoint_id: str, as_json: bool) -> None:
 @click.option("--rate-limit", type=click.IntRange(1), metavar="N", help="So many attempts a second at most.")
 @click.option("--signing", type=click.Choice(["hmac", "ed25519"]), help="Which signatures it gets (default: hmac).")
 @click.option("--description", metavar="TEXT", help="A note for people.")
+@click.option("--order", type=click.Choice(["stream"]), help="Keep the order of each stream (see twofold lanes).")
+@click.option(
+    "--order-patience", type=click.IntRange(5), metavar="SECONDS", help="How long one that fails holds it up."
+)
+@click.option("--batch", type=click.IntRange(1, 1000), metavar="N", help="Send up to N events in one request.")
+@click.option("--batch-wait", type=click.IntRange(0, 60_000), metavar="MS", help="How long an event waits for others.")
+@click.option("--feed-cursor", is_flag=True, help="Send a cursor of the feed with each webhook.")
 @json_option
 def create(
     api: Api,
@@ -58,9 +65,17 @@ def create(
     rate_limit: int | None,
     signing: str | None,
     description: str | None,
+    order: str | None,
+    order_patience: int | None,
+    batch: int | None,
+    batch_wait: int | None,
+    feed_cursor: bool,
     as_json: bool,
 ) -> None:
     """Register a webhook URL; prints its signing secret."""
+    if batch_wait is not None and batch is None:
+        raise click.UsageError("--batch-wait goes with --batch")
+    of_batch = {} if batch_wait is None else {"max_wait_ms": batch_wait}
     wanted = {
         "url": url,
         "event_types": list(types) or None,
@@ -69,6 +84,10 @@ def create(
         "rate_limit": rate_limit,
         "signing": signing,
         "description": description,
+        "order": order,
+        "order_patience_seconds": order_patience,
+        "batch": None if batch is None else {"max_events": batch, **of_batch},
+        "feed_cursor": feed_cursor or None,
     }
     body = {name: value for name, value in wanted.items() if value is not None}
     print_object(api.post("/v1/endpoints", body), as_json=as_json)

@@ -29,6 +29,7 @@ from app.core.wire.json_text import members, split_array
 
 WAIT_SECONDS = 25  # of one question to the server for more
 PAGE_EVENTS = 100
+MOST_EVENTS = 250  # the most that a page can be asked to hold
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0  # a developer who has just started the receiver waits for this
 LATER = frozenset({408, 425, 429})  # and 5xx: the server will have us again
 
@@ -204,7 +205,7 @@ def page_of(text: str) -> Page:
     json.loads(text)
     found = {name: raw for name, raw, _ in members(text)}
     entries = []
-    for element in split_array(found["data"].encode(), PAGE_EVENTS):
+    for element in split_array(found["data"].encode(), MOST_EVENTS):
         entry = {name: raw for name, raw, _ in members(element.decode())}
         entries.append(Entry(entry["event"].encode(), str(json.loads(entry["cursor"]))))
     return Page(entries, str(json.loads(found["cursor"])))

@@ -31,9 +31,12 @@ SECTIONS = {
     },
     "Look and repair": {
         "events": "read events back",
+        "feed": "all events in one order: followed, or read page by page",
+        "consumers": "readers of the feed whose places are kept: their lag, moving them",
         "streams": "list, show and end streams, make tokens for them",
         "endpoints": "register webhook URLs and look after them",
         "deliveries": "the delivery log, with each attempt",
+        "lanes": "what waits for what at endpoints that keep order; skip, retry",
         "explain": "why an event has, or has not, reached each endpoint",
         "retry": "attempt deliveries again, now",
         "recover": "deliver again what an endpoint has missed",

@@ -24,6 +24,11 @@ def moment(text: str, now: datetime) -> str:
     return text
 
 
+def place(text: str) -> str:
+    """A place in the feed as the API takes it: how long ago becomes a time, everything else stays what it is."""
+    return moment(text, datetime.now(UTC)) if AGO.fullmatch(text) else text
+
+
 class _Moment(click.ParamType[str]):
     name = "time"
 

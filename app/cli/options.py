@@ -23,6 +23,18 @@ def limit_option(command: F) -> F:
     )(command)
 
 
+def feed_filters(command: F) -> F:
+    """Adds what the feed is narrowed by: streams as arguments, --kind, --type and --filter."""
+    for option in (
+        click.option("--filter", metavar="JSON", help='Only such data, as {"path": "/amount", "gte": 100}.'),
+        click.option("--type", metavar="TYPE", help="Only these types, such as call.*, separated by commas."),
+        click.option("--kind", metavar="KIND", help="Only streams of these kinds, separated by commas."),
+        click.argument("streams", metavar="[KIND/ID]...", nargs=-1),
+    ):
+        command = option(command)
+    return command
+
+
 def yes_option(command: F) -> F:
     """Adds --yes: do not ask before what cannot be undone."""
     return click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")(command)

@@ -47,7 +47,7 @@ class Column:
     @property
     def is_age(self) -> bool:
         """Whether it is a time, shown as how long ago that was."""
-        return self.path.endswith(("_at", "_since")) or self.path == "timestamp"
+        return self.path.endswith(("_at", "_since", ".since")) or self.path == "timestamp"
 
 
 def columns(**paths: str) -> tuple[Column, ...]:

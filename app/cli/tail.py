@@ -11,6 +11,7 @@ import click
 
 from app.cli.api import Api, asks, refusal, stream_name, stream_path
 from app.cli.deliveries import STATES
+from app.cli.moment import place
 from app.cli.shown import cell, clock, json_option, spelled_safe, styled
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--after",
     metavar="SEQ",
-    help="Begin behind this seq (0: at the first event); of the feed: a cursor, a time, earliest or latest.",
+    help="Begin behind this seq (0: at the first event); of the feed: a cursor, a time, 2h, earliest or latest.",
 )
 @click.option("--type", metavar="TYPE", help="Only these types, separated by commas; of the log, one such as call.*.")
 @click.option("--kind", metavar="KIND", help="Of the feed: only streams of these kinds, separated by commas.")
@@ -56,10 +57,9 @@ def tail(
     if (kind or filter) and not feed:
         raise click.UsageError("--kind and --filter are for --feed")
     if feed and not deliveries:
-        named = ",".join(map(stream_name, streams)) or None
-        asked = {"after": after, "streams": named, "kinds": kind, "types": type, "content_filter": filter}
-        api.get("/v1/feed", {**asked, "after": after or "latest", "limit": 1})  # says at once what is wrong
-        _follow(api, _path("/v1/feed/live", asked), None, as_json=as_json, show=of_feed)
+        named, begin = ",".join(map(stream_name, streams)) or None, None if after is None else place(after)
+        asked = {"after": begin, "streams": named, "kinds": kind, "types": type, "content_filter": filter}
+        follow_feed(api, asked, as_json=as_json)
     elif len(streams) == 1 and not deliveries:
         path = _path(f"{stream_path(streams[0])}/live", {"after_seq": _seq(after), "types": type})
         found = api.get(stream_path(streams[0]))  # a stream goes on trying for ever
@@ -73,6 +73,12 @@ def tail(
         _follow(api, path, None, as_json=as_json, show=logged)
     else:
         raise click.UsageError("give KIND/ID of a stream, or --deliveries, or --feed")
+
+
+def follow_feed(api: Api, asked: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the feed as it comes. asked: its query; what is None is left out."""
+    api.get("/v1/feed", {**asked, "after": asked["after"] or "latest", "limit": 1})  # says at once what is wrong
+    _follow(api, _path("/v1/feed/live", asked), None, as_json=as_json, show=of_feed)
 
 
 def _seq(after: str | None) -> int | None:

@@ -7,7 +7,7 @@ say, `sending` makes the requests, and the next call records what `outcomes` has
 is logged); `endpoint_health` disables endpoints that are gone, and `cancelling` ends what waits for one that is
 disabled or deleted. `endpoints` and `deliveries` are what people register and change, by `endpoint_rules` and into
 `endpoint_rows`; `endpoint_history` is what an endpoint has been, `missed` what a recovery brings. `reads` is the
-delivery log, `live_log` the same log as it happens.
+delivery log, `live_log` the same log as it happens, `lane_reads` what stands still in order.
 
 What holds:
 * A row is sent by the drain that holds its lease, and by no other while the lease lasts. A drain that dies costs its

@@ -51,6 +51,8 @@ ENDPOINTS = """
 SELECT e.id, e.url, e.description, e.status, e.disabled_reason, e.disabled_at, e.failing_since, e.consecutive_failures,
   e.last_outcome, e.event_types, e.stream_kinds, e.workspace_id, w.name AS workspace_name, e.created_at, e.updated_at,
   e.rate_limit, e.signing, e.uid, e.metadata, e.channels, e.content_filter, e.timeout_seconds, e.retry_delays_seconds,
+  e.feed_cursor, e.ordering AS "order", e.order_patience_seconds,
+  e.batch_max_events, e.batch_max_wait_ms,
   CASE WHEN e.rate_limit IS NULL THEN NULL ELSE to_timestamp(e.rate_tat) END AS rate_limited_until
 FROM endpoints e JOIN workspaces w ON w.id = e.workspace_id
 WHERE {conditions} ORDER BY e.id DESC LIMIT %(limit)s

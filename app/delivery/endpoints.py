@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app.core import ids, sealing
-from app.core.problem import Problem, not_found
+from app.core.problem import Problem, complaint, not_found
 from app.core.webhook import signing
 from app.core.wire.envelope import rfc3339
 from app.database.tables import Endpoint, EndpointSecret, Workspace
@@ -207,7 +207,8 @@ def _lock_workspace(session: Session, workspace_id: str) -> None:
 def _refuse_taken(session: Session, workspace_id: str, uid: str | None) -> None:
     if uid is not None and _find(session, workspace_id, uid) is not None:
         words = f"An endpoint with the uid {uid} exists already; read it, or replace it by PUT, at /v1/endpoints/{uid}."
-        raise Problem("conflict", words)
+        taken = complaint("uid", "is taken: another endpoint of this workspace has it")
+        raise Problem("conflict", words, errors=[taken])
 
 
 def _secrets(session: Session, endpoint_id: str) -> Sequence[EndpointSecret]:

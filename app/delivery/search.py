@@ -86,7 +86,8 @@ ROWS = """
 SELECT d.id, d.created_at, d.workspace_id, w.name AS workspace_name, d.endpoint_id, e.url, d.event_id, d.event_type,
   d.event_created_at, d.status, d.reason, d.attempt_count, d.window_started_at, d.deadline_at, d.finished_at, d.trigger,
   s.kind AS stream_kind, s.external_id AS stream_id, a.id AS attempt_id, a.number, a.outcome, a.status_code, a.error,
-  a.duration_ms, a.started_at, a.remote_address, a.trigger AS attempt_trigger
+  a.duration_ms, a.started_at, a.remote_address, a.trigger AS attempt_trigger,
+  a.batch_size, a.batch_position
 FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(attempts)s::text[])
   WITH ORDINALITY AS asked (id, created_at, attempt, place)
 JOIN deliveries d ON d.id = asked.id AND d.created_at = asked.created_at

@@ -41,10 +41,13 @@ from app.web.pages import files, front
 from app.web.pages import live as live_page
 from app.web.pages.console import bulk as console_bulk
 from app.web.pages.console import connections as console_connections
+from app.web.pages.console import consumers as console_consumers
 from app.web.pages.console import endpoint_forms as console_endpoint_forms
 from app.web.pages.console import endpoints as console_endpoints
 from app.web.pages.console import events as console_events
+from app.web.pages.console import feed as console_feed
 from app.web.pages.console import keys as console_keys
+from app.web.pages.console import lanes as console_lanes
 from app.web.pages.console import live as console_live
 from app.web.pages.console import log, overview, people, sign_in, words
 from app.web.pages.console import streams as console_streams
@@ -52,6 +55,8 @@ from app.web.pages.console import workspaces as console_workspaces
 from app.web.pages.console.visit import pages_of
 from app.web.pages.portal import endpoints as portal_endpoints
 from app.web.pages.portal import entrance
+from app.web.pages.portal import feed as portal_feed
+from app.web.pages.portal import lanes as portal_lanes
 from app.web.pages.portal import log as portal_log
 from app.web.pages.portal import streams as portal_streams
 from app.web.pages.portal import types as portal_types
@@ -93,6 +98,9 @@ def blueprints() -> list[Blueprint]:
         console_endpoints.api,
         console_endpoint_forms.api,
         console_streams.api,
+        console_feed.api,
+        console_consumers.api,
+        console_lanes.api,
         console_workspaces.api,
         console_keys.api,
         console_bulk.api,
@@ -102,6 +110,8 @@ def blueprints() -> list[Blueprint]:
         portal_endpoints.api,
         portal_log.api,
         portal_streams.api,
+        portal_feed.api,
+        portal_lanes.api,
         portal_types.api,
     ]
 

@@ -148,6 +148,53 @@ def test_the_delivery_log_is_followed(run: Run, receiver: list[int]) -> None:
     run("endpoints", "delete", made["id"], "--yes")
 
 
+def test_the_feed_is_read_page_by_page_and_a_consumer_is_moved(run: Run) -> None:
+    made = [publish(run, f"call/fed_{n}").out.split()[0] for n in (1, 2, 1)]
+    streams = ("call/fed_1", "call/fed_2")
+    first = run("feed", "page", *streams, "--after", "1h", "--limit", "2", "--json")
+    assert [entry["event"]["id"] for entry in rows(first)] == made[:2]
+    assert '"data":{"gain":1.0}' in first.out
+    note = re.fullmatch(r"There may be more\. Go on with: --after (\S+)\n", first.err)
+    assert note is not None
+    second = run("feed", "page", *streams, "--after", note[1])
+    assert re.fullmatch(r'call/fed_1  \d\d:\S+      2  call\.turn  {"gain": 1\.0}\n', second.out)
+    assert second.err.startswith("Go on with: --after ")
+    assert run("feed", "page", "--after", "nowhere").status == 6
+    assert rows(run("consumers", "create", "cli-billing", "--type", "call.*", "--json"))[0]["types"] == ["call.*"]
+    assert rows(run("consumers", "show", "cli-billing", "--json"))[0]["lag"]["events"] >= 3
+    assert "cli-billing" in run("consumers", "list").out
+    assert run("consumers", "seek", "cli-billing", "latest").out == "cli-billing goes on from latest\n"
+    assert rows(run("consumers", "list", "--json"))[0]["lag"]["events"] == 0
+    assert rows(run("consumers", "seek", "cli-billing", "2h", "--json"))[0]["name"] == "cli-billing"
+    assert run("consumers", "seek", "cli-billing", "soon").status == 6
+    assert run("consumers", "delete", "cli-billing", "--yes").status == 0
+    assert run("consumers", "show", "cli-billing").status == 5
+
+
+def test_a_lane_that_stands_still_is_seen_retried_and_skipped(run: Run, receiver: list[int]) -> None:
+    url = f"http://127.0.0.1:{receiver[1]}/"
+    made = rows(run("endpoints", "create", url, "--type", "lane.*", "--order", "stream", "--feed-cursor", "--json"))[0]
+    id = made["id"]
+    assert (made["order"], made["feed_cursor"]) == ("stream", True)
+    for _ in range(2):
+        run("publish", "--stream", "call/lane_1", "--type", "lane.sent", "--data", "{}")
+    eventually(lambda: rows(run("lanes", "list", "--stopped", "--json")), 30)
+    (lane,) = rows(run("lanes", "list", id, "--json"))
+    assert (lane["endpoint_id"], lane["head"]["seq"], lane["behind"]) == (id, 1, 1)
+    shown = run("lanes", "show", id, "call/lane_1").out
+    assert re.search(r"^behind +1$", shown, re.MULTILINE)
+    assert run("lanes", "retry", id, "call/lane_1").out.endswith("(seq 1) to be attempted now\n")
+
+    def skipped() -> bool:  # not while it is being sent
+        return run("lanes", "skip", id, "call/lane_1").out.endswith("(seq 1) stepped aside; call/lane_1 goes on\n")
+
+    eventually(skipped, 30)
+    assert run("lanes", "show", id, "call/none").status == 5
+    assert run("lanes", "list", "ep_01k00000000000000000000000").status == 5
+    run("endpoints", "delete", id, "--yes")
+    assert run("lanes", "list", "--stopped").err == "Nothing waits.\n"
+
+
 def test_customers_and_keys_are_looked_at(run: Run, product: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("workspaces", "list").status == 4
     monkeypatch.setenv("TWOFOLD_API_KEY", product.platform_key)

@@ -143,6 +143,7 @@ def test_every_command_explains_itself_and_refuses_what_it_does_not_know(words: 
         (["deliveries", "list", "--event", "evt_1", "--type", "x"], "--event goes with --status"),
         (["events", "list", "--after", "3"], "--after needs --stream"),
         (["endpoints", "create", "http://a/", "--header", "X"], "'X' is not a header"),
+        (["endpoints", "create", "http://a/", "--batch-wait", "5"], "--batch-wait goes with --batch"),
         (["publish"], "give FILE (- is standard input), or --data"),
         (["publish", "--data", "{}"], "--data needs --stream and --type"),
         (["publish", "--data", "{", "--stream", "call/1", "--type", "x"], "is not JSON"),
@@ -156,6 +157,9 @@ def test_every_command_explains_itself_and_refuses_what_it_does_not_know(words: 
         (["tail", "--feed", "--deliveries"], "or --feed"),
         (["tail", "call/1", "--kind", "call"], "--kind and --filter are for --feed"),
         (["streams", "show", "call"], "'call' is not a stream"),
+        (["lanes", "skip", "ep_1", "call"], "'call' is not a stream"),
+        (["feed", "page", "call"], "'call' is not a stream"),
+        (["feed", "page", "--wait", "31"], "not in the range"),
         (["recover", "ep_1"], "Missing option '--since'"),
         (["completion", "tcsh"], "'tcsh' is not one of"),
         (["up", "--port", "99999"], "not in the range"),
@@ -173,6 +177,7 @@ def test_wrong_arguments_are_named(odd_server: OddServer, run: Run, argv: list[s
     [
         ("endpoints", "delete", "ep_1"),
         ("keys", "revoke", "key_1"),
+        ("consumers", "delete", "billing"),
         ("workspaces", "delete", "acme"),
     ],
 )

@@ -52,6 +52,13 @@ SELECT DISTINCT {_TICK}
 """
 _LAST_ID = 2**63 - 1
 
+# When some ticks were made, or the last ones before them that are still kept.
+TIMES = """
+SELECT number, found.created_at
+  FROM unnest(%(ids)s::bigint[]) AS asked (number),
+       LATERAL (SELECT created_at FROM ticks WHERE id <= number ORDER BY id DESC LIMIT 1) AS found
+"""
+
 EPOCHS = "SELECT id, last_tick, last_no, coalesce(first_xid::text::bigint, 0) AS first_xid FROM epochs ORDER BY id"
 
 
@@ -85,6 +92,11 @@ def stop_behind(connection: Connection, after: Tick, span: int) -> Tick | None:
 def epochs(connection: Connection) -> Sequence[Epoch]:
     """All histories, the oldest first; usually one."""
     return [Epoch(*row) for row in connection.exec_driver_sql(EPOCHS)]
+
+
+def times_of(connection: Connection, numbers: Sequence[int]) -> dict[int, datetime]:
+    """By number, when these ticks were made, or the last ones before them; without those before all that are kept."""
+    return {row.number: row.created_at for row in connection.exec_driver_sql(TIMES, {"ids": sorted(set(numbers))})}
 
 
 def are_known(connection: Connection, cursor: Cursor, epochs: Sequence[Epoch]) -> bool:

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any, Protocol
 
 from flask import Blueprint, Response, request
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,10 +23,10 @@ from app.core.feed.cursor import Cursor
 from app.core.feed.wanted import Wanted
 from app.core.problem import Problem, first_line
 from app.core.wire import sse
-from app.live.feed.pages import FeedEvent, Lost, Step, collect
+from app.live.feed.pages import Feed, FeedEvent, Lost, Step, collect
 from app.live.feed.tokens import find_token, usable_token
 from app.web.api.feed import AFTER, FILTERS, believed, reading, start_of, wanted_of
-from app.web.engine import engine
+from app.web.engine import Engine, engine
 from app.web.http.call import Admission, ApiRoute, Call
 from app.web.http.fields import Field
 from app.web.http.origins import allow_other_origins
@@ -91,11 +92,12 @@ def by_key_or_token(declared: ApiRoute) -> Admission:
 )
 def follow_feed(call: Call) -> Response:
     sock = client_socket()
-    wanted, frames = _allowed(call), EventFrames()
-    cursor, opening = _begin(call, frames, request.headers.get("Last-Event-ID"))
+    wanted, last = _allowed(call), request.headers.get("Last-Event-ID")
+    frames = EventFrames()
+    cursor, opening = _begin(call.engine.feed, frames, call.args.get("after", "latest"), last)
     if request.method == "HEAD":
         return Response(headers=list(sse.HEADERS))
-    return _show(call, EventSourceLine(sock), frames, wanted, cursor, opening)
+    return _show(call.engine, KeysWatch(call), EventSourceLine(sock), frames, wanted, cursor, opening)
 
 
 @route(
@@ -115,14 +117,59 @@ def follow_feed_by_websocket(call: Call) -> Response:
     accept = accept_handshake()
     sock = client_socket()
     wanted, frames = _allowed(call), TextFrames()
-    cursor, opening = _begin(call, frames, None)
-    return _show(call, SocketLine(sock, accept), frames, wanted, cursor, opening)
+    cursor, opening = _begin(call.engine.feed, frames, call.args.get("after", "latest"), None)
+    return _show(call.engine, KeysWatch(call), SocketLine(sock, accept), frames, wanted, cursor, opening)
 
 
-def _show(call: Call, line: Line, frames: Frames, wanted: Wanted, cursor: Cursor, opening: Sequence[bytes]) -> Response:
-    if call.engine.hub.stopping:
+class Watch(Protocol):
+    """Who watches. owner_id: whose views are limited, besides those of the workspace. life_seconds: what is left of the
+    credential's time, None for a key."""
+
+    workspace_id: str
+    owner_id: str
+    life_seconds: float | None
+
+    def may_see(self) -> bool:
+        """Whether they may still watch. May raise SQLAlchemyError or Abandoned, which change nothing."""
+        ...
+
+
+class KeysWatch:
+    """By a key, or by a token of the feed."""
+
+    def __init__(self, call: Call) -> None:
+        self._engine, self._caller, self._token = call.engine, call.caller, call.token
+        self.workspace_id, self.owner_id = call.workspace_id, call.caller.key_id
+        self.life_seconds: float | None = None if call.token is None else call.token.life_seconds
+
+    def may_see(self) -> bool:
+        """Whether key or token, and workspace, still exist."""
+        if self._token is None:
+            return self._engine.callers.may_still_act(self._caller, self.workspace_id)
+        with self._engine.database.begin() as connection:
+            return usable_token(connection, self._token.id) is not None
+
+
+def show_feed(engine: Engine, watch: Watch, sock: Any, wanted: Wanted, after: str, last: str | None) -> Response:
+    """The response that shows a page's reader the feed, as server-sent events. after: as of the API; last: the cursor
+    behind what was seen, which wins. Raises Problem."""
+    frames = EventFrames()
+    cursor, opening = _begin(engine.feed, frames, after, last)
+    return _show(engine, watch, EventSourceLine(sock), frames, wanted, cursor, opening)
+
+
+def _show(
+    engine: Engine,
+    watch: Watch,
+    line: Line,
+    frames: Frames,
+    wanted: Wanted,
+    cursor: Cursor,
+    opening: Sequence[bytes],
+) -> Response:
+    if engine.hub.stopping:
         return Unanswered()
-    view = FeedView(call, line, frames, wanted, cursor, opening)
+    view = FeedView(engine, watch, line, frames, wanted, cursor, opening)
     view.open()
     return view.response()
 
@@ -138,11 +185,10 @@ def _allowed(call: Call) -> Wanted:
         raise Problem("unauthorized", f"This token does not open {error}; mint one that does.") from None
 
 
-def _begin(call: Call, frames: Frames, last: str | None) -> tuple[Cursor, list[bytes]]:
+def _begin(feed: Feed, frames: Frames, after: str, last: str | None) -> tuple[Cursor, list[bytes]]:
     """Where to begin, and what to say first. last: the cursor behind what was seen. Raises Problem."""
-    after = call.args.get("after", "latest")
     try:
-        return (believed(call.engine.feed, last) if last else start_of(call.engine.feed, after)), []
+        return (believed(feed, last) if last else start_of(feed, after)), []
     except Problem as problem:
         if "cursor" not in problem.extra:
             raise
@@ -154,11 +200,17 @@ class FeedView(View):
     """One viewer. wanted: what it is shown. opening: frames to begin with."""
 
     def __init__(
-        self, call: Call, line: Line, frames: Frames, wanted: Wanted, cursor: Cursor, opening: Sequence[bytes]
+        self,
+        engine: Engine,
+        watch: Watch,
+        line: Line,
+        frames: Frames,
+        wanted: Wanted,
+        cursor: Cursor,
+        opening: Sequence[bytes],
     ) -> None:
-        super().__init__(call.engine.hub, line, None if call.token is None else call.token.life_seconds)
-        self._engine, self._caller, self._workspace_id = call.engine, call.caller, call.workspace_id
-        self._token_id = None if call.token is None else call.token.id
+        super().__init__(engine.hub, line, watch.life_seconds)
+        self._engine, self._watch, self._workspace_id = engine, watch, watch.workspace_id
         self._frames, self._wanted, self._opening = frames, wanted, list(opening)
         self._cursor = self._told = cursor
         self._waits = False
@@ -167,18 +219,15 @@ class FeedView(View):
 
     def open(self) -> None:
         """Count the viewer. Raises Problem too_many."""
-        self._stack.enter_context(reading(self._engine, self._workspace_id, self._caller.key_id))
+        self._stack.enter_context(reading(self._engine, self._workspace_id, self._watch.owner_id))
 
     def close(self) -> None:
         """Stop counting the viewer. Twice is once."""
         self._stack.close()
 
     def may_see(self) -> bool:
-        """Whether key or token, and workspace, still exist."""
-        if self._token_id is None:
-            return self._engine.callers.may_still_act(self._caller, self._workspace_id)
-        with self._engine.database.begin() as connection:
-            return usable_token(connection, self._token_id) is not None
+        """As of whoever watches."""
+        return self._watch.may_see()
 
     def next_frames(self) -> Sequence[bytes]:
         """A frame for each event that is wanted, as many as there are now."""

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from app.core.problem import Problem
+from app.core.webhook import batches, lanes
 from app.delivery import endpoint_rules
 from app.settings import Settings
 from app.web.api.endpoints import ENABLED, OPTIONS, SECRET, SIGNING, UID, URL
@@ -25,14 +26,17 @@ _BETWEEN = re.compile(r"[\s,]+")
 _LINES = re.compile(r"[\r\n,]+")
 _WHOLE = re.compile("[0-9]{1,9}")
 _TEXTS = ("event_types", "stream_kinds", "channels")
-_NUMBERS = ("rate_limit", "timeout_seconds")
+_NUMBERS = ("rate_limit", "timeout_seconds", "order_patience_seconds")
 _NEW_ONLY = ("signing", "secret", "enabled")
 NAMES = (
-    "url", "uid", "description", *_TEXTS, "content_filter", *_NUMBERS, "retry_delays_seconds", "headers", "metadata",
-    *_NEW_ONLY,
+    "url", "uid", "description", *_TEXTS, "content_filter", "headers", "rate_limit", "timeout_seconds",
+    "retry_delays_seconds", "order", "order_patience_seconds", "batch",
+    "batch_max_events", "batch_max_wait_ms", "feed_cursor", "metadata", *_NEW_ONLY,
 )  # fmt: skip
+_BATCH = ("max_events", "max_wait_ms")
+_OWN_FIELDS = {f"batch.{name}": f"batch_{name}" for name in _BATCH}  # of members of the API's that have fields here
+BATCH_DEFAULTS = {"max_events": batches.MAX_EVENTS, "max_wait_ms": batches.MAX_WAIT_MS}
 _EXPECTED = ("invalid", "too_many", "conflict")  # refusals that the person at the form can mend
-_TAKEN = "is taken: another endpoint of this workspace has it"
 
 
 @dataclass(slots=True)
@@ -64,8 +68,6 @@ class EndpointForm:
 
     def blame(self, problem: Problem) -> None:
         """Put a refusal beside the fields that it is about."""
-        if problem.code == "conflict":
-            self.say("uid", _TAKEN)
         for error in problem.errors:
             self.say(error["field"], error["detail"])
         if not self.wrong:
@@ -73,6 +75,7 @@ class EndpointForm:
 
     def say(self, place: str, words: str) -> None:
         """Add a sentence about a place such as `url`, `event_types[1]` or `content_filter.and[0]`."""
+        place = _OWN_FIELDS.get(place, place)
         name = re.split(r"[.\[]", place)[0]
         inner = place[len(name) :].lstrip(".")
         if name not in NAMES:
@@ -104,6 +107,10 @@ def form_of(row: Row[Any]) -> EndpointForm:
         "metadata": _metadata_text(row.metadata or {}),
         "retry_delays_seconds": ", ".join(str(one) for one in row.retry_delays_seconds or ()),
     }
+    if row.batch_max_events is not None:
+        numbers = {f"batch_{name}": str(getattr(row, f"batch_{name}")) for name in _BATCH}
+        typed |= {"batch": "1", **numbers}
+    typed |= {"order": row.order or "", "feed_cursor": "1" if row.feed_cursor else ""}
     typed |= {name: ", ".join(getattr(row, name) or ()) for name in ("stream_kinds", "channels")}
     typed |= {name: "" if (value := getattr(row, name)) is None else str(value) for name in _NUMBERS}
     return EndpointForm(typed)
@@ -117,7 +124,10 @@ def read_form(form: Mapping[str, str], settings: Settings, *, new: bool) -> Endp
     wanted["event_types"] = [one.strip() for one in _LINES.split(typed["event_types"]) if one.strip()] or None
     wanted |= {name: [one for one in _BETWEEN.split(typed[name]) if one] or None for name in _TEXTS[1:]}
     wanted |= {name: _number(made, name) for name in _NUMBERS}
+    batch = {name: _number(made, f"batch_{name}") for name in _BATCH}
+    wanted["batch"] = {name: value for name, value in batch.items() if value is not None} if typed["batch"] else None
     wanted["retry_delays_seconds"] = _delays(made)
+    wanted |= {"order": lanes.STREAM if typed["order"] else None, "feed_cursor": bool(typed["feed_cursor"])}
     wanted["content_filter"] = _json(made, "content_filter", settings) if typed["content_filter"] else None
     is_json = typed["metadata"].startswith("{")
     wanted["metadata"] = _json(made, "metadata", settings) if is_json else _pairs(made, "metadata")

@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.core import ids, sealing
 from app.core.problem import Problem
+from app.core.webhook import lanes
 from app.core.wire.envelope import data_of, metadata_of
 from app.database.partitions import database_time
-from app.delivery import browsing, endpoints, reads, search, waiting
+from app.delivery import browsing, endpoints, lane_reads, reads, search, waiting
+from app.delivery.lane_reads import Standing
 from app.settings import Settings
 from app.web.pages import spent
 from app.web.pages.console import queries
@@ -37,11 +39,15 @@ def values_of(connection: Connection, settings: Settings, row: Row[Any]) -> dict
     event = browsing.get_event(connection, row.event_id)
     found = browsing.endpoints_page(connection, id=row.endpoint_id, limit=1)
     body = None if event is None else bytes(event.body).decode("utf-8", "replace")
+    standing = lane_reads.standing_of(connection, row.id)
     names = header_names(connection, settings, row.workspace_id, row.endpoint_id) if found else []
     return {
         "row": row,
         "now": now,
         "attempts": [_attempt(one) for one in search.attempts_of(connection, row.id)],
+        "standing": standing,
+        "told": _told(standing, row),
+        "replays": lanes.is_replay(row.event_created_at, row.window_started_at),
         "next": waiting.next_attempts(connection, [row.id]).get(row.id),
         "endpoint": found[0] if found else None,
         "body": body,
@@ -57,6 +63,12 @@ def header_names(connection: Connection, settings: Settings, workspace_id: str, 
     with Session(connection) as session, suppress(sealing.UnsealError):
         return endpoints.header_names(settings, endpoints.get_endpoint(session, workspace_id, endpoint_id))
     return []
+
+
+def _told(standing: Standing | None, row: Row[Any]) -> list[tuple[str, str]]:
+    """What the next request says of the delivery's place in its stream, as headers."""
+    replay = lanes.is_replay(row.event_created_at, row.window_started_at)
+    return lanes.headers(None if standing is None else standing.place, replay=replay)
 
 
 def _attempt(row: Row[Any]) -> dict[str, Any]:

@@ -96,9 +96,9 @@ class Office:
         page.problems.clear()  # the browser has looked for an icon of the icon
         return page
 
-    def enter(self, chromium: Chromium, *scopes: str, **looks: Any) -> Page:
-        """Acme's portal, by a new link that allows these scopes."""
-        link = self.ask("acme", "POST", "/v1/portal-links", {"scopes": list(scopes)})
+    def enter(self, chromium: Chromium, *scopes: str, workspace: str = "acme", **looks: Any) -> Page:
+        """A workspace's portal, by a new link that allows these scopes."""
+        link = self.ask(workspace, "POST", "/v1/portal-links", {"scopes": list(scopes)})
         page = chromium.page(link["url"], **looks)
         page.click("#open button")
         page.wait_for("location.pathname.match('^/portal/(endpoints|deliveries|streams)$')")
@@ -121,7 +121,8 @@ class Office:
 def office(
     new_database: Callable[[], str], redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Office]:
-    """Acme's shop is closed, its books are well, its bots want other types; Quiet has one endpoint and no trouble."""
+    """Acme's shop is closed, its books are well, its bots want other types; Quiet has one endpoint and no trouble;
+    Line's endpoint wants each stream's events in order, and is closed."""
     servers = _servers(new_database, redis_server, tmp_path_factory)
     host_port = free_port()
     server = next(servers)(worker=True, PORTAL_FRAME_ORIGINS=f"http://localhost:{host_port}")
@@ -135,17 +136,18 @@ def office(
     with ScriptedServer(answering(ERROR)) as closed, ScriptedServer(answering(OK)) as well:
         made = Office(server, database, Settings.from_env(server.env), {}, {}, people, host_port)
         headers = {"Authorization": f"Bearer {server.platform_key}"}
-        for uid in ("acme", "quiet"):
+        for uid in ("acme", "quiet", "line"):
             body = {"uid": uid, "name": uid.title()}
             answer = requests.post(f"{server.base_url}/v1/workspaces", json=body, headers=headers, timeout=20)
             made.workspaces[uid] = answer.json()["id"]
-        for name, workspace, url, types in (
-            ("shop", "acme", closed.url, ["call.*"]),
-            ("books", "acme", well.url, None),
-            ("bots", "acme", f"{well.url}/bots", ["bot.*"]),
-            ("quiet", "quiet", f"{well.url}/quiet", ["call.*"]),
+        for name, workspace, url, more in (
+            ("shop", "acme", closed.url, {"event_types": ["call.*"]}),
+            ("books", "acme", well.url, {}),
+            ("bots", "acme", f"{well.url}/bots", {"event_types": ["bot.*"]}),
+            ("quiet", "quiet", f"{well.url}/quiet", {"event_types": ["call.*"]}),
+            ("line", "line", f"{closed.url}/line", {"order": "stream"}),
         ):
-            body = {"url": url} | ({} if types is None else {"event_types": types})
+            body = {"url": url, **more}
             made.endpoints[name] = made.ask(workspace, "POST", "/v1/endpoints", body)["id"]
         yield made
         server.kill()

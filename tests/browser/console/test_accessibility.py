@@ -10,8 +10,26 @@ import pytest
 from tests.browser.chromium import Chromium, Page
 from tests.browser.console.accessibility import faults, press, tab_through
 from tests.browser.console.conftest import Office
+from tests.processes import eventually
 
 PHONE = (390, 844)
+
+
+def consumed(office: Office) -> str:
+    """A workspace whose feed a consumer reads."""
+    office.ask("acme", "PUT", "/v1/feed/consumers/billing", {"types": ["call.*"]})
+    return office.workspaces["acme"]
+
+
+def stopped(office: Office) -> str:
+    """A workspace of which a stream stands still."""
+    for _ in range(2):
+        office.publish("line", "queue")
+    path = f"/v1/endpoints/{office.endpoints['line']}/lanes"
+    eventually(lambda: office.ask("line", "GET", path)["data"][0]["head"]["attempt_count"], 30, about="an attempt")
+    return office.workspaces["line"]
+
+
 DESK = (1280, 900)
 PAGES: dict[str, Callable[[Office], str]] = {
     "overview": lambda office: "/console?span=24h",
@@ -22,6 +40,12 @@ PAGES: dict[str, Callable[[Office], str]] = {
     ),
     "events": lambda office: "/console/events",
     "event": lambda office: f"/console/events/{office.publish('acme', 'seen', text='hello')}",
+    "feed": lambda office: f"/console/feed/{office.workspaces['acme']}?kind=call,a b",
+    "feed-choice": lambda office: "/console/feed",
+    "consumers": lambda office: f"/console/feed/{consumed(office)}/consumers",
+    "lanes": lambda office: f"/console/lanes?workspace={stopped(office)}",
+    "lanes-none": lambda office: f"/console/lanes?workspace={office.workspaces['quiet']}",
+    "endpoint-lanes": lambda office: f"/console/endpoints/{office.endpoints['line']}/lanes?{stopped(office)}",
     "endpoints": lambda office: "/console/endpoints",
     "endpoint": lambda office: f"/console/endpoints/{office.endpoints['shop']}",
     "endpoint-new": lambda office: f"/console/endpoints/new?workspace={office.workspaces['acme']}",

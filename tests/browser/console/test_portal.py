@@ -13,7 +13,7 @@ import pytest
 from tests.browser.chromium import Chromium
 from tests.browser.console.accessibility import faults, tab_through
 from tests.browser.console.conftest import Office
-from tests.browser.console.test_accessibility import DESK, PHONE
+from tests.browser.console.test_accessibility import DESK, PHONE, consumed, stopped
 from tests.browser.console.test_tasks import shows, there
 
 ALL = ("manage", "operate", "subscribe")
@@ -22,6 +22,10 @@ PAGES: dict[str, Callable[[Office], str]] = {
     "endpoint": lambda office: f"/portal/endpoints/{office.endpoints['shop']}",
     "new-endpoint": lambda office: "/portal/endpoints/new",
     "endpoint-form": lambda office: f"/portal/endpoints/{office.endpoints['shop']}/edit",
+    "feed": lambda office: "/portal/feed",
+    "consumers": lambda office: f"/portal/feed/consumers?{consumed(office)}",
+    "lanes": lambda office: "/portal/lanes",
+    "endpoint-lanes": lambda office: f"/portal/endpoints/{office.endpoints['shop']}/lanes",
     "types": lambda office: "/portal/types",
     "deliveries": lambda office: "/portal/deliveries",
     "delivery": lambda office: (
@@ -97,6 +101,35 @@ def test_log_and_stream_are_followed_live_and_end_with_the_link(chromium: Chromi
     (link, *_) = office.ask("acme", "GET", "/v1/portal-links")["data"]
     office.ask("acme", "DELETE", f"/v1/portal-links/{link['id']}")
     shows(page, "#follow-state", "not let in", 40)
+
+
+def test_a_lane_that_stands_still_is_skipped_by_the_customer(
+    chromium: Chromium, office: Office, pictures: Path
+) -> None:
+    stopped(office)
+    page = office.enter(chromium, *ALL, workspace="line")
+    page.click('nav a[href="/portal/lanes"]')
+    there(page, "location.pathname === '/portal/lanes' && document.querySelector('.state.failing')")
+    assert "HTTP error 500" in page.text("#fresh table")
+    page.picture(pictures / "portal-lanes-stopped.png")
+    page.run("window.confirm = () => true")
+    page.click('form[action$="/skip"] button')
+    shows(page, "[role=status]", "The stream goes on without that delivery")
+    page.click("#fresh td[data-label=Endpoint] a")
+    there(page, "location.pathname.endsWith('/lanes') && document.querySelector('h1').innerText === 'Lanes'")
+    assert page.problems == []
+
+
+def test_the_feed_is_followed_by_the_customer(chromium: Chromium, office: Office) -> None:
+    page = office.enter(chromium, "subscribe")
+    page.go(f"{office.server.base_url}/portal/feed?stream=call/portal-feed")
+    shows(page, "#follow-state", "live")
+    office.publish("acme", "portal-feed", "call.fed", n=1.5)
+    office.publish("acme", "other-feed", "call.fed")
+    office.publish("acme", "portal-feed", "call.fed", n=2)
+    page.wait_for("document.querySelectorAll('#events > li').length === 2")
+    assert page.text("#events").count("call/portal-feed") == 2
+    assert page.problems == []
 
 
 def test_a_bulk_retry_is_counted_ordered_and_watched_to_its_end(

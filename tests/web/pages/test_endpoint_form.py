@@ -26,6 +26,12 @@ EVERYTHING: dict[str, str] = URL | {
     "content_filter": '{"path": "/amount", "gte": 100}',
     "rate_limit": "5",
     "timeout_seconds": "7",
+    "order": "stream",
+    "order_patience_seconds": "600",
+    "feed_cursor": "1",
+    "batch": "1",
+    "batch_max_events": "50",
+    "batch_max_wait_ms": "",
     "retry_delays_seconds": "10, 60\n600",
     "headers": "Authorization: Bearer a:b\n\nX-Shop: 7",
     "metadata": "team: billing\nregion: eu: west",
@@ -50,6 +56,10 @@ def test_everything_that_is_typed_is_what_the_api_would_be_sent() -> None:
         "content_filter": {"path": "/amount", "gte": 100},
         "rate_limit": 5,
         "timeout_seconds": 7,
+        "order": "stream",
+        "order_patience_seconds": 600,
+        "feed_cursor": True,
+        "batch": {"max_events": 50},
         "retry_delays_seconds": [10, 60, 600],
         "headers": {"Authorization": "Bearer a:b", "X-Shop": "7"},
         "metadata": {"team": "billing", "region": "eu: west"},
@@ -61,10 +71,12 @@ def test_everything_that_is_typed_is_what_the_api_would_be_sent() -> None:
 def test_what_is_left_empty_is_taken_away_but_for_headers_and_what_only_a_new_one_has() -> None:
     form = read(URL, new=False)
     assert form.wrong == {}
-    kept = {"headers", "signing", "secret", "enabled"}
+    kept = {"headers", "signing", "secret", "enabled", "batch_max_events", "batch_max_wait_ms"}
     assert not kept & set(form.wanted)
     assert {name for name, value in form.wanted.items() if not value} == (set(endpoint_form.NAMES) - kept - {"url"})
     assert read(URL | {"clear_headers": "1"}, new=False).wanted["headers"] is None
+    assert form.wanted["order"] is None
+    assert form.wanted["feed_cursor"] is False
     assert read(URL).wanted["enabled"] is False
 
 
@@ -81,6 +93,9 @@ def test_what_is_left_empty_is_taken_away_but_for_headers_and_what_only_a_new_on
         ("rate_limit", "many", "must be a whole number, or empty"),
         ("rate_limit", "0", "must be from 1 to 10000"),
         ("timeout_seconds", "61", "must be from 1 to 60"),
+        ("order_patience_seconds", "4", "must be from 5 to 2592000"),
+        ("order_patience_seconds", "an hour", "must be a whole number, or empty"),
+        ("batch_max_events", "many", "must be a whole number, or empty"),
         ("retry_delays_seconds", "10, soon", "must be whole seconds, such as 10, 60, 600"),
         ("content_filter", "{", "is not valid JSON: expecting property name enclosed in double quotes at line 1"),
         ("content_filter", "[]", "must be a JSON object"),
@@ -113,9 +128,11 @@ def test_what_is_wrong_is_said_at_its_field(name: str, typed: str, words: str) -
                 "headers": "Host: is ours",
             },
         ),
+        (invalid_fields([{"field": "batch.max_wait_ms", "detail": "is long"}]), {"batch_max_wait_ms": "is long"}),
         (invalid_fields([{"field": "later", "detail": "is new"}]), {"": "later: is new"}),
         (invalid_fields([{"field": "metadata.[0]", "detail": "no"}]), {"metadata": "[0]: no"}),
-        (Problem("conflict", "PUT it"), {"uid": "is taken: another endpoint of this workspace has it"}),
+        (Problem("conflict", "PUT it", errors=[{"field": "uid", "detail": "is taken"}]), {"uid": "is taken"}),
+        (Problem("conflict", "More than 50,000 deliveries wait."), {"": "More than 50,000 deliveries wait."}),
         (Problem("too_many", "There are 50 endpoints."), {"": "There are 50 endpoints."}),
     ],
 )  # fmt: skip
@@ -143,7 +160,19 @@ def test_another_problem_is_not_the_forms() -> None:
 )
 def test_an_endpoint_as_it_is_makes_a_form_that_asks_for_the_same(metadata: dict[str, str]) -> None:
     values: dict[str, Any] = read(EVERYTHING).wanted | {"metadata": metadata}
-    row: Any = SimpleNamespace(**values | {"content_filter": '{"path":"/amount","gte":100}'})
+    stored = {"batch_max_events": 50, "batch_max_wait_ms": 1000}
+    values["batch"] = {"max_events": 50, "max_wait_ms": 1000}
+    row: Any = SimpleNamespace(**values | stored | {"content_filter": '{"path":"/amount","gte":100}'})
     again = read(endpoint_form.form_of(row).typed, new=False)
     assert again.wrong == {}
     assert again.wanted == {name: values[name] for name in again.wanted} | {"metadata": metadata}
+
+
+def test_the_numbers_of_a_batch_are_told_of_at_their_fields_and_count_with_batches_alone() -> None:
+    form = read(URL | {"batch": "1", "batch_max_events": "1001", "batch_max_wait_ms": "60001"})
+    assert form.wrong == {
+        "batch_max_events": "must be a whole number from 1 to 1000",
+        "batch_max_wait_ms": "must be a whole number from 0 to 60000",
+    }
+    assert read(URL | {"batch": "1"}).wanted["batch"] == {}
+    assert read(URL | {"batch_max_events": "7"}).wanted["batch"] is None

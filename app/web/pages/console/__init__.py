@@ -14,6 +14,7 @@ answers.py     pages, redirects and error pages, with their headers
 sign_in.py     in and out
 overview.py    what fails now; figures.py counts, charts.py draws
 log.py         the delivery log and a delivery; live.py what comes while one looks; queries.py the addresses' filters
+feed.py        a customer's feed, consumers.py who keeps a place in it; lanes.py what stands still in order
 connections.py who watches live, and ending that
 bulk.py        attempting again what failed, as far as filters let it in
 events.py endpoints.py endpoint_forms.py streams.py workspaces.py keys.py people.py   one file a noun

@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 from sqlalchemy import Row
 
 from app.core import ids
+from app.core.webhook.lanes import PATIENCE_SECONDS
 from app.delivery import browsing, endpoints
 from app.web.pages import endpoint_form
 from app.web.pages.catalogue import catalogue
@@ -83,4 +84,6 @@ def _form(visit: Visit, row: Row[Any] | None, form: EndpointForm, workspace: str
         customers=customers,
         types=[one.type for one in types],
         settings=visit.engine.settings,
+        patience=PATIENCE_SECONDS,
+        batch=endpoint_form.BATCH_DEFAULTS,
     )

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.core import ids
 from app.core.problem import Problem
+from app.core.webhook.lanes import PATIENCE_SECONDS
 from app.database.partitions import database_time
 from app.delivery import browsing, deliveries, endpoint_history, endpoints, reads, search, waiting
 from app.delivery.search import Filters
@@ -134,6 +135,7 @@ def show_endpoint(
             changes=endpoint_history.changes_of(connection, row.id)[:_LAST],
             content_filter=endpoint_form.spread(row.content_filter),
             settings=visit.engine.settings,
+            patience=PATIENCE_SECONDS,
             secret=secret,
             fresh=fresh,
             types=[one.type for one in types if one.example is not None],

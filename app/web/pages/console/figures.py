@@ -17,7 +17,7 @@ from app.core.problem import first_line
 from app.database.batching import Abandoned
 from app.database.connection import Database
 from app.database.partitions import database_time
-from app.delivery import overview, waiting
+from app.delivery import lane_reads, overview, waiting
 from app.delivery.overview import Slot, Span
 from app.delivery.waiting import Backlog
 
@@ -35,7 +35,8 @@ T = TypeVar("T")
 class Figures:
     """What the overview shows; None for what could not be counted in time.
 
-    failing: rows, and how many endpoints in use fail. rate: events accepted in the last RATE_SECONDS.
+    failing: rows, and how many endpoints in use fail. rate: events accepted in the last RATE_SECONDS. stopped: lanes
+    that stand still.
     """
 
     now: datetime
@@ -48,6 +49,7 @@ class Figures:
     events: list[int] | None
     rate: int | None
     bad: Sequence[Row[Any]] | None
+    stopped: int | None
 
 
 class KeptFigures:
@@ -85,6 +87,7 @@ class KeptFigures:
             events=self._ask(lambda connection: overview.events_over_time(connection, span)),
             rate=self._ask(lambda connection: overview.accepted_since(connection, a_minute_ago)),
             bad=self._ask(lambda connection: overview.ended_badly(connection, now - _BAD_SPAN)),
+            stopped=self._ask(lane_reads.count_stopped),
         )
 
     def _ask(self, question: Callable[[Connection], T]) -> T | None:

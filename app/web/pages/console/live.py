@@ -124,4 +124,5 @@ def _shown(row: Row[Any]) -> dict[str, Any]:
         "outcome": row.outcome,
         "code": row.status_code,
         "ms": row.duration_ms,
+        "batch": f"{row.batch_position}/{row.batch_size}" if row.batch_size else None,
     }

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from app.accounts import audit
 from app.database.partitions import database_time
 from app.delivery import browsing, deliveries, reads, search
-from app.web.pages import timeline
+from app.web.pages import lane_page, timeline
 from app.web.pages.console import answers, queries
 from app.web.pages.console.visit import OPERATOR, VIEWER, Visit, page
 
@@ -66,4 +66,4 @@ def retry(visit: Visit, delivery_id: str) -> Response:
         deliveries.retry_delivery(session, row.workspace_id, row.id, window_seconds=seconds)
         audit.note(session.connection(), visit.actor, "delivery.retry", target=row.id, workspace_id=row.workspace_id)
     visit.engine.ring()
-    return answers.redirect(f"/console/deliveries/{row.id}", done="retried")
+    return answers.redirect(lane_page.back_to("/console", visit.form, row), done="retried")

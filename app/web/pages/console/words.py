@@ -24,6 +24,9 @@ NAMES = {
 # the ?done= of a redirect -> what has happened
 DONE = {
     "retried": "The delivery is attempted again now.",
+    "skipped": "The stream goes on without that delivery, which is attempted further and arrives late.",
+    "consumer-moved": "The consumer goes on from there. Whoever was reading has lost the lease.",
+    "consumer-deleted": "The consumer is forgotten.",
     "paused": "The endpoint is paused. What was pending for it is cancelled.",
     "enabled": "The endpoint is enabled.",
     "revoked": "The key is revoked. It is refused from now on.",

@@ -13,6 +13,7 @@ cookie.py     the session's cookie, in a frame of another site too
 endpoints.py  list, form, one endpoint with what can be done to it; pages/endpoint_form.py and pages/trial.py are shared
 log.py        the delivery log, a delivery, both live
 streams.py    streams live, where the link allows it
+feed.py       everything of the workspace in one order, where the link allows it; lanes.py what stands still in order
 types.py      the catalogue of event types
 colours.py    the operator's colour, legible in light and dark
 """

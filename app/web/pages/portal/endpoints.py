@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.accounts.portal import MANAGE, OPERATE
 from app.core import ids
 from app.core.problem import Problem, not_found
+from app.core.webhook.lanes import PATIENCE_SECONDS
 from app.database.partitions import database_time
 from app.delivery import browsing, deliveries, endpoints, reads, search, waiting
 from app.delivery.search import Filters
@@ -77,14 +78,14 @@ def endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
 @portal_page(api, "GET", f"{_LIST}/{{endpoint_id}}/edit", scope=MANAGE)
 def edit_endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
     with visit.read() as connection:
-        row = _row(connection, visit, endpoint_id)
+        row = find_row(connection, visit, endpoint_id)
     return _form(visit, row, endpoint_form.form_of(row))
 
 
 @portal_page(api, "POST", f"{_LIST}/{{endpoint_id}}", scope=MANAGE, most_bytes=endpoint_form.MOST_BYTES)
 def change_endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
     with visit.read() as connection:
-        row = _row(connection, visit, endpoint_id)
+        row = find_row(connection, visit, endpoint_id)
     form = endpoint_form.read_form(visit.form, visit.engine.settings, new=False)
 
     def change() -> None:
@@ -130,7 +131,7 @@ def delete_endpoint(visit: PortalVisit, endpoint_id: str) -> Response:
 def send_test(visit: PortalVisit, endpoint_id: str) -> Response:
     type = visit.form.get("type", "")
     with visit.read() as connection:
-        row = _row(connection, visit, endpoint_id)
+        row = find_row(connection, visit, endpoint_id)
         data = trial.example(connection, visit.engine, visit.workspace_id, type)
     trial.send(visit.engine, row, type, data)
     return answers.redirect(f"{_LIST}/{row.id}", done="tested")
@@ -157,12 +158,14 @@ def _form(visit: PortalVisit, row: Row[Any] | None, form: EndpointForm) -> Respo
         form=form,
         types=[one.type for one in types],
         settings=visit.engine.settings,
+        patience=PATIENCE_SECONDS,
+        batch=endpoint_form.BATCH_DEFAULTS,
     )
 
 
 def _page(visit: PortalVisit, endpoint_id: str, secret: dict[str, Any] | None, *, fresh: bool = False) -> Response:
     with visit.read() as connection:
-        row = _row(connection, visit, endpoint_id)
+        row = find_row(connection, visit, endpoint_id)
         with Session(connection) as session:
             stats = reads.endpoint_stats(session, row.workspace_id, row.id)
         types = catalogue(connection, visit.engine.rules, visit.workspace_id)
@@ -178,12 +181,13 @@ def _page(visit: PortalVisit, endpoint_id: str, secret: dict[str, Any] | None, *
             secret=secret,
             fresh=fresh,
             settings=visit.engine.settings,
+            patience=PATIENCE_SECONDS,
             content_filter=endpoint_form.spread(row.content_filter),
             types=[one.type for one in types if one.example is not None],
         )
 
 
-def _row(connection: Connection, visit: PortalVisit, endpoint_id: str) -> Row[Any]:
+def find_row(connection: Connection, visit: PortalVisit, endpoint_id: str) -> Row[Any]:
     """The endpoint, if it is this workspace's. Raises Problem not_found."""
     is_id = queries.id_or_none(endpoint_id, ids.ENDPOINT) is not None
     rows = browsing.endpoints_page(connection, id=endpoint_id, workspace=visit.workspace_id, limit=1) if is_id else ()

@@ -13,7 +13,7 @@ from app.database.partitions import database_time
 from app.delivery import deliveries, reads, search
 from app.web.live.opening import client_socket
 from app.web.live.sse import Unanswered
-from app.web.pages import timeline
+from app.web.pages import lane_page, timeline
 from app.web.pages.console import answers, queries
 from app.web.pages.console.live import RowsView, show_rows
 from app.web.pages.console.queries import Asked
@@ -62,7 +62,22 @@ def retry(visit: PortalVisit, delivery_id: str) -> Response:
         deliveries.retry_delivery(session, visit.workspace_id, delivery_id, window_seconds=seconds)
         visit.note(session, "delivery.retry", delivery_id)
     visit.engine.ring()
-    return answers.redirect(f"/portal/deliveries/{delivery_id}", done="retried")
+    return answers.redirect(_back(visit, delivery_id), done="retried")
+
+
+@portal_page(api, "POST", "/portal/deliveries/{delivery_id}/skip", scope=OPERATE)
+def skip(visit: PortalVisit, delivery_id: str) -> Response:
+    with visit.act() as session:
+        deliveries.skip_delivery(session, visit.workspace_id, delivery_id)
+        visit.note(session, "delivery.skip", delivery_id)
+    visit.engine.ring()
+    return answers.redirect(_back(visit, delivery_id), done="skipped")
+
+
+def _back(visit: PortalVisit, delivery_id: str) -> str:
+    with visit.read() as connection:
+        row = timeline.find_row(connection, delivery_id, visit.workspace_id)
+    return lane_page.back_to("/portal", visit.form, row)
 
 
 class GuestsView(RowsView):

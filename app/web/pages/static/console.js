@@ -30,11 +30,16 @@ function agreed(form) {
   return false;
 }
 
-for (const form of document.querySelectorAll("form[data-confirm]")) {
-  form.addEventListener("submit", (event) => {
-    if (!agreed(form)) event.preventDefault();
-  });
+// Forms of a part of the page, which may have come later (renew.js), ask before they are sent.
+export function askFirst(part) {
+  for (const form of part.querySelectorAll("form[data-confirm]")) {
+    form.addEventListener("submit", (event) => {
+      if (!agreed(form)) event.preventDefault();
+    });
+  }
 }
+
+askFirst(document);
 
 // Sent once: a second click while the first is on its way is not a second retry.
 for (const form of document.querySelectorAll("form[method=post]")) {

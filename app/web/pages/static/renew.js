@@ -1,5 +1,7 @@
 // Renews what a page shows while it changes. What has the keyboard's focus is left alone; the page says when it is over.
 
+import { askFirst } from "./console.js";
+
 async function renew() {
   const shown = document.getElementById("fresh");
   if (shown.dataset.over) return clearInterval(timer);
@@ -10,18 +12,9 @@ async function renew() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("fresh");
     if (fresh) shown.replaceWith(document.adoptNode(fresh));
-    askFirst();
+    if (fresh) askFirst(fresh);
   } catch {
     // The network is away; the next time may be better.
-  }
-}
-
-// Forms that came with the renewed part ask as those of the page do (console.js).
-function askFirst() {
-  for (const form of document.querySelectorAll("#fresh form[data-confirm]")) {
-    form.addEventListener("submit", (event) => {
-      if (!confirm(form.dataset.confirm)) event.preventDefault();
-    });
   }
 }
 

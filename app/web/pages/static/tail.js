@@ -11,6 +11,7 @@ const NAMES = {
   tls_error: "TLS error",
   blocked_address: "blocked address",
   protocol_error: "protocol error",
+  not_accepted: "not accepted",
 };
 
 const page = (id) => document.getElementById(id);
@@ -90,10 +91,14 @@ function row(it, name) {
     ...(customers === "yes" ? [cell("Customer", "", link(`${base}/workspaces/${it.workspace}`, it.customer))] : []),
     cell("Endpoint", "clip mono", endpointOf(it)),
     cell("Status", "", status),
-    cell("Attempt", "", `${it.number}: ${NAMES[it.outcome] ?? it.outcome}${it.code ? ` ${it.code}` : ""}`),
+    cell("Attempt", "", attemptOf(it), it.batch ? quiet(` batch ${it.batch}`) : ""),
     cell("Took", "number", `${it.ms.toLocaleString("en")} ms`),
   );
   return made;
+}
+
+function attemptOf({ number, outcome, code }) {
+  return `${number}: ${NAMES[outcome] ?? outcome}${code ? ` ${code}` : ""}`;
 }
 
 function endpointOf({ url, endpoint }) {

@@ -27,6 +27,7 @@ def things(acme: Door) -> dict[str, str]:
     event = acme.publish("call", "c1", "call.started")
     (row,) = acme.get(f"/v1/events/{event}/deliveries")["data"]
     bulk = acme.post("/v1/bulk-retries", status=202)["id"]
+    acme.put("/v1/feed/consumers/billing", {})
     key = acme.post("/v1/keys", {"name": "one", "scopes": ["publish"]})["id"]
     return {
         "endpoint_id": endpoint,
@@ -38,6 +39,7 @@ def things(acme: Door) -> dict[str, str]:
         "path:anything": "nothing",
         "key_id": key,
         "bulk_id": bulk,
+        "consumer": "billing",
         "connection_id": "nobody.1",
         "user_name": "nobody",
         "session_id": "ses_01k00000000000000000000000",
