@@ -142,7 +142,9 @@ def _begin(call: Call, frames: Frames, last: str | None) -> tuple[Cursor, list[b
     """Where to begin, and what to say first. last: the cursor behind what was seen. Raises Problem."""
     after = call.args.get("after", "latest")
     try:
-        return (believed(call.engine.feed, last) if last else start_of(call.engine.feed, after)), []
+        cursor = believed(call.engine.feed, last) if last else start_of(call.engine.feed, after)
+        # Who begins now is told where that is, so that a cut before the first event does not move it.
+        return cursor, [frames.place(cursor)] if not last and after == "latest" else []
     except Problem as problem:
         if "cursor" not in problem.extra:
             raise
