@@ -90,9 +90,9 @@ def walk(folder: Path, venv: Path | None) -> float:
     path.note("git clone")
     if venv is not None:
         (clone / ".venv").symlink_to(venv)
-        (venv / ".installed").touch()
+    make = ["make", "run"] if venv is None else ["make", "--old-file=.venv/.installed", "run"]
     with ExitStack() as stack:
-        printed = stack.enter_context(path.terminal(["make", "run"], folder / "run.log"))
+        printed = stack.enter_context(path.terminal(make, folder / "run.log"))
         eventually((clone / ".venv/.installed").exists, INSTALL_SECONDS, about=printed)
         path.note("make run: packages installed")
         eventually((clone / "var/dev.json").exists, INSTALL_SECONDS, about=printed)

@@ -13,6 +13,7 @@ from app.web.docs import library
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.guides import SECRET, blocks, code, signed
 from tests.processes import RunningServer, eventually, free_port
+from twofold import Client
 
 WITH_COMMANDS = [name for name in library.GUIDES if blocks(name, "sh")]
 # A refusal ends the script; a command that watches a stream goes on after a moment.
@@ -49,6 +50,9 @@ def test_the_commands_of_all_guides_do_what_they_say(product: RunningServer) -> 
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         eventually(lambda: {b"twofold.test", b"call.barge_in"} <= types(receiver), 30)
+    with Client(product.base_url, product.workspace_key) as client:
+        for endpoint in list(client.endpoints.each()):
+            client.endpoints.delete(endpoint["id"])  # nobody receives there any more
     assert '"active":true' in done.stdout
     assert '"behind":1' in done.stdout
 
