@@ -28,7 +28,6 @@ ABOUT = (
 NOW = 1_795_000_000
 TOLERANCE_SECONDS = 300
 ID = "evt_0198c2d4e5f6a7b8c9d0e1f2a3b4c5d6"
-BATCH_ID = "bat_0198c2d4e5f6a7b8c9d0e1f2a3b4c5d6"
 BODY = '{"id":"' + ID + '","type":"call.barge_in","data":{"at_ms":1200,"gain":1.0}}'
 SECRET, NEWER, STRANGER = (new_secret(letter * 32) for letter in (b"s", b"n", b"x"))
 SHORTEST, LONGEST = new_secret(bytes(range(24))), new_secret(bytes(range(64)))
@@ -248,8 +247,9 @@ def _batches(envelopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _batch(name: str, body: str, ids: list[str] | None, received: str | None = None) -> dict[str, Any]:
     """received: what arrives instead of the body that was signed."""
-    headers = {"webhook-id": BATCH_ID, "webhook-timestamp": str(NOW)}
-    headers["webhook-signature"] = sign([SECRET], BATCH_ID, NOW, body.encode())
+    id = ID.replace("evt_", "bat_")
+    headers = {"webhook-id": id, "webhook-timestamp": str(NOW)}
+    headers["webhook-signature"] = sign([SECRET], id, NOW, body.encode())
     case = {"name": name, "secret": SECRET, "headers": headers, "body": received or body, "now": NOW}
     return case | {"valid": ids is not None, "ids": ids or []}
 
