@@ -51,15 +51,19 @@ class Api:
         if self._owns_session:
             self._session.close()
 
-    def ask(
+    def ask(self, method: str, path: str, body: object = None, **query: object) -> Any:
+        """As `call`. query: parameters by the names that the API gives them."""
+        return self.call(method, path, body, query)
+
+    def call(
         self,
         method: str,
         path: str,
         body: object = None,
+        query: Mapping[str, object] | None = None,
         *,
         idempotency_key: str | None = None,
         waits_seconds: float = 0.0,
-        **query: object,
     ) -> Any:
         """The parsed answer, None for an empty one. Parameters that are None are left out.
 
@@ -71,7 +75,7 @@ class Api:
         if method == "POST":
             headers["Idempotency-Key"] = idempotency_key or uuid.uuid4().hex
         timeouts = (TIMEOUTS[0], TIMEOUTS[1] + waits_seconds)
-        given = {name: str(value) for name, value in query.items() if value is not None}
+        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
         for failures in range(1, TRIES + 1):
             asked_seconds = 0.0
             try:

@@ -73,7 +73,7 @@ class Consumers:
         does: seek to the `cursor` in its `problem`.
         """
         body = given(limit=limit, wait=wait, lease_seconds=lease_seconds)
-        read = self._api.ask(
+        read = self._api.call(
             "POST", _path(name, "read"), body, idempotency_key=idempotency_key, waits_seconds=wait or 0
         )
         return cast(objects.FeedLease, read)

@@ -41,7 +41,7 @@ class Feed:
         `cursor_gone` when they are kept no longer; its `problem` has the `cursor` to go on from.
         """
         query = given(after=after, wait=wait, limit=limit) | _wanted(streams, kinds, types, content_filter)
-        return cast(objects.FeedPage, self._api.ask("GET", _PATH, waits_seconds=wait or 0, **query))
+        return cast(objects.FeedPage, self._api.call("GET", _PATH, None, query, waits_seconds=wait or 0))
 
     def each(
         self,
