@@ -43,7 +43,8 @@ def test_the_blocks_do_what_they_say(server: RunningServer, capsys: pytest.Captu
         assert not reader.is_alive()
 
         assert 'pages("billing")' in consume
-        reader = Thread(daemon=True, target=_until_refused, args=(consume.replace('pages("billing")', 'pages("billing", wait=0)'), names))
+        consume = consume.replace('pages("billing")', 'pages("billing", wait=0)')
+        reader = Thread(daemon=True, target=_until_refused, args=(consume, names))
         reader.start()
         eventually(lambda: [one for one in client.consumers.each() if one["committed_at"]])
         client.consumers.delete("billing")
