@@ -46,7 +46,7 @@ def test_the_blocks_do_what_they_say(server: RunningServer, capsys: pytest.Captu
         consume = consume.replace('pages("billing")', 'pages("billing", wait=0)')
         reader = Thread(daemon=True, target=_until_refused, args=(consume, names))
         reader.start()
-        eventually(lambda: [one for one in client.consumers.each() if one["committed_at"]])
+        eventually(lambda: [one for one in client.consumers.each() if one["name"] == "billing" and one["committed_at"]])
         client.consumers.delete("billing")
         reader.join(10)
         assert not reader.is_alive()
