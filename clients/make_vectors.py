@@ -22,7 +22,8 @@ ABOUT = (
     " at `now` (Unix seconds) succeeds exactly when `valid`. malformed_secrets: each is refused as a mistake of"
     " configuration, whatever the request is. envelopes: an event posted with `posted` as its data has this `body` in"
     " webhooks and streams, and `data` is the payload in it, byte for byte; where there are `metadata` and `channels`,"
-    " it was posted with them, and `metadata` (JSON text) is in the body as well. streams: the server-sent events in"
+    " it was posted with them, and `metadata` (JSON text) is in the body as well. batches: the `ids` of the events in"
+    " `body`, in order; where not `valid`, all of it is refused. streams: the server-sent events in"
     " `text`, however it is cut into pieces, and the cursor and the wait (milliseconds, null: not said) behind them."
 )
 NOW = 1_795_000_000
@@ -251,6 +252,32 @@ def _envelope(name: str, posted: str, seq: int, noted: bool = False) -> dict[str
     }
 
 
+def _batches(envelopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    bodies = [one["body"] for one in envelopes]
+    ids = [one["id"] for one in envelopes]
+    whole = f"[{','.join(bodies)}]"
+    return [
+        _batch("many events", whole, ids),
+        _batch("one event", f"[{bodies[0]}]", ids[:1]),
+        _batch("no event", "[]", []),
+        _batch("white space", f" [ {bodies[0]} ,\n{bodies[1]} ]\n", ids[:2]),
+        _batch("a webhook without a batch", bodies[0], ids[:1]),
+        _batch("another order", whole, None, received=f"[{','.join(reversed(bodies))}]"),
+        _batch("an event less", whole, None, received=f"[{','.join(bodies[1:])}]"),
+        _batch("no events in it", '["text"]', None),
+        _batch("neither a batch nor an event", '"text"', None),
+    ]
+
+
+def _batch(name: str, body: str, ids: list[str] | None, received: str | None = None) -> dict[str, Any]:
+    """received: what arrives instead of the body that was signed."""
+    id = ID.replace("evt_", "bat_")
+    headers = {"webhook-id": id, "webhook-timestamp": str(NOW)}
+    headers["webhook-signature"] = sign([SECRET], id, NOW, body.encode())
+    case = {"name": name, "secret": SECRET, "headers": headers, "body": received or body, "now": NOW}
+    return case | {"valid": ids is not None, "ids": ids or []}
+
+
 def _stream(
     name: str, text: str, events: list[tuple[str, str, str]], last_event_id: str = "", retry_ms: int | None = None
 ) -> dict[str, Any]:
@@ -305,6 +332,7 @@ def text() -> str:
         "signatures": _signatures(),
         "malformed_secrets": list(MALFORMED_SECRETS),
         "envelopes": envelopes,
+        "batches": _batches(envelopes),
         "streams": _streams(envelopes),
     }
     return json.dumps(vectors, indent=1) + "\n"

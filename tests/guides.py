@@ -11,9 +11,14 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
 
 
+def fenced(text: str) -> list[tuple[str, str]]:
+    """All code blocks of a page, in order: how each is marked, and what is in it."""
+    return re.findall(r"^```(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
+
+
 def blocks(guide: str, language: str) -> list[str]:
     """The code blocks of a guide that are marked with this language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", library.guide(guide), re.MULTILINE | re.DOTALL)
+    return [body for mark, body in fenced(library.guide(guide)) if mark == language]
 
 
 def code(guide: str, language: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -22,6 +24,7 @@ from app.core.feed.wanted import read_wanted
 from app.core.webhook.signing import SECRET_BYTES, SECRET_PREFIX, SigningSecretError, new_secret, sign
 
 TIMEOUT_SECONDS = 15.0  # of a delivery's attempt
+LONGEST_FILTER = 6000  # of a content filter in an address, escaped: servers take 8 KiB of address
 
 
 def start(
@@ -91,15 +94,21 @@ def _checked(given: dict[str, str | None]) -> dict[str, str]:
 
 
 def _of_endpoint(api: Api, endpoint: str, asked: dict[str, str], tell: Any) -> dict[str, Any]:
-    """The secrets that sign for an endpoint, and whether it wants cursors. Its filters are asked for where the command
-    names none; what the feed cannot do as a delivery would is told."""
+    """The secrets that sign for an endpoint, and whether it wants cursors. Its types and kinds are asked for where the
+    command names none, its content filter always; what the feed cannot do as a delivery would is told."""
     found = api.get(f"/v1/endpoints/{part(endpoint)}")
     secret = api.get(f"/v1/endpoints/{part(endpoint)}/secret")
     if not asked:
         for name, member in (("types", "event_types"), ("kinds", "stream_kinds")):
             if found[member]:
                 asked[name] = ",".join(found[member])
-    missing = [name for name in ("channels", "content_filter") if found[name]]
+    missing = ["channels"] if found["channels"] else []
+    if found["content_filter"]:
+        text = json.dumps(found["content_filter"], ensure_ascii=False, separators=(",", ":"))
+        if len(quote(text)) <= LONGEST_FILTER:
+            asked["content_filter"] = text
+        else:
+            missing.append("content_filter")
     if missing:
         tell(f"Not applied: {' and '.join(missing)} of {cell(found['id'])}; you also get events that it does not")
     if found["header_names"]:

@@ -129,7 +129,7 @@ def _title(body: bytes) -> str:
     " endpoints that point here). With --forward-to: whsec_… to sign with.",
 )
 @click.option("--forward-to", metavar="URL", help="Do not receive: send each event of the workspace to this address.")
-@click.option("--endpoint", metavar="ID", help="Forward as to this endpoint: its secret, types and kinds.")
+@click.option("--endpoint", metavar="ID", help="Forward as to this endpoint: its secret, and what it asks for.")
 @click.option("--types", metavar="TYPES", help="Forward only these types, separated by commas; call.* is a prefix.")
 @click.option("--streams", metavar="KIND:ID", help="Forward only of these streams, separated by commas.")
 @click.option("--kinds", metavar="KINDS", help="Forward only of streams of these kinds, separated by commas.")

@@ -6,13 +6,14 @@ its files: change them there and copy them here, a test holds them equal. So the
 Rule: it imports nothing else of this project, and of other packages only `requests` (and `cryptography`, for ed25519
 signatures alone). So it also cannot share a fault with the server.
 Promises: the names below stay. A Stream yields every event once and in order over cuts and restarts, where the contract
-replays. verify_webhook returns only what the holder of the secret has signed within the last five minutes.
+replays. verify_webhook and verify_batch return only what the holder of the secret has signed within the last five
+minutes.
 Who may import it: everybody. Threads: a Stream belongs to the thread that iterates over it, and close() may be called
-from any; verify_webhook keeps no state.
+from any; the verifying functions keep no state.
 """
 
 from app.client.signatures import SecretError, WebhookVerificationError
 from app.client.stream import Stream, StreamRefused
-from app.client.webhooks import verify_webhook
+from app.client.webhooks import verify_batch, verify_webhook
 
-__all__ = ["SecretError", "Stream", "StreamRefused", "WebhookVerificationError", "verify_webhook"]
+__all__ = ["SecretError", "Stream", "StreamRefused", "WebhookVerificationError", "verify_batch", "verify_webhook"]

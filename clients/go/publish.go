@@ -3,13 +3,11 @@ package twofold
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	mathrand "math/rand"
+	"math/rand"
 	"net/http"
 	"strings"
 	"sync"
@@ -198,7 +196,7 @@ func (p *Publisher) run() {
 		}
 		asked := p.post(batch)
 		if p.failures > 0 {
-			_ = sleep(p.stopped, pauseBefore(firstPublishWait, p.failures, asked, mathrand.Float64()))
+			_ = sleep(p.stopped, pauseBefore(firstPublishWait, p.failures, asked, rand.Float64()))
 		}
 	}
 }
@@ -341,11 +339,10 @@ func spell(event NewEvent) (*Pending, error) {
 	}
 	key := event.IdempotencyKey
 	if key == "" {
-		random := make([]byte, 16)
-		if _, err := rand.Read(random); err != nil {
+		var err error
+		if key, err = newIdempotencyKey(); err != nil {
 			return nil, err
 		}
-		key = hex.EncodeToString(random)
 	}
 	head := map[string]any{"stream": event.Stream, "type": event.Type, "idempotency_key": key}
 	if !event.OccurredAt.IsZero() {

@@ -2,6 +2,8 @@ package twofold
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"math"
 	"net/http"
 	"strconv"
@@ -52,4 +54,13 @@ func sleep(ctx context.Context, pause time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// newIdempotencyKey is a key under which a request may be made again.
+func newIdempotencyKey() (string, error) {
+	random := make([]byte, 16)
+	if _, err := rand.Read(random); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(random), nil
 }

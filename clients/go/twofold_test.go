@@ -32,6 +32,13 @@ type vectors struct {
 		Headers                            map[string]string
 		Now                                int64
 	}
+	Batches []struct {
+		Name, Body, Secret string
+		Headers            map[string]string
+		Now                int64
+		Valid              bool
+		IDs                []string
+	}
 	Streams []struct {
 		Name, Text  string
 		Events      []StreamEvent
@@ -93,6 +100,20 @@ func TestEnvelopes(t *testing.T) {
 		if err != nil || string(event.Data) != one.Data || event.ID != one.ID || event.Seq != one.Seq ||
 			event.Stream != one.Stream || event.Type != one.Type {
 			t.Errorf("%s: %v, %+v", one.Name, err, event)
+		}
+	}
+}
+
+func TestBatches(t *testing.T) {
+	for _, one := range read(t).Batches {
+		verifier := Verifier{Secrets: []string{one.Secret}, Now: clock(one.Now)}
+		events, err := verifier.VerifyBatch(headers(one.Headers), []byte(one.Body))
+		ids := []string{}
+		for _, event := range events {
+			ids = append(ids, event.ID)
+		}
+		if (err == nil) != one.Valid || !reflect.DeepEqual(ids, one.IDs) || (err != nil && !errors.Is(err, ErrNotGenuine)) {
+			t.Errorf("%s: %v, %v", one.Name, err, ids)
 		}
 	}
 }
@@ -316,5 +337,53 @@ func TestACloseTellsWhatIsUnsent(t *testing.T) {
 		if _, err := NewPublisher(server.URL, "pk").Publish(ended, NewEvent{Data: json.RawMessage(data)}); err == nil {
 			t.Error(data)
 		}
+	}
+}
+
+func TestTheFeedIsAskedForAsTheAPINamesIt(t *testing.T) {
+	filter := FeedFilter{Streams: []string{"call:1", "call:2"}, Types: []string{"call.*"}, Content: []byte(`{"path":"/a"}`)}
+	found := filter.LiveURL("http://localhost/")
+	if found != "http://localhost/v1/feed/live?content_filter=%7B%22path%22%3A%22%2Fa%22%7D&streams=call%3A1%2Ccall%3A2&types=call.%2A" {
+		t.Fatal(found)
+	}
+	if found := (FeedFilter{}).LiveURL("http://localhost"); found != "http://localhost/v1/feed/live" {
+		t.Fatal(found)
+	}
+}
+
+func TestAConsumerGoesOnOverWhatPassesAndCommitsWhatWasHandled(t *testing.T) {
+	page := `{"lease": "%s", "data": [{"cursor": "c", "event": {"id": "%s"}}], "cursor": "c"}`
+	answers := []struct {
+		status int
+		text   string
+	}{
+		{0, ""}, {503, "<"}, {200, fmt.Sprintf(page, "l1", "e1")}, {0, ""}, {200, "{}"}, {409, `{"code": "lease_held"}`},
+		{200, `{"lease": null, "data": []}`}, {200, fmt.Sprintf(page, "l2", "e2")}, {409, `{"code": "lease_lost"}`},
+		{410, `{"code": "cursor_gone", "cursor": "c9"}`},
+	}
+	keys, asked := map[string]bool{}, []string{}
+	server := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		one := answers[len(asked)]
+		asked = append(asked, request.URL.Path)
+		keys[request.Header.Get("Idempotency-Key")] = true
+		if one.status == 0 {
+			panic(http.ErrAbortHandler)
+		}
+		answer.WriteHeader(one.status)
+		_, _ = answer.Write([]byte(one.text))
+	}))
+	defer server.Close()
+	seen := ""
+	consumer := Consumer{BaseURL: server.URL, Key: "pk", Name: "c"}
+	err := consumer.Follow(context.Background(), func(entries []FeedEntry) error {
+		seen += entries[0].Event.ID
+		return nil
+	})
+	var refused *FeedRefused
+	if !errors.As(err, &refused) || refused.Code != "cursor_gone" || refused.Cursor != "c9" || refused.Status != 410 {
+		t.Fatal(err)
+	}
+	if seen != "e1e2" || len(keys) != 5 || asked[3] != "/v1/feed/consumers/c/commit" || len(asked) != len(answers) {
+		t.Fatal(seen, keys, asked)
 	}
 }

@@ -1,6 +1,7 @@
 package twofold
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -72,6 +73,27 @@ func (v Verifier) Verify(header http.Header, body []byte) (Event, error) {
 		return Event{}, fmt.Errorf("%w: the signature is valid, but the body is not an event: %v", ErrNotGenuine, err)
 	}
 	return event, nil
+}
+
+// VerifyBatch returns the events of a genuine webhook, in order: those of a batch, or the one of a webhook without. Each
+// has an ID of its own, the same at each repeat; the id in the header is the batch's. A 2xx status acknowledges all of
+// them, 200 with the body {"accepted": n} the first n.
+func (v Verifier) VerifyBatch(header http.Header, body []byte) ([]Event, error) {
+	if text := bytes.TrimLeft(body, " \t\r\n"); len(text) == 0 || text[0] != '[' {
+		event, err := v.Verify(header, body)
+		if err != nil {
+			return nil, err
+		}
+		return []Event{event}, nil
+	}
+	if err := v.VerifySignature(header, body); err != nil {
+		return nil, err
+	}
+	var events []Event
+	if err := json.Unmarshal(body, &events); err != nil {
+		return nil, fmt.Errorf("%w: the signature is valid, but the body holds no events: %v", ErrNotGenuine, err)
+	}
+	return events, nil
 }
 
 // VerifySignature checks the signature alone.

@@ -12,7 +12,8 @@ import pytest
 from app.web.docs import library
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.guides import SECRET, blocks, code, signed
-from tests.processes import RunningServer, eventually
+from tests.processes import RunningServer, eventually, free_port
+from twofold import Client
 
 WITH_COMMANDS = [name for name in library.GUIDES if blocks(name, "sh")]
 # A refusal ends the script; a command that watches a stream goes on after a moment.
@@ -20,6 +21,7 @@ SHELL = """
 curl() {
   case " $* " in
     *" -sN "*) command curl --max-time 0.5 "$@" || true ;;
+    *"/skip "*) until command curl --fail-with-body "$@"; do :; done ;;  # not while it is being sent
     *) command curl --fail-with-body "$@" ;;
   esac
 }
@@ -27,14 +29,16 @@ curl() {
 
 
 def test_guides_have_commands() -> None:
-    assert WITH_COMMANDS == ["first-webhook", "retries", "streams", "feed", "pulling", "polling"]
+    assert WITH_COMMANDS == ["first-webhook", "retries", "order", "streams", "feed", "pulling", "polling"]
 
 
 def test_the_commands_of_all_guides_do_what_they_say(product: RunningServer) -> None:
     written = "\n".join(block for name in WITH_COMMANDS for block in blocks(name, "sh"))
     with ScriptedServer(answering(OK)) as receiver:
         assert "https://example.com/in" in written
+        assert "https://example.com/away" in written
         script = SHELL + written.replace("https://example.com/in", receiver.url)
+        script = script.replace("https://example.com/away", f"http://127.0.0.1:{free_port()}/")  # nobody listens there
         environ = {"PATH": os.environ["PATH"], "BASE": product.base_url, "KEY": product.workspace_key}
         done = subprocess.run(
             ["/bin/bash", "-euo", "pipefail", "-c", script],
@@ -46,7 +50,11 @@ def test_the_commands_of_all_guides_do_what_they_say(product: RunningServer) -> 
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         eventually(lambda: {b"twofold.test", b"call.barge_in"} <= types(receiver), 30)
+    with Client(product.base_url, product.workspace_key) as client:
+        for endpoint in list(client.endpoints.each()):
+            client.endpoints.delete(endpoint["id"])  # nobody receives there any more
     assert '"active":true' in done.stdout
+    assert '"behind":1' in done.stdout
 
 
 def types(receiver: ScriptedServer) -> set[bytes]:

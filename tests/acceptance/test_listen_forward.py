@@ -256,7 +256,13 @@ def test_a_minute_of_sleep_is_the_same(
 def test_an_endpoints_secret_signs_and_its_filters_are_asked_for(
     server: RunningServer, receiver: Receiver, listeners: list[Listener], tmp_path: Path
 ) -> None:
-    wanted = {"url": "https://example.com/in", "event_types": ["listen.*"], "feed_cursor": True, "enabled": False}
+    wanted = {
+        "url": "https://example.com/in",
+        "event_types": ["listen.*"],
+        "content_filter": {"path": "/large", "gte": 12345678901234567890},
+        "feed_cursor": True,
+        "enabled": False,
+    }
     made = requests.post(f"{server.base_url}/v1/endpoints", json=wanted, headers=server.headers, timeout=20).json()
     receiver.secret = made["secret"]
     listener = Listener(server, receiver, tmp_path, "--endpoint", made["id"], "--json")
@@ -267,8 +273,8 @@ def test_an_endpoints_secret_signs_and_its_filters_are_asked_for(
         "type": "listen.heard",
         "data": {"large": 12345678901234567890},
     }
-    other = event | {"type": "call.other"}
-    requests.post(f"{server.base_url}/v1/events", json=[other, event], headers=server.headers, timeout=20)
+    others = [event | {"type": "call.other"}, event | {"data": {"large": 12345678901234567889}}]
+    requests.post(f"{server.base_url}/v1/events", json=[*others, event], headers=server.headers, timeout=20)
     eventually(lambda: receiver.came, 20, about=lambda: listener.text)
     eventually(lambda: '"status": 204' in listener.text, 5)
     assert listener.end(signal.SIGINT) == 0

@@ -18,17 +18,11 @@ from types import SimpleNamespace
 import pytest
 
 from app.core.webhook.signing import new_secret, sign
+from tests.acceptance.readme import README, blocks
 from tests.processes import ROOT, RunningServer, eventually, free_port
 from twofold import Client
 
 SECONDS = 60.0  # each look at the log starts three programs, and a busy machine takes its time
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks() -> list[str]:
-    """The code blocks of "Five minutes with curl", in order."""
-    section = README.split("## Five minutes with curl\n")[1].split("\n## ")[0]
-    return re.findall(r"```\n(.*?)```", section, re.DOTALL)
 
 
 @pytest.fixture

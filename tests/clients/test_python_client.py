@@ -106,7 +106,62 @@ def test_the_feed_is_read_and_followed_from_any_cursor(server: RunningServer) ->
         assert [entry["event"]["id"] for entry in page["data"]] == ids[2:]
         with client.feed.live(start, types=["fed.*"]) as live:
             assert [event.id for _, event in zip(entries, live, strict=False)] == [one["cursor"] for one in entries]
+        large = {"path": "/n", "gte": 2}
+        assert [entry["event"]["id"] for entry in client.feed.each(start, content_filter=large)] == ids[2:]
+        with client.feed.live(start, content_filter=large) as live:
+            assert ids[2] in next(iter(live)).data
         with client.feed.live(kinds=["fed"]) as live:
             assert live.last_event_id
             late = client.events.publish("fed", "f_9", "fed.made", {})["id"]
             assert late in next(iter(live)).data
+
+
+def test_a_token_opens_the_feed_of_what_it_names(server: RunningServer) -> None:
+    with Client(server.base_url, server.workspace_key) as client, Client(server.base_url, "pk_none") as visitor:
+        token = client.feed.make_token(streams=["fed:t_1"])
+        assert token["streams"] == ["fed:t_1"]
+        assert token["id"] in [one["id"] for one in client.feed.tokens()]
+        assert visitor.feed.live(token=lambda: token["token"]).last_event_id == "", "a token reads no pages"
+        start = client.feed.page("latest")["cursor"]
+        client.events.publish("fed", "t_1", "fed.made", {})
+        with visitor.feed.live(start, token=lambda: token["token"]) as live:
+            assert "t_1" in next(iter(live)).data
+        client.feed.revoke_token(token["id"])
+        assert token["id"] not in [one["id"] for one in client.feed.tokens()]
+
+
+def test_a_consumer_reads_commits_and_is_moved(server: RunningServer) -> None:
+    with Client(server.base_url, server.workspace_key) as client:
+        made = client.consumers.put("nouns", kinds=["pulled"], start="latest")
+        assert (made["name"], made["kinds"], made["lag"]["events"]) == ("nouns", ["pulled"], 0)
+        assert made["name"] in [one["name"] for one in client.consumers.each()]
+        ids = [client.events.publish("pulled", "p_1", "pulled.made", {"n": n})["id"] for n in range(3)]
+        page = client.consumers.read("nouns", limit=2, wait=5, lease_seconds=60)
+        assert [entry["event"]["id"] for entry in page["data"]] == ids[:2]
+        with pytest.raises(Refused) as refused:
+            client.consumers.read("nouns")
+        assert (refused.value.code, 0 < refused.value.retry_after_seconds <= 60) == ("lease_held", True)
+        assert page["lease"]
+        place = client.consumers.commit("nouns", page["lease"], page["data"][0]["cursor"])
+        assert place["cursor"] == client.consumers.get("nouns")["cursor"] == page["data"][0]["cursor"]
+        pages = client.consumers.pages("nouns", wait=0)
+        assert [entry["event"]["id"] for entry in next(pages)] == ids[1:]
+        assert next(pages) == []
+        pages.close()
+        client.consumers.seek("nouns", made["cursor"])
+        assert [entry["event"]["id"] for entry in next(client.consumers.pages("nouns"))] == ids
+        client.consumers.delete("nouns")
+
+
+def test_order_is_seen_and_what_is_first_may_be_skipped(server: RunningServer) -> None:
+    with Client(server.base_url, server.workspace_key) as client:
+        endpoint = client.endpoints.create("https://example.com/order", event_types=["ordered.*"], order="stream")
+        assert endpoint["order"] == "stream"
+        for n in range(2):
+            client.events.publish("ordered", "o_1", "ordered.made", {"n": n})
+        (lane,) = client.endpoints.lanes(endpoint["id"])
+        assert (lane["stream"]["id"], lane["head"]["seq"], lane["behind"]) == ("o_1", 1, 1)
+        assert client.deliveries.skip(lane["head"]["delivery_id"])["id"] == lane["head"]["delivery_id"]
+        (lane,) = client.endpoints.lanes(endpoint["id"])
+        assert lane["head"]["seq"] == 2
+        client.endpoints.delete(endpoint["id"])

@@ -14,11 +14,11 @@ import pytest
 from app.core.webhook.signing import new_secret, sign
 from tests.clients.readme import ADDRESS, blocks
 from tests.processes import RunningServer, eventually
-from twofold import Client
+from twofold import Client, Refused
 
 
 def test_the_blocks_do_what_they_say(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
-    publish, spooled, follow, by_token, feed, verify, rest = (
+    publish, spooled, follow, by_token, feed, consume, verify, batch, rest = (
         block.replace(ADDRESS, server.base_url).replace("call_42", "call_in_python_readme")
         for block in blocks("python", "python")
     )
@@ -42,11 +42,27 @@ def test_the_blocks_do_what_they_say(server: RunningServer, capsys: pytest.Captu
         reader.join(10)
         assert not reader.is_alive()
 
+        assert 'pages("billing")' in consume
+        consume = consume.replace('pages("billing")', 'pages("billing", wait=0)')
+        reader = Thread(daemon=True, target=_until_refused, args=(consume, names))
+        reader.start()
+        eventually(lambda: [one for one in client.consumers.each() if one["name"] == "billing" and one["committed_at"]])
+        client.consumers.delete("billing")
+        reader.join(10)
+        assert not reader.is_alive()
+        assert "evt_" in capsys.readouterr().out
+
         assert _returned(verify, age_seconds=0)["event"] == {"id": "evt_1"}
         assert _returned(verify, age_seconds=400)["answer"] == ("", 400)
+        assert _returned(batch.replace("events =", "event ="), age_seconds=0)["event"] == [{"id": "evt_1"}]
         endpoint = client.endpoints.create("https://example.com/readme", event_types=["readme.*"])
         exec(rest, names | {"endpoint_id": endpoint["id"]})
         client.endpoints.delete(endpoint["id"])
+
+
+def _until_refused(block: str, names: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="not_found"):
+        exec(block, names)
 
 
 def _returned(block: str, age_seconds: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clients import make_vectors
-from twofold import SecretError, WebhookVerificationError, verify_webhook
+from twofold import SecretError, WebhookVerificationError, verify_batch, verify_webhook
 from twofold.parse import EventParser
 from twofold.signatures import verify
 
@@ -55,6 +55,25 @@ def test_an_envelope_is_read(case: dict[str, Any]) -> None:
     assert {name: event[name] for name in members} == {name: case[name] for name in members}
     assert event["data"] == json.loads(case["data"])
     assert event.get("metadata") == json.loads(case.get("metadata", "null"))
+
+
+@pytest.mark.parametrize("case", named("batches"))
+def test_a_batch_is_unpacked(case: dict[str, Any]) -> None:
+    def ids() -> list[str]:
+        events = verify_batch(case["secret"], case["headers"], case["body"].encode(), now=case["now"])
+        return [event["id"] for event in events]
+
+    if case["valid"]:
+        assert ids() == case["ids"]
+    else:
+        with pytest.raises(WebhookVerificationError):
+            ids()
+
+
+def test_whoever_expects_no_batch_is_told_what_reads_one() -> None:
+    case = VECTORS["batches"][0]
+    with pytest.raises(WebhookVerificationError, match="use verify_batch"):
+        verify_webhook(case["secret"], case["headers"], case["body"].encode(), now=case["now"])
 
 
 @pytest.mark.parametrize("case", named("streams"))

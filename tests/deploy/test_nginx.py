@@ -66,6 +66,7 @@ def test_streams_websockets_and_a_restart_of_all_servers(
     publish(proxy, server, "http2", 0)
     frames_come_over_http2(proxy, server, tmp_path)
     a_websocket_passes(proxy, server)
+    the_feed_passes(proxy, server)
     assert requests.get(f"{proxy.base_url}/metrics", verify=str(proxy.certificate), timeout=10).status_code == 404
     a_restart_costs_nobody_an_event(proxy, server, running, tmp_path)
     assert "after_seq" not in proxy.log.read_text(), "a query may hold a token"
@@ -92,6 +93,17 @@ def a_websocket_passes(proxy: Proxy, server: RunningServer) -> None:
     url = proxy.base_url.replace("https", "wss") + "/v1/streams/call/http2/ws?after_seq=0"
     with connect(url, ssl=trusting, additional_headers=server.headers, open_timeout=30, proxy=None) as socket:
         assert json.loads(socket.recv(30))["seq"] == 1
+
+
+def the_feed_passes(proxy: Proxy, server: RunningServer) -> None:
+    """Also by QUERY, a method that proxies may not know."""
+    asked, sent = {"streams": ["call:http2"], "limit": 1}, {"verify": str(proxy.certificate), "timeout": 30}
+    page = requests.request("QUERY", f"{proxy.base_url}/v1/feed", json=asked, headers=server.headers, **sent).json()
+    assert page["data"][0]["event"]["seq"] == 1
+    follow = {**server.headers, "Last-Event-ID": page["cursor"]}
+    url = f"{proxy.base_url}/v1/feed/live?kinds=call"
+    with requests.get(url, headers=follow, stream=True, **sent) as live:
+        assert b'"seq":2,' in next(line for line in live.iter_lines(chunk_size=1) if line.startswith(b"data: "))
 
 
 def a_restart_costs_nobody_an_event(

@@ -16,7 +16,19 @@ from app.web.docs import reference
 
 INDEX = "index"  # the page at /docs itself
 # In the order in which readers need them.
-GUIDES = (INDEX, "first-webhook", "laptop", "verify", "retries", "streams", "feed", "pulling", "polling", "errors")
+GUIDES = (
+    INDEX,
+    "first-webhook",
+    "laptop",
+    "verify",
+    "retries",
+    "order",
+    "streams",
+    "feed",
+    "pulling",
+    "polling",
+    "errors",
+)
 GUIDE, REFERENCE = "Guides", "Reference"
 _FOLDER = Path(__file__).resolve().parent / "guides"
 _BASE_URL = "{{base_url}}"  # in a guide: where this API is

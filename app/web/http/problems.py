@@ -25,6 +25,8 @@ CONTENT_TYPE = "application/problem+json"
 _ALWAYS = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))  # unless the handler says otherwise
 # A caller's own id is used only in this form, because it appears in our log and answers.
 _TRACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# What people type; a program's paths are as they are described.
+_PAGE_WITH_SLASH = re.compile(r"/(?:docs|console|portal)(?:/[A-Za-z0-9_-]+)*/")
 _BY_STATUS = {
     400: "bad_request",
     404: "not_found",
@@ -81,6 +83,8 @@ def _from_http(error: HTTPException) -> Response:
         response.headers["Allow"] = allowed
         return response
     if isinstance(error, NotFound):
+        if _PAGE_WITH_SLASH.fullmatch(request.path) and request.method in ("GET", "HEAD"):
+            return Response(status=308, headers={"Location": request.path.rstrip("/")})
         return answer(Problem("not_found", "There is no such path; /docs lists them all."))
     if isinstance(error, RequestEntityTooLarge):
         return answer(Problem("too_large", "The body is too large; send less at once."))

@@ -188,7 +188,9 @@ def _allowed(call: Call) -> Wanted:
 def _begin(feed: Feed, frames: Frames, after: str, last: str | None) -> tuple[Cursor, list[bytes]]:
     """Where to begin, and what to say first. last: the cursor behind what was seen. Raises Problem."""
     try:
-        return (believed(feed, last) if last else start_of(feed, after)), []
+        cursor = believed(feed, last) if last else start_of(feed, after)
+        # Who begins now is told where that is, so that a cut before the first event does not move it.
+        return cursor, [frames.place(cursor)] if not last and after == "latest" else []
     except Problem as problem:
         if "cursor" not in problem.extra:
             raise

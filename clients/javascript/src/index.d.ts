@@ -45,6 +45,8 @@ export interface FeedFilters {
   kinds?: readonly string[];
   /** Such as "call.*". */
   types?: readonly string[];
+  /** Such as { path: "/amount", gte: 100 }, as an endpoint's. */
+  contentFilter?: Record<string, unknown>;
 }
 
 export interface FeedOptions extends FeedFilters {
@@ -70,17 +72,73 @@ export function feed<Data = Record<string, unknown>>(
   options?: FeedOptions,
 ): Promise<FeedPage<Data>>;
 
-/** after: latest when left out; a `lastEventId` (a cursor) wins over it. Needs an API key in `headers`. */
+/**
+ * after: latest when left out; a `lastEventId` (a cursor) wins over it. Needs an API key in `headers`, or in a browser a
+ * `token` of the feed.
+ */
 export function followFeed(
   baseUrl: string | URL,
-  options?: Omit<FollowOptions, "token"> & FeedFilters & { after?: string },
+  options?: FollowOptions & FeedFilters & { after?: string },
 ): AsyncGenerator<StreamEvent, void, void>;
 
+/** Where a consumer is. */
+export interface FeedPlace {
+  name: string;
+  cursor: string;
+  committed_at: string | null;
+}
+
+/** leased_until: until then somebody reads. lag: what lies behind its place, before its filters. */
+export interface FeedConsumer extends FeedPlace {
+  streams: string[] | null;
+  kinds: string[] | null;
+  types: string[] | null;
+  leased_until: string | null;
+  lag: { events: number; at_least: boolean; seconds: number };
+  created_at: string;
+  read_at: string | null;
+}
+
+/** A page of a consumer. Without events there is no lease. */
+export interface FeedLease<Data = Record<string, unknown>> extends FeedPage<Data> {
+  lease: string | null;
+  leased_until: string | null;
+}
+
+/** A reader of the feed whose place the server keeps. Its methods reject with FeedRefused, and with what fetch throws. */
+export class Consumer<Data = Record<string, unknown>> {
+  constructor(baseUrl: string | URL, name: string, options?: { headers?: HeadersInit });
+  /** Make it, or give it other filters; one that exists stays where it is. */
+  put(options?: Omit<FeedFilters, "contentFilter"> & { start?: string }): Promise<FeedConsumer>;
+  get(): Promise<FeedConsumer>;
+  delete(): Promise<void>;
+  /** wait: seconds. The same idempotencyKey has the same lease. */
+  read(options?: {
+    limit?: number;
+    wait?: number;
+    leaseSeconds?: number;
+    idempotencyKey?: string;
+    signal?: AbortSignal;
+  }): Promise<FeedLease<Data>>;
+  /** cursor: of the last event of the page that was handled; all of them when left out. */
+  commit(lease: string, cursor?: string): Promise<FeedPlace>;
+  seek(to: string): Promise<FeedPlace>;
+  /** Page by page, each committed when the next one is asked for. */
+  pages(options?: {
+    limit?: number;
+    wait?: number;
+    leaseSeconds?: number;
+    signal?: AbortSignal;
+  }): AsyncGenerator<FeedPage<Data>["data"], void, void>;
+}
+
 export class FeedRefused extends Error {
-  constructor(status: number, problem: Record<string, unknown>);
+  constructor(status: number, problem: Record<string, unknown>, retryAfterMs?: number);
   readonly status: number;
   readonly code: string;
   readonly problem: Record<string, unknown>;
+  /** What its Retry-After asks for, 0 without one. */
+  readonly retryAfterMs: number;
 }
 
 export class StreamRefused extends Error {
@@ -122,6 +180,14 @@ export function verifyWebhook<Data = Record<string, unknown>>(
   body: Uint8Array | string,
   options?: VerifyOptions,
 ): Promise<TwofoldEvent<Data>>;
+
+/** The events of a batch, or the one of a webhook without. */
+export function verifyBatch<Data = Record<string, unknown>>(
+  secret: string | readonly string[],
+  headers: Headers | Record<string, string | string[] | undefined>,
+  body: Uint8Array | string,
+  options?: VerifyOptions,
+): Promise<TwofoldEvent<Data>[]>;
 
 export class WebhookVerificationError extends Error {
   constructor(message: string);

@@ -31,6 +31,25 @@ export class SecretError extends Error {
  * Rejects with WebhookVerificationError, and with SecretError when a secret is malformed.
  */
 export async function verifyWebhook(secret, headers, body, options = {}) {
+  const event = await verified(secret, headers, body, options);
+  if (isObject(event)) return event;
+  const what = Array.isArray(event) ? "an array: use verifyBatch" : "not a JSON object";
+  throw new WebhookVerificationError(`the signature is valid, but the body is ${what}`);
+}
+
+/**
+ * The events of a genuine webhook, in order: those of a batch, or the one of a webhook without. Each has an id of its own,
+ * the same at every repeat; the id in the headers is the batch's. The rest is as of verifyWebhook.
+ */
+export async function verifyBatch(secret, headers, body, options = {}) {
+  const parsed = await verified(secret, headers, body, options);
+  const events = Array.isArray(parsed) ? parsed : [parsed];
+  if (events.every(isObject)) return events;
+  throw new WebhookVerificationError("the signature is valid, but the body does not hold JSON objects");
+}
+
+/** The parsed body of a genuine webhook. */
+async function verified(secret, headers, body, options) {
   const { now = Date.now() / 1000, toleranceSeconds = TOLERANCE_SECONDS } = options;
   const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
   const given = readHeaders(headers);
@@ -50,7 +69,15 @@ export async function verifyWebhook(secret, headers, body, options = {}) {
       "no signature matches: the secret is another one, or the body is not byte for byte what was sent",
     );
   }
-  return readEvent(bytes);
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch (error) {
+    throw new WebhookVerificationError(`the signature is valid, but the body is not JSON: ${error.message}`);
+  }
+}
+
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function readHeaders(headers) {
@@ -126,17 +153,4 @@ function secretBytes(secret, prefix) {
 function decoded(text) {
   if (text.length % 4 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text)) return null;
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
-
-function readEvent(bytes) {
-  let event;
-  try {
-    event = JSON.parse(new TextDecoder().decode(bytes));
-  } catch (error) {
-    throw new WebhookVerificationError(`the signature is valid, but the body is not JSON: ${error.message}`);
-  }
-  if (typeof event !== "object" || event === null || Array.isArray(event)) {
-    throw new WebhookVerificationError("the signature is valid, but the body is not a JSON object");
-  }
-  return event;
 }

@@ -16,9 +16,12 @@ test("a page is asked for as the API names it, and a refusal is an error", async
     if (count === 0) return response.end('{"data": [], "cursor": "c1", "more": false}');
     response.writeHead(409).end('{"code": "cursor_lost", "detail": "Go on.", "cursor": "c9"}');
   });
-  const page = await feed(`${server.url}/`, { streams: ["call:1", "call:2"], types: ["call.*"], wait: 3, limit: 10 });
+  const contentFilter = { path: "/at_ms", gte: 100 };
+  const page = await feed(`${server.url}/`, { streams: ["call:1", "call:2"], types: ["call.*"], contentFilter, wait: 3, limit: 10 });
   assert.equal(page.cursor, "c1");
-  assert.equal(asked[0], "/v1/feed?streams=call%3A1%2Ccall%3A2&types=call.*&after=earliest&wait=3&limit=10");
+  const { content_filter, ...named } = Object.fromEntries(new URL(asked[0], server.url).searchParams);
+  assert.deepEqual(JSON.parse(content_filter), contentFilter);
+  assert.deepEqual(named, { streams: "call:1,call:2", types: "call.*", after: "earliest", wait: "3", limit: "10" });
   await assert.rejects(feed(server.url, { after: "c5" }), (error) => {
     assert.ok(error instanceof FeedRefused);
     assert.deepEqual([error.status, error.code, error.problem.cursor], [409, "cursor_lost", "c9"]);
@@ -45,6 +48,27 @@ test("who begins now goes on from now, also when the first connection brings not
   }
   assert.deepEqual(cursors, ["now", "now", "c7"]);
   assert.deepEqual(found, [["a", "c1"], ["reset", "c7"], ["a", "c1"]]);
+  await server.close();
+});
+
+test("with a token nothing is asked but the live feed, and each connection has a new one", async () => {
+  const asked = [];
+  const stop = new AbortController();
+  const server = await serving((request, response, count) => {
+    asked.push([request.url, request.headers.authorization, request.headers["last-event-id"]]);
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.end(count === 0 ? "id: now\n\n" : frames(["a", "c1", "{}"]));
+  });
+  let tokens = 0;
+  const options = { kinds: ["call"], token: () => `t${(tokens += 1)}`, firstWaitMs: 0, signal: stop.signal };
+  for await (const event of followFeed(server.url, options)) {
+    assert.equal(event.id, "c1");
+    stop.abort();
+  }
+  assert.deepEqual(asked, [
+    ["/v1/feed/live?kinds=call", "Bearer t1", undefined],
+    ["/v1/feed/live?kinds=call", "Bearer t2", "now"],
+  ]);
   await server.close();
 });
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { EventParser, SecretError, verifyWebhook, WebhookVerificationError } from "twofold";
+import { EventParser, SecretError, verifyBatch, verifyWebhook, WebhookVerificationError } from "twofold";
 
 const vectors = JSON.parse(readFileSync(new URL("../../vectors.json", import.meta.url), "utf8"));
 
@@ -50,6 +50,18 @@ test("envelopes", async (t) => {
       assert.deepEqual(event.metadata, one.metadata && JSON.parse(one.metadata));
     });
   }
+});
+
+test("batches", async (t) => {
+  for (const one of vectors.batches) {
+    await t.test(one.name, async () => {
+      const events = verifyBatch(one.secret, one.headers, one.body, { now: one.now });
+      if (!one.valid) return assert.rejects(events, WebhookVerificationError);
+      assert.deepEqual((await events).map(({ id }) => id), one.ids);
+    });
+  }
+  const [{ secret, headers, body, now }] = vectors.batches;
+  await assert.rejects(verifyWebhook(secret, headers, body, { now }), /use verifyBatch/);
 });
 
 test("streams, in pieces of any size", async (t) => {

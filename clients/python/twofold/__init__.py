@@ -9,7 +9,7 @@ from .parse import StreamEvent
 from .publisher import EventRefused, NotSent, Publisher, QueueFull, Unsent
 from .signatures import SecretError, WebhookVerificationError
 from .stream import Stream, StreamRefused
-from .webhooks import verify_webhook
+from .webhooks import verify_batch, verify_webhook
 
 __version__ = "0.1.0"
 
@@ -26,5 +26,6 @@ __all__ = [
     "StreamRefused",
     "Unsent",
     "WebhookVerificationError",
+    "verify_batch",
     "verify_webhook",
 ]

@@ -21,10 +21,14 @@ LONGEST_ASKED_SECONDS = 30.0  # a server that asks for more is not waited for: i
 
 
 class Refused(Exception):
-    """The server said no. status: of its answer; code: what to match on; detail: what to do; problem: all of it."""
+    """The server said no. status: of its answer; code: what to match on; detail: what to do; problem: all of it.
 
-    def __init__(self, status: int, told: Mapping[str, Any]) -> None:
+    retry_after_seconds: what its Retry-After asks for, 0 without one.
+    """
+
+    def __init__(self, status: int, told: Mapping[str, Any], retry_after_seconds: float = 0.0) -> None:
         self.status = status
+        self.retry_after_seconds = retry_after_seconds
         self.problem = dict(told)
         self.code = str(told.get("code", ""))
         self.detail = str(told.get("detail", ""))
@@ -48,20 +52,35 @@ class Api:
             self._session.close()
 
     def ask(self, method: str, path: str, body: object = None, **query: object) -> Any:
+        """As `call`. query: parameters by the names that the API gives them."""
+        return self.call(method, path, body, query)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: Mapping[str, object] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        waits_seconds: float = 0.0,
+    ) -> Any:
         """The parsed answer, None for an empty one. Parameters that are None are left out.
 
         A POST takes an idempotency key along, so everything may be repeated: what fails on the way, or is answered
-        408, 425, 429 or 5xx, is tried TRIES times. Raises Refused, and the last requests.RequestException.
+        408, 425, 429 or 5xx, is tried TRIES times. waits_seconds: how long the server was asked to wait before it
+        answers. Raises Refused, and the last requests.RequestException.
         """
         headers = dict(self.headers)
         if method == "POST":
-            headers["Idempotency-Key"] = uuid.uuid4().hex
-        given = {name: str(value) for name, value in query.items() if value is not None}
+            headers["Idempotency-Key"] = idempotency_key or uuid.uuid4().hex
+        timeouts = (TIMEOUTS[0], TIMEOUTS[1] + waits_seconds)
+        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
         for failures in range(1, TRIES + 1):
             asked_seconds = 0.0
             try:
                 answer = self._session.request(
-                    method, self.base_url + path, json=body, params=given, headers=headers, timeout=TIMEOUTS
+                    method, self.base_url + path, json=body, params=given, headers=headers, timeout=timeouts
                 )
             except (requests.ConnectionError, requests.Timeout):
                 if failures == TRIES:
@@ -71,7 +90,7 @@ class Api:
                 if answer.ok:
                     return answer.json() if answer.content else None
                 if failures == TRIES or not is_for_now(answer.status_code) or asked_seconds > LONGEST_ASKED_SECONDS:
-                    raise Refused(answer.status_code, problem(answer.content))
+                    raise Refused(answer.status_code, problem(answer.content), asked_seconds)
             time.sleep(pause_seconds(FIRST_WAIT_SECONDS, failures, asked_seconds, random.random()))
         raise AssertionError("the last try returns or raises")
 

@@ -20,6 +20,7 @@ import requests
 from . import objects
 from .calls import Api, given, path
 from .catalogue import BulkRetries, EventTypes, PortalLinks, Tokens
+from .consumers import Consumers
 from .feed import Feed
 from .stream import Stream
 
@@ -173,7 +174,7 @@ class Endpoints:
         signing: str | None = None,
         **more: Any,
     ) -> objects.EndpointWithSecret:
-        """more: the other members of an endpoint, such as uid, channels, content_filter, metadata or enabled."""
+        """more: the other members of an endpoint, such as uid, channels, content_filter, order, metadata or enabled."""
         body = given(url=url, description=description, event_types=event_types, stream_kinds=stream_kinds)
         body |= given(headers=headers, rate_limit=rate_limit, signing=signing) | more
         return cast(objects.EndpointWithSecret, self._api.ask("POST", "/v1/endpoints", body))
@@ -197,6 +198,10 @@ class Endpoints:
         """Its states, newest first: the last hundred."""
         found = self._api.ask("GET", path("/v1/endpoints", endpoint_id, "changes"))
         return cast("list[objects.EndpointChange]", found["data"])
+
+    def lanes(self, endpoint_id: str) -> Iterator[objects.Lane]:
+        """Of an endpoint that keeps order: the streams in which something waits, with what is first in each."""
+        return self._api.pages(path("/v1/endpoints", endpoint_id, "lanes"))
 
     def delete(self, endpoint_id: str) -> None:
         self._api.ask("DELETE", path("/v1/endpoints", endpoint_id))
@@ -247,6 +252,10 @@ class Deliveries:
     def retry(self, delivery_id: str) -> objects.DeliveryWithAttempts:
         return cast(objects.DeliveryWithAttempts, self._api.ask("POST", path("/v1/deliveries", delivery_id, "retry")))
 
+    def skip(self, delivery_id: str) -> objects.DeliveryWithAttempts:
+        """At an endpoint that keeps order: have the stream go on without this one, which arrives late."""
+        return cast(objects.DeliveryWithAttempts, self._api.ask("POST", path("/v1/deliveries", delivery_id, "skip")))
+
 
 class Client:
     """The API of one server, with one key. workspace: for a platform key, whom it acts for, by id or uid."""
@@ -262,6 +271,7 @@ class Client:
         self.endpoints = Endpoints(api)
         self.deliveries = Deliveries(api)
         self.feed = Feed(api)
+        self.consumers = Consumers(api)
         self.event_types = EventTypes(api)
         self.bulk_retries = BulkRetries(api)
         self.portal_links = PortalLinks(api)

@@ -90,15 +90,24 @@ class CreatedKey(Key):
 
 class Endpoint(TypedDict):
     id: str
+    uid: str | None
     url: str
     description: str
+    metadata: dict[str, str]
     status: Literal["enabled", "disabled"]
     disabled_reason: str | None
     disabled_at: str | None
     event_types: list[str] | None
     stream_kinds: list[str] | None
+    channels: list[str] | None
+    content_filter: dict[str, Any] | None
     header_names: list[str]
     rate_limit: int | None
+    timeout_seconds: int | None
+    retry_delays_seconds: list[int] | None
+    feed_cursor: bool
+    order: Literal["stream"] | None
+    order_patience_seconds: int | None
     signing: Literal["hmac", "ed25519"]
     consecutive_failures: int
     failing_since: str | None
@@ -200,6 +209,28 @@ class EndpointChange(TypedDict):
     reason: str | None
 
 
+class LaneHead(TypedDict):
+    """The delivery that is first. next_attempt_at None: now. blocked_seconds: how long it has held up its stream."""
+
+    delivery_id: str
+    event_id: str
+    seq: int
+    since: str
+    sending: bool
+    attempt_count: int
+    reason: str | None
+    next_attempt_at: str | None
+    blocked_seconds: int
+
+
+class Lane(TypedDict):
+    """A stream in which something waits. behind: how many deliveries wait behind the first."""
+
+    stream: StreamName
+    head: LaneHead
+    behind: int
+
+
 class FeedEntry(TypedDict):
     cursor: str
     event: Event
@@ -211,6 +242,61 @@ class FeedPage(TypedDict):
     data: list[FeedEntry]
     cursor: str
     more: bool
+
+
+class FeedToken(TypedDict):
+    """A short-lived key to the live feed of these streams, or kinds. url: of the live feed."""
+
+    id: str
+    url: str
+    token: str
+    expires_at: str
+    streams: list[str] | None
+    kinds: list[str] | None
+
+
+class FeedTokenInfo(TypedDict):
+    id: str
+    key_id: str
+    streams: list[str] | None
+    kinds: list[str] | None
+    created_at: str
+    expires_at: str
+
+
+class FeedPlace(TypedDict):
+    """Where a consumer is."""
+
+    name: str
+    cursor: str
+    committed_at: str | None
+
+
+class Lag(TypedDict):
+    """events: behind its place, before its filters; at_least: there may be more; seconds: since the first of them."""
+
+    events: int
+    at_least: bool
+    seconds: float
+
+
+class FeedConsumer(FeedPlace):
+    """leased_until: until then somebody reads."""
+
+    streams: list[str] | None
+    kinds: list[str] | None
+    types: list[str] | None
+    leased_until: str | None
+    lag: Lag
+    created_at: str
+    read_at: str | None
+
+
+class FeedLease(FeedPage):
+    """A page of a consumer. Without events there is no lease."""
+
+    lease: str | None
+    leased_until: str | None
 
 
 class EventType(TypedDict):

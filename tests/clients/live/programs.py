@@ -51,7 +51,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Programs:
-    """What can be run: by client, the words before `follow` or `publish` and its arguments."""
+    """What can be run: by client, the words before the arguments of `follow`, `publish` or `feed`."""
 
     folder: Path
     commands: dict[tuple[str, str], list[str]]
@@ -70,7 +70,7 @@ def install(folder: Path) -> Programs:
     _install_javascript(folder)
     go = build_go(HERE / "programs/go", folder / "programs-go")
     commands: dict[tuple[str, str], list[str]] = {}
-    for what in ("follow", "publish"):
+    for what in ("follow", "publish", "feed"):
         shutil.copy(HERE / f"programs/{what}.mjs", folder)
         commands["python", what] = [str(python), str(HERE / f"programs/{what}.py")]
         commands["javascript", what] = [tool("node"), str(folder / f"{what}.mjs")]

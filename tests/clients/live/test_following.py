@@ -6,7 +6,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +21,7 @@ from tests.clients.live.conftest import TOKEN_SECONDS
 from tests.clients.live.programs import Programs
 from tests.contracts.producer import Producer
 from tests.contracts.relay import Relay
+from tests.guides import code
 from tests.processes import ROOT, eventually
 
 SECONDS = 120.0
@@ -64,6 +65,14 @@ class Backend(SimpleHTTPRequestHandler):
             self._answer(PAGE)
         else:
             super().do_GET()
+
+    def do_POST(self) -> None:
+        """What a customer's server does for the scripts of the guides."""
+        if self.path == "/my-server/feed-token":
+            made = self.producer.ask("POST", "/v1/feed/tokens", {"streams": [f"{KIND}:{self.stream}"]})
+        else:
+            made = self.producer.ask("POST", f"/v1/streams/{KIND}/{self.stream}/tokens")
+        self._answer(json.dumps(made).encode())
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
@@ -141,6 +150,66 @@ def test_nothing_is_missing_or_repeated_over_cuts_a_restart_and_expired_tokens(
             assert [(int(one["id"]), json.loads(one["data"])) for one in seen] == expected
 
 
+def test_the_feed_and_its_consumers_miss_nothing_over_cuts_and_a_restart(
+    producer: Producer, programs: Programs
+) -> None:
+    """Live each event comes once; a consumer may hand out a page twice when the answer to its commit is lost."""
+    kind = f"fed{time.monotonic_ns()}"
+    start = producer.ask("GET", "/v1/feed?after=latest")["cursor"]
+    producer.ask("PUT", f"/v1/feed/consumers/go-{kind}", {"kinds": [kind], "start": start})
+    posting = partial(producer.post, kind, type="fed.made", data={})
+    with ExitStack() as stack:
+        relay = stack.enter_context(Relay(producer.base_url))
+        readers = [programs.start(client, "feed", relay.base_url, producer.key, kind, start) for client in CLIENTS]
+        for reader in readers:
+            stack.callback(reader.kill)
+
+        def seen(by: str) -> list[list[str]]:
+            return [[line["id"] for line in reader.lines if line["by"] == by] for reader in readers]
+
+        ids: list[str] = []
+
+        def post(count: int) -> None:
+            ids.extend(posting(f"s_{number % 3}")["id"] for number in range(count))
+
+        def everybody_has_all() -> None:
+            eventually(
+                lambda: all(set(ids) <= set(one) for one in [*seen("live"), *seen("consumer")]),
+                SECONDS,
+                about=lambda: (len(ids), [(len(reader.lines), reader.errors) for reader in readers]),
+                poll_seconds=0.2,
+            )
+
+        post(10)
+        everybody_has_all()
+        for _ in range(2):
+            relay.cut()
+            post(10)
+            relay.mend()
+        everybody_has_all()
+        restart_while(producer, lambda: post(1))
+        everybody_has_all()
+        assert seen("live") == [ids] * len(CLIENTS)
+        for came in seen("consumer"):
+            assert list(dict.fromkeys(came)) == ids
+
+
+@pytest.mark.parametrize(("guide", "type"), [("streams", "call.barge_in"), ("feed", "order.paid")])
+def test_a_page_shows_what_the_script_of_the_guide_brings(
+    guide: str, type: str, producer: Producer, stream: str, tmp_path: Path
+) -> None:
+    script = code(guide, "javascript").replace("console.log(", "window.seen.push(")
+    with page_of_another_origin(producer, stream, tmp_path / "profile") as page:
+        page.run(f"(async () => {{ window.seen = []; {script}; window.begun = true; }})()")
+        page.wait_for("window.begun", SECONDS)
+
+        def seen() -> Any:
+            producer.post(KIND, stream, type, {"at_ms": 1})
+            return page.run("seen.map((event) => event.type)")
+
+        assert set(eventually(seen, SECONDS, poll_seconds=0.2)) == {type}
+
+
 def test_the_vectors_hold_in_chromium(producer: Producer, stream: str, tmp_path: Path) -> None:
     with page_of_another_origin(producer, stream, tmp_path / "profile") as page:
         count, wrong = page.run(VERIFY % json.dumps(f"{producer.base_url}/.well-known/twofold/vectors.json"))
@@ -155,11 +224,16 @@ def post(producer: Producer, stream: str, count: int) -> None:
 
 def restart(producer: Producer, stream: str) -> None:
     """Replace all web processes, while events come."""
+    restart_while(producer, lambda: post(producer, stream, 1))
+
+
+def restart_while(producer: Producer, posting: Callable[[], object]) -> None:
+    """Replace all web processes; until they are, this is called again and again."""
     old = {child.pid for child in psutil.Process(producer.server.pid).children()}
     producer.server.web.send_signal(signal.SIGHUP)
 
     def replaced() -> bool:
-        post(producer, stream, 1)
+        posting()
         return not old & {child.pid for child in psutil.Process(producer.server.pid).children()}
 
     eventually(replaced, SECONDS, poll_seconds=0.1)

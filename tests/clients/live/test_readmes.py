@@ -21,7 +21,7 @@ STREAM = "call_in_javascript_readme"
 
 
 def test_the_blocks_of_javascript_do_what_they_say(server: RunningServer, tmp_path: Path) -> None:
-    subscribe, loop, feed, verify, publish = blocks("javascript", "js")
+    subscribe, loop, feed, consume, verify, publish = blocks("javascript", "js")
     with Client(server.base_url, server.workspace_key) as client:
         cursor = client.feed.page("latest")["cursor"]
         client.events.publish("call", STREAM, "call.barge_in", {"at_ms": 1})
@@ -48,6 +48,7 @@ def test_the_blocks_of_javascript_do_what_they_say(server: RunningServer, tmp_pa
             (subscribe, "1 call.barge_in"),
             (loop, "type: 'call.barge_in'"),
             (feed, "call.barge_in"),
+            (consume, "evt_"),
             (f"{verify}\nconsole.log(event.id);", "evt_1"),
             (f"{publish}\nconsole.log(seq, unsent.length);", "1 0"),
         ]
@@ -86,7 +87,7 @@ def test_each_block_of_go_compiles(block: str, tmp_path: Path) -> None:
     after = "".join(f"_ = {name}\n" for name in sorted(declared))
     text = (
         f'package main\n{imports}import "twofold"\nvar _ = errors.New\nfunc main() {{}}\n'
-        f"func f({given}, key, secret string, body []byte) {{\n{block}{after}}}\n"
+        f"func f({given}, key, secret, cursor string, body []byte) {{\n{block}{after}}}\n"
     )
     (tmp_path / "main.go").write_text(text)
     module = f"module m\ngo 1.21\nrequire twofold v0.1.0\nreplace twofold => {ROOT / 'clients/go'}\n"

@@ -53,6 +53,15 @@ def test_every_page_is_served_as_html_and_as_markdown(app: Flask, pages: dict[st
         }, "a page works offline"
 
 
+@pytest.mark.parametrize("path", ["/docs", "/docs/feed", "/console", "/portal"])
+def test_a_slash_at_the_end_leads_to_the_page(app: Flask, path: str) -> None:
+    client = app.test_client()
+    moved = client.get(f"{path}/")
+    assert (moved.status_code, moved.headers["Location"]) == (308, path)
+    assert client.post(f"{path}/").status_code == 404
+    assert client.get("/v1/events/").status_code == 404
+
+
 def test_every_link_leads_to_a_page_and_a_heading(app: Flask, pages: dict[str, library.Page]) -> None:
     client = app.test_client()
     shown = {page.path: client.get(page.path).text for page in pages.values()}

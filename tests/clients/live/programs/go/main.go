@@ -1,5 +1,6 @@
-// Command programs follows a stream, or publishes to one, with the Go package.
+// Command programs follows a stream, publishes to one, or reads the feed, with the Go package.
 //
+//	programs feed BASE_URL KEY KIND CURSOR                   live and as a consumer: {"by", "id", "cursor"}
 //	programs follow BASE_URL KEY KIND ID [TOKENS_BASE_URL]   one line for each event: {"type", "data", "id"}
 //	programs publish BASE_URL KEY KIND ID COUNT              one each 5 ms; for each answer: {"key", "id", "seq"}
 package main
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"twofold"
@@ -20,9 +22,12 @@ import (
 func main() {
 	what, baseURL, key, kind, id, rest := os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6:]
 	var err error
-	if what == "follow" {
+	switch what {
+	case "follow":
 		err = follow(baseURL, key, kind, id, append(rest, baseURL)[0])
-	} else {
+	case "feed":
+		err = feed(baseURL, key, kind, id)
+	default:
 		err = publish(baseURL, key, kind, id, rest[0])
 	}
 	if err != nil {
@@ -52,6 +57,32 @@ func follow(baseURL, key, kind, id, tokensAt string) error {
 	return stream.Follow(context.Background(), func(event twofold.StreamEvent) error {
 		return told(map[string]any{"type": event.Type, "data": event.Data, "id": event.ID})
 	})
+}
+
+// feed reads as a consumer that the caller has made, and live.
+func feed(baseURL, key, kind, cursor string) error {
+	ended := make(chan error)
+	go func() {
+		consumer := twofold.Consumer{BaseURL: baseURL, Key: key, Name: "go-" + kind}
+		ended <- consumer.Follow(context.Background(), func(entries []twofold.FeedEntry) error {
+			for _, entry := range entries {
+				_ = told(map[string]any{"by": "consumer", "id": entry.Event.ID, "cursor": entry.Cursor})
+			}
+			return nil
+		})
+	}()
+	go func() {
+		stream := twofold.Stream{URL: twofold.FeedFilter{Kinds: []string{kind}}.LiveURL(baseURL), LastEventID: cursor,
+			Header: http.Header{"Authorization": {"Bearer " + key}}}
+		ended <- stream.Follow(context.Background(), func(event twofold.StreamEvent) error {
+			var envelope twofold.Event
+			if err := json.Unmarshal([]byte(event.Data), &envelope); err != nil {
+				return err
+			}
+			return told(map[string]any{"by": "live", "id": envelope.ID, "cursor": event.ID})
+		})
+	}()
+	return <-ended
 }
 
 func publish(baseURL, key, kind, id, count string) error {
@@ -87,4 +118,10 @@ func publish(baseURL, key, kind, id, count string) error {
 	return nil
 }
 
-func told(line map[string]any) error { return json.NewEncoder(os.Stdout).Encode(line) }
+var printing sync.Mutex
+
+func told(line map[string]any) error {
+	printing.Lock()
+	defer printing.Unlock()
+	return json.NewEncoder(os.Stdout).Encode(line)
+}
