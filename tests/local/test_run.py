@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import stat
@@ -22,6 +23,7 @@ import redis
 
 from app.local import children
 from app.local.place import Place, child_environment
+from tests.prepared import Prepare
 from tests.processes import ROOT, environment, eventually, free_port, is_ready
 
 READY_SECONDS = 60.0
@@ -31,10 +33,10 @@ PROGRAMS = {"postgres", "redis", "web", "worker", "beat"}
 class Run:
     """One `python -m app.local.run` with its files in `directory` and its output in a file."""
 
-    def __init__(self, directory: Path, *, parent: list[str] | None = None, **env: str) -> None:
+    def __init__(self, directory: Path, *, parent: list[str] | None = None, shown: str = ".out", **env: str) -> None:
         self.directory = directory
         self.port = env.get("PORT") or str(free_port())
-        self.output = directory.with_suffix(".out")
+        self.output = directory.with_suffix(shown)
         command = [*(parent or []), sys.executable, "-m", "app.local.run"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -89,42 +91,63 @@ def servers_in(directory: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.fixture
-def directory(engine_directory: Path) -> Path:
+def new_directory(engine_directory: Path) -> Path:
     return engine_directory / f"run-{os.urandom(4).hex()}"
 
 
 @pytest.fixture
-def start(directory: Path) -> Iterator[Callable[..., Run]]:
+def directory(engine_directory: Path) -> Path:
+    return new_directory(engine_directory)
+
+
+@pytest.fixture(scope="module")
+def running(engine_directory: Path) -> Iterator[Run]:
+    """A run that has begun from nothing, for tests that leave it running."""
+    run = Run(new_directory(engine_directory))
+    yield run
+    end([run])
+
+
+@pytest.fixture
+def start(directory: Path, prepare: Prepare) -> Iterator[Callable[..., Run]]:
+    """A function that begins a run, in a place that has the data of an earlier one unless it begins from_nothing."""
     runs: list[Run] = []
 
-    def begin(**options: Any) -> Run:
+    def begin(*, from_nothing: bool = False, **options: Any) -> Run:
+        if not from_nothing and not directory.exists():
+            prepare(directory / "postgres")
         runs.append(Run(directory, **options))
         return runs[-1]
 
     yield begin
+    end(runs)
+
+
+def end(runs: list[Run]) -> None:
+    """Kill runs in one directory, and all that they have started; remove their files."""
     for run in runs:
         run.process.kill()
         run.process.wait()
-    children.end(runs[-1].remains() if runs else [], [(signal.SIGKILL, 10.0)])
+    if runs:
+        children.end(runs[-1].remains(), [(signal.SIGKILL, 10.0)])
+        shutil.rmtree(runs[-1].directory, ignore_errors=True)
 
 
 def shown_lines(run: Run) -> list[str]:
     return eventually(lambda: re.findall(r"^  (curl .*)$", run.text(), re.M), about="the lines to try")
 
 
-def test_it_starts_from_nothing_and_the_lines_it_prints_work(start: Callable[..., Run], directory: Path) -> None:
-    run = start()
-    found = run.ready()
-    assert found["base_url"] == f"http://127.0.0.1:{run.port}"
+def test_it_starts_from_nothing_and_the_lines_it_prints_work(running: Run) -> None:
+    found = running.ready()
+    assert found["base_url"] == f"http://127.0.0.1:{running.port}"
     assert set(found["pids"]) == PROGRAMS
-    assert stat.S_IMODE((directory / "dev.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((running.directory / "dev.json").stat().st_mode) == 0o600
     with psycopg.connect(found["database_url"]) as connection:
         assert connection.execute("SELECT count(*) FROM workspaces").fetchone() == (1,)
     with redis.Redis.from_url(found["redis_url"]) as client:
         assert client.ping()
 
-    lines = shown_lines(run)
+    lines = shown_lines(running)
     assert len(lines) == 5
     printed = [output_of(line) for line in lines]
     assert json.loads(printed[0])["secret"].startswith("whsec_")
@@ -190,9 +213,8 @@ def test_a_run_ends_when_what_started_it_is_killed(start: Callable[..., Run], tm
     eventually(lambda: run.remains() == [], 45, about="all ended")
 
 
-def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
-    run = start()
-    found = run.ready()
+def test_dead_processes_are_started_again(running: Run) -> None:
+    run, found = running, running.ready()
     for pid in found["pids"].values():
         os.kill(pid, signal.SIGKILL)
 
@@ -214,7 +236,7 @@ def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
 def test_a_taken_port_is_a_clear_message(start: Callable[..., Run]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        run = start(PORT=str(port))
+        run = start(from_nothing=True, PORT=str(port))
         assert run.ended(20) == 1
     assert f"Port {port} cannot be used: Address already in use" in run.text()
     assert f"PORT={port + 1} make run" in run.text()
@@ -222,14 +244,16 @@ def test_a_taken_port_is_a_clear_message(start: Callable[..., Run]) -> None:
     assert run.remains() == []
 
 
-def test_a_second_run_in_the_same_place_is_refused_and_disturbs_nothing(start: Callable[..., Run]) -> None:
-    run = start()
-    found = run.ready()
-    second = start()
-    assert second.ended(20) == 1
-    assert f"already running here (process {run.process.pid})" in second.text()
-    assert run.process.poll() is None
-    assert run.described() == found
+def test_a_second_run_in_the_same_place_is_refused_and_disturbs_nothing(running: Run) -> None:
+    found = running.ready()
+    second = Run(running.directory, shown=".second")
+    try:
+        assert second.ended(20) == 1
+    finally:
+        second.process.kill()
+    assert f"already running here (process {running.process.pid})" in second.text()
+    assert running.process.poll() is None
+    assert running.described() == found
     assert is_ready(found["base_url"])
 
 
@@ -237,7 +261,7 @@ def test_engines_of_ones_own_are_used_instead(
     start: Callable[..., Run], new_database: Callable[[], str], redis_url: str, directory: Path
 ) -> None:
     database_url = new_database()
-    run = start(DATABASE_URL=database_url, REDIS_URL=redis_url)
+    run = start(from_nothing=True, DATABASE_URL=database_url, REDIS_URL=redis_url)
     found = run.ready()
     assert (found["database_url"], found["redis_url"]) == (database_url, redis_url)
     assert set(found["pids"]) == PROGRAMS - {"postgres", "redis"}
@@ -259,7 +283,7 @@ def test_engines_of_ones_own_are_used_instead(
 def test_settings_that_make_no_sense_end_it_with_a_message(
     start: Callable[..., Run], env: dict[str, str], said: str
 ) -> None:
-    run = start(**env)
+    run = start(from_nothing=True, **env)
     assert run.ended(30) == 1
     assert said in run.text()
     assert "Traceback" not in run.text()
