@@ -120,7 +120,7 @@ def change(path: Path, old: str, new: str) -> None:
 
 
 def test_a_start_that_cannot_succeed_is_explained_once_and_fails(environ: dict[str, str]) -> None:
-    env = environment({**environ, "PORT": str(free_port()), "WEB_CONCURRENCY": "3", "RETENTION_DAYS": "never"})
+    env = environment({**environ, "PORT": str(free_port()), "WEB_CONCURRENCY": "2", "RETENTION_DAYS": "never"})
     command = procfile.command(procfile.lines()["web"])
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
