@@ -12,8 +12,7 @@ from app import create_app
 from app.settings import Settings
 from app.web.docs import library
 from app.web.engine import engine_of
-
-NO_ENGINES = {"DATABASE_URL": "postgresql:///none", "REDIS_URL": "redis://127.0.0.1:1", "SECRET_KEY": "0123456789" * 4}
+from tests.web.conftest import NO_ENGINES
 
 
 @pytest.fixture(scope="session")
