@@ -25,7 +25,7 @@ from app.local.keys import LocalKeys
 ROOT = Path(__file__).resolve().parent.parent
 LINES = procfile.lines()
 FACTORY = "app:create_app()"
-START_SECONDS = 60.0  # two CPU seconds, on a machine that may be busy with other runners
+START_SECONDS = 180.0  # two CPU seconds, on a machine that may be busy with much else
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
 START_POLL_SECONDS = 0.05  # of what takes seconds

@@ -267,7 +267,7 @@ def test_a_standby_outlives_neither_its_worker_nor_its_own_death(
 def test_settings_that_make_no_sense_are_refused_in_plain_words(environ: dict[str, str], name: str) -> None:
     env = environment({**environ, "SECRET_KEY": "short", "LEASE_SECONDS": "soon"})
     done = subprocess.run(
-        ["/bin/sh", "-c", LINES[name]], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30
+        ["/bin/sh", "-c", LINES[name]], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=START_SECONDS
     )
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
@@ -278,5 +278,5 @@ def test_settings_that_make_no_sense_are_refused_in_plain_words(environ: dict[st
 def test_housekeeping_runs_as_a_task(beside: World, running: dict[str, str]) -> None:
     beside.sql("INSERT INTO idempotent_requests VALUES ('o', 'k', '', 200, '', now() - interval '9 days')")
     program = "from workers.celery_app import app; app.send_task('housekeeping')"
-    subprocess.run(["python", "-c", program], cwd=ROOT, env=environment(running), check=True, timeout=30)
+    subprocess.run(["python", "-c", program], cwd=ROOT, env=environment(running), check=True, timeout=START_SECONDS)
     eventually(lambda: beside.one("SELECT count(*) FROM idempotent_requests") == 0)
