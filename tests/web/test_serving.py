@@ -122,7 +122,9 @@ def change(path: Path, old: str, new: str) -> None:
 def test_a_start_that_cannot_succeed_is_explained_once_and_fails(environ: dict[str, str]) -> None:
     env = environment({**environ, "PORT": str(free_port()), "WEB_CONCURRENCY": "2", "RETENTION_DAYS": "never"})
     command = procfile.command(procfile.lines()["web"])
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=START_SECONDS, check=False
+    )
     assert done.returncode == 1
     assert done.stderr.count("RETENTION_DAYS is 'never'") == 1
     assert "Traceback" not in done.stderr
@@ -131,7 +133,9 @@ def test_a_start_that_cannot_succeed_is_explained_once_and_fails(environ: dict[s
 def test_a_worker_class_without_greenlets_is_refused_at_the_start(environ: dict[str, str]) -> None:
     env = environment({**environ, "PORT": str(free_port()), "WEB_CONCURRENCY": "2"})
     command = [*procfile.command(procfile.lines()["web"]), "--worker-class", "gthread"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=START_SECONDS, check=False
+    )
     assert done.returncode == 1
     assert done.stderr.count("Live streams need gevent") == 1
     assert "Traceback" not in done.stderr

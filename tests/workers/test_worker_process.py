@@ -267,7 +267,13 @@ def test_a_standby_outlives_neither_its_worker_nor_its_own_death(
 def test_settings_that_make_no_sense_are_refused_in_plain_words(environ: dict[str, str], name: str) -> None:
     env = environment({**environ, "SECRET_KEY": "short", "LEASE_SECONDS": "soon"})
     done = subprocess.run(
-        ["/bin/sh", "-c", LINES[name]], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=START_SECONDS
+        ["/bin/sh", "-c", LINES[name]],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
     )
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
