@@ -1,7 +1,7 @@
 # make run   the product on http://127.0.0.1:8000 with its own PostgreSQL and Redis under var/
 # make demo  a support call played through the running product (in another terminal)
 # make test  all tests but those below
-# make test-long  more of what make test does in short: a longer stall, more lives, more requests (2 minutes)
+# make test-long  more of what make test does in short: a longer stall, more lives, more requests (3 minutes)
 # make test-load  what needs the machine for itself: a thousand viewers, a rolling restart, floods one by one
 # make test-api  requests made from the API's description and lives of workspaces, of another seed each time (API_EXAMPLES, LIVES: 100)
 # make test-browser  the tests that need Chromium (apt-get install chromium chromium-driver)
@@ -33,7 +33,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 # Tests run side by side; each runner has engines and databases of its own. More runners than cores, as most of their
 # time is waiting for heartbeats, leases, time-outs and starts. On a machine that is busy with other things: 2.
 TEST_RUNNERS ?= 4
-# worksteal: who has done its share takes over from who has not; the slowest files come last.
+# worksteal: who has done its share takes over from who has not; the longest tests begin first (tests/order.py).
 SIDE_BY_SIDE := -n $(TEST_RUNNERS) --dist worksteal
 # pytest rewrites each file of tests before it runs, which takes a runner ten seconds unless it may keep the result.
 test: export PYTHONDONTWRITEBYTECODE =

@@ -6,17 +6,14 @@ Each test runner (a pytest-xdist worker, or the one process) has a PostgreSQL an
 
 from __future__ import annotations
 
+import gc
 import itertools
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-import psutil
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -25,19 +22,26 @@ from app.database.connection import Database
 from app.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from app.local.keys import make_keys
 from app.settings import Settings
-from tests.processes import FACTORY, ROOT, RunningServer, environment, free_port, start_web, start_worker
+from tests.processes import FACTORY, RunningServer, environment, free_port, start_web, start_worker
+
+if TYPE_CHECKING:
+    from tests.prepared import Prepare
 
 pytest_plugins = [
     "tests.contracts.conformance",
     "tests.database.black_hole",
     "tests.database.turns",
     "tests.delivery.world",
+    "tests.order",
+    "tests.prepared",
 ]
+
+# A busy machine makes any example slow. What is to be quick has a test that says how quick.
+hypothesis.settings.register_profile("twofold", deadline=None)
+hypothesis.settings.load_profile("twofold")
 
 SECRET_KEY = "0123456789abcdef" * 4
 LOG_TAIL_BYTES = 8000
-MEMORY = Path("/dev/shm")
-MEMORY_BYTES = 2 * 2**30  # a session takes some 200 MB
 REDIS_FOR_TESTS = 0  # this database number is emptied for each test that asks for `redis_url`
 # Servers take the others in turn. One that comes round again may find old wake-ups and announcements, which are hints.
 REDIS_FOR_SERVERS = itertools.cycle(range(1, 16))
@@ -46,24 +50,9 @@ StartServer = Callable[..., RunningServer]
 
 
 @pytest.fixture(scope="session")
-def engine_directory() -> Iterator[Path]:
-    """For the engines' files: in memory where there is room, which makes a new database in 15 ms instead of 150."""
-    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_BYTES
-    # Not one of pytest's own directories: they are private, and PostgreSQL may run as another user.
-    parent = MEMORY if roomy else Path(tempfile.gettempdir())
-    for left in parent.glob("twofold-tests-*-*"):
-        # Of a session that was killed: it would hold memory until the next boot.
-        if not psutil.pid_exists(int(left.name.split("-")[2])):
-            shutil.rmtree(left, ignore_errors=True)
-    directory = Path(tempfile.mkdtemp(prefix=f"twofold-tests-{os.getpid()}-", dir=parent))
-    directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def postgres(engine_directory: Path) -> Iterator[EmbeddedPostgres]:
+def postgres(engine_directory: Path, prepare: Prepare) -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL that is lost with the session."""
+    prepare(engine_directory / "postgres")
     engine = EmbeddedPostgres(engine_directory / "postgres", durable=False)
     engine.start()
     yield engine
@@ -82,14 +71,9 @@ def redis_server(engine_directory: Path) -> Iterator[EmbeddedRedis]:
 @pytest.fixture(scope="session")
 def new_database(postgres: EmbeddedPostgres) -> Callable[[], str]:
     """A function that returns the URL of a fresh, migrated database."""
-    template, numbers = _database_of(postgres.url, "template_of_tests"), itertools.count(1)
+    numbers = itertools.count(1)
     with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE template_of_tests")
-    alembic = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    done = subprocess.run(
-        alembic, cwd=ROOT, env=environment({"DATABASE_URL": template}), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+        connection.execute("CREATE DATABASE template_of_tests TEMPLATE twofold STRATEGY FILE_COPY")
 
     def make() -> str:
         name = f"test_{next(numbers)}"
@@ -199,6 +183,11 @@ def _servers(
     for server in started:
         server.kill()
         _running.remove(server)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: no garbage collection need look at it again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import redis
-import requests
 
 from app.local import children, procfile
 from app.local.keys import LocalKeys
@@ -24,9 +25,10 @@ from app.local.keys import LocalKeys
 ROOT = Path(__file__).resolve().parent.parent
 LINES = procfile.lines()
 FACTORY = "app:create_app()"
-START_SECONDS = 60.0  # two CPU seconds, on a machine that may be busy with other runners
+START_SECONDS = 180.0  # two CPU seconds, on a machine that may be busy with much else
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
+START_POLL_SECONDS = 0.05  # of what takes seconds
 PATIENCE_SECONDS = 30.0  # of a test that promises nobody a time; one that does says which
 T = TypeVar("T")
 
@@ -180,10 +182,14 @@ def start_web(env: Mapping[str, str], log: Path, factory: str = FACTORY) -> Runn
 
 def is_ready(base_url: str) -> bool:
     """Whether /readyz answers 200, and soon."""
+    asking = HTTPConnection(urlsplit(base_url).netloc, timeout=2)
     try:
-        return requests.get(f"{base_url}/readyz", timeout=2).status_code == 200
-    except (requests.ConnectionError, requests.Timeout):
+        asking.request("GET", "/readyz")
+        return asking.getresponse().status == 200
+    except (OSError, HTTPException):
         return False
+    finally:
+        asking.close()
 
 
 def start_worker(env: Mapping[str, str], log: Path) -> RunningProcess:
@@ -210,7 +216,7 @@ def _started(process: RunningProcess, ready: Callable[[], bool]) -> RunningProce
         return ready()
 
     try:
-        eventually(alive_and_ready, START_SECONDS, about=f"{process.name} ready")
+        eventually(alive_and_ready, START_SECONDS, about=f"{process.name} ready", poll_seconds=START_POLL_SECONDS)
     except BaseException as error:
         process.kill_all()
         error.add_note(f"What {process.name} printed:\n{process.log_text()[-8000:]}")

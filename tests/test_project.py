@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 
-from app.project import project_root, var_directory
+from app.project import newest_migration, project_root, var_directory
 from tests.processes import ROOT
 
 ASK = "import os; from app.project import project_root, var_directory; print(project_root(), var_directory(os.environ))"
@@ -22,6 +23,10 @@ def test_a_checkout_is_its_own_root(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert (project_root() / name).is_file()
     assert var_directory({}) == var_directory({"TWOFOLD_VAR": ""}) == ROOT / "var"
     assert var_directory({"TWOFOLD_VAR": "mine"}) == tmp_path / "mine"
+
+
+def test_the_newest_migration_is_alembics_head() -> None:
+    assert newest_migration() == ScriptDirectory(str(ROOT / "migrations")).get_current_head()
 
 
 def test_a_wheel_has_its_files_inside_and_its_data_where_it_is_run(tmp_path: Path) -> None:

@@ -93,20 +93,18 @@ def clock_finding(name: str, theirs: float, asked_at: float, answered_at: float)
 
 
 def _migrations(connection: Connection) -> Finding:
-    from alembic.script import ScriptDirectory
     from sqlalchemy.exc import ProgrammingError
 
-    from app.project import project_root
+    from app.project import newest_migration
 
-    head = ScriptDirectory(str(project_root() / "migrations")).get_current_head()
     try:
         applied = list(connection.exec_driver_sql(APPLIED).scalars())
     except ProgrammingError:  # the table is not there
         applied = []
-    return migrations_finding(applied, head)
+    return migrations_finding(applied, newest_migration())
 
 
-def migrations_finding(applied: list[str], head: str | None) -> Finding:
+def migrations_finding(applied: list[str], head: str) -> Finding:
     """Whether the tables are this version's. applied, head: migrations by name."""
     if applied == [head]:
         return Finding("migrations", "ok", f"the tables are this version's ({head})")

@@ -308,7 +308,10 @@ def _place(told: dict[str, Any] | None) -> Place | None:
 
 
 def _part(own: dict[str, Any]) -> Part | None:
-    return None if own.get("batch") is None else Part(*own["batch"], tick=own.get("tick"))
+    if own.get("batch") is None:
+        return None
+    batch, number, is_in_lane, failures = own["batch"]
+    return Part(batch, number, is_in_lane, failures, own.get("tick"))
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:

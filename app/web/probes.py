@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from functools import cache
 
-from alembic.script import ScriptDirectory
 from flask import Blueprint, Response
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app.core.problem import Problem, first_line
-from app.project import project_root
+from app.project import newest_migration
 from app.redis_connection import FAILURES, connect
 from app.web.engine import engine
 from app.web.http.call import Answer
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 
 api = Blueprint("operations", __name__)
 
-_MIGRATIONS = project_root() / "migrations"
 _REDIS_SECONDS = 1.0  # a readiness probe must not wait longer for Redis, which we can do without
 _PROBE = "for probes, which have no key"
 
@@ -63,10 +61,7 @@ def metrics() -> Response:
     return request_metrics.text(request_metrics.exposition() + engine().delivery_metrics.exposition())
 
 
-@cache
-def _head() -> str | None:
-    """The migration that this version's code needs."""
-    return ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+_needed_migration = cache(newest_migration)
 
 
 def _database_state() -> tuple[str, str]:
@@ -78,7 +73,7 @@ def _database_state() -> tuple[str, str]:
     except SQLAlchemyError as error:
         log.warning("not ready: %s", first_line(error))
         return "down", "unknown"
-    return "up", "current" if list(applied) == [_head()] else "other"
+    return "up", "current" if list(applied) == [_needed_migration()] else "other"
 
 
 def _redis_answers() -> bool:

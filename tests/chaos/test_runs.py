@@ -147,7 +147,8 @@ def test_a_run_ends_although_python_has_dropped_the_exception() -> None:
     assert b"ending what was started" in done.stderr
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+# One product is tried as each of two is, in a process of its own.
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_an_interrupted_run_leaves_no_process_no_mount_and_no_files(engine_directory: Path, jobs: int) -> None:
     only, place = ("redis flushed", "engines/redis") if NO_MOUNT else ("disk full", f"{engines.SMALL}/engines/redis")
     command = [sys.executable, "-m", "tests.chaos", "--only", only, "--rounds", "20", "--jobs", str(jobs)]

@@ -15,7 +15,7 @@ import pytest
 
 from app.local import procfile
 from app.local.embedded import EmbeddedPostgres
-from tests.processes import environment, eventually, free_port, handles, is_ready
+from tests.processes import START_SECONDS, environment, eventually, free_port, handles, is_ready
 
 TWOFOLD = Path(sys.executable).with_name("twofold")
 
@@ -68,12 +68,12 @@ def test_the_process_is_the_program_and_ends_by_its_signal(
     process = started(elsewhere, {**environ, "PORT": str(port), "WEB_CONCURRENCY": "1"}, command, *further)
     log = elsewhere / f"{command}.log"
     try:
-        eventually(lambda: handles(process.pid, signal.SIGTERM), 30, about=log.read_text)
+        eventually(lambda: handles(process.pid, signal.SIGTERM), START_SECONDS, about=log.read_text)
         words = psutil.Process(process.pid).cmdline()
         assert Path(words[1]).name == program
         assert words[-len(further) or len(words) :] == further
         if command == "web":
-            eventually(lambda: is_ready(f"http://127.0.0.1:{port}"), 30, about=log.read_text)
+            eventually(lambda: is_ready(f"http://127.0.0.1:{port}"), START_SECONDS, about=log.read_text)
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, log.read_text()

@@ -179,7 +179,7 @@ def in_gevent(body: str) -> None:
     """Run `body` in a fresh, monkey-patched process; it must finish without an error."""
     script = "from gevent import monkey; monkey.patch_all()\nimport gevent\n"
     script += "from app.database.batching import Abandoned, Batcher\n" + textwrap.dedent(body)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
 
 

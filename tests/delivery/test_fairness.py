@@ -95,7 +95,7 @@ def claim_all(drain: Drain) -> list[str]:
     return claimed
 
 
-@pytest.mark.parametrize("hangers", [100, 500])
+@pytest.mark.parametrize("hangers", [100, pytest.param(500, marks=pytest.mark.long)])
 def test_endpoints_that_begin_to_hang_leave_places_to_others_from_the_first_moment_on(
     world: World, hanging: Hanging, hangers: int
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +24,8 @@ from app.ledger.ledger import TRIES, Ledger, Submission
 from app.local.embedded import EmbeddedPostgres
 from tests.database.shifted import shifted
 from tests.ledger.books import Books, draft
-from tests.processes import ROOT, environment, eventually
+from tests.prepared import Prepare
+from tests.processes import eventually
 
 PRODUCERS = 6
 PAUSE_SECONDS = 0.02  # before a producer repeats a refused request
@@ -121,12 +120,11 @@ def test_killed_connections_lose_nothing_acknowledged_and_store_nothing_twice(
 
 
 @pytest.fixture
-def own_postgres(engine_directory: Path) -> Iterator[EmbeddedPostgres]:
+def own_postgres(engine_directory: Path, prepare: Prepare) -> Iterator[EmbeddedPostgres]:
     """A durable PostgreSQL that this test may crash, with the tables in it."""
+    prepare(engine_directory / "crashing")
     engine = EmbeddedPostgres(engine_directory / "crashing")
-    url = engine.start()
-    alembic = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    subprocess.run(alembic, cwd=ROOT, env=environment({"DATABASE_URL": url}), check=True, capture_output=True)
+    engine.start()
     yield engine
     engine.stop()
 

@@ -11,7 +11,7 @@ from app.live import rounds
 from app.live.connections import ConnectionCounts
 from app.live.hub import Hub
 from tests.live.scripted import Followed, MemoryLog, event, subscriber
-from tests.processes import ROOT
+from tests.processes import ROOT, START_SECONDS
 
 # Three failures between two successes; then it has shown what it should.
 PROGRAM = """
@@ -53,12 +53,12 @@ def test_real_threads_are_told_from_greenlets() -> None:
     with pytest.raises(RuntimeError):
         rounds.require_greenlets()
     patched = "from gevent import monkey; monkey.patch_all(); from app.live import rounds; rounds.require_greenlets()"
-    subprocess.run([sys.executable, "-c", patched], cwd=ROOT, check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", patched], cwd=ROOT, check=True, timeout=START_SECONDS)
 
 
 def test_a_step_that_fails_is_run_again_and_an_outage_is_logged_once() -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True, timeout=START_SECONDS
     )
     assert ran.stdout == "done\n"
     assert ran.stderr.splitlines() == ["a-round: ConnectionError: the database is away"] * 2

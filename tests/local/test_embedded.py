@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from app.local.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedRedis, EmbeddedServer
+from tests.prepared import Prepare
 from tests.processes import ROOT, eventually
 
 
@@ -27,8 +28,20 @@ def directory(engine_directory: Path, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(params=[EmbeddedPostgres, EmbeddedRedis], ids=["postgres", "redis"])
-def engine(request: pytest.FixtureRequest, directory: Path) -> Iterator[EmbeddedServer]:
+def engine(request: pytest.FixtureRequest, directory: Path, prepare: Prepare) -> Iterator[EmbeddedServer]:
+    if request.param is EmbeddedPostgres:
+        prepare(directory)
     found: EmbeddedServer = request.param(directory)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def running(directory: Path, prepare: Prepare) -> Iterator[EmbeddedPostgres]:
+    """One that runs, and has been stopped before."""
+    prepare(directory)
+    found = EmbeddedPostgres(directory)
+    found.start()
     yield found
     found.stop()
 
@@ -106,12 +119,10 @@ def test_a_second_start_finds_the_data(directory: Path) -> None:
     assert found == (7,)
 
 
-def test_committed_data_survive_a_kill_of_the_server(directory: Path) -> None:
-    engine = EmbeddedPostgres(directory)
-    engine.start()
-    with psycopg.connect(engine.url) as connection:
+def test_committed_data_survive_a_kill_of_the_server(running: EmbeddedPostgres, directory: Path) -> None:
+    with psycopg.connect(running.url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
-    killed = psutil.Process(pid_of(engine))
+    killed = psutil.Process(pid_of(running))
     killed.kill()
     # Dead, but not waited for: its pid still exists.
     eventually(lambda: killed.status() == psutil.STATUS_ZOMBIE)
@@ -120,7 +131,6 @@ def test_committed_data_survive_a_kill_of_the_server(directory: Path) -> None:
     with psycopg.connect(following.url) as connection:
         assert connection.execute("SELECT number FROM kept").fetchone() == (7,)
     following.stop()
-    engine.stop()
 
 
 def test_it_ends_when_its_parent_is_killed(engine: EmbeddedServer) -> None:
@@ -167,14 +177,12 @@ def test_a_recorded_pid_that_is_now_another_process_is_left_alone(engine: Embedd
         stranger.kill()
 
 
-def test_a_pid_file_that_names_another_process_does_not_block(directory: Path) -> None:
-    engine = EmbeddedPostgres(directory)
-    engine.start()
+def test_a_pid_file_that_names_another_process_does_not_block(running: EmbeddedPostgres, directory: Path) -> None:
     pid_file = directory / "data" / "postmaster.pid"
     lines = pid_file.read_text().split("\n")
-    os.kill(pid_of(engine), signal.SIGKILL)
-    engine.stop()
-    with subprocess.Popen(["sleep", "100"], user=engine.user.uid if engine.user else None) as stranger:
+    os.kill(pid_of(running), signal.SIGKILL)
+    running.stop()
+    with subprocess.Popen(["sleep", "100"], user=running.user.uid if running.user else None) as stranger:
         pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]))
         following = EmbeddedPostgres(directory)
         following.start()
@@ -208,10 +216,8 @@ def test_a_taken_port_is_exchanged_for_a_free_one(engine: EmbeddedServer) -> Non
     assert answers(engine)
 
 
-def test_data_without_their_password_are_explained(directory: Path) -> None:
-    engine = EmbeddedPostgres(directory)
-    engine.start()
-    engine.stop()
+def test_data_without_their_password_are_explained(running: EmbeddedPostgres, directory: Path) -> None:
+    running.stop()
     (directory / "server.json").unlink()
     with pytest.raises(EmbeddedError, match=r"another password than server\.json"):
         EmbeddedPostgres(directory).start()
@@ -224,10 +230,8 @@ def test_a_place_that_cannot_hold_data_is_named(engine_directory: Path) -> None:
         EmbeddedPostgres(file / "postgres").start()
 
 
-def test_damaged_data_are_reported_with_the_servers_own_words(directory: Path) -> None:
-    engine = EmbeddedPostgres(directory)
-    engine.start()
-    engine.stop()
+def test_damaged_data_are_reported_with_the_servers_own_words(running: EmbeddedPostgres, directory: Path) -> None:
+    running.stop()
     (directory / "data" / "global" / "pg_control").unlink()
     with pytest.raises(EmbeddedError, match=r"did not start:(.|\n)*pg_control"):
         EmbeddedPostgres(directory).start()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import stat
@@ -22,19 +23,20 @@ import redis
 
 from app.local import children
 from app.local.place import Place, child_environment
+from tests.prepared import Prepare
 from tests.processes import ROOT, environment, eventually, free_port, is_ready
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0  # four processes and two engines, on a machine that may be busy
 PROGRAMS = {"postgres", "redis", "web", "worker", "beat"}
 
 
 class Run:
     """One `python -m app.local.run` with its files in `directory` and its output in a file."""
 
-    def __init__(self, directory: Path, *, parent: list[str] | None = None, **env: str) -> None:
+    def __init__(self, directory: Path, *, parent: list[str] | None = None, shown: str = ".out", **env: str) -> None:
         self.directory = directory
         self.port = env.get("PORT") or str(free_port())
-        self.output = directory.with_suffix(".out")
+        self.output = directory.with_suffix(shown)
         command = [*(parent or []), sys.executable, "-m", "app.local.run"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -66,7 +68,7 @@ class Run:
 
         return eventually(look, READY_SECONDS, about=self.text)
 
-    def ended(self, seconds: float = 45.0) -> int:
+    def ended(self, seconds: float = READY_SECONDS) -> int:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -89,42 +91,68 @@ def servers_in(directory: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.fixture
-def directory(engine_directory: Path) -> Path:
+def new_directory(engine_directory: Path) -> Path:
     return engine_directory / f"run-{os.urandom(4).hex()}"
 
 
 @pytest.fixture
-def start(directory: Path) -> Iterator[Callable[..., Run]]:
+def directory(engine_directory: Path) -> Path:
+    return new_directory(engine_directory)
+
+
+@pytest.fixture(scope="module")
+def running(engine_directory: Path) -> Iterator[Run]:
+    """A run that has begun from nothing, for tests that leave it running."""
+    run = Run(new_directory(engine_directory))
+    try:
+        yield run
+        run.process.send_signal(signal.SIGTERM)
+        assert run.ended() == 0, run.text()
+        assert run.remains() == []
+    finally:
+        end([run])
+
+
+@pytest.fixture
+def start(directory: Path, prepare: Prepare) -> Iterator[Callable[..., Run]]:
+    """A function that begins a run, in a place that has the data of an earlier one unless it begins from_nothing."""
     runs: list[Run] = []
 
-    def begin(**options: Any) -> Run:
+    def begin(*, from_nothing: bool = False, **options: Any) -> Run:
+        if not from_nothing and not directory.exists():
+            prepare(directory / "postgres")
         runs.append(Run(directory, **options))
         return runs[-1]
 
     yield begin
+    end(runs)
+
+
+def end(runs: list[Run]) -> None:
+    """Kill runs in one directory, and all that they have started; remove their files."""
     for run in runs:
         run.process.kill()
         run.process.wait()
-    children.end(runs[-1].remains() if runs else [], [(signal.SIGKILL, 10.0)])
+    if runs:
+        children.end(runs[-1].remains(), [(signal.SIGKILL, 10.0)])
+        shutil.rmtree(runs[-1].directory, ignore_errors=True)
 
 
 def shown_lines(run: Run) -> list[str]:
     return eventually(lambda: re.findall(r"^  (curl .*)$", run.text(), re.M), about="the lines to try")
 
 
-def test_it_starts_from_nothing_and_the_lines_it_prints_work(start: Callable[..., Run], directory: Path) -> None:
-    run = start()
-    found = run.ready()
-    assert found["base_url"] == f"http://127.0.0.1:{run.port}"
+def test_it_starts_from_nothing_and_the_lines_it_prints_work(running: Run) -> None:
+    found = running.ready()
+    assert found["base_url"] == f"http://127.0.0.1:{running.port}"
     assert set(found["pids"]) == PROGRAMS
-    assert stat.S_IMODE((directory / "dev.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((running.directory / "dev.json").stat().st_mode) == 0o600
     with psycopg.connect(found["database_url"]) as connection:
         assert connection.execute("SELECT count(*) FROM workspaces").fetchone() == (1,)
     with redis.Redis.from_url(found["redis_url"]) as client:
         assert client.ping()
 
-    lines = shown_lines(run)
+    lines = shown_lines(running)
     assert len(lines) == 5
     printed = [output_of(line) for line in lines]
     assert json.loads(printed[0])["secret"].startswith("whsec_")
@@ -141,7 +169,7 @@ def output_of(line: str) -> str:
     return shown.stdout
 
 
-def test_ctrl_c_ends_everything_and_the_next_run_finds_its_data(start: Callable[..., Run]) -> None:
+def test_each_run_goes_on_where_the_one_before_was_ended_by_ctrl_c_or_killed(start: Callable[..., Run]) -> None:
     run = start()
     before = run.ready()
     run.process.send_signal(signal.SIGINT)
@@ -149,37 +177,27 @@ def test_ctrl_c_ends_everything_and_the_next_run_finds_its_data(start: Callable[
     assert run.remains() == []
     assert run.described() is None
 
-    following = start(PORT=run.port).ready()
+    second = start(PORT=run.port)
+    following = second.ready()
     for name in ("base_url", "platform_key", "workspace_id", "workspace_key", "database_url", "redis_url"):
         assert following[name] == before[name]
+    second.process.kill()
 
-
-def test_a_second_ctrl_c_does_not_wait_for_what_hangs(start: Callable[..., Run]) -> None:
-    run = start()
-    os.kill(run.ready()["pids"]["worker"], signal.SIGSTOP)
-    run.process.send_signal(signal.SIGINT)
-    eventually(lambda: "Stopping." in run.text(), about=run.text)
-    assert run.process.poll() is None
+    third = start(PORT=run.port)
+    found = third.ready()
+    assert set(found["pids"]) == PROGRAMS
+    os.kill(found["pids"]["worker"], signal.SIGSTOP)
+    third.process.send_signal(signal.SIGINT)
+    eventually(lambda: "Stopping." in third.text(), about=third.text)
+    assert third.process.poll() is None
 
     def interrupted() -> bool:
-        run.process.send_signal(signal.SIGINT)
-        return run.process.poll() is not None
+        third.process.send_signal(signal.SIGINT)
+        return third.process.poll() is not None
 
-    # Two within half a second count as one: a Ctrl-C may arrive twice.
-    eventually(interrupted, 15, about=run.text, poll_seconds=0.6)
-    assert run.remains() == []
-
-
-def test_a_killed_run_leaves_nothing_that_blocks_the_next(start: Callable[..., Run]) -> None:
-    run = start()
-    run.ready()
-    run.process.kill()
-    following = start(PORT=run.port)
-    found = following.ready()
-    assert set(found["pids"]) == PROGRAMS
-    following.process.send_signal(signal.SIGTERM)
-    assert following.ended() == 0
-    assert following.remains() == []
+    # A second Ctrl-C does not wait for what hangs. Two within half a second count as one: a Ctrl-C may arrive twice.
+    eventually(interrupted, 15, about=third.text, poll_seconds=0.6)
+    assert third.remains() == []
 
 
 def test_a_run_ends_when_what_started_it_is_killed(start: Callable[..., Run], tmp_path: Path) -> None:
@@ -187,12 +205,11 @@ def test_a_run_ends_when_what_started_it_is_killed(start: Callable[..., Run], tm
     run = start(parent=["/bin/sh", "-c", '"$@"; exit', "sh"])
     eventually(run.described, READY_SECONDS, about=run.text)
     run.process.kill()
-    eventually(lambda: run.remains() == [], 45, about="all ended")
+    eventually(lambda: run.remains() == [], READY_SECONDS, about="all ended")
 
 
-def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
-    run = start()
-    found = run.ready()
+def test_dead_processes_are_started_again(running: Run) -> None:
+    run, found = running, running.ready()
     for pid in found["pids"].values():
         os.kill(pid, signal.SIGKILL)
 
@@ -204,8 +221,8 @@ def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
             and not set(now["pids"].values()) & set(found["pids"].values())
         )
 
-    eventually(all_new, 30, about=run.text)
-    eventually(lambda: is_ready(found["base_url"]), 30, about=run.text)
+    eventually(all_new, READY_SECONDS, about=run.text)
+    eventually(lambda: is_ready(found["base_url"]), READY_SECONDS, about=run.text)
     assert run.process.poll() is None
     for name in PROGRAMS:
         assert f"{name} has ended (SIGKILL). Starting it again" in run.text()
@@ -214,22 +231,24 @@ def test_dead_processes_are_started_again(start: Callable[..., Run]) -> None:
 def test_a_taken_port_is_a_clear_message(start: Callable[..., Run]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        run = start(PORT=str(port))
-        assert run.ended(20) == 1
+        run = start(from_nothing=True, PORT=str(port))
+        assert run.ended() == 1
     assert f"Port {port} cannot be used: Address already in use" in run.text()
     assert f"PORT={port + 1} make run" in run.text()
     assert "Traceback" not in run.text()
     assert run.remains() == []
 
 
-def test_a_second_run_in_the_same_place_is_refused_and_disturbs_nothing(start: Callable[..., Run]) -> None:
-    run = start()
-    found = run.ready()
-    second = start()
-    assert second.ended(20) == 1
-    assert f"already running here (process {run.process.pid})" in second.text()
-    assert run.process.poll() is None
-    assert run.described() == found
+def test_a_second_run_in_the_same_place_is_refused_and_disturbs_nothing(running: Run) -> None:
+    found = running.ready()
+    second = Run(running.directory, shown=".second")
+    try:
+        assert second.ended() == 1
+    finally:
+        second.process.kill()
+    assert f"already running here (process {running.process.pid})" in second.text()
+    assert running.process.poll() is None
+    assert running.described() == found
     assert is_ready(found["base_url"])
 
 
@@ -237,33 +256,52 @@ def test_engines_of_ones_own_are_used_instead(
     start: Callable[..., Run], new_database: Callable[[], str], redis_url: str, directory: Path
 ) -> None:
     database_url = new_database()
-    run = start(DATABASE_URL=database_url, REDIS_URL=redis_url)
+    run = start(from_nothing=True, DATABASE_URL=database_url, REDIS_URL=redis_url)
     found = run.ready()
     assert (found["database_url"], found["redis_url"]) == (database_url, redis_url)
     assert set(found["pids"]) == PROGRAMS - {"postgres", "redis"}
     assert not (directory / "postgres").exists()
 
 
-@pytest.mark.parametrize(
-    ("env", "said"),
-    [
-        ({"PORT": "http"}, "PORT is 'http'; give a number"),
-        ({"PORT": "70000"}, "PORT is '70000'; give a number"),
-        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "DATABASE_URL is set, but PostgreSQL there"),
-        ({"SECRET_KEY": "short"}, "SECRET_KEY is shorter than 32 characters"),
-        ({"RETENTION_DAYS": "never"}, "RETENTION_DAYS is 'never'"),
-        ({"CONTRACTS_DIR": "/nowhere"}, "CONTRACTS_DIR is /nowhere, which is not a folder"),
-    ],
-    ids=["port", "port range", "database", "secret", "setting", "contracts"],
-)
-def test_settings_that_make_no_sense_end_it_with_a_message(
-    start: Callable[..., Run], env: dict[str, str], said: str
-) -> None:
-    run = start(**env)
-    assert run.ended(30) == 1
-    assert said in run.text()
-    assert "Traceback" not in run.text()
-    assert run.remains() == []
+# A setting that makes no sense, and what is said of it.
+SENSELESS = [
+    ({"PORT": "http"}, "PORT is 'http'; give a number"),
+    ({"PORT": "70000"}, "PORT is '70000'; give a number"),
+    ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "DATABASE_URL is set, but PostgreSQL there"),
+    ({"SECRET_KEY": "short"}, "SECRET_KEY is shorter than 32 characters"),
+    ({"RETENTION_DAYS": "never"}, "RETENTION_DAYS is 'never'"),
+    ({"CONTRACTS_DIR": "/nowhere"}, "CONTRACTS_DIR is /nowhere, which is not a folder"),
+]
+# Each line of its input is an environment, for a process of its own: to import everything takes them longest.
+FORKING = """
+import json, os, sys
+from app.local.run import main
+for line in sys.stdin:
+    if not (child := os.fork()):
+        os.environ |= json.loads(line)
+        sys.exit(main([]))
+    print(f"ended with {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}", file=sys.stderr, flush=True)
+"""
+
+
+def test_settings_that_make_no_sense_end_it_with_a_message(directory: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING],
+        cwd=ROOT,
+        env=environment({"TWOFOLD_VAR": str(directory), "PORT": str(free_port())}),
+        input="".join(f"{json.dumps(env)}\n" for env, _ in SENSELESS),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    *told, rest = done.stdout.split("ended with 1\n")
+    assert (len(told), rest) == (len(SENSELESS), ""), done.stdout
+    for text, (_, said) in zip(told, SENSELESS, strict=True):
+        assert said in text
+        assert "Traceback" not in text
+    assert [*children.marked(directory), *servers_in(directory)] == []
 
 
 def test_webhooks_may_reach_this_machine_unless_the_environment_decides(tmp_path: Path) -> None:

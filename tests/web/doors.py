@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from flask import Flask
 from flask.testing import FlaskClient
@@ -96,6 +96,36 @@ def handshake(app: Flask, declared: ApiRoute) -> dict[str, str]:
     return HANDSHAKE if declared.websocket or (declared.path, "websocket") in spoken else {}
 
 
+class Described:
+    """What the API's description says of one route. Made once for each, as many tests ask for the same ones."""
+
+    _made: ClassVar[dict[str, Described]] = {}
+
+    def __init__(self, name: str, declared: ApiRoute) -> None:
+        self.declared = declared
+        description = openapi.document({name: declared}, "http://localhost")
+        self.responses = openapi.operation_of(description, declared.path, declared.method)["responses"]
+        self._components = description["components"]
+        self._validators: dict[tuple[int, str], Draft202012Validator] = {}
+
+    @classmethod
+    def of(cls, name: str, declared: ApiRoute) -> Described:
+        """The one of a route, whose declaration may be another in another application."""
+        found = cls._made.get(name)
+        if found is None or found.declared != declared:
+            found = cls._made[name] = cls(name, declared)
+        return found
+
+    def validator(self, status: int, content_type: str) -> Draft202012Validator:
+        """Holds an answer to its schema."""
+        found = self._validators.get((status, content_type))
+        if found is None:
+            schema = self.responses[str(status)]["content"][content_type]["schema"] | {"components": self._components}
+            found = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+            self._validators[status, content_type] = found
+        return found
+
+
 def check_documented(app: Flask, method: str, response: TestResponse) -> None:
     """Fails unless the answer is one that the API's description promises."""
     request = response.request
@@ -106,21 +136,19 @@ def check_documented(app: Flask, method: str, response: TestResponse) -> None:
     if name is None:
         assert response.content_type == "application/problem+json"
         return
-    declared = routes_of(app)[name]
-    description = openapi.document({name: declared}, "http://localhost")
-    operation = openapi.operation_of(description, declared.path, declared.method)
     if response.status_code == 405:
         return  # of another method than the described one
-    described = operation["responses"].get(str(response.status_code))
+    declared = routes_of(app)[name]
+    route = Described.of(name, declared)
+    described = route.responses.get(str(response.status_code))
     assert described, f"{declared.method} {declared.path}: {response.status_code} {response.get_data(as_text=True)}"
     if "content" not in described:
         assert response.data == b""
         return
     content_type = response.mimetype if response.mimetype in described["content"] else "*/*"
     assert content_type in described["content"], response.content_type
-    content = described["content"][content_type]
-    if response.status_code >= 400 and content["schema"].get("$ref", "").endswith("/Problem"):
+    schema = described["content"][content_type]["schema"]
+    if response.status_code >= 400 and schema.get("$ref", "").endswith("/Problem"):
         assert f"{response.get_json()['code']}: " in described["description"], response.get_json()
     if content_type.endswith(("/json", "+json")):
-        schema = content["schema"] | {"components": description["components"]}
-        Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(response.get_json())
+        route.validator(response.status_code, content_type).validate(response.get_json())

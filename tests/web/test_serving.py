@@ -19,7 +19,7 @@ import requests
 from app.local import children, procfile
 from app.log_lines import WithoutSecrets
 from app.web.serving import FIGURES, remove_left_folders
-from tests.processes import ROOT, RunningServer, environment, eventually, free_port
+from tests.processes import ROOT, START_SECONDS, RunningServer, environment, eventually, free_port
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.very-secret.c2ln"
 
@@ -74,7 +74,7 @@ def test_tls_is_refused_in_so_many_words() -> None:
         env=environment({"PORT": str(free_port())}),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=START_SECONDS,
         check=False,
     )
     assert done.returncode == 1
@@ -93,13 +93,13 @@ def test_a_reload_reads_new_code_the_hooks_module_included(tmp_path: Path, envir
     with log.open("wb") as output:
         web = children.spawn(procfile.command(procfile.lines()["web"]), env=env, directory=tmp_path, output=output)
     try:
-        eventually(lambda: health(port) == "ok", 30, about=log.read_text)
+        eventually(lambda: health(port) == "ok", START_SECONDS, about=log.read_text)
         web_folder = tmp_path / "app" / "web"
         change(web_folder / "serving.py", "\nWATCH_SECONDS = ", "\nSTATUS = 'new'\nWATCH_SECONDS = ")
         change(web_folder / "probes.py", '{"status": "ok"}', '{"status": serving.STATUS}')
         change(web_folder / "probes.py", "\nimport logging\n", "\nimport logging\nfrom app.web import serving\n")
         web.send_signal(signal.SIGHUP)
-        eventually(lambda: health(port) == "new", 30, about=log.read_text)
+        eventually(lambda: health(port) == "new", START_SECONDS, about=log.read_text)
     finally:
         web.terminate()
         assert web.wait(30) == 0
@@ -120,9 +120,11 @@ def change(path: Path, old: str, new: str) -> None:
 
 
 def test_a_start_that_cannot_succeed_is_explained_once_and_fails(environ: dict[str, str]) -> None:
-    env = environment({**environ, "PORT": str(free_port()), "WEB_CONCURRENCY": "3", "RETENTION_DAYS": "never"})
+    env = environment({**environ, "PORT": str(free_port()), "WEB_CONCURRENCY": "2", "RETENTION_DAYS": "never"})
     command = procfile.command(procfile.lines()["web"])
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=START_SECONDS, check=False
+    )
     assert done.returncode == 1
     assert done.stderr.count("RETENTION_DAYS is 'never'") == 1
     assert "Traceback" not in done.stderr
@@ -131,7 +133,9 @@ def test_a_start_that_cannot_succeed_is_explained_once_and_fails(environ: dict[s
 def test_a_worker_class_without_greenlets_is_refused_at_the_start(environ: dict[str, str]) -> None:
     env = environment({**environ, "PORT": str(free_port()), "WEB_CONCURRENCY": "2"})
     command = [*procfile.command(procfile.lines()["web"]), "--worker-class", "gthread"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=START_SECONDS, check=False
+    )
     assert done.returncode == 1
     assert done.stderr.count("Live streams need gevent") == 1
     assert "Traceback" not in done.stderr

@@ -15,8 +15,11 @@ import psutil
 import pytest
 import redis
 
+from app.database.connection import Database
 from app.delivery.wake import Wake
 from app.local.embedded import EmbeddedRedis
+from app.settings import Settings
+from tests.conftest import REDIS_FOR_SERVERS, _environ, _redis_of
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
 from tests.processes import LINES, ROOT, START_SECONDS, RunningProcess, environment, eventually, free_port, start_worker
@@ -37,6 +40,28 @@ def start(environ: dict[str, str], tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill_all()
         print(process.log_text()[-4000:])  # shown when the test fails
+
+
+@pytest.fixture(scope="module")
+def running(
+    new_database: Callable[[], str], redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """The settings of a worker that runs for all tests that leave it running."""
+    env = _environ(new_database(), _redis_of(redis_server.url, next(REDIS_FOR_SERVERS)))
+    worker = start_worker(environment(env), tmp_path_factory.mktemp("worker") / "worker.log")
+    yield env
+    assert worker.stop() == 0
+
+
+@pytest.fixture
+def beside(running: dict[str, str]) -> Iterator[World]:
+    """A workspace of its own, with that worker."""
+    database = Database(running["DATABASE_URL"])
+    found = World(database, Settings.from_env(running))
+    yield found
+    found.close()
+    assert found.contradictions() == []
+    database.close()
 
 
 def slowly(seconds: float) -> Callable[[ScriptedServer, socket.socket, Seen], bytes]:
@@ -60,27 +85,25 @@ def standbys(process: RunningProcess) -> list[psutil.Process]:
     return running
 
 
-def delivered(world: World, count: int) -> bool:
-    return world.statuses() == {"delivered": count}
+def delivered(world: World, count: int, endpoint_id: str | None = None) -> bool:
+    return world.statuses(endpoint_id) == {"delivered": count}
 
 
-def test_it_delivers_without_being_rung_and_at_once_when_it_is(world: World, start: Start) -> None:
+def test_it_delivers_without_being_rung_and_at_once_when_it_is(beside: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
-        world.endpoint(receiver.url)
-        worker = start()
-        world.publish()
-        eventually(lambda: delivered(world, 1), 5)
-        wake = Wake(world.settings.redis_url)
+        endpoint_id = beside.endpoint(receiver.url)
+        beside.publish()
+        eventually(lambda: delivered(beside, 1, endpoint_id), 5)
+        wake = Wake(beside.settings.redis_url)
         waits = []
         for count in range(2, 7):
             started = time.monotonic()
-            world.publish()
+            beside.publish()
             wake.ring()
-            eventually(lambda count=count: delivered(world, count), 5, poll_seconds=0.005)
+            eventually(lambda count=count: delivered(beside, count, endpoint_id), 5, poll_seconds=0.005)
             waits.append(time.monotonic() - started)
         wake.close()
         assert sorted(waits)[2] < 0.5
-        assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("everybody", [False, True], ids=["the parent alone", "the whole group"])
@@ -89,7 +112,7 @@ def test_sigterm_lets_what_is_in_flight_end_and_claims_no_more(world: World, sta
         endpoint_id = world.endpoint(receiver.url)
         worker = start()
         world.publish(40)
-        eventually(lambda: len(receiver.seen) >= 4, 5)
+        eventually(lambda: len(receiver.seen) >= 4)
         if everybody:
             os.killpg(worker.pid, signal.SIGTERM)
         assert worker.stop() == 0
@@ -106,7 +129,7 @@ def test_a_cold_shutdown_ends_too(world: World, start: Start) -> None:
         world.endpoint(receiver.url)
         worker = start(SEND_TOTAL_SECONDS="5")
         world.publish()
-        eventually(lambda: receiver.seen, 5)
+        eventually(lambda: receiver.seen)
         worker.send_signal(signal.SIGQUIT)
         eventually(lambda: worker.status is not None, 15)
 
@@ -118,7 +141,7 @@ def test_a_killed_process_costs_its_deliveries_a_lease_and_nothing_else(world: W
         worker = start(SEND_TOTAL_SECONDS="3", LEASE_SECONDS="5")
         for kind in kinds:
             world.publish(type=kind)
-        eventually(lambda: len(hanging.seen) == 3, 5)
+        eventually(lambda: len(hanging.seen) == 3)
         for endpoint_id in endpoint_ids:
             world.change(endpoint_id, url=receiver.url)
         for child in pool(worker):
@@ -130,14 +153,13 @@ def test_a_killed_process_costs_its_deliveries_a_lease_and_nothing_else(world: W
     assert {row.attempt_count for row in world.deliveries()} == {1}
 
 
-def test_with_redis_flushed_again_and_again_deliveries_go_on(world: World, start: Start) -> None:
-    with ScriptedServer(answering(OK)) as receiver, redis.Redis.from_url(world.settings.redis_url) as client:
-        world.endpoint(receiver.url)
-        start()
+def test_with_redis_flushed_again_and_again_deliveries_go_on(beside: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver, redis.Redis.from_url(beside.settings.redis_url) as client:
+        endpoint_id = beside.endpoint(receiver.url)
         for count in range(1, 6):
-            world.publish()
+            beside.publish()
             client.flushall()
-            eventually(lambda count=count: delivered(world, count), 4)
+            eventually(lambda count=count: delivered(beside, count, endpoint_id), 4)
 
 
 def test_while_redis_is_away_deliveries_go_on_and_the_standby_goes_when_it_is_back(
@@ -245,7 +267,13 @@ def test_a_standby_outlives_neither_its_worker_nor_its_own_death(
 def test_settings_that_make_no_sense_are_refused_in_plain_words(environ: dict[str, str], name: str) -> None:
     env = environment({**environ, "SECRET_KEY": "short", "LEASE_SECONDS": "soon"})
     done = subprocess.run(
-        ["/bin/sh", "-c", LINES[name]], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30
+        ["/bin/sh", "-c", LINES[name]],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
     )
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
@@ -253,9 +281,8 @@ def test_settings_that_make_no_sense_are_refused_in_plain_words(environ: dict[st
     assert "LEASE_SECONDS is 'soon', which is not a whole number" in done.stderr
 
 
-def test_housekeeping_runs_as_a_task(world: World, start: Start, environ: dict[str, str]) -> None:
-    world.sql("INSERT INTO idempotent_requests VALUES ('o', 'k', '', 200, '', now() - interval '9 days')")
-    start()
+def test_housekeeping_runs_as_a_task(beside: World, running: dict[str, str]) -> None:
+    beside.sql("INSERT INTO idempotent_requests VALUES ('o', 'k', '', 200, '', now() - interval '9 days')")
     program = "from workers.celery_app import app; app.send_task('housekeeping')"
-    subprocess.run(["python", "-c", program], cwd=ROOT, env=environment(environ), check=True, timeout=30)
-    eventually(lambda: world.one("SELECT count(*) FROM idempotent_requests") == 0, 10)
+    subprocess.run(["python", "-c", program], cwd=ROOT, env=environment(running), check=True, timeout=START_SECONDS)
+    eventually(lambda: beside.one("SELECT count(*) FROM idempotent_requests") == 0)

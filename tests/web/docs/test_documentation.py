@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
@@ -19,25 +18,8 @@ from app.web.engine import engine_of
 WITHOUT_EXAMPLE = {"Any"}  # documents, which are their own example
 
 
-@pytest.fixture
-def document(app: Flask) -> dict[str, Any]:
-    found: dict[str, Any] = app.test_client().get("/openapi.json").get_json()
-    return found
-
-
-@pytest.fixture
-def streams(app: Flask) -> dict[str, Any]:
-    found: dict[str, Any] = app.test_client().get("/asyncapi.json").get_json()
-    return found
-
-
-@pytest.fixture
-def pages(document: dict[str, Any]) -> dict[str, library.Page]:
-    return library.pages(document, document["servers"][0]["url"])
-
-
-def test_every_page_is_served_as_html_and_as_markdown(app: Flask, pages: dict[str, library.Page]) -> None:
-    client = app.test_client()
+def test_every_page_is_served_as_html_and_as_markdown(documented: Flask, pages: dict[str, library.Page]) -> None:
+    client = documented.test_client()
     for page in pages.values():
         shown, plain = client.get(page.path), client.get(f"{page.path}.md")
         assert (shown.status_code, plain.status_code) == (200, 200), page.path
@@ -54,16 +36,16 @@ def test_every_page_is_served_as_html_and_as_markdown(app: Flask, pages: dict[st
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/feed", "/console", "/portal"])
-def test_a_slash_at_the_end_leads_to_the_page(app: Flask, path: str) -> None:
-    client = app.test_client()
+def test_a_slash_at_the_end_leads_to_the_page(documented: Flask, path: str) -> None:
+    client = documented.test_client()
     moved = client.get(f"{path}/")
     assert (moved.status_code, moved.headers["Location"]) == (308, path)
     assert client.post(f"{path}/").status_code == 404
     assert client.get("/v1/events/").status_code == 404
 
 
-def test_every_link_leads_to_a_page_and_a_heading(app: Flask, pages: dict[str, library.Page]) -> None:
-    client = app.test_client()
+def test_every_link_leads_to_a_page_and_a_heading(documented: Flask, pages: dict[str, library.Page]) -> None:
+    client = documented.test_client()
     shown = {page.path: client.get(page.path).text for page in pages.values()}
     links = {(path, link) for path, text in shown.items() for link in re.findall(r'href="([/#][^"]*)"', text)}
     broken = []
@@ -82,8 +64,8 @@ def test_every_code_has_its_mend_and_no_other(pages: dict[str, library.Page]) ->
     assert [code for code, _, mend in headed if len(mend) < 40] == []
 
 
-def test_programs_find_every_page(app: Flask, pages: dict[str, library.Page]) -> None:
-    client = app.test_client()
+def test_programs_find_every_page(documented: Flask, pages: dict[str, library.Page]) -> None:
+    client = documented.test_client()
     listed, together = client.get("/llms.txt").text, client.get("/llms-full.txt").text
     for page in pages.values():
         assert f"{page.path}.md): {page.about}" in listed
@@ -128,17 +110,20 @@ def contract_paths(document: dict[str, Any]) -> set[str]:
     return {path for path, methods in document["paths"].items() if any("x-frames" in one for one in methods.values())}
 
 
-def test_each_event_type_is_a_webhook(app: Flask, document: dict[str, Any]) -> None:
-    rules = engine_of(app).rules
+def test_each_event_type_is_a_webhook(documented: Flask, document: dict[str, Any]) -> None:
+    rules = engine_of(documented).rules
     assert len(document["webhooks"]) == len(rules.types) + 1
     assert document["webhooks"][ANY_NAME]["post"]["parameters"][0]["name"] == "webhook-id"
 
 
-def test_the_description_of_streams_holds_together(app: Flask, streams: dict[str, Any]) -> None:
+def test_the_description_of_streams_holds_together(documented: Flask, streams: dict[str, Any]) -> None:
     """The rules of AsyncAPI 3.0 that a document made by code can break."""
     assert streams["asyncapi"] == "3.0.0"
     routes = {
-        route.path for contract in engine_of(app).rules.contracts for route in contract.routes if route.does != "mint"
+        route.path
+        for contract in engine_of(documented).rules.contracts
+        for route in contract.routes
+        if route.does != "mint"
     }
     assert {channel["address"] for channel in streams["channels"].values()} == routes | {"/v1/feed/live", "/v1/feed/ws"}
     for name, channel in streams["channels"].items():

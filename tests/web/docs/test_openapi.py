@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
@@ -21,12 +20,6 @@ from tests.web.doors import HANDSHAKE, Door
 
 HTTP_METHODS = {"get", "put", "post", "delete", "patch", "QUERY"}  # what OpenAPI 3.1 does not know is an extension
 WITHOUT_BODY = {"/api/v1/bots/{bot_id}/subscribe"}  # its contract reads none
-
-
-@pytest.fixture
-def document(app: Flask) -> dict[str, Any]:
-    found: dict[str, Any] = app.test_client().get("/openapi.json").get_json()
-    return found
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -85,8 +78,10 @@ def test_the_query_options_of_live_streams_are_listed(document: dict[str, Any]) 
     assert paths["/atoms/v1/events"]["get"]["security"] == [{"bearer": []}, {"session": []}]
 
 
-def test_live_streams_are_event_streams_with_their_contracts_frames(document: dict[str, Any], app: Flask) -> None:
-    for _, route in contract_routes(app):
+def test_live_streams_are_event_streams_with_their_contracts_frames(
+    document: dict[str, Any], documented: Flask
+) -> None:
+    for _, route in contract_routes(documented):
         responses = document["paths"][route.path][route.method.lower()]["responses"]
         if route.does == "sse":
             assert list(responses["200"]["content"]) == ["text/event-stream"]

@@ -7,8 +7,8 @@ from flask import Flask
 from clients import make_vectors
 
 
-def test_it_is_served_and_may_be_kept(app: Flask) -> None:
-    client = app.test_client()
+def test_it_is_served_and_may_be_kept(documented: Flask) -> None:
+    client = documented.test_client()
     answer = client.get("/.well-known/twofold/vectors.json")
     assert (answer.status_code, answer.content_type) == (200, "application/json")
     assert answer.get_data() == make_vectors.FILE.read_bytes()

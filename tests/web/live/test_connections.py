@@ -157,8 +157,7 @@ def test_whoever_leaves_is_forgotten(stage: Stage, way: object) -> None:
     assert "Traceback" not in stage.server.web.log_text()
 
 
-def test_comings_and_goings_leave_no_file_open(start_server: StartServer) -> None:
-    stage = Stage(start_server())
+def test_comings_and_goings_leave_no_file_open(stage: Stage) -> None:
     stage.post_count(300)
     (worker,) = psutil.Process(stage.server.pid).children()
 

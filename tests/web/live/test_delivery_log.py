@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -195,17 +194,6 @@ def test_heartbeats_come_and_a_revoked_key_and_a_deleted_workspace_end_a_view(
         for view in (revoked, deleted, own):
             view.read_to_end()
             assert view.shown == b": keepalive\n"
-
-
-def test_a_process_that_ends_cuts_its_views_which_know_when_to_come_back(start_server: StartServer) -> None:
-    server = start_server()
-    with watch(server, server.workspace_key) as view:
-        view.read_until(lambda: view.body.startswith(b"retry: "))
-        server.web.send_signal(signal.SIGTERM)
-        view.read_until(lambda: view.closed)
-        assert not view.whole
-    server.stop()
-    assert "Traceback" not in server.web.log_text()
 
 
 def test_a_viewer_that_takes_nothing_is_cut_and_comes_back(product: RunningServer, receiver: ScriptedServer) -> None:

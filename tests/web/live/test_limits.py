@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.conftest import StartServer
-from tests.processes import eventually
-from tests.web.live.watching import Stage, Watch
+import pytest
+
+from app.local.embedded import EmbeddedRedis
+from tests.conftest import _servers
+from tests.processes import RunningServer, eventually
+from tests.web.live.watching import Stage, Watch, subscribers
 
 FEW = {"MAX_SUBSCRIBERS_PER_KEY": "2", "MAX_SUBSCRIBERS_PER_WORKSPACE": "3", "MAX_SUBSCRIBERS": "4"}
 
@@ -19,8 +23,18 @@ def refusal(watch: Watch) -> str:
         return str(problem["detail"])
 
 
-def test_keys_workspaces_and_the_process_have_their_limits(start_server: StartServer) -> None:
-    stage = Stage(start_server(**FEW))
+@pytest.fixture(scope="module")
+def narrow(
+    new_database: Callable[[], str], redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """A server with these limits; whoever uses it leaves it without connections."""
+    servers = _servers(new_database, redis_server, tmp_path_factory)
+    yield next(servers)(**FEW)
+    next(servers, None)
+
+
+def test_keys_workspaces_and_the_process_have_their_limits(narrow: RunningServer) -> None:
+    stage = Stage(narrow)
     stage.post_count(1)
     platform = Stage(stage.server, key=stage.server.platform_key)
     platform.ask("POST", "/v1/workspaces", status=201, json={"name": "Other", "uid": "other"})
@@ -56,14 +70,14 @@ def admitted(stage: Stage) -> Watch | None:
     return None
 
 
-def test_a_limit_holds_for_many_that_come_at_once(start_server: StartServer) -> None:
-    server = start_server(MAX_SUBSCRIBERS_PER_KEY="5")
-    stages = [Stage(server) for _ in range(20)]  # streams that nobody watches yet, so that each has to be looked up
+def test_a_limit_holds_for_many_that_come_at_once(narrow: RunningServer) -> None:
+    eventually(lambda: subscribers(narrow) == 0)  # those of another test have gone
+    stages = [Stage(narrow) for _ in range(20)]  # streams that nobody watches yet, so that each has to be looked up
     for stage in stages:
         stage.post_count(1)
     with ThreadPoolExecutor(20) as pool:
         watches = list(pool.map(lambda stage: stage.watch(), stages))
         statuses = list(pool.map(lambda watch: watch.status, watches))
-    assert sorted(statuses) == [200] * 5 + [429] * 15
+    assert sorted(statuses) == [200] * 2 + [429] * 18
     for watch in watches:
         watch.socket.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.conftest import StartServer
-from tests.processes import RunningServer
-from tests.web.live.watching import Stage, Watch, open_path
+from app.local.embedded import EmbeddedRedis
+from tests.conftest import _servers
+from tests.processes import RunningServer, eventually
+from tests.web.live.watching import Stage, Watch, open_path, subscribers
 
 # Routes that refuse ended streams, and one that replays them.
 CONTRACT = """
@@ -91,11 +92,22 @@ class Orders:
             return f"{answer.status} {answer.problem()['code']}" if refused else str(answer.status)
 
 
-@pytest.fixture
-def orders(start_server: StartServer, tmp_path: Path) -> Orders:
-    """The server."""
-    (tmp_path / "orders.toml").write_text(CONTRACT)
-    return Orders(start_server(CONTRACTS_DIR=str(tmp_path), MAX_SUBSCRIBERS_PER_KEY="1"))
+@pytest.fixture(scope="module")
+def orders(
+    new_database: Callable[[], str], redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Orders]:
+    """The server. Whoever uses it leaves it without connections."""
+    folder = tmp_path_factory.mktemp("contracts")
+    (folder / "orders.toml").write_text(CONTRACT)
+    servers = _servers(new_database, redis_server, tmp_path_factory)
+    yield Orders(next(servers)(CONTRACTS_DIR=str(folder), MAX_SUBSCRIBERS_PER_KEY="1"))
+    next(servers, None)
+
+
+@pytest.fixture(autouse=True)
+def nobody(orders: Orders) -> None:
+    """Those of the test before have been forgotten."""
+    eventually(lambda: subscribers(orders.server) == 0)
 
 
 def test_server_sent_events_name_the_first_thing_that_is_wrong(orders: Orders) -> None:

@@ -10,11 +10,12 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.contracts.wire import Connection
+from tests.processes import RunningServer
 from tests.web.live.watching import Stage, open_path
 
 
-def test_a_stream_says_at_its_opening_when_to_come_back(start_server: StartServer) -> None:
-    stage = Stage(start_server())
+def test_a_stream_says_at_its_opening_when_to_come_back(server: RunningServer) -> None:
+    stage = Stage(server)
     stage.post_count(1)
     bodies = []
     for _ in range(8):
@@ -41,6 +42,7 @@ def test_a_process_that_ends_cuts_its_streams_without_the_last_chunk(
     ):
         watch.read_events(1)
         assert log_view.status == 200
+        log_view.read_until(lambda: log_view.body.startswith(b"retry: "))
         stage.server.web.send_signal(number)
         watch.read_to_close(30)
         log_view.read_to_close(30)

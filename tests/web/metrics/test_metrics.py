@@ -87,17 +87,18 @@ def established(process: psutil.Process, server: RunningServer) -> int:
 def test_the_folder_of_metrics_goes_with_its_server_or_with_the_next_start(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    killed, server = start_server(), start_server()
-    left, folder = folder_of(killed), folder_of(server)
+    killed = start_server()
+    left = folder_of(killed)
     killed.web.kill_all()
+    server = start_server()
+    assert not left.exists()
+    folder = folder_of(server)
     server.stop()
     assert not folder.exists()
     given = start_server(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     scrape(given)
     given.stop()
     assert any(tmp_path.iterdir())
-    start_server()
-    assert not left.exists()
 
 
 def folder_of(server: RunningServer) -> Path:
