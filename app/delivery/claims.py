@@ -73,8 +73,7 @@ class EndpointAddress:
 class Part(NamedTuple):
     """What makes a delivery travel with others of its endpoint. batch: which of them. number: its place in the order of
     the log. failures: requests to the endpoint that failed in a row. is_in_lane: whether it waits for others of its
-    stream. tick: before the event, if its endpoint wants a
-    cursor."""
+    stream. tick: before the event, if its endpoint wants a cursor."""
 
     batch: str
     number: int
@@ -310,8 +309,8 @@ def _place(told: dict[str, Any] | None) -> Place | None:
 def _part(own: dict[str, Any]) -> Part | None:
     if own.get("batch") is None:
         return None
-    batch, number, is_in_lane, failures = own["batch"]
-    return Part(batch, number, is_in_lane, failures, own.get("tick"))
+    batch, number, failures, is_in_lane = own["batch"]
+    return Part(batch, number, failures, is_in_lane, own.get("tick"))
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:
