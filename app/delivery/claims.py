@@ -308,7 +308,10 @@ def _place(told: dict[str, Any] | None) -> Place | None:
 
 
 def _part(own: dict[str, Any]) -> Part | None:
-    return None if own.get("batch") is None else Part(*own["batch"], tick=own.get("tick"))
+    if own.get("batch") is None:
+        return None
+    which, number, failures, is_in_lane = own["batch"]
+    return Part(which, number, failures, is_in_lane, own.get("tick"))
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:
