@@ -309,8 +309,8 @@ def _place(told: dict[str, Any] | None) -> Place | None:
 def _part(own: dict[str, Any]) -> Part | None:
     if own.get("batch") is None:
         return None
-    batch, number, failures, is_in_lane = own["batch"]
-    return Part(batch, number, failures, is_in_lane, own.get("tick"))
+    which, number, failures, is_in_lane = own["batch"]
+    return Part(which, number, failures, is_in_lane, own.get("tick"))
 
 
 def fail(connection: Connection, hopeless: Sequence[tuple[str, datetime, str, str]]) -> None:

@@ -31,7 +31,7 @@ from app.delivery.endpoint_health import Gone, disable_failing, disable_gone
 from app.delivery.outcomes import Recorded, RecordedAttempt
 from app.delivery.round_calls import RoundCalls
 from app.delivery.rounds import Crew, RoundStamp
-from app.delivery.sending.sender import Request, Sender, standing_seconds
+from app.delivery.sending.sender import Sender
 from app.delivery.sent_batches import SentBatch, accepted_of, exchanges_of, first_of, requests_of
 from app.delivery.signer import Signer
 from app.delivery.unnoted import Unnoted
@@ -172,7 +172,8 @@ class Drain:
             first = exchanges[0]
             again, resends = self._may_resend(first) if result.again and resends else (False, resends)
             if again:  # its connection is to blame: at once, over one of its own
-                self._sender.add(self._request(sent, first.ended_at, own_connection=True))
+                left = self._left_seconds(first.claimed, first.ended_at)
+                self._sender.add(self._signer.request(sent, first.ended_at, left, own_connection=True))
                 exchanges = [replace(exchange, resent=True) for exchange in exchanges]
             else:
                 if first.batch is not None and not result.withheld:
@@ -388,7 +389,7 @@ class Drain:
         if claimed.place is not None and self._left_seconds(claimed, started_at) < self._closing_seconds:
             return  # this process stood still since the claim: another may have sent it, and those behind it
         try:
-            request = self._request(sent, started_at)
+            request = self._signer.request(sent, started_at, self._left_seconds(claimed, started_at))
         except Exception as error:  # sealed with a key that is gone, or damaged: retried, so that it can be mended
             log.error("delivery %s cannot be signed: %s", claimed.id, error)
             for exchange in exchanges_of(sent, started_at, error):
@@ -397,10 +398,3 @@ class Drain:
         self._sender.add(request)
         size = len(sent.body) if isinstance(sent, SentBatch) else 0
         self._slots.start(sent, claimed.endpoint_id, claimed.lane, now, alone=claimed.alone, batch_bytes=size)
-
-    def _request(self, sent: Claimed | SentBatch, at: datetime, *, own_connection: bool = False) -> Request:
-        """What to send; in a lane, not once the lease is over. Raises ValueError: it cannot be signed."""
-        request, claimed = self._signer.request(sent, at, own_connection=own_connection), first_of(sent)
-        if claimed.place is None:
-            return request
-        return request._replace(send_until=standing_seconds() + self._left_seconds(claimed, at))

@@ -13,7 +13,7 @@ from app.core.sealing import unseal
 from app.core.webhook import lanes
 from app.core.webhook.headers import FEED_CURSOR, signed
 from app.delivery.claims import Claimed, cursor_of
-from app.delivery.sending.request import Request
+from app.delivery.sending.request import Request, standing_seconds
 from app.delivery.sent_batches import SentBatch, first_of
 
 # Unsealed secrets and headers that are kept in memory. They are found by their sealed form, so a changed one is not
@@ -27,13 +27,17 @@ class Signer:
     def __init__(self, secret_keys: Sequence[str]) -> None:
         self._unseal = lru_cache(UNSEALED_KEPT)(partial(unseal, secret_keys))
 
-    def request(self, sent: Claimed | SentBatch, sent_at: datetime, *, own_connection: bool = False) -> Request:
-        """The request for a delivery or a batch; (sent, sent_at) comes back with its result. Raises ValueError as
-        `headers` does."""
+    def request(
+        self, sent: Claimed | SentBatch, sent_at: datetime, left_seconds: float, *, own_connection: bool = False
+    ) -> Request:
+        """The request for a delivery or a batch; (sent, sent_at) comes back with its result. left_seconds: of its
+        lease; in a lane it is not sent later than that. Raises ValueError as `headers` does."""
         claimed = first_of(sent)
         headers = self.headers_of_batch(sent, sent_at) if isinstance(sent, SentBatch) else self.headers(sent, sent_at)
-        address, owner = claimed.address, claimed.workspace_id
-        return Request((sent, sent_at), address.url, headers, sent.body, owner, own_connection, address.timeout_seconds)
+        address, owner, key = claimed.address, claimed.workspace_id, (sent, sent_at)
+        until = None if claimed.place is None else standing_seconds() + left_seconds
+        own_seconds = address.timeout_seconds
+        return Request(key, address.url, headers, sent.body, owner, own_connection, own_seconds, until)
 
     def headers(self, claimed: Claimed, sent_at: datetime) -> list[tuple[str, str]]:
         """The customer's headers, the three of Standard Webhooks, what there is to say of its place among others, and a
