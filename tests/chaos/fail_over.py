@@ -211,5 +211,5 @@ def _lacking(readers: list[Reader], final: dict[str, Place]) -> list[str]:
     found = [reader.fault for reader in readers if reader.fault]
     for reader in readers:
         shown = list(reader.shown)
-        found += [f"{reader.name}: {words}" for words in broken(shown, wanted(reader), repeats=reader.repeats)]
+        found += [f"{reader.name}: {words}" for words in broken(shown, wanted(reader), is_kept=reader.is_kept)]
     return found

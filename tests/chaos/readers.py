@@ -23,10 +23,11 @@ Place = tuple[str, int]  # stream and seq
 
 
 class Reader(threading.Thread):
-    """One of them. shown: the ids of events, and None where it was told that some are lost; repeats: it may be shown
-    again what it was shown; stream: the only one it reads, or "" for all."""
+    """One of them. shown: the ids of events, and None where it was told that some are lost; is_kept: the database keeps
+    its place, which goes back with it, so that it is shown again what it was shown, and hears of nothing; stream: the
+    only one it reads, or "" for all."""
 
-    repeats = False
+    is_kept = False
 
     def __init__(self, name: str, base_url: str, headers: Mapping[str, str], stream: str = "") -> None:
         super().__init__(name=name, daemon=True)
@@ -106,7 +107,7 @@ class Pages(Reader):
 class Consumer(Reader):
     """A consumer whose place is kept for it. What it has read and not committed it is shown again."""
 
-    repeats = True
+    is_kept = True
 
     def read(self) -> None:
         own = f"/v1/feed/consumers/{self.name}"
@@ -129,17 +130,19 @@ class Consumer(Reader):
                 self._over.wait(RETRY_SECONDS)
 
 
-def broken(shown: Sequence[str | None], final: Mapping[str, Place], *, repeats: bool) -> list[str]:
+def broken(shown: Sequence[str | None], final: Mapping[str, Place], *, is_kept: bool) -> list[str]:
     """What is wrong with what a reader was shown, in words. final: all that it should have been shown, as the server
-    that is left has it."""
+    that is left has it. is_kept: as of Reader."""
     told = max((at for at, id in enumerate(shown) if id is None), default=-1)
     lost = [id for at, id in enumerate(shown) if id is not None and id not in final and at > told]
     kept = [id for id in shown if id is not None and id in final]
     first = list(dict.fromkeys(kept))
-    found = [f"{len(lost)} events that are lost were shown, and nobody said so: {lost[0]}"] if lost else []
+    found = (
+        [f"{len(lost)} events that are lost were shown, and nobody said so: {lost[0]}"] if lost and not is_kept else []
+    )
     missing = sorted(final.keys() - set(first))
     found += [f"{len(missing)} events were not shown: {missing[0]} ({final[missing[0]]})"] if missing else []
-    twice = [] if repeats else sorted({id for id in first if kept.count(id) > 1})
+    twice = [] if is_kept else sorted({id for id in first if kept.count(id) > 1})
     found += [f"{len(twice)} events were shown twice: {twice[0]}"] if twice else []
     last: dict[str, int] = {}
     for id in first:
