@@ -10,8 +10,8 @@
 # make test-wheel  the wheel, installed into an empty virtual environment, runs the product
 # make test-deploy  the files of deploy/ tried: nginx, promtool, systemd, a backup; shells (apt-get install nginx prometheus zsh fish)
 # make test-pythons  a smoke run with each Python from 3.11 to 3.14 that this machine has
-# make chaos  a running product is killed, frozen and cut, and nothing may be lost (20 minutes; SHORT=1: 5, FULL=1: hours)
-# make bench what an event costs and how long it takes, beside others (15 minutes; SMOKE=1: one, FULL=1: hours, resumable)
+# make chaos  a running product is killed, frozen and cut, and nothing may be lost (25 minutes; SHORT=1: 7, FULL=1: hours)
+# make bench what an event costs and how long it takes, beside others (20 minutes; SMOKE=1: two, FULL=1: hours, resumable)
 # make lint  style, types, import directions
 # make clean removes what was built here; data stay in var/
 #
@@ -104,9 +104,11 @@ chaos: $(STAMP)
 		$(if $(REV),--release "$(REV)") $(if $(ONLY),--only "$(ONLY)") $(if $(JOBS),--jobs $(JOBS)) $(if $(GO_ON),--go-on)
 
 # ONLY=name: loads with this in their names. TREE=/path: a checkout whose product is measured. STRICT=1: a missed bar fails.
+# ROUNDS=number: so many rounds at most.
 bench: $(STAMP)
 	@exec $(BIN)/python -m bench --form $(if $(FULL),full,$(if $(SMOKE),smoke,short)) \
-		$(if $(TREE),--tree "$(TREE)") $(if $(ONLY),--only "$(ONLY)") $(if $(STRICT),--strict)
+		$(if $(TREE),--tree "$(TREE)") $(if $(ONLY),--only "$(ONLY)") $(if $(STRICT),--strict) \
+		$(if $(ROUNDS),--rounds $(ROUNDS))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -26,9 +26,10 @@ from bench.stand import work_directory
 def parser() -> argparse.ArgumentParser:
     """The options."""
     found = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    found.add_argument("--form", choices=FORMS, default="short", help="smoke: a minute; short: 15; full: hours")
+    found.add_argument("--form", choices=FORMS, default="short", help="smoke: two minutes; short: 20; full: hours")
     found.add_argument("--only", action="append", default=[], metavar="NAME", help="loads with this in their names")
     found.add_argument("--tree", type=Path, default=ROOT, help="a checkout whose product is measured")
+    found.add_argument("--rounds", type=int, help="do each load so often at most")
     found.add_argument("--strict", action="store_true", help="a missed bar is an error")
     found.add_argument("--fresh", action="store_true", help="forget what an interrupted full run has found")
     found.add_argument("--list", action="store_true", help="name the loads")
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     with ExitStack() as stack:
         stage = Stage(stack.enter_context(work_directory()), tree)
         stack.callback(stage.close)
-        for round_ in range(ROUNDS[options.form]):
+        for round_ in range(min(ROUNDS[options.form], options.rounds or ROUNDS[options.form])):
             for load in loads:
                 if round_ < load.rounds(options.form):
                     _measure(stage, load, round_, options.form, results)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bench import counted, fair, fanout, limits, log, single, strain
+from bench import counted, fair, fanout, feed, lanes, limits, log, single, strain
 from bench.stage import Result, Stage
 
 FORMS = ("smoke", "short", "full")
@@ -73,6 +73,17 @@ LOADS = (
          {"rate": (100, 500, 500), "seconds": (1, 30, 600)}, once=True),
     Load("recovery", "100,000 due at once", strain.recovery, US,
          {"due": (500, 15_000, 100_000), "seconds": (1, 4, 20)}, once=True),
+    Load("lanes", "a backlog of 1,000 streams, in order and not", lanes.in_order, ("ordered", "unordered"),
+         {"due": (500, 10_000, 100_000), "streams": (50, 1000, 1000)}),
+    Load("lane-blocked", "an endpoint in order, one of whose lanes is blocked", lanes.blocked_lane, US,
+         {"rate": (50, 100, 100), "seconds": (0.5, 4, 30)}),
+    Load("lane-claims", "claims at 200 lanes, half of them blocked", lanes.claims, US,
+         {"lanes": (20, 200, 200), "rows": (25, 250, 1000), "times": (5, 100, 500)}, once=True),
+    Load("unordered", "a backlog without order, before there were lanes and since", lanes.unordered,
+         ("twofold", "before"), {"due": (500, 10_000, 100_000), "streams": (50, 1000, 1000)}),
+    Load("feed", "the feed, while commits are slow and its ticker is killed each 10 s", feed.trial, US,
+         {"rate": 100, "seconds": (4, 40, 600), "every": (1.5, 10, 10), "foreign": (2, 15, 60)}, once=True),
+    Load("feed-accept", "closed loop of 64, the feed read and not", feed.accepting, US, {"seconds": (0.3, 2, 15)}),
     Load("log", "every filter of a long delivery log, and each two", log.long_log, US,
          {"attempts": (1_000, 50_000, 1_000_000), "times": (1, 1, 20)}, once=True),
 )  # fmt: skip

@@ -130,7 +130,7 @@ class Receiver(_Talking):
         self.port = int(self._line()["port"])
 
     def url(self, behaviour: str, label: int) -> str:
-        """behaviour: ok, slow, fail or hang."""
+        """behaviour: ok, slow, fail, hang or lane (bench/load/receive.c)."""
         return f"http://127.0.0.1:{self.port}/{behaviour}/{label}"
 
     def hang(self, label: int) -> None:

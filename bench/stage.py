@@ -15,6 +15,7 @@ from bench.contenders.contender import Contender
 from bench.contenders.nchan import Nchan
 from bench.contenders.plain import Plain
 from bench.contenders.product import Product
+from bench.earlier import LANES, tree_before
 from bench.histogram import Pairs, percentiles
 from bench.programs import Receiver
 from bench.stand import Engines
@@ -104,6 +105,10 @@ class Stage:
                 self.engines, self.tree, name="counted", redis_database=2, relayed=True, WEB_CONCURRENCY="1"
             ),
             "logged": lambda: Product(self.engines, self.tree, name="logged", redis_database=3, WEB_CONCURRENCY="1"),
+            "claimed": lambda: Product(self.engines, self.tree, name="claimed", redis_database=4, WEB_CONCURRENCY="1"),
+            "before": lambda: Product(
+                self.engines, tree_before(LANES, self.directory), name="before", redis_database=5
+            ),
             "plain-1": lambda: Plain(self.engines, name="plain_single", redis_database=8, WEB_CONCURRENCY="1"),
             "bare": lambda: Bare(self.engines),
             "nchan": lambda: Nchan(self.engines),

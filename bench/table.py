@@ -10,6 +10,7 @@ from bench.figures import B, Judged, Rounds, median, ratio
 
 KINDS = ("web", "worker", "beat", "postgres", "redis")
 LATENCIES = ("post", "webhook", "frame")
+KNOWN = ("twofold", "plain", "nchan")
 DASH = "–"
 
 
@@ -43,9 +44,9 @@ def costs(rounds: Rounds, loads: Mapping[str, str]) -> str:
     """What an event costs in each load, in B, and where. loads: names with what is done."""
     rows = []
     for load, what in loads.items():
-        for contender in _contenders(rounds, load, "cpu"):
+        for contender in _contenders(rounds, load):
             place = f"{load}/{contender}"
-            if load == "idle":
+            if load == "idle" or median(rounds, f"{place}/cpu") is None:
                 continue
             kinds = [number(ratio(rounds, f"{place}/cpu_{kind}", (B,))) for kind in KINDS]
             cost, total = median(rounds, f"{place}/cpu"), ratio(rounds, f"{place}/cpu", (B,))
@@ -61,7 +62,7 @@ def latencies(rounds: Rounds, loads: Mapping[str, str]) -> str:
     """p50 / p95 / p99 in milliseconds of each load."""
     rows = []
     for load, what in loads.items():
-        for contender in ("twofold", "plain", "nchan"):
+        for contender in _contenders(rounds, load):
             cells = [_spread(rounds, f"{load}/{contender}/{name}") for name in LATENCIES]
             if set(cells) != {DASH}:
                 rows.append((what, contender, *cells))
@@ -129,8 +130,10 @@ def _spread(rounds: Rounds, name: str) -> str:
     return DASH if found[0] is None else " / ".join(number(value) for value in found)
 
 
-def _contenders(rounds: Rounds, load: str, figure: str) -> list[str]:
-    return [name for name in ("twofold", "plain", "nchan") if median(rounds, f"{load}/{name}/{figure}") is not None]
+def _contenders(rounds: Rounds, load: str) -> list[str]:
+    """Who was measured in a load: this product first."""
+    names = {name.split("/")[1] for figures in rounds.values() for name in figures if name.startswith(f"{load}/")}
+    return sorted(names, key=lambda name: (KNOWN.index(name) if name in KNOWN else len(KNOWN), name))
 
 
 def _percent(share: float | None) -> str:

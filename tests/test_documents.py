@@ -29,7 +29,7 @@ RUN_BY = {
     "clients/javascript/README.md": (6, ["tests/clients/live/test_readmes.py"]),
     "clients/go/README.md": (6, ["tests/clients/live/test_readmes.py", "tests/clients/live/programs.py"]),
     "docs/architecture.md": (4, ["tests/local/test_procfile.py"]),  # drawings, and the Procfile
-    "docs/cli.md": (4, [COMMANDS]),
+    "docs/cli.md": (5, [COMMANDS]),
     "docs/contracts.md": (25, ["tests/acceptance/test_contracts_page.py"]),
     "docs/deployment.md": (2, ["tests/deploy/test_backup.py"]),
     "docs/endpoints.md": (1, [COMMANDS]),

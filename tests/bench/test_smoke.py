@@ -1,4 +1,4 @@
-"""Every load, for a moment, against the running product: a minute on a machine that does nothing else."""
+"""Every load, for a moment, against the running product: two minutes on a machine that does nothing else."""
 
 from __future__ import annotations
 

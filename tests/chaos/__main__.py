@@ -51,7 +51,7 @@ FORMS = {form.name: form for form in (Form("short", 1, 1), Form("normal", 10, 5)
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    found.add_argument("--form", choices=FORMS, default="normal", help="short: 5 minutes; normal: 20; full: hours")
+    found.add_argument("--form", choices=FORMS, default="normal", help="short: 7 minutes; normal: 25; full: hours")
     found.add_argument("--list", action="store_true", help="name the scenarios")
     found.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="only scenarios with this in the name"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -11,8 +12,38 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from app.client.books.bookkeeper import Receiver
+from app.client.books.records import StreamName, members, stream_of
 
 LARGEST_BODY = 2**20
+
+
+@dataclass
+class Order:
+    """What a customer checks whose endpoint keeps order: that nothing of a stream comes before all that is before it
+    was taken. What comes again may. broken: in words."""
+
+    broken: list[str] = field(default_factory=list)
+    _taken: dict[StreamName, int] = field(default_factory=dict)  # the last one's number
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def came(self, body: bytes) -> None:
+        """A POST is here, and is not answered yet."""
+        stream, seq = _place(body)
+        with self._lock:
+            last = self._taken.get(stream, 0)
+            if seq > last + 1:
+                self.broken.append(f"seq {seq} of {stream[1]} came when {last} was the last one taken")
+                self._taken[stream] = seq - 1  # the next one is told for itself
+
+    def took(self, body: bytes) -> None:
+        """It is to be answered 204."""
+        stream, seq = _place(body)
+        with self._lock:
+            self._taken[stream] = max(seq, self._taken.get(stream, 0))
+
+
+def _place(body: bytes) -> tuple[StreamName, int]:
+    return stream_of(body), int(json.loads(dict(members(body))["seq"]))
 
 
 @dataclass
@@ -21,11 +52,14 @@ class Customer:
 
     answer: the status for a webhook, asked with the sender's port; it may wait, or kill the sender. Only what is
     answered 204 goes into the books. posts: how many POSTs of each event came, whatever they were answered; taken: how
-    many of them were answered 204; changed: ids that came with different bytes.
+    many of them were answered 204; changed: ids that came with different bytes. refuses: bodies that are answered 500
+    whatever else it answers; order: of an endpoint that keeps it.
     """
 
     page: Receiver | None = None
     answer: Callable[[int], int] = lambda port: 204
+    refuses: Callable[[bytes], bool] = lambda body: False
+    order: Order | None = None
     posts: Counter[str] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
     changed: set[str] = field(default_factory=set)
@@ -37,9 +71,14 @@ class Customer:
         self.posts[id] += 1
         if self._bytes.setdefault(id, digest) != digest:
             self.changed.add(id)
+        if self.order:
+            self.order.came(body)
         status = self.answer(port) if self.page else 503
+        status = 500 if self.refuses(body) else status
         if status == 204 and self.page and not self.page.got(headers, body):
             return 400
+        if status == 204 and self.order:
+            self.order.took(body)
         self.taken[id] += status == 204
         return status
 

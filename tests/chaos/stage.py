@@ -64,7 +64,7 @@ class Scenario:
     what: in words. share: of a form's rounds (a long one is done less often). failpoint: it is repeated as often as a
     form repeats failpoints. short: the short form has it, too. within_seconds: the most that a recovery may take.
     excused: reasons for which the API may say that a delivery ended otherwise. impossible: why it cannot be done here,
-    "" when it can.
+    "" when it can. ordered: endpoints keep the order of each stream; feed: the tenants' feeds are read, too.
     """
 
     name: str
@@ -77,3 +77,5 @@ class Scenario:
     within_seconds: float = RECOVERED_SECONDS
     excused: tuple[str, ...] = ()
     impossible: str = ""
+    ordered: bool = False
+    feed: bool = False

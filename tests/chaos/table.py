@@ -7,7 +7,20 @@ import shutil
 from dataclasses import replace
 
 from app.failpoints import POINTS
-from tests.chaos import everything, kills, namespaces, postgres_faults, redis_faults, releases, rows, times
+from tests.acceptance.another_server import BACKUP, REPLICA
+from tests.chaos import (
+    everything,
+    fail_over,
+    kills,
+    lanes,
+    namespaces,
+    postgres_faults,
+    redis_faults,
+    releases,
+    rows,
+    ticker,
+    times,
+)
 from tests.chaos.product import HOUR_SECONDS, Build
 from tests.chaos.stage import Scenario
 
@@ -66,7 +79,74 @@ def _kills() -> list[Scenario]:
         Scenario(
             "pool frozen", "SIGSTOP for all of them, for 26 s", kills.freeze_pool, within_seconds=TAKEN_OVER, share=0.2
         ),
-        Scenario("rolling restart", "SIGHUP with viewers", kills.reload_web, share=0.4),
+        Scenario("rolling restart", "SIGHUP with viewers", kills.reload_web, share=0.4, feed=True),
+    ]
+
+
+def _in_order() -> list[Scenario]:
+    """Endpoints keep the order of each stream."""
+    return [
+        Scenario("lanes: pool child killed", "SIGKILL, order is kept", kills.kill_pool_child, short=True, ordered=True),
+        Scenario(
+            "lanes: worker killed", "the same for Celery and its pool", kills.kill_worker, share=0.4, ordered=True
+        ),
+        *(
+            Scenario(
+                f"lanes: killed at {point}",
+                f"SIGKILL {POINTS[point]}, order is kept",
+                kills.killed_at(point),
+                share=0.5,
+                failpoint=True,
+                ordered=True,
+            )
+            for point in ("drain.commit", "drain.claimed", "drain.answered")
+        ),
+        Scenario(
+            "lanes: pool child frozen",
+            "SIGSTOP for one of Celery's processes beyond the lease, order is kept",
+            kills.freeze_pool_child,
+            share=0.2,
+            short=True,
+            ordered=True,
+        ),
+        Scenario(
+            "lane blocked",
+            "an event of one stream is refused for 6 s, and its stream waits; all others measured",
+            lanes.block_lane,
+            within_seconds=UNNOTICED,
+            share=0.4,
+            short=True,
+            ordered=True,
+        ),
+    ]
+
+
+def _feed() -> list[Scenario]:
+    """The feed is read; or readers of all kinds have another database under them."""
+    return [
+        Scenario(
+            "ticker killed",
+            "SIGKILL for the web process that makes the feed's ticks, or its connection ended, each 2 s, 4 times,"
+            " beside a transaction that stays open",
+            ticker.kill,
+            share=0.4,
+            short=True,
+            feed=True,
+        ),
+        Scenario(
+            "replica promoted",
+            "PostgreSQL killed, and the replica that follows it takes over; viewers, readers of the feed, a consumer",
+            fail_over.fail_over(REPLICA),
+            share=0.2,
+            short=True,
+        ),
+        Scenario(
+            "backup restored",
+            "PostgreSQL killed, and a backup that lacks its last seconds takes over; the same readers",
+            fail_over.fail_over(BACKUP),
+            share=0.2,
+            short=True,
+        ),
     ]
 
 
@@ -120,7 +200,7 @@ def _rows() -> list[Scenario]:
 def _postgres() -> list[Scenario]:
     return [
         Scenario("postgres restarted", "fast shutdown and start", postgres_faults.restart, short=True),
-        Scenario("postgres killed", "SIGKILL and start", postgres_faults.crash, short=True),
+        Scenario("postgres killed", "SIGKILL and start", postgres_faults.crash, short=True, feed=True),
         Scenario(
             "connections terminated",
             "pg_terminate_backend for all, 10 times in 2 s",
@@ -170,6 +250,21 @@ def _relayed() -> list[Scenario]:
         Scenario("redis black-holed", "nothing passes for 8 s", redis_faults.black_hole, share=0.2),
         Scenario("redis black-holed again and again", "for 6 s, 4 times", redis_faults.black_holes, share=0.1),
         Scenario("everything at once", "all of this by chance for 20 s", everything.everything, share=0.4, short=True),
+        Scenario(
+            "everything at once, in order",
+            "the same with endpoints that keep order and readers of the feed",
+            everything.everything,
+            share=0.4,
+            ordered=True,
+            feed=True,
+        ),
+        Scenario(
+            "lanes: commits of outcomes cut",
+            "the answer to COMMIT lost with its connection, 10 times, order is kept",
+            postgres_faults.cut_commits("worker"),
+            share=0.4,
+            ordered=True,
+        ),
     ]
     return [_with(scenario, RELAYED) for scenario in scenarios]
 
@@ -238,6 +333,8 @@ def scenarios(release: str) -> list[Scenario]:
     no_release = "" if release else "git knows no older release"
     return [
         *_kills(),
+        *_in_order(),
+        *_feed(),
         *_redis(),
         *_rows(),
         *_postgres(),

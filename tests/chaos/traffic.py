@@ -18,19 +18,20 @@ import psutil
 import requests
 from standardwebhooks import Webhook
 
-from app.client.books.bookkeeper import Bookkeeper, Viewer
-from app.client.books.records import StreamName, members
+from app.client.books.bookkeeper import Bookkeeper
+from app.client.books.records import StreamName
 from app.demo.producer import DemoEvent, read_answers, request
-from app.demo.readers import LOST, READERS, Refused
+from tests.chaos.followers import FeedFollower, Follower, StreamFollower
 from tests.chaos.product import Product
-from tests.chaos.receivers import Customer, Receivers
+from tests.chaos.receivers import Customer, Order, Receivers
 from tests.processes import eventually
 
 KIND = "chaos"
 TENANTS, STREAMS, PRODUCERS = 2, 3, 2  # streams and producers of each tenant
+LANES = 8  # streams of a tenant whose endpoint keeps order: one of each is out at a time
+IN_ORDER_SECONDS = (0.002, 0.02)  # in which such a customer answers: long enough to be met by a kill
 ANSWER_SECONDS = 40.0  # a producer waits so long for an answer: longer than the product may take
 REST_SECONDS = (0.01, 0.06)  # between two requests of one producer
-RECONNECT_SECONDS = 0.2
 ABANDONED = 0.3  # of the POSTs that were not answered, the share that is not repeated: their fate stays unknown
 CLOSE_SECONDS = 20.0
 OPEN_SECONDS = 20.0
@@ -55,6 +56,7 @@ class Tenant:
 
     number: int
     key: str
+    key_id: str
     streams: list[StreamName]
     customer: Customer
     endpoint_id: str
@@ -63,10 +65,14 @@ class Tenant:
 
 
 class Traffic:
-    """Starts paused: `flow` and `rest`. Threads of it end with `close`."""
+    """Starts paused: `flow` and `rest`. Threads of it end with `close`.
 
-    def __init__(self, product: Product, seed: int) -> None:
+    ordered: the customers' endpoints keep the order of each stream; feed: somebody reads each tenant's feed.
+    """
+
+    def __init__(self, product: Product, seed: int, *, ordered: bool = False, feed: bool = False) -> None:
         self.product, self.books = product, Bookkeeper()
+        self._is_ordered = ordered
         self.receivers = Receivers()
         self.refused: list[str] = []
         self.round_began = time.time()
@@ -79,7 +85,7 @@ class Traffic:
         self._numbers = iter(range(1, 10**9))
         self.base_urls = [product.base_url]  # producers take them by chance
         self.tenants = [self._tenant(number) for number in range(TENANTS)]
-        self.followers = [*self._followers()]
+        self.followers: list[Follower] = [*self._followers(), *(self._feeds() if feed else ())]
         threads = [
             threading.Thread(target=self._produce, args=(tenant, self._chance.randrange(2**32)), daemon=True)
             for tenant in self.tenants
@@ -121,6 +127,7 @@ class Traffic:
                 for kind, id in tenant.streams:
                     self.product.ask("POST", f"/v1/streams/{kind}/{id}/end", key=tenant.key)
                 self.product.ask("DELETE", f"/v1/endpoints/{tenant.endpoint_id}", key=tenant.key)
+                self.product.ask("DELETE", f"/v1/keys/{tenant.key_id}", key=tenant.key)  # which ends views of the feed
         self.receivers.close()
 
     def watch(self, tenant: Tenant, stream: StreamName, base_url: str, name: str) -> None:
@@ -141,26 +148,40 @@ class Traffic:
         self.round_began = time.time()
 
     def _follower(self, tenant: Tenant, stream: StreamName, reader: str, name: str, base_url: str) -> Follower:
-        return Follower(base_url, tenant.key, stream, reader, self.books.viewer(name, stream), self._over)
+        return StreamFollower(base_url, tenant.key, stream, reader, self.books.viewer(name, stream), self._over)
 
     def _tenant(self, number: int) -> Tenant:
         ask = self.product.ask
         uid = f"chaos-{self._run}-{number}"
         workspace = ask("POST", "/v1/workspaces", {"uid": uid, "name": uid}).json()["id"]
-        wanted = {"name": uid, "scopes": ["publish", "subscribe", "manage", "operate"]}
-        key = ask("POST", "/v1/keys", wanted, headers={"X-Workspace": workspace}).json()["key"]
-        streams = [(KIND, f"{self._run}_{number}_{one}") for one in range(STREAMS)]
+        opens = {"name": uid, "scopes": ["publish", "subscribe", "manage", "operate"]}
+        made = ask("POST", "/v1/keys", opens, headers={"X-Workspace": workspace}).json()
+        key, key_id = made["key"], made["id"]
+        count = LANES if self._is_ordered else STREAMS
+        streams = [(KIND, f"{self._run}_{number}_{one}") for one in range(count)]
         for kind, id in streams:
             ask("PUT", f"/v1/streams/{kind}/{id}", {}, key=key)
         customer, url = self.receivers.add(uid)
-        made = ask("POST", "/v1/endpoints", {"url": url, "stream_kinds": [KIND]}, key=key).json()
+        wanted = {"url": url, "stream_kinds": [KIND]}
+        if self._is_ordered:
+            wanted["order"], customer.order, customer.answer = "stream", Order(), self._soon
+        made = ask("POST", "/v1/endpoints", wanted, key=key).json()
         verify = Webhook(made["secret"]).verify
         customer.page = self.books.receiver(uid, verify, wants=lambda post: post.stream in streams)
-        return Tenant(number, key, streams, customer, made["id"], f"{KIND}/{self._run}_{number}_")
+        return Tenant(number, key, key_id, streams, customer, made["id"], f"{KIND}/{self._run}_{number}_")
+
+    def _soon(self, port: int) -> int:
+        self._over.wait(self._chance.uniform(*IN_ORDER_SECONDS))
+        return 204
+
+    def _feeds(self) -> Iterator[Follower]:
+        for tenant in self.tenants:
+            pages = {stream: self.books.viewer(f"feed {stream[1]}", stream) for stream in tenant.streams}
+            yield FeedFollower(self.product.base_url, tenant.key, KIND, pages, self._over)
 
     def _followers(self) -> Iterator[Follower]:
         for tenant in self.tenants:
-            for stream in tenant.streams:
+            for stream in tenant.streams[:STREAMS]:
                 yield self._follower(tenant, stream, "httpx-sse", f"sse {stream[1]}", self.product.base_url)
             first = tenant.streams[0]
             yield self._follower(tenant, first, "websocket", f"ws {first[1]}", self.product.base_url)
@@ -233,58 +254,6 @@ class Traffic:
         number = next(self._numbers)
         extra = b"," + TRICKY if number % 5 == 0 else b""
         return DemoEvent(f"{self._run}-{number}", "chaos.event", b'{"number":%d%b}' % (number, extra))
-
-
-class Follower(threading.Thread):
-    """A viewer that comes back at once after every cut, and goes on after the last event that it has seen whole."""
-
-    def __init__(
-        self, base_url: str, key: str, stream: StreamName, reader: str, page: Viewer, over: threading.Event
-    ) -> None:
-        super().__init__(name=page.log.name, daemon=True)
-        self.page, self.opened, self.cuts = page, threading.Event(), 0
-        self.fault = ""
-        self.base_url, self._key = base_url, key
-        self._is_websocket, self._reader = reader == "websocket", READERS[reader]()
-        self._path = f"/v1/streams/{stream[0]}/{stream[1]}"
-        self._last_seq = 0
-        self._over = over
-
-    def run(self) -> None:
-        while not self._over.is_set():
-            try:
-                self._follow()
-            except Refused as refused:
-                if refused.status < 500 and refused.status != 429:
-                    self.fault = str(refused)
-            except LOST:
-                pass
-            except Exception as error:
-                self.fault = repr(error)  # whatever it is, the verdict has to say so
-                return
-            self.cuts += 1
-            self._over.wait(RECONNECT_SECONDS)
-
-    def _follow(self) -> None:
-        headers = {"Authorization": f"Bearer {self._key}"}
-        if self._is_websocket:
-            url = f"{self.base_url}{self._path}/ws?after_seq={self._last_seq}"
-        else:
-            url = f"{self.base_url}{self._path}/live"
-            headers["Last-Event-ID"] = str(self._last_seq)
-        with self._reader.reading(url, headers) as items:
-            self.opened.set()
-            for item in items:
-                if self._over.is_set():
-                    return
-                if item.data:
-                    self._write_down(item.data.encode())
-
-    def _write_down(self, body: bytes) -> None:
-        parts = dict(members(body))
-        seq = int(parts["seq"])
-        self.page.saw(seq=seq, event_id=json.loads(parts["id"]), type=json.loads(parts["type"]), data=parts["data"])
-        self._last_seq = max(self._last_seq, seq)
 
 
 def killing_sender(senders: Callable[[], list[psutil.Process]]) -> Callable[[int], int]:

@@ -35,7 +35,7 @@ def run(
     scenario: Scenario, rounds: int, product: Product, chance: random.Random, directory: Path, release: str
 ) -> Verdict:
     """Do it so often, or until it goes wrong; the verdict on all of it."""
-    traffic = Traffic(product, chance.randrange(2**32))
+    traffic = Traffic(product, chance.randrange(2**32), ordered=scenario.ordered, feed=scenario.feed)
     try:
         trial = Trial(scenario, Stage(product, traffic, chance, directory, release))
         for _ in range(rounds):
@@ -93,13 +93,13 @@ class Trial:
         if self._unsettled:
             found.faults.insert(0, self._unsettled)
         found.faults += self._stage.faults
-        found.faults += [f"a viewer ended: {follower.fault}" for follower in self._traffic.followers if follower.fault]
+        found.faults += [f"{follower.name}: {follower.fault}" for follower in self._traffic.followers if follower.fault]
         found.count("misreported", (f"an event was refused: {reason}" for reason in self._traffic.refused))
         return found
 
     def _second_opinion(self) -> list[str]:
         tenants = [(tenant.customer.page, tenant.prefix) for tenant in self._traffic.tenants if tenant.customer.page]
-        viewers = [follower.page for follower in self._traffic.followers]
+        viewers = [page for follower in self._traffic.followers for page in follower.pages.values()]
         return journals.check(self._traffic.books, tenants, viewers, self._stage.directory / "journals")
 
     def _settle(self) -> None:
@@ -172,7 +172,7 @@ class Trial:
     def _measure(self, effect: Effect) -> None:
         """How long this round's recovery took, and how long each POST waited for its answer."""
         traffic = self._traffic
-        pages = [follower.page for follower in traffic.followers]
+        pages = [page for follower in traffic.followers for page in follower.pages.values()]
         receivers = [tenant.customer.page for tenant in traffic.tenants if tenant.customer.page]
         worst = worst_seconds(traffic.books, [*pages, *receivers], effect.since, effect.spared)
         self._figures.worst_seconds = max(self._figures.worst_seconds, worst)

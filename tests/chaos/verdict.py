@@ -35,8 +35,9 @@ class Verdict:
 
     times: how often it was done. lost: acknowledged and not everywhere, or the log does not call it delivered.
     repeated: webhooks that a customer had already taken (allowed). changed: other bytes or a signature that fails.
-    holes, disorder: on streams. invented: seen without having been accepted. misreported: attempts in the log that
-    nobody got, and answers that are neither 2xx nor "unavailable". worst_seconds: of a recovery. faults: in words.
+    holes: on streams. disorder: on streams, and of webhooks where an endpoint keeps order. invented: seen without
+    having been accepted. misreported: attempts in the log that nobody got, and answers that are neither 2xx nor
+    "unavailable". worst_seconds: of a recovery. faults: in words.
     """
 
     times: int = 0
@@ -86,6 +87,7 @@ def judge(books: Bookkeeper, customers: Sequence[Customer] = ()) -> Verdict:
     for customer in customers:
         already = {finding.subject for finding in by_figure.get("changed", [])}
         verdict.count("changed", (f"{id} came with different bytes" for id in sorted(customer.changed - already)))
+        verdict.count("disorder", customer.order.broken if customer.order else ())
     return verdict
 
 
