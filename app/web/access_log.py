@@ -34,7 +34,7 @@ LOGGED = ("REMOTE_ADDR", "REQUEST_METHOD", "RAW_URI", "HTTP_USER_AGENT", TRACE_I
 CHOSEN = ("m", "U", "a")  # what the caller writes, so that a quote in it must not end a field of a line
 
 
-class Atoms(dict[str, Any]):
+class Parts(dict[str, Any]):
     """What is said of an answer, by name; "-" for what is not. (gunicorn's own looks at each of them again, twice.)"""
 
     def __missing__(self, name: str) -> str:
@@ -62,7 +62,7 @@ class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types
         parts = self.atoms(resp, req, environ, request_time)
         if not self._json:
             parts |= {name: parts[name].replace('"', '\\"') for name in CHOSEN}
-            line = self.cfg.access_log_format % Atoms(parts)
+            line = self.cfg.access_log_format % Parts(parts)
             # Past Logger.info(), which would look for the line of code that has called it.
             self.access_log.handle(logging.LogRecord(self.access_log.name, logging.INFO, "", 0, line, None, None))
             return

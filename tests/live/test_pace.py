@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from app.core.wire.envelope import Event
@@ -13,7 +11,7 @@ from tests.live.scripted import event
 
 def recorded(seq: int, second: float) -> Event:
     """An event that happened so many seconds into the recording."""
-    return replace(event(seq), timestamp=f"2026-11-20T10:00:{second:06.3f}Z")
+    return event(seq)._replace(timestamp=f"2026-11-20T10:00:{second:06.3f}Z")
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, 10.0, 1000.0])

@@ -127,16 +127,14 @@ def members(raw: str) -> list[tuple[str, str, str]]:
     raw must be a valid JSON object.
     """
     spelled: list[tuple[str, str, str]] = []
-    at = _skip(raw, 1)
+    at = _past(_COMMA, raw, 1)
     while raw[at] == '"':
         begin = at
         name, at = json.decoder.scanstring(raw, at + 1, True)  # type: ignore[attr-defined]
-        start = _skip(raw, _skip(raw, at) + 1)
+        start = _past(_COLON, raw, at)
         _, at = _SPELLING.raw_decode(raw, start)
         spelled.append((name, raw[start:at], raw[begin:at]))
-        at = _skip(raw, at)
-        if raw[at] == ",":
-            at = _skip(raw, at + 1)
+        at = _past(_COMMA, raw, at)
     return spelled
 
 
@@ -163,14 +161,13 @@ def is_deeper(raw: str, levels: int) -> bool:
     return False
 
 
-def _skip(raw: str, at: int) -> int:
-    if raw[at] not in _BLANKS:  # as nearly always, where nobody has written it for people
-        return at
-    space = _SPACE.match(raw, at)
-    return space.end() if space else at
+def _past(sign: re.Pattern[str], raw: str, at: int) -> int:
+    """Behind a sign and the white space around it, of which either may be missing."""
+    found = sign.match(raw, at)
+    return found.end() if found else at
 
 
-_SPACE = re.compile(r"[ \t\n\r]*")
+_COLON, _COMMA = (re.compile(rf"[ \t\n\r]*{sign}?[ \t\n\r]*") for sign in ":,")
 
 # Possessive quantifiers (no backtracking), and a string that is not closed reaches to the end: every text takes linear
 # time. With plain quantifiers 30 KB of escaped quotes took seconds.
