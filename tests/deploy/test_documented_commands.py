@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -114,10 +114,38 @@ def test_files_and_pipes_are_published(shell: Shell, client: Client) -> None:
     assert types == ["call.turn", "call.turn", "call.started"]
 
 
+def test_the_feed_is_read_and_what_keeps_order_is_shown(shell: Shell, client: Client) -> None:
+    lines = blocks(page("cli"))[2].strip().split("\n")
+    since, further, tail, listed, moved, stopped, skip = (line.split("  #")[0] for line in lines)
+    endpoint = client.endpoints.create("http://127.0.0.1:1/", order="stream", stream_kinds=["call"])["id"]
+    client.consumers.put("billing")
+    ids = [client.events.publish("call", "call_42", "call.note", {})["id"] for _ in range(2)]
+    assert [line for line in shell.run(f"{since} --json").splitlines() if ids[0] in line]
+    pages = [json.loads(line) for line in shell.run(f"{since} --json").splitlines()]
+    before = next(one["cursor"] for one in pages if one["event"]["id"] == ids[0])
+    read = [json.loads(line) for line in shell.run(further.replace("CURSOR", before)).splitlines()]
+    assert ids[1] in [one["event"]["id"] for one in read]
+    with shell.running(tail) as shown:
+        eventually(lambda: client.events.publish("call", "call_2", "call.note", {}) and "call_2" in shown(), SECONDS)
+    assert "billing" in shell.run(listed)
+    shell.run(moved)
+    assert "24" in moved
+
+    def is_skipped() -> bool:
+        with suppress(AssertionError):  # it is being sent at this moment
+            shell.run(skip.replace("ep_…", endpoint))
+            return True
+        return False
+
+    eventually(is_skipped, SECONDS)
+    shell.run(stopped)
+    client.endpoints.delete(endpoint)
+
+
 def test_events_are_forwarded_to_a_laptop(shell: Shell, client: Client) -> None:
     """Both lines of cli.md, and those of the guide."""
     endpoint = client.endpoints.create("https://example.com/laptop", event_types=["call.*"], enabled=False)
-    lines = blocks(page("cli"))[2].strip().split("\n")
+    lines = blocks(page("cli"))[3].strip().split("\n")
     given, from_guide = blocks(library.guide("laptop"))[0].strip().split("\n")
     assert given.startswith("export TWOFOLD_URL={{base_url}} TWOFOLD_API_KEY=")
     came: list[str] = []
@@ -161,7 +189,7 @@ def test_the_feed_is_followed(shell: Shell, client: Client) -> None:
 
 
 def test_each_shell_takes_its_completion(shell: Shell) -> None:
-    bash, zsh, fish = (line.split("  #")[0] for line in blocks(page("cli"))[3].strip().split("\n"))
+    bash, zsh, fish = (line.split("  #")[0] for line in blocks(page("cli"))[4].strip().split("\n"))
     shell.run(f"{bash}\ndeclare -F _twofold_completion >/dev/null")
     if shutil.which("zsh"):
         shell.run(f"compdef() {{ }}\n{zsh}\ntypeset -f _twofold_completion >/dev/null", shell="zsh")
