@@ -36,6 +36,7 @@ RUN_BY = {
     "docs/operations.md": (5, [COMMANDS, "tests/test_tracing.py"]),
     "docs/reliability.md": (1, [COMMANDS]),
     "docs/zoo.md": (2, [COMMANDS]),
+    "guides/batches.md": (2, [GUIDES]),
     "guides/errors.md": (1, [GUIDES]),  # an answer
     "guides/feed.md": (8, [GUIDES, COMMANDS, "tests/clients/live/test_following.py"]),
     "guides/first-webhook.md": (6, [GUIDES]),

@@ -90,7 +90,6 @@ def walk(folder: Path, venv: Path | None) -> float:
     path.note("git clone")
     if venv is not None:
         (clone / ".venv").symlink_to(venv)
-        path.env["PYTHONPATH"] = str(clone)  # the commands there may belong to another checkout
     make = ["make", "run"] if venv is None else ["make", "--old-file=.venv/.installed", "run"]
     with ExitStack() as stack:
         printed = stack.enter_context(path.terminal(make, folder / "run.log"))
@@ -129,7 +128,6 @@ def walk(folder: Path, venv: Path | None) -> float:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and nothing that was started is left behind
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--venv", type=Path, help="installed packages, instead of installing them")
     venv = parser.parse_args().venv

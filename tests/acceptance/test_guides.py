@@ -29,7 +29,7 @@ curl() {
 
 
 def test_guides_have_commands() -> None:
-    assert WITH_COMMANDS == ["first-webhook", "retries", "order", "streams", "feed", "pulling", "polling"]
+    assert WITH_COMMANDS == ["first-webhook", "retries", "order", "batches", "streams", "feed", "pulling", "polling"]
 
 
 def test_the_commands_of_all_guides_do_what_they_say(product: RunningServer) -> None:
@@ -50,6 +50,7 @@ def test_the_commands_of_all_guides_do_what_they_say(product: RunningServer) -> 
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         eventually(lambda: {b"twofold.test", b"call.barge_in"} <= types(receiver), 30)
+        eventually(lambda: any(seen.body.startswith(b"[") for seen in receiver.seen), 30, about="a batch")
     with Client(product.base_url, product.workspace_key) as client:
         for endpoint in list(client.endpoints.each()):
             client.endpoints.delete(endpoint["id"])  # nobody receives there any more

@@ -23,6 +23,7 @@ GUIDES = (
     "verify",
     "retries",
     "order",
+    "batches",
     "streams",
     "feed",
     "pulling",
