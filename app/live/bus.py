@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MAX_BACKLOG = 20_000  # announcements (160 MB at most) waiting for a Redis that hangs; others are found by SQL
 READ_COUNT = 1000
-READ_BLOCK_MILLISECONDS = 1000
+READ_BLOCK_MILLISECONDS = 3000  # whom to read is told by an entry meanwhile; each end of a read costs a little
 CONNECT_SECONDS = 2
 SOCKET_SECONDS = 5  # for one answer: longer than a blocking read, so that only a Redis that hangs is given up
 RETRY_SECONDS = 0.5
