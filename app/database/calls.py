@@ -69,6 +69,7 @@ def _number(oid: int, format: str) -> Type:
 
 
 BOOL, INT4, INT8 = _number(16, "!?"), _number(23, "!i"), _number(20, "!q")
+FLOAT8 = _number(701, "!d")
 TEXT = Type(25, str.encode, bytes.decode)
 BYTEA = Type(17, bytes, bytes)
 MOMENT = Type(

@@ -17,6 +17,7 @@ from app.core.event.acceptance import Subject, stream_locked, too_many_streams
 from app.core.problem import Problem, invalid, not_found
 from app.core.wire.envelope import rfc3339
 from app.database import faults
+from app.database.calls import BOOL, FLOAT8, INT4, INT8, JSONB, TEXT, Prepared
 from app.database.connection import Database
 from app.database.tables import Stream
 from app.ledger import rows, statements
@@ -25,13 +26,28 @@ from app.settings import Settings
 MAX_ATTRIBUTES_BYTES = 16 * 1024  # they are read with every opening of the stream: facts about it, not documents
 
 # The stream that a subscriber asks for.
-FIND_STREAM = """
+_FIND_STREAM = """
 SELECT id, last_seq, ended_at IS NOT NULL AS ended, attributes, late_came,
   greatest(extract(epoch FROM clock_timestamp() - ended_at), 0)::float8 AS ended_seconds,
   (SELECT coalesce(max(epochs.id), 0) FROM epochs) AS history
 FROM streams
-WHERE workspace_id = %(workspace)s AND kind = %(kind)s AND external_id = %(id)s
+WHERE workspace_id = {} AND kind = {} AND external_id = {}
 """
+FIND_STREAM = _FIND_STREAM.format("%(workspace)s", "%(kind)s", "%(id)s")
+SEEK_STREAM = Prepared(
+    b"seek_stream_1",
+    _FIND_STREAM.format("$1", "$2", "$3"),
+    takes=(TEXT, TEXT, TEXT),
+    gives={
+        "id": INT8,
+        "last_seq": INT8,
+        "ended": BOOL,
+        "attributes": JSONB,
+        "late_came": BOOL,
+        "ended_seconds": FLOAT8,
+        "history": INT4,
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +162,16 @@ def find_stream(connection: Connection, workspace_id: str, kind: str, external_i
     row = connection.exec_driver_sql(
         FIND_STREAM, {"workspace": workspace_id, "kind": kind, "id": external_id}
     ).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else _found(row, workspace_id, kind, external_id)
+
+
+def seek_stream(database: Database, workspace_id: str, kind: str, external_id: str) -> StreamRow | None:
+    """The same in one round trip. Raises DBAPIError, TimeoutError, Unanswered."""
+    rows = database.read(SEEK_STREAM, workspace_id, kind, external_id)
+    return _found(rows[0], workspace_id, kind, external_id) if rows else None
+
+
+def _found(row: Any, workspace_id: str, kind: str, external_id: str) -> StreamRow:
     return StreamRow(
         row.id,
         workspace_id,

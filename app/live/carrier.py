@@ -93,13 +93,12 @@ class Carrier:
         subscriber = self.subscriber
         loop = gevent.get_hub().loop
         self._reader = reader = loop.io(self._raw.fileno(), READ)
-        writer = loop.io(self._raw.fileno(), WRITE)
         reader.start(self._on_readable)
         subscriber.started = True
         if self._handling.opening:
             subscriber.outbox.append((0, self._handling.opening))
         try:
-            self._serve(writer)
+            self._serve()
             self._take_input()  # a client that has gone may have said something before
         except Exception as error:  # such as PostgreSQL lost during a replay: the client comes back and resumes
             log.warning("a live connection was cut: %s: %s", type(error).__name__, first_line(error))
@@ -107,8 +106,6 @@ class Carrier:
         finally:
             reader.stop()
             reader.close()
-            writer.stop()
-            writer.close()
             self.close()
             if subscriber.gone:
                 self._cut()
@@ -118,27 +115,31 @@ class Carrier:
         """Leave the hub. run() does it too; this is for a response that was never begun."""
         self._hub.detach(self._live, self.subscriber)
 
-    def _serve(self, writer: Any) -> None:
+    def _serve(self) -> None:
         subscriber, live = self.subscriber, self._live
         while not subscriber.gone:
             subscriber.attention.clear()
             self._take_input()
             if not subscriber.flush(self._hub.clock()):
-                self._wait_for_room(writer)
+                self._wait_for_room()
             elif subscriber.closing is not None:
-                return self._end(subscriber.closing, writer)
+                return self._end(subscriber.closing)
             elif not subscriber.joined and not live.join(subscriber):
                 self._read_on()
             elif live.over(subscriber.linger_seconds, self._hub.clock()):
-                return self._end("ended", writer)
+                return self._end("ended")
             else:
                 subscriber.attention.wait()
 
-    def _wait_for_room(self, writer: Any) -> None:
+    def _wait_for_room(self) -> None:
         """Wait until the socket takes more, or something else sets `attention`."""
+        writer = gevent.get_hub().loop.io(self._raw.fileno(), WRITE)
         writer.start(self.subscriber.attention.set)
-        self.subscriber.attention.wait()
-        writer.stop()
+        try:
+            self.subscriber.attention.wait()
+        finally:
+            writer.stop()
+            writer.close()
 
     def _read_on(self) -> None:
         if self._pace is None:
@@ -162,14 +163,14 @@ class Carrier:
         # An empty page: retention has deleted what lay between, so there is nothing to wait for.
         subscriber.cursor = page[-1].seq if page else self._live.last_seq
 
-    def _end(self, reason: str, writer: Any) -> None:
+    def _end(self, reason: str) -> None:
         """Send the farewell and all that waits, then give the client time to close first, where it should."""
         subscriber = self.subscriber
         subscriber.finish(self._handling.farewell(reason))
         while not subscriber.gone and not subscriber.flush(self._hub.clock()):
             subscriber.attention.clear()
             self._take_input()
-            self._wait_for_room(writer)
+            self._wait_for_room()
         self.lingering = True
         until = time.monotonic() + self._handling.linger_seconds(reason)
         while not subscriber.gone and (left := until - time.monotonic()) > 0:

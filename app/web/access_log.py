@@ -27,6 +27,8 @@ ACCESS = {
     "remote_address": "h",
     "user_agent": "a",
 }
+# What is needed of a request's environ when its answer is over.
+LOGGED = ("REMOTE_ADDR", "REQUEST_METHOD", "RAW_URI", "HTTP_USER_AGENT", TRACE_ID, PROBLEM_CODE)
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]  # gunicorn has no types

@@ -35,7 +35,8 @@ OTHER_FILES = 1_000  # of a worker: its connections to PostgreSQL and Redis, its
 # A peer that vanished without a word is found after a minute: 30 s of silence, then three probes.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
-WATCH_SECONDS = 0.1
+ALIVE_SECONDS = 0.5  # gunicorn itself looks once a second whether a process is to end
+WATCH_SECONDS = 0.1  # and how often, then, whether its streams may be closed
 # For all processes of the old generation to close their listeners: gunicorn looks once a second whether it is to end.
 # A process that is stuck keeps the others waiting no longer.
 LISTENERS_SECONDS = 5.0
@@ -130,6 +131,9 @@ def post_fork(server: Server, worker: Worker) -> None:
 def post_worker_init(worker: Worker) -> None:
     """In a worker that serves now: have its streams closed when it ends, in waves, each with a farewell, and have it
     look at what it takes."""
+    import gevent
+
+    gevent.config.track_greenlet_tree = False  # who spawned each greenlet, and where: 700 bytes that nobody looks at
     generations = worker.generations
     worker.wsgi.extensions["twofold.watch"](lambda: worker.alive, lambda: may_send_away(worker, generations))
     worker.wsgi.extensions["twofold.look"]()
@@ -214,7 +218,7 @@ def close_streams_when_stopping(hub: Hub) -> Watch:
     def watch(is_alive: Callable[[], bool], may_send_away: Callable[[], bool]) -> None:
         def run() -> None:
             while is_alive():
-                threading.Event().wait(WATCH_SECONDS)
+                threading.Event().wait(ALIVE_SECONDS)
             until = time.monotonic() + LISTENERS_SECONDS
             while not may_send_away() and time.monotonic() < until:
                 threading.Event().wait(WATCH_SECONDS)

@@ -27,6 +27,7 @@ from app.live import reads
 from app.live.carrier import Carrier, Handling, prepare_socket
 from app.live.connections import Full
 from app.live.subscriber import Subscriber, Terms
+from app.web.access_log import LOGGED
 from app.web.engine import Engine, engine
 from app.web.live.credentials import Opener, opener_of
 from app.web.live.errors import ContractRefusal
@@ -110,8 +111,7 @@ def admit(contract: Contract, route: ContractRoute, kind: str, stream_id: str) -
     if not names.KIND.fullmatch(kind):
         raise ContractRefusal("invalid_id", f"The kind {names.KIND_HINT}.")
     opener.check_stream(kind, stream_id)
-    with current.database.begin() as connection:
-        stream = streams.find_stream(connection, opener.workspace_id, kind, stream_id)
+    stream = streams.seek_stream(current.database, opener.workspace_id, kind, stream_id)
     if stream is None:
         raise not_found("stream")
     return Admitted(current, route, opener, stream, current.rules.linger_seconds(contract, kind))
@@ -136,6 +136,14 @@ def client_socket() -> Any:
     if sock is None:
         raise Problem("unavailable", "Live streams need the gunicorn gevent server.")
     return sock
+
+
+def forget_request(environ: dict[str, Any]) -> None:
+    """Let go what a stream needs no more of the request that opened it, for as long as it is open: some kilobytes of
+    headers and of what was read from them. What the access log tells at its end stays."""
+    kept = {name: environ[name] for name in LOGGED if name in environ}
+    environ.clear()
+    environ.update(kept)
 
 
 def place(admitted: Admitted, query: Query, wrap: str) -> Placed:

@@ -11,7 +11,16 @@ from flask import Response, request
 from app.core.contract.model import Contract, ContractRoute
 from app.core.wire import sse
 from app.live.carrier import Carrier, Handling
-from app.web.live.opening import Admitted, Placed, admit, open_carrier, place, refuse_ended, require_room
+from app.web.live.opening import (
+    Admitted,
+    Placed,
+    admit,
+    forget_request,
+    open_carrier,
+    place,
+    refuse_ended,
+    require_room,
+)
 from app.web.live.query import read_query
 
 
@@ -33,7 +42,7 @@ def serve_admitted(admitted: Admitted) -> Response:
         return Response(headers=list(sse.HEADERS))
     handling = Handling(placed.opening(), lambda reason: _farewell(placed, reason), placed.speed)
     carrier = open_carrier(placed, sock, handling)
-    response = Response(_body(carrier), headers=list(sse.HEADERS), direct_passthrough=True)
+    response = Response(_body(carrier, request.environ), headers=list(sse.HEADERS), direct_passthrough=True)
     response.call_on_close(carrier.close)  # a generator that was never begun does not run its `finally`
     return response
 
@@ -49,9 +58,10 @@ def _is_over(placed: Placed) -> bool:
     return placed.admitted.over and may_stop and placed.past is None and not placed.shows_more()
 
 
-def _body(carrier: Carrier) -> Iterator[bytes]:
+def _body(carrier: Carrier, environ: dict[str, Any]) -> Iterator[bytes]:
     try:
         yield b""  # makes gunicorn send the headers; from here on the hub writes to the socket by itself
+        forget_request(environ)
         if carrier.run() and carrier.subscriber.closing == "restart":
             cut()
     finally:

@@ -16,7 +16,7 @@ from app.core.contract.model import Contract, ContractRoute
 from app.core.problem import Problem
 from app.live.carrier import Carrier
 from app.web.live.conversation import Conversation
-from app.web.live.opening import admit, open_carrier, place, refuse_ended, require_room
+from app.web.live.opening import admit, forget_request, open_carrier, place, refuse_ended, require_room
 from app.web.live.query import read_query
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
@@ -32,7 +32,7 @@ def serve_websocket(contract: Contract, route: ContractRoute, kind: str, stream_
     conversation = Conversation(admitted)
     carrier = open_carrier(placed, sock, conversation.handling(placed))
     conversation.bind(carrier)
-    return Switched(_run(carrier, conversation), accept)
+    return Switched(_run(carrier, conversation, request.environ), accept)
 
 
 def accept_handshake() -> str:
@@ -70,9 +70,10 @@ class Switched(Response):
         return ClosingIterator(self._run, self.close)  # werkzeug gives no body to a 101
 
 
-def _run(carrier: Carrier, conversation: Conversation) -> Iterator[bytes]:
+def _run(carrier: Carrier, conversation: Conversation, environ: dict[str, Any]) -> Iterator[bytes]:
     try:
         yield b""  # makes gunicorn send the headers
+        forget_request(environ)
         conversation.start()
         carrier.run()
         # Returning would make gunicorn end an HTTP body. This looks like a client that has gone, so it just closes.
