@@ -65,6 +65,7 @@ class Hub:
         self._bus = reader(self.on_batch)
         self._source = source
         self._observe, self._on_shown = observe, on_shown
+        self._shown: list[Event] = []  # of the present batch
         self._further = further
         self._repeat = repeat
         self._streams: dict[int, LiveStream] = {}
@@ -72,6 +73,7 @@ class Hub:
         self._wheel = Wheel()
         self._laggards: set[Subscriber] = set()  # for whose sockets something waits
         self._lock = threading.Lock()
+        self._somebody = threading.Event()  # set while anybody is connected
         self._started = False
         self._stopping = False
 
@@ -110,11 +112,12 @@ class Hub:
                 self.connections.check(subscriber.workspace_id, subscriber.key_id, limits)
             live = self._streams.get(stream)
             if first := live is None:
-                live = self._streams[stream] = LiveStream(stream, external_id, self.totals, on_shown=self._on_shown)
+                live = self._streams[stream] = LiveStream(stream, external_id, self.totals, on_shown=self._shown.extend)
             live.subscribers.add(subscriber)
             subscriber.lag_among(self._laggards)
             self._wheel.add(subscriber)
             self.connections.add(subscriber.workspace_id, subscriber.key_id)
+            self._somebody.set()
         try:
             if first:
                 self._open(live)
@@ -161,6 +164,8 @@ class Hub:
             self._wheel.discard(subscriber)
             self._laggards.discard(subscriber)
             self.connections.remove(subscriber.workspace_id, subscriber.key_id)
+            if not self.connections.process:
+                self._somebody.clear()
             self.totals.frames_dropped += subscriber.take_dropped()
             if not live.subscribers and self._streams.get(live.id) is live:
                 del self._streams[live.id]
@@ -199,23 +204,32 @@ class Hub:
                     self._ending.add(live)
             except Exception:  # the other streams go on; the poll reads this one from SQL
                 log.exception("hub: what the bus told of stream %s could not be handed on", stream)
-        if behind:
-            self.totals.holes += len(behind)
-            self.fill(behind)
+        self.totals.holes += len(behind)
+        self.fill(behind)
+
+    def _tell_shown(self) -> None:
+        """Tell together what was handed on: to time each event alone costs as much as to hand it on."""
+        if self._shown:
+            shown = self._shown.copy()
+            self._shown.clear()
+            self._on_shown(shown)
 
     def fill(self, lives: Iterable[LiveStream]) -> None:
         """Read holes from SQL until each stream has reached the highest seq that was announced."""
         behind = {live.id: live for live in lives if live.last_seq >= 0}
-        while behind:
-            pages = self._source.events_after({stream: live.last_seq for stream, live in behind.items()})
-            for stream, live in list(behind.items()):
-                before = live.last_seq
-                try:
-                    live.extend(pages.get(stream, []))
-                except Exception:
-                    log.exception("hub: events of stream %s could not be handed on", stream)
-                if live.last_seq >= live.target or live.last_seq == before:
-                    del behind[stream]
+        try:
+            while behind:
+                pages = self._source.events_after({stream: live.last_seq for stream, live in behind.items()})
+                for stream, live in list(behind.items()):
+                    before = live.last_seq
+                    try:
+                        live.extend(pages.get(stream, []))
+                    except Exception:
+                        log.exception("hub: events of stream %s could not be handed on", stream)
+                    if live.last_seq >= live.target or live.last_seq == before:
+                        del behind[stream]
+        finally:
+            self._tell_shown()
 
     # --- time passes ------------------------------------------------------------------------------------------
 
@@ -304,9 +318,22 @@ class Hub:
         """Begin the rounds with the first subscriber, which is after any fork."""
         if self._started:
             return
-        self._repeat("hub-tick", TICK_SECONDS, lambda: self.tick(self.clock()))
-        self._repeat("hub-poll", POLL_SECONDS, self.poll)
-        self._repeat("hub-credentials", CREDENTIAL_SECONDS, self.check_credentials)
+        self._repeat("hub-tick", TICK_SECONDS, self._while_watched(lambda: self.tick(self.clock())))
+        self._repeat("hub-poll", POLL_SECONDS, self._while_watched(self.poll))
+        self._repeat("hub-credentials", CREDENTIAL_SECONDS, self._while_watched(self.check_credentials))
         for name, seconds, step in self._further:
-            self._repeat(name, seconds, step)
+            self._repeat(name, seconds, self._while_watched(step))
         self._started = True
+
+    def _while_watched(self, step: Callable[[], None]) -> Callable[[], None]:
+        """The step, which is done once more after the last one has left, and then waits for somebody to come."""
+
+        def once() -> None:
+            is_watched = self._somebody.is_set()
+            try:
+                step()
+            finally:
+                if not is_watched:
+                    self._somebody.wait()
+
+        return once

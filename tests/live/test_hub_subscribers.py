@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
 
 from app.live.connections import ConnectionCounts, ConnectionLimits, Full
+from app.live.hub import Hub
 from app.live.live_stream import LiveStream
 from app.live.subscriber import Subscriber
-from tests.live.scripted import HEARTBEAT, VIEW, ScriptedSocket, World, event, frame, frames, subscriber, told
+from tests.live.scripted import (
+    HEARTBEAT,
+    VIEW,
+    Followed,
+    MemoryLog,
+    ScriptedSocket,
+    World,
+    event,
+    frame,
+    frames,
+    subscriber,
+    told,
+)
+from tests.processes import eventually
 
 
 def test_a_stream_is_followed_from_its_first_subscriber_to_its_last() -> None:
@@ -227,3 +242,25 @@ def test_a_process_that_ends_closes_everybody_and_sends_on_who_comes_later() -> 
     late = subscriber()
     made.watch(late)
     assert late.closing == "restart"
+
+
+def test_rounds_rest_while_nobody_watches_and_have_seen_that_nobody_does() -> None:
+    log, bus, steps = MemoryLog(), Followed(), {}
+    log.append(1, event(1))
+    counts: list[int] = []
+    hub = Hub(
+        lambda on_batch: bus,
+        log,
+        observe=lambda hub: counts.append(hub.connections.process),
+        repeat=lambda name, seconds, step: steps.update({name: step}),
+    )
+    one = subscriber()
+    live = hub.attach(1, "call_1", one)
+    steps["hub-poll"]()
+    hub.detach(live, one)
+    resting = threading.Thread(target=steps["hub-poll"], daemon=True)
+    resting.start()
+    eventually(lambda: counts == [1, 0])
+    assert resting.is_alive()
+    hub.attach(1, "call_1", subscriber())
+    eventually(lambda: not resting.is_alive())

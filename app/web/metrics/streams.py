@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -39,8 +41,18 @@ OWN_WARNINGS = Counter(
 )
 
 
+class _Delays(Histogram):
+    """A histogram that takes many at once. One at a time, each writes a sum and a bucket into shared memory."""
+
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """The same as to observe each."""
+        self._sum.inc(sum(amounts))
+        for bucket, count in collections.Counter(bisect_left(self._upper_bounds, one) for one in amounts).items():
+            self._buckets[bucket].inc(count)
+
+
 # To a twentieth of a second where all is well; a second is what the poll for a lost announcement takes.
-FRAME_SECONDS = Histogram(
+FRAME_SECONDS = _Delays(
     "twofold_frame_delay_seconds",
     "From an event's acceptance until it was handed to those who watch its stream.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
@@ -50,8 +62,7 @@ FRAME_SECONDS = Histogram(
 def shown(events: Sequence[Event]) -> None:
     """Time events that have just been handed on: an event's id says when it was accepted."""
     now = 1000 * time.time()
-    for event in events:
-        FRAME_SECONDS.observe(max(0.0, now - ids.milliseconds_of(event.id)) / 1000)
+    FRAME_SECONDS.observe_all([max(0.0, now - ids.milliseconds_of(event.id)) / 1000 for event in events])
 
 
 def committed(requests: int, events: int) -> None:
