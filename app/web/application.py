@@ -29,6 +29,7 @@ from app.web.api import (
     tokens,
     workspaces,
 )
+from app.web.aside import beside
 from app.web.docs import pages as docs_pages
 from app.web.http import bodies, problems
 from app.web.http.routes import routes_of
@@ -112,6 +113,10 @@ class Application(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function itself. Flask asks before each call of each hook whether it is a coroutine."""
         return func
+
+    def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """One request, as WSGI has it."""
+        return beside(super().wsgi_app, environ, start_response)
 
 
 def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.monotonic) -> Flask:
