@@ -140,5 +140,4 @@ def make(settings: Settings | None = None, *, clock: Callable[[], float] = time.
     bodies.install(app)
     app.register_blueprint(contract_routes.blueprint(engine_of_app.rules))
     app.know_plain_rules()
-    app.wsgi_app = aside.beside(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
