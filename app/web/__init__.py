@@ -13,7 +13,6 @@ before its workers exist.
 application.py  the Flask application: its routes and what surrounds them
 engine.py       what the routes of a process work with, put together here and nowhere else
 serving.py      what gunicorn hooks in: start, reload, stop
-aside.py        requests that may stay open do their work beside the connection
 access_log.py   what it logs: a line for each answer
 probes.py       health, readiness, metrics
 http/           how a route is declared, guarded and read

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from flask import Blueprint, Flask
 
 from app.settings import Settings
-from app.web import aside, engine, probes, serving
+from app.web import engine, probes, serving
 from app.web.api import (
     bulk_retries,
     consumers,
