@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from app.cli.api import Api, refusal, unreachable
 from app.cli.command import CommandError, Status
 from app.cli.event_lines import Line
-from app.client.stream import pause_seconds
 
 if TYPE_CHECKING:
     import requests
@@ -94,6 +93,8 @@ class Publisher:
             failures += 1
             if failures > self._retries:
                 raise CommandError(f"{why}; line {left[0].number} and what follows it was not sent", Status.UNREACHABLE)
+            from app.client.stream import pause_seconds  # with requests, which takes long to import
+
             self._sleep(pause_seconds(FIRST_WAIT_SECONDS, failures, asked_seconds, chance=0))
         return [answers[line.number] for line in lines]
 

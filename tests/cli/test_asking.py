@@ -164,7 +164,7 @@ def test_the_feed_is_read_page_by_page_and_a_consumer_is_moved(run: Run) -> None
     assert rows(run("consumers", "show", "cli-billing", "--json"))[0]["lag"]["events"] >= 3
     assert "cli-billing" in run("consumers", "list").out
     assert run("consumers", "seek", "cli-billing", "latest").out == "cli-billing goes on from latest\n"
-    assert rows(run("consumers", "list", "--json"))[0]["lag"]["events"] == 0
+    assert rows(run("consumers", "show", "cli-billing", "--json"))[0]["lag"]["events"] == 0
     assert rows(run("consumers", "seek", "cli-billing", "2h", "--json"))[0]["name"] == "cli-billing"
     assert run("consumers", "seek", "cli-billing", "soon").status == 6
     assert run("consumers", "delete", "cli-billing", "--yes").status == 0

@@ -191,7 +191,7 @@ class _Line:
         """As Direct does it, in a transaction that is watched."""
         worker = self._worker
         if prepared is round_calls.MAY_START:
-            return [prepared.row(True)]
+            return [prepared.row((True,))]
         accident = self.accidents.pop(0) if self.accidents else ""
         self.is_connected = accident not in ("cut", "lost", "away")
         if accident == "away":

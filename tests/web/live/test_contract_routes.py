@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
+from app.settings import Settings
+from app.web.application import make as create_app
+from app.web.engine import engine_of
 from tests.web.doors import Door
 
 CONTRACT = """
@@ -43,6 +47,14 @@ def environ(environ: dict[str, str], tmp_path: Path) -> dict[str, str]:
     for name, route in (("shop", "order_live"), ("shop_order", "live")):
         (tmp_path / f"{name}.toml").write_text(CONTRACT.format(name=name, route=route))
     return environ | {"CONTRACTS_DIR": str(tmp_path)}
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    """One of its own, because its contracts are."""
+    made = create_app(settings)
+    yield made
+    engine_of(made).close()
 
 
 def test_names_that_look_alike_together_are_two_routes(app: Flask) -> None:
