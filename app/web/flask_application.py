@@ -19,7 +19,8 @@ _SAY_WHERE = (
     *("HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "SCRIPT_NAME"),
     *("wsgi.url_scheme", "HTTP_CONNECTION", "HTTP_UPGRADE"),
 )
-MOST_HOSTS = 200  # remembered at once; with their headers up to 16 KiB each
+MOST_HOSTS = 200  # remembered at once
+MOST_TEXT = 1_024  # characters that a host is remembered by: whoever sends requests chooses them
 
 
 class _NoSession(SessionInterface):
@@ -61,7 +62,8 @@ class Application(Flask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._adapters: dict[tuple[Any, ...], tuple[str, MapAdapter]] = {}
+        # Of each host, by what its requests say: its name, and what all of its adapters have in common.
+        self._adapters: dict[tuple[str | None, ...], tuple[str, tuple[Any, ...]]] = {}
         self.plain_rules: dict[tuple[str, str], Rule] = {}  # by method and path, those without parameters
 
     @property
@@ -93,19 +95,17 @@ class Application(Flask):
         named = tuple(map(environ.get, _SAY_WHERE))
         known = self._adapters.get(named)
         if known is None:
-            if len(self._adapters) >= MOST_HOSTS:  # whoever sends requests chooses them
-                self._adapters.clear()
             made = super().create_url_adapter(request)
-            if made is not None:
-                self._adapters[named] = request.host, made
+            if made is not None and sum(map(len, filter(None, named))) < MOST_TEXT:
+                if len(self._adapters) >= MOST_HOSTS:
+                    self._adapters.clear()
+                alike = (made.server_name, made.script_name, made.subdomain, made.url_scheme)
+                self._adapters[named] = request.host, alike
             return made
-        request.host, like = known
+        request.host, alike = known
         return MapAdapter(
             self.url_map,
-            like.server_name,
-            like.script_name,
-            like.subdomain,
-            like.url_scheme,
+            *alike,
             _text(environ["PATH_INFO"]),
             environ["REQUEST_METHOD"],
             _text(environ["QUERY_STRING"]),

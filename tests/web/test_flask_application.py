@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -69,3 +71,24 @@ def test_whoever_names_many_hosts_is_served_and_fills_no_memory() -> None:
         environ = EnvironBuilder(path="/v1/events", method="POST", headers={"Host": f"h{number}"}).get_environ()
         assert found(app, environ)[0] == f"h{number}"
     assert app.hosts_remembered <= MOST_HOSTS
+
+
+def test_long_headers_are_served_and_not_kept() -> None:
+    app, long = routed(Application), ", ".join(["x"] * 10_000)
+
+    def ask(number: int) -> None:
+        headers = {"Host": f"h{number}", "Connection": f"{long}{number}"}
+        environ = EnvironBuilder(path=f"/v1/{long}", method="POST", headers=headers).get_environ()
+        assert found(app, environ)[0] == f"h{number}"
+        gc.collect()
+
+    ask(0)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(1, 11):
+            ask(number)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < len(long)
