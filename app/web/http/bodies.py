@@ -93,7 +93,8 @@ def read_bytes(request: Request, most: int, owner: str = "") -> bytes:
 
 
 def _read(request: Request, most: int, announced: int | None) -> bytes:
-    """announced: the length. Raises RequestEntityTooLarge, OSError, ParseException, and Problem request_timeout."""
+    """announced: the length. Raises RequestEntityTooLarge, ClientDisconnected, OSError, ParseException, and Problem
+    request_timeout."""
     pieces: list[bytes] = []
     size, stream, began = 0, _stream(request, most, announced), time.monotonic()
     while True:
@@ -108,7 +109,11 @@ def _read(request: Request, most: int, announced: int | None) -> bytes:
         size += len(piece)
         if size > most:
             raise RequestEntityTooLarge
-        if size == announced or not piece:
+        if size == announced:
+            return b"".join(pieces)
+        if not piece:
+            if announced is not None:  # gunicorn's stream ends with the connection, too
+                raise ClientDisconnected
             return b"".join(pieces)
 
 

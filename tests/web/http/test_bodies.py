@@ -14,15 +14,18 @@ import requests
 from app.web.http.bodies import START_SECONDS
 from tests.processes import RunningServer
 
+JSON = "application/json"
 EVENT = b'{"stream":{"kind":"call","id":"bodies"},"type":"note","data":{}}'
 
 
-def connect(server: RunningServer, body_headers: str, body: bytes, *, key: str | None = None) -> socket.socket:
+def connect(
+    server: RunningServer, body_headers: str, body: bytes, *, key: str | None = None, form: str = JSON
+) -> socket.socket:
     """A connection on which the head of a POST and the beginning of its body have been sent."""
     address = urlsplit(server.base_url)
     sock = socket.create_connection((address.hostname, address.port), timeout=START_SECONDS + 10)
     head = (
-        f"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: {form}\r\n"
         f"Authorization: Bearer {server.workspace_key if key is None else key}\r\n{body_headers}\r\n\r\n"
     )
     sock.sendall(head.encode() + body)
@@ -59,6 +62,27 @@ def test_a_malformed_body_is_refused_and_its_connection_closed(
         answer = everything(sock)
     assert answer.startswith(b"HTTP/1.1 400 "), answer
     assert answer.count(b"HTTP/1.1 ") == 1, "what came after the body was taken for a request"
+
+
+@pytest.mark.parametrize("form", ["application/json", "application/x-ndjson"])
+@pytest.mark.parametrize("more", [0, 1, 5000])
+def test_nothing_is_stored_of_a_body_that_is_cut(server: RunningServer, form: str, more: int) -> None:
+    stream = f"cut_{form[12:]}_{more}"
+    body = EVENT.replace(b"bodies", stream.encode()) + b"\n"
+    body = body * 3 if form == "application/x-ndjson" else body  # whole lines
+    with connect(server, f"Content-Length: {len(body) + more}", body, form=form) as sock:
+        sock.shutdown(socket.SHUT_WR)
+        answer = everything(sock)
+    headers = {"Authorization": f"Bearer {server.workspace_key}"}
+    found = requests.get(f"{server.base_url}/v1/streams/call/{stream}", headers=headers, timeout=10)
+    if more:
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+        assert b"\r\nConnection: close\r\n" in answer
+        assert b"shorter than its announced length" in answer
+        assert found.status_code == 404
+    else:
+        assert answer.startswith(b"HTTP/1.1 202 "), answer
+        assert found.status_code == 200
 
 
 def test_a_stranger_is_refused_before_the_body_and_cannot_hold_the_connection(server: RunningServer) -> None:
