@@ -83,8 +83,9 @@ def _from_http(error: HTTPException) -> Response:
         response.headers["Allow"] = allowed
         return response
     if isinstance(error, NotFound):
-        if _PAGE_WITH_SLASH.fullmatch(request.path) and request.method in ("GET", "HEAD"):
-            return Response(status=308, headers={"Location": request.path.rstrip("/")})
+        path, query = request.environ["PATH_INFO"], request.environ["QUERY_STRING"]  # a request's path loses slashes
+        if _PAGE_WITH_SLASH.fullmatch(path) and request.method in ("GET", "HEAD"):
+            return Response(status=308, headers={"Location": f"{path[:-1]}?{query}" if query else path[:-1]})
         return answer(Problem("not_found", "There is no such path; /docs lists them all."))
     if isinstance(error, RequestEntityTooLarge):
         return answer(Problem("too_large", "The body is too large; send less at once."))

@@ -41,7 +41,9 @@ def test_a_slash_at_the_end_leads_to_the_page(documented: Flask, path: str) -> N
     client = documented.test_client()
     moved = client.get(f"{path}/")
     assert (moved.status_code, moved.headers["Location"]) == (308, path)
+    assert client.get(f"{path}/?a=1&b=%2F%0A").headers["Location"] == f"{path}?a=1&b=%2F%0A"
     assert client.post(f"{path}/").status_code == 404
+    assert client.get("/", environ_overrides={"PATH_INFO": f"/{path}/"}).status_code == 404
     assert client.get("/v1/events/").status_code == 404
 
 
