@@ -51,7 +51,10 @@ class _Slot(Generic[In, Out]):
 
     def outcome(self) -> Out:
         if self.error is not None:
-            raise self.error
+            try:
+                raise self.error
+            finally:  # or it, its traceback, the frames there and this slot would keep each other, and the item
+                self.error = None
         return self.result  # type: ignore[return-value]  # set by _settle whenever there is no error
 
 

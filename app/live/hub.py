@@ -11,20 +11,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from app.core.wire.envelope import Announcement, Event
 from app.live import rounds
 from app.live.connections import ConnectionCounts, ConnectionLimits
 from app.live.live_stream import LiveStream, Totals
-from app.live.rounds import Repeat
+from app.live.rounds import NoGreenletsError, Repeat
 from app.live.stream_source import Head, StreamSource
 from app.live.subscriber import Subscriber
 from app.live.wheel import Wheel
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.25  # heartbeats, expiries and stalls are noticed this late at most
+TICK_SECONDS = 0.25  # stalls are noticed this late at most; heartbeats and expiries 0.5 s late (wheel.py)
 POLL_SECONDS = 1.0  # what the bus lost is found this late at most
 CREDENTIAL_SECONDS = 5.0  # a revoked key or token closes its streams this late at most
 STALL_SECONDS = 120.0  # a socket that takes nothing for so long is cut: its peer is gone or stuck
@@ -116,8 +117,7 @@ class Hub:
             live.subscribers.add(subscriber)
             subscriber.lag_among(self._laggards)
             self._wheel.add(subscriber)
-            self.connections.add(subscriber.workspace_id, subscriber.key_id)
-            self._somebody.set()
+            self._count(subscriber.workspace_id, subscriber.key_id)
         try:
             if first:
                 self._open(live)
@@ -163,13 +163,33 @@ class Hub:
             live.subscribers.discard(subscriber)
             self._wheel.discard(subscriber)
             self._laggards.discard(subscriber)
-            self.connections.remove(subscriber.workspace_id, subscriber.key_id)
-            if not self.connections.process:
-                self._somebody.clear()
+            self._uncount(subscriber.workspace_id, subscriber.key_id)
             self.totals.frames_dropped += subscriber.take_dropped()
             if not live.subscribers and self._streams.get(live.id) is live:
                 del self._streams[live.id]
                 self._bus.unfollow(live.id)
+
+    def enter(self, workspace_id: str, key_id: str, limits: ConnectionLimits) -> None:
+        """Count somebody who waits for events of the feed, which is none of these streams. Raises Full."""
+        with self._lock:
+            with suppress(NoGreenletsError):  # of whom nothing but the figures would be told
+                self._start()
+            self.connections.check(workspace_id, key_id, limits)
+            self._count(workspace_id, key_id)
+
+    def leave(self, workspace_id: str, key_id: str) -> None:
+        """Undo one enter()."""
+        with self._lock:
+            self._uncount(workspace_id, key_id)
+
+    def _count(self, workspace_id: str, key_id: str) -> None:
+        self.connections.add(workspace_id, key_id)
+        self._somebody.set()
+
+    def _uncount(self, workspace_id: str, key_id: str) -> None:
+        self.connections.remove(workspace_id, key_id)
+        if not self.connections.process:
+            self._somebody.clear()
 
     def page(self, live: LiveStream, after: int) -> list[Event]:
         """The next events after a seq, up to the head as it is known here: from the ring, else from SQL."""
@@ -237,9 +257,9 @@ class Hub:
         """Send heartbeats that are due, close what has expired, cut what has stalled, and wake who has waited long
         enough for what may follow an end. now: monotonic seconds."""
         for subscriber in self._wheel.due(now):
-            subscriber.tick(now, STALL_SECONDS)
+            _tick(subscriber, now)
         for subscriber in list(self._laggards):
-            subscriber.tick(now, STALL_SECONDS)
+            _tick(subscriber, now)
             self.totals.frames_dropped += subscriber.take_dropped()
             if not subscriber.outbox:
                 self._laggards.discard(subscriber)
@@ -337,3 +357,12 @@ class Hub:
                     self._somebody.wait()
 
         return once
+
+
+def _tick(subscriber: Subscriber, now: float) -> None:
+    """One look at a subscriber; the others are looked at whatever it raises."""
+    try:
+        subscriber.tick(now, STALL_SECONDS)
+    except Exception:
+        log.exception("hub: subscriber %s could not be looked after", subscriber.number)
+        subscriber.fail()

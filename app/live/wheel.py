@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from app.live.subscriber import Subscriber
 
-FINENESS_SECONDS = 0.25  # a look is this late at most, besides what its tick is late
+FINENESS_SECONDS = 0.25  # a look is this late at most, besides what its tick is late: 0.5 s together
 
 
 class Wheel:

@@ -36,7 +36,7 @@ OTHER_FILES = 1_000  # of a worker: its connections to PostgreSQL and Redis, its
 # A peer that vanished without a word is found after a minute: 30 s of silence, then three probes.
 KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
-YOUNG_OBJECTS = 20_000  # made and not ended since the last look for cycles; some MB at most
+YOUNG_OBJECTS = 5_000  # made and not ended since the last look for cycles, each of which may keep a body until then
 
 ALIVE_SECONDS = 0.5  # gunicorn itself looks once a second whether a process is to end
 WATCH_SECONDS = 0.1  # and how often, then, whether its streams may be closed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -264,3 +265,57 @@ def test_rounds_rest_while_nobody_watches_and_have_seen_that_nobody_does() -> No
     assert resting.is_alive()
     hub.attach(1, "call_1", subscriber())
     eventually(lambda: not resting.is_alive())
+
+
+def test_rounds_are_made_for_who_reads_the_feed_and_rest_when_he_has_left() -> None:
+    counts: list[int] = []
+    steps: dict[str, Callable[[], None]] = {}
+    hub = Hub(
+        lambda on_batch: Followed(),
+        MemoryLog({1: [event(1)]}),
+        observe=lambda hub: counts.append(hub.connections.process),
+        repeat=lambda name, seconds, step: steps.update({name: step}),
+    )
+
+    def begin() -> threading.Thread:
+        running = threading.Thread(target=steps["hub-poll"], daemon=True)
+        running.start()
+        return running
+
+    limits = ConnectionLimits(process=2, workspace=2, key=2)
+    hub.enter("ws_1", "key_1", limits)  # nobody has watched a stream yet
+    eventually(lambda: not begin().is_alive())
+    one = subscriber()
+    live = hub.attach(1, "call_1", one)
+    with pytest.raises(Full):
+        hub.enter("ws_1", "key_1", limits)
+    hub.detach(live, one)  # the reader outlives the viewer
+    eventually(lambda: not begin().is_alive())
+    assert set(counts) == {1}
+    hub.leave("ws_1", "key_1")
+    assert hub.connections == ConnectionCounts()
+    resting = begin()
+    eventually(lambda: counts[-1] == 0)
+    assert resting.is_alive()
+    hub.enter("ws_1", "key_1", limits)
+    eventually(lambda: not resting.is_alive())
+
+
+def test_one_who_cannot_be_looked_after_is_given_up_and_the_others_are_looked_after(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(ScriptedSocket):
+        def send(self, data: bytes, flags: int = 0, /) -> int:
+            raise ZeroDivisionError
+
+    made = World()
+    made.stream(0)
+    sockets = [ScriptedSocket() for _ in range(20)]
+    broken = [subscriber(Broken(), heartbeat_seconds=10) for _ in range(5)]
+    for one in [*(subscriber(sock, heartbeat_seconds=10) for sock in sockets), *broken]:
+        made.watch(one)
+    for now in (10.0, 20.0):
+        made.hub.tick(now)
+    assert [bytes(sock.taken) for sock in sockets] == [2 * HEARTBEAT] * 20
+    assert all(one.gone for one in broken)
+    assert "could not be looked after" in caplog.text

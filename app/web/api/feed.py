@@ -20,6 +20,7 @@ from app.core.feed.cursor import Cursor
 from app.core.feed.wanted import MOST_KINDS, MOST_STREAMS, MOST_TYPES, Wanted, read_wanted
 from app.core.problem import Problem, invalid
 from app.core.times import read_time
+from app.live.connections import Full
 from app.live.feed import ticks
 from app.live.feed.pages import GONE, LOST, Feed, FeedEvent, Lost, Step, collect
 from app.web.engine import Engine
@@ -29,8 +30,7 @@ from app.web.http.fields import Field
 from app.web.http.origins import allow_other_origins
 from app.web.http.reading import JSON
 from app.web.http.routes import route
-from app.web.live.credentials import Opener
-from app.web.live.limits import check_limits
+from app.web.live.limits import limits, too_many
 from app.web.metrics import streams as stream_metrics
 
 api = Blueprint("feed", __name__)
@@ -144,15 +144,16 @@ def _answer(call: Call, asked: Mapping[str, Any]) -> Answer:
 @contextmanager
 def reading(engine: Engine, workspace_id: str, key_id: str) -> Iterator[None]:
     """Somebody waits for events: it counts as a live connection, and ticks are made soon. Raises Problem too_many."""
-    check_limits(engine, Opener(key_id, workspace_id))
-    connections = engine.hub.connections
-    connections.add(workspace_id, key_id)
+    try:
+        engine.hub.enter(workspace_id, key_id, limits(engine.settings))
+    except Full as full:
+        raise too_many(full) from None
     try:
         with engine.feed_ticker.reading():
             engine.feed_bell.listen()
             yield
     finally:
-        connections.remove(workspace_id, key_id)
+        engine.hub.leave(workspace_id, key_id)
 
 
 def read_on(engine: Engine, workspace_id: str, step: Step, wanted: Wanted, limit: int, until: float) -> Step:

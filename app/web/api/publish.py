@@ -74,9 +74,12 @@ def publish(call: Call) -> Answer | Response:
     )
     draft = drafts.with_trace(draft, request.environ.get("HTTP_TRACEPARENT"))
     only = _commit(call, [draft], began)[0]
-    if isinstance(only, Problem):
-        raise only
-    return Answer(only.body(), 200 if only.duplicate else 202)
+    try:
+        if isinstance(only, Problem):
+            raise only
+        return Answer(only.body(), 200 if only.duplicate else 202)
+    finally:
+        del only  # or a refusal, its traceback and this frame would keep each other, and the body
 
 
 def _commit(call: Call, drafts: Sequence[Draft], began: int) -> Answers:
