@@ -70,6 +70,12 @@ class Problem(Exception):
         self.extra = extra or {}
         self.retry_after_seconds = retry_after_seconds
 
+    def alone(self) -> Problem:
+        """Itself, without how it came about. To be kept as an answer: its traceback would keep the frames that it came
+        through and those of their callers, with all that they hold, the answer itself included."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
+
     def body(self, trace_id: str) -> dict[str, Any]:
         """The application/problem+json object (RFC 9457 section 3) as a dict."""
         answer: dict[str, Any] = {

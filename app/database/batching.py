@@ -176,14 +176,7 @@ class Batcher(Generic[In, Out]):
     def _settle(self, batch: list[_Slot[In, Out]]) -> None:
         """Run a batch and give each of its callers the outcome; wakes them whatever happens."""
         try:
-            results = self._run([slot.item for slot in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"the run gave {len(results)} results for {len(batch)} items")
-            for slot, result in zip(batch, results, strict=True):
-                if isinstance(result, Exception):
-                    slot.error = result
-                else:
-                    slot.result = result
+            _give(batch, self._run([slot.item for slot in batch]))
         except Exception as error:
             for slot in batch:
                 slot.error = error
@@ -216,3 +209,14 @@ class Batcher(Generic[In, Out]):
             self._busy.add(slot.lane)
             slot.leads = True
             slot.wake()
+
+
+def _give(batch: Sequence[_Slot[In, Out]], results: Sequence[Out | Exception]) -> None:
+    """Give each caller its result. Not where the run is called: an exception's traceback leads there."""
+    if len(results) != len(batch):
+        raise RuntimeError(f"the run gave {len(results)} results for {len(batch)} items")
+    for slot, result in zip(batch, results, strict=True):
+        if isinstance(result, Exception):
+            slot.error = result
+        else:
+            slot.result = result

@@ -139,7 +139,7 @@ class Ledger:
                 if not isinstance(error, Problem):
                     log.error("events behind a slice not accepted: %s", first_line(error))
                 problem = error if isinstance(error, Problem) else Unreachable()
-                return answers + [problem] * (len(checked.drafts) - len(answers))
+                return answers + [problem.alone()] * (len(checked.drafts) - len(answers))
         return answers
 
     def _accept_slice(self, submission: Submission, start: int, begin_before: float) -> Answers:

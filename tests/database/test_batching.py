@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -111,6 +114,33 @@ def test_an_exception_of_the_run_goes_to_everybody_and_the_next_run_is_free() ->
     assert all(isinstance(outcome, OSError) for outcome in outcomes)
     with pytest.raises(OSError, match="went away"):
         batcher.submit(2)
+
+
+@pytest.mark.parametrize("raised", [True, False])
+def test_an_item_that_failed_is_let_go_of(raised: bool) -> None:
+    class Item:
+        pass
+
+    def run(items: list[Item]) -> list[Item | Exception]:
+        try:
+            raise OSError("the database went away")
+        except OSError as error:
+            if raised:
+                raise
+            return [error]
+
+    def submit() -> weakref.ref[Item]:
+        item = Item()
+        with suppress(OSError):
+            batcher.submit(item)
+        return weakref.ref(item)
+
+    batcher: Batcher[Item, Item] = Batcher(run)
+    gc.disable()
+    try:
+        assert submit()() is None
+    finally:
+        gc.enable()
 
 
 def test_a_run_that_gives_too_few_results_is_an_error_for_all() -> None:

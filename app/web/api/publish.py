@@ -125,7 +125,7 @@ def _read(raw: bytes, index: int, call: Call, settings: Settings) -> Draft | Pro
         draft = drafts.read_event(raw, settings.max_event_bytes, settings.max_json_depth)
         return drafts.with_key(draft, _key_at(call.idempotency_key, index) if call.idempotency_key else None)
     except Problem as problem:
-        return problem
+        return problem.alone()
 
 
 def _key_at(header: str, index: int) -> str:
