@@ -43,7 +43,7 @@ class LanePage:
 
 
 def stopped(connection: Connection, workspace: str | None = None) -> list[LaneRow]:
-    """The lanes that stand still, the longest first; of one workspace or of all."""
+    """Lanes that stand still, the oldest first; of one workspace or of all."""
     return _with_deliveries(connection, lane_reads.stopped_lanes(connection, workspace=workspace, limit=MOST_STOPPED))
 
 

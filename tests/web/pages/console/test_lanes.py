@@ -7,6 +7,7 @@ from flask import Flask
 
 from app.core import ids
 from app.database.connection import Database
+from app.delivery import lane_reads
 from tests.web.doors import Door
 from tests.web.pages.console.people import Person
 from tests.web.pages.console.test_pages import ATTEMPT, last_action
@@ -15,9 +16,9 @@ from tests.web.pages.portal.guests import GuestAtPortal
 # The first delivery of a lane as it is after an attempt that has failed.
 FAILED = """
 WITH head AS (
-  UPDATE due SET attempt_count = 1, waited_seconds = 600, counted_at = now(), due_at = now() + interval '125 s'
+  UPDATE due SET attempt_count = 1, window_attempts = 1, waited_seconds = 600, counted_at = now(), due_at = now() + interval '125 s'
   WHERE delivery_id = %(id)s RETURNING delivery_id, endpoint_id
-), counted AS (UPDATE deliveries SET attempt_count = 1 WHERE id = %(id)s)
+), counted AS (UPDATE deliveries SET attempt_count = 1, window_attempts = 1 WHERE id = %(id)s)
 UPDATE endpoints SET last_outcome = 'success' FROM head WHERE endpoints.id = head.endpoint_id
 """
 
@@ -60,6 +61,23 @@ def test_what_stands_still_says_why_since_when_and_what_waits_behind_it(
     assert "call/calm" in page
     assert "on its way" in page
     assert "lanes of its streams" in vic.get(f"/console/endpoints/{endpoint}")
+
+
+def test_a_lane_counts_once_whatever_was_in_a_batch_with_its_first(
+    acme: Door, globex: Door, heads: list[str], database: Database
+) -> None:
+    alone = acme.publish("call", "alone", "call.turn")
+    attempted = (*heads, acme.get(f"/v1/events/{alone}/deliveries")["data"][0]["id"])
+    with database.begin() as connection:
+        for one in attempted:
+            connection.exec_driver_sql(FAILED, {"id": one})
+        assert lane_reads.count_stopped(connection) == 1, "nothing waits behind the other stream's only delivery"
+        assert [
+            [one.lane.delivery_id for one in lane_reads.stopped_lanes(connection, workspace=whose, limit=9)]
+            for whose in (None, acme.workspace_id, globex.workspace_id)
+        ] == [[heads[0]], [heads[0]], []]
+        connection.exec_driver_sql("UPDATE due SET window_attempts = 0 WHERE delivery_id = %s", (heads[0],))
+        assert lane_reads.count_stopped(connection) == 0, "what has not failed in this turn holds nobody up"
 
 
 def test_a_delivery_says_where_it_stands(ana: Person, heads: list[str]) -> None:
