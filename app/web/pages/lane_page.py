@@ -63,6 +63,11 @@ def back_to(base: str, form: Mapping[str, str], delivery: Row[Any]) -> str:
     return places.get(form.get("back", ""), f"{base}/deliveries/{delivery.id}")
 
 
+def has_ended(form: Mapping[str, str], delivery: Row[Any]) -> bool:
+    """Whether a form of the pages of lanes, seconds old, is about a delivery that waits no more: it is not sent again."""
+    return form.get("back") in ("lanes", "endpoint") and delivery.status != search.PENDING_STATUS
+
+
 def _with_deliveries(connection: Connection, lanes: Sequence[StoppedLane]) -> list[LaneRow]:
     rows = search.rows_of(connection, [(one.lane.delivery_id, None) for one in lanes])
     firsts = {row.id: row for row in rows}

@@ -109,6 +109,23 @@ def test_an_operator_skips_and_retries(ana: Person, heads: list[str], endpoint: 
     )
 
 
+def test_what_has_arrived_meanwhile_is_not_sent_again(
+    ana: Person, app: Flask, acme: Door, heads: list[str], database: Database
+) -> None:
+    guest = GuestAtPortal(app)
+    guest.open(acme.post("/v1/portal-links", {"scopes": ["operate"]})["url"])
+    with database.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM due WHERE delivery_id = %s", (heads[0],))
+        connection.exec_driver_sql(
+            "UPDATE deliveries SET status = 'delivered', finished_at = now() WHERE id = %s", (heads[0],)
+        )
+    for person, base in ((ana, "/console"), (guest, "/portal")):
+        done = person.send(f"{base}/deliveries/{heads[0]}/retry", back="lanes").headers["Location"]
+        assert done == f"{base}/lanes?done=ended-meanwhile"
+        assert "It is not sent again." in person.get(done)
+    assert acme.get(f"/v1/deliveries/{heads[0]}")["status"] == "delivered"
+
+
 def test_an_endpoint_without_order_says_so(vic: Person, acme: Door) -> None:
     plain = acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/plain"})["id"]
     assert "This endpoint keeps no order." in vic.get(f"/console/endpoints/{plain}/lanes")
