@@ -17,8 +17,8 @@ def page(lease: str | None, *ids: str) -> dict[str, Any]:
 
 
 class Server:
-    """Answers with these, one after the other: a status and a body (text as it is), None for a cut, bytes for a cut behind
-    them. asked: path, body and key."""
+    """Answers with these, one after the other: a status and a body (text as it is), None for a cut, bytes for a cut
+    behind them. asked: path, body and key."""
 
     def __init__(self, *answers: tuple[int, dict[str, Any] | str] | bytes | None) -> None:
         self.asked: list[tuple[str, dict[str, Any], str]] = []

@@ -64,7 +64,7 @@ def back_to(base: str, form: Mapping[str, str], delivery: Row[Any]) -> str:
 
 
 def has_ended(form: Mapping[str, str], delivery: Row[Any]) -> bool:
-    """Whether a form of the pages of lanes, seconds old, is about a delivery that waits no more: it is not sent again."""
+    """Whether a form of the pages of lanes, which may be seconds old, is about a delivery that waits no more."""
     return form.get("back") in ("lanes", "endpoint") and delivery.status != search.PENDING_STATUS
 
 

@@ -16,7 +16,8 @@ from tests.web.pages.portal.guests import GuestAtPortal
 # The first delivery of a lane as it is after an attempt that has failed.
 FAILED = """
 WITH head AS (
-  UPDATE due SET attempt_count = 1, window_attempts = 1, waited_seconds = 600, counted_at = now(), due_at = now() + interval '125 s'
+  UPDATE due SET attempt_count = 1, window_attempts = 1, waited_seconds = 600, counted_at = now(),
+    due_at = now() + interval '125 s'
   WHERE delivery_id = %(id)s RETURNING delivery_id, endpoint_id
 ), counted AS (UPDATE deliveries SET attempt_count = 1, window_attempts = 1 WHERE id = %(id)s)
 UPDATE endpoints SET last_outcome = 'success' FROM head WHERE endpoints.id = head.endpoint_id
