@@ -12,27 +12,36 @@ from app.database.tables import PARKED
 from app.delivery.lane_rows import MOST_COUNTED, WaitingLane
 
 MOST_ROWS = 20_000  # attempted rows that one look passes: a batch that was refused leaves as many as it had events
-MOST_LANES = 2_000  # that one look tells apart: some 20 ms
+MOST_LANES = 2_000  # that one look tells apart: at the most 0.15 s on a busy machine
 
 # A part of the lanes whose first delivery has failed and waits, or is tried again now, while others wait behind it.
 # Others of a lane may have been attempted, too, with the first in a batch; only the first says whether it stands still.
 _STANDING_STILL = f"""
   SELECT head.* FROM (
-    SELECT DISTINCT endpoint_id, stream_id FROM (
-      SELECT endpoint_id, stream_id FROM due WHERE stream_id IS NOT NULL AND attempt_count > 0 %s LIMIT {MOST_ROWS}
-    ) AS attempted LIMIT {MOST_LANES}
+    SELECT DISTINCT endpoint_id, stream_id FROM (%s LIMIT {MOST_ROWS}) AS attempted LIMIT {MOST_LANES}
   ) AS lane CROSS JOIN LATERAL (
     SELECT * FROM due f WHERE f.endpoint_id = lane.endpoint_id AND f.stream_id = lane.stream_id
       AND f.seq >= lane_low(lane.endpoint_id, lane.stream_id)
     ORDER BY f.seq LIMIT 1
-  ) AS head
-  WHERE head.window_attempts > 0 AND EXISTS (
+  ) AS head CROSS JOIN LATERAL (
     SELECT FROM due b WHERE b.endpoint_id = head.endpoint_id AND b.stream_id = head.stream_id AND b.seq > head.seq
-  )
+    ORDER BY b.seq LIMIT 1
+  ) AS behind
+  WHERE head.window_attempts > 0
 """
-_EVERYWHERE = _STANDING_STILL % ""
-_OF_WORKSPACE = _STANDING_STILL % (
-    "AND endpoint_id = ANY (ARRAY(SELECT id FROM endpoints WHERE workspace_id = %(workspace)s))"
+# Sorted as ix_due_blocked is, so that this is read, however many rows the planner expects, and never the whole queue.
+_EVERYWHERE = _STANDING_STILL % (
+    "SELECT endpoint_id, stream_id FROM due WHERE stream_id IS NOT NULL AND attempt_count > 0"
+    " ORDER BY endpoint_id, counted_at"
+)
+_OF_WORKSPACE = (
+    _STANDING_STILL
+    % f"""
+  SELECT found.endpoint_id, found.stream_id FROM endpoints own CROSS JOIN LATERAL (
+    SELECT endpoint_id, stream_id FROM due WHERE endpoint_id = own.id AND stream_id IS NOT NULL AND attempt_count > 0
+    ORDER BY counted_at LIMIT {MOST_ROWS}
+  ) AS found WHERE own.workspace_id = %(workspace)s
+"""
 )
 
 # Those, with what a page says of them: the oldest first.
