@@ -265,6 +265,7 @@ def _batches(envelopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         _batch("another order", whole, None, received=f"[{','.join(reversed(bodies))}]"),
         _batch("an event less", whole, None, received=f"[{','.join(bodies[1:])}]"),
         _batch("no events in it", '["text"]', None),
+        _batch("null in it", f"[{bodies[0]},null]", None),
         _batch("neither a batch nor an event", '"text"', None),
     ]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import click
 
 from app.cli.api import Api, asks, part, stream_name
@@ -19,6 +22,7 @@ COLUMNS = columns(
     streams="streams",
     kinds="kinds",
     types="types",
+    filter="content_filter",
 )
 
 
@@ -51,6 +55,7 @@ def show(api: Api, name: str, as_json: bool) -> None:
 @click.option("--stream", "streams", multiple=True, metavar="KIND/ID", help="Only this stream; repeatable.")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only streams of this kind; repeatable.")
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Only this type, such as call.*; repeatable.")
+@click.option("--filter", metavar="JSON", help='Only such data, as {"path": "/amount", "gte": 100}.')
 @click.option("--start", metavar="PLACE", help="Where a new one begins: earliest (default), latest, a time, a cursor.")
 @json_option
 def create(
@@ -59,14 +64,16 @@ def create(
     streams: tuple[str, ...],
     kinds: tuple[str, ...],
     types: tuple[str, ...],
+    filter: str | None,
     start: str | None,
     as_json: bool,
 ) -> None:
-    """Make a consumer, or give the one of this name other filters; one that exists stays where it is."""
+    """Make a consumer, or give the one of this name these filters instead; one that exists stays where it is."""
     wanted = {
         "streams": list(map(stream_name, streams)) or None,
         "kinds": list(kinds) or None,
         "types": list(types) or None,
+        "content_filter": None if filter is None else _object(filter),
         "start": None if start is None else place(start),
     }
     body = {name: value for name, value in wanted.items() if value is not None}
@@ -95,6 +102,13 @@ def delete(api: Api, name: str, yes: bool) -> None:
     """Forget a consumer; its place in the feed is lost."""
     sure(yes, f"Forget the consumer {name}?")
     api.json("DELETE", _path(name))
+
+
+def _object(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(f"--filter is not JSON: {error}") from None
 
 
 def _path(name: str) -> str:

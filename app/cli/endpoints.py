@@ -45,7 +45,7 @@ def show(api: Api, endpoint_id: str, as_json: bool) -> None:
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Only this type, such as call.*; repeatable.")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only streams of this kind; repeatable.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with each webhook; repeatable.")
-@click.option("--rate-limit", type=click.IntRange(1), metavar="N", help="So many attempts a second at most.")
+@click.option("--rate-limit", type=click.IntRange(1), metavar="N", help="So many requests a second at most.")
 @click.option("--signing", type=click.Choice(["hmac", "ed25519"]), help="Which signatures it gets (default: hmac).")
 @click.option("--description", metavar="TEXT", help="A note for people.")
 @click.option("--order", type=click.Choice(["stream"]), help="Keep the order of each stream (see twofold lanes).")

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from app.cli.api import Api, asks, refusal, stream_name
-from app.cli.command import CommandError, Status
+from app.cli.api import Api, asks, stream_name
+from app.cli.command import CommandError
 from app.cli.forwarding import Page, page_of
 from app.cli.moment import place
 from app.cli.options import feed_filters, limit_option
 from app.cli.shown import cell, json_option, spelled_safe
-from app.cli.tail import follow_feed, of_feed
+from app.cli.tail import feed_page, follow_feed, of_feed
 
 PAGE = 250  # the most that one page holds
 
@@ -99,23 +99,11 @@ def asked(
 
 def _read(api: Api, wanted: dict[str, Any]) -> tuple[Page, bool]:
     """A page, and whether there may be more. Raises CommandError, naming the place to go on from if there is one."""
-    answer = api.answered("GET", "/v1/feed", params=wanted)
-    if not answer.ok or answer.is_redirect:
-        error = refusal(answer.status_code, answer.text, answer.headers.get("Location", ""))
-        raise _with_place(error, answer.text)
+    text = feed_page(api, wanted)
     try:
-        text = answer.content.decode()
         return page_of(text), bool(json.loads(text)["more"])
     except (ValueError, KeyError, TypeError, IndexError):
         raise CommandError(f"{api.server.url} does not answer as Twofold does") from None
-
-
-def _with_place(error: CommandError, text: str) -> CommandError:
-    try:
-        cursor = json.loads(text)["cursor"]
-    except (ValueError, KeyError, TypeError):
-        return error
-    return CommandError(f"{error}. Go on with: --after {cell(cursor)}", Status.REFUSED)
 
 
 commands = (feed,)

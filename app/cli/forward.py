@@ -98,10 +98,9 @@ def _of_endpoint(api: Api, endpoint: str, asked: dict[str, str], tell: Any) -> d
     command names none, its content filter always; what the feed cannot do as a delivery would is told."""
     found = api.get(f"/v1/endpoints/{part(endpoint)}")
     secret = api.get(f"/v1/endpoints/{part(endpoint)}/secret")
-    if not asked:
-        for name, member in (("types", "event_types"), ("kinds", "stream_kinds")):
-            if found[member]:
-                asked[name] = ",".join(found[member])
+    for name, member in (("types", "event_types"), ("kinds", "stream_kinds")):
+        if name not in asked and found[member]:
+            asked[name] = ",".join(found[member])
     missing = ["channels"] if found["channels"] else []
     if found["content_filter"]:
         text = json.dumps(found["content_filter"], ensure_ascii=False, separators=(",", ":"))

@@ -90,11 +90,12 @@ def _lanes(api: Api, endpoint_id: str) -> Iterator[dict[str, Any]]:
 
 
 def _find(api: Api, endpoint_id: str, stream: str) -> dict[str, Any]:
-    wanted = stream_name(stream)
-    for lane in _lanes(api, endpoint_id):
-        if f"{lane['stream']['kind']}:{lane['stream']['id']}" == wanted:
-            return lane
-    raise CommandError(f"nothing of {stream} waits for {endpoint_id}", Status.NOT_FOUND)
+    kind, id = stream_name(stream).split(":", 1)
+    query = {"stream_kind": kind, "stream_id": id}
+    lane = next(api.rows(f"/v1/endpoints/{part(endpoint_id)}/lanes", query, 1), None)
+    if lane is None:
+        raise CommandError(f"nothing of {stream} waits for {endpoint_id}", Status.NOT_FOUND)
+    return lane
 
 
 commands = (lanes,)

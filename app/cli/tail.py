@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import click
 
 from app.cli.api import Api, asks, refusal, stream_name, stream_path
+from app.cli.command import CommandError, Status
 from app.cli.deliveries import STATES
 from app.cli.moment import place
 from app.cli.shown import cell, clock, json_option, spelled_safe, styled
@@ -77,8 +78,31 @@ def tail(
 
 def follow_feed(api: Api, asked: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the feed as it comes. asked: its query; what is None is left out."""
-    api.get("/v1/feed", {**asked, "after": asked["after"] or "latest", "limit": 1})  # says at once what is wrong
+    feed_page(api, {**asked, "after": asked["after"] or "latest", "limit": 1})  # says at once what is wrong
     _follow(api, _path("/v1/feed/live", asked), None, as_json=as_json, show=of_feed)
+
+
+def feed_page(api: Api, asked: Mapping[str, Any]) -> str:
+    """A page of the feed, as JSON. Raises CommandError, naming the place to go on from if there is one."""
+    answer = api.answered("GET", "/v1/feed", params=asked)
+    if not answer.ok or answer.is_redirect:
+        error = refusal(answer.status_code, answer.text, answer.headers.get("Location", ""))
+        raise with_place(error, answer.text)
+    try:
+        text = answer.content.decode()
+        json.loads(text)["cursor"]
+    except (ValueError, KeyError, TypeError):
+        raise CommandError(f"{api.server.url} does not answer as Twofold does") from None
+    return text
+
+
+def with_place(error: CommandError, text: str) -> CommandError:
+    """A refusal that names the place to go on from, where the answer has one."""
+    try:
+        cursor = json.loads(text)["cursor"]
+    except (ValueError, KeyError, TypeError):
+        return error
+    return CommandError(f"{error}. Go on with: --after {cell(cursor)}", Status.REFUSED)
 
 
 def _seq(after: str | None) -> int | None:
@@ -98,7 +122,7 @@ def _follow(api: Api, path: str, last: str | None, *, as_json: bool, show: Calla
                 if event.id == last:
                     return
         except StreamRefused as refused:
-            raise refusal(refused.status, refused.body) from None
+            raise with_place(refusal(refused.status, refused.body), refused.body) from None
         except KeyboardInterrupt:
             if stream.last_event_id and show is not logged:
                 click.echo(f"\nGo on with: --after {cell(stream.last_event_id)}", err=True)

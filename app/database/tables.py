@@ -269,7 +269,7 @@ class Due(Base):
         Index("ix_due_due_at", "due_at"),
         Index("ix_due_endpoint_due_at", "endpoint_id", "due_at"),
         Index("ix_due_lane", "endpoint_id", "stream_id", "seq", postgresql_where=text("stream_id IS NOT NULL")),
-        Index(  # the lanes that stand still: only the first row of one can have been attempted and wait there
+        Index(  # lanes that may stand still: their first rows were attempted, maybe with more in a batch
             "ix_due_blocked",
             "endpoint_id",
             "counted_at",

@@ -164,6 +164,9 @@ func (c *Consumer) ask(ctx context.Context, path string, members map[string]any,
 	body, _ := json.Marshal(members)
 	address := strings.TrimRight(c.BaseURL, "/") + "/v1/feed/consumers/" + url.PathEscape(c.Name) + path
 	request, err := http.NewRequestWithContext(own, http.MethodPost, address, bytes.NewReader(body))
+	if err == nil && (request.URL.Scheme != "http" && request.URL.Scheme != "https" || request.URL.Host == "") {
+		err = fmt.Errorf("%q does not begin with https:// and a host", c.BaseURL)
+	}
 	if err != nil {
 		return fmt.Errorf("no address: %w", err) // not as a lost connection, which is tried again
 	}

@@ -89,11 +89,18 @@ func (v Verifier) VerifyBatch(header http.Header, body []byte) ([]Event, error) 
 	if err := v.VerifySignature(header, body); err != nil {
 		return nil, err
 	}
-	var events []Event
+	var events []*Event
 	if err := json.Unmarshal(body, &events); err != nil {
 		return nil, fmt.Errorf("%w: the signature is valid, but the body holds no events: %v", ErrNotGenuine, err)
 	}
-	return events, nil
+	found := make([]Event, 0, len(events))
+	for _, event := range events {
+		if event == nil { // null
+			return nil, fmt.Errorf("%w: the signature is valid, but the body holds no events", ErrNotGenuine)
+		}
+		found = append(found, *event)
+	}
+	return found, nil
 }
 
 // VerifySignature checks the signature alone.

@@ -265,7 +265,7 @@ def test_an_endpoints_secret_signs_and_its_filters_are_asked_for(
     }
     made = requests.post(f"{server.base_url}/v1/endpoints", json=wanted, headers=server.headers, timeout=20).json()
     receiver.secret = made["secret"]
-    listener = Listener(server, receiver, tmp_path, "--endpoint", made["id"], "--json")
+    listener = Listener(server, receiver, tmp_path, "--endpoint", made["id"], "--streams", "call:listen", "--json")
     listeners.append(listener)
     listener.start()
     event = {

@@ -160,7 +160,10 @@ def test_the_feed_is_read_page_by_page_and_a_consumer_is_moved(run: Run) -> None
     assert re.fullmatch(r'call/fed_1  \d\d:\S+      2  call\.turn  {"gain": 1\.0}\n', second.out)
     assert second.err.startswith("Go on with: --after ")
     assert run("feed", "page", "--after", "nowhere").status == 6
-    assert rows(run("consumers", "create", "cli-billing", "--type", "call.*", "--json"))[0]["types"] == ["call.*"]
+    only = '{"path": "/gain", "gte": 0.5}'
+    (made,) = rows(run("consumers", "create", "cli-billing", "--type", "call.*", "--filter", only, "--json"))
+    assert (made["types"], made["content_filter"]) == (["call.*"], json.loads(only))
+    assert run("consumers", "create", "cli-billing", "--filter", "gain").status == 2
     assert rows(run("consumers", "show", "cli-billing", "--json"))[0]["lag"]["events"] >= 3
     assert "cli-billing" in run("consumers", "list").out
     assert run("consumers", "seek", "cli-billing", "latest").out == "cli-billing goes on from latest\n"

@@ -9,6 +9,7 @@ import pytest
 
 from app.cli.tail import logged, of_feed, pretty
 from app.client.parse import StreamEvent
+from tests.cli.conftest import OddServer, Run
 
 TIME = "2026-11-20T10:00:00.123Z"
 EVENT = {"timestamp": TIME, "seq": 7, "type": "call.turn", "data": {"text": "Zoë\x1b[2J"}}
@@ -39,6 +40,13 @@ def test_an_event_of_the_feed_says_of_which_stream_it_is() -> None:
 def test_an_attempt_is_a_line() -> None:
     line = logged(shown(ENTRY))
     assert line.endswith("  dlv_1  call.turn to ep_1  attempt 2: timeout, 15000 ms, pending")
+
+
+def test_a_feed_whose_place_is_lost_says_where_it_goes_on(run: Run, odd_server: OddServer) -> None:
+    lost = b'{"code": "cursor_lost", "detail": "It is lost.", "trace_id": "t", "cursor": "Zm9v"}'
+    odd_server.answers = [(410, {}, lost)]
+    ended = run("tail", "--feed", "--after", "YmFy")
+    assert (ended.status, "Go on with: --after Zm9v" in ended.err) == (6, True)
 
 
 @pytest.mark.parametrize("value", [{"last_seq": 3}, [], "x"])

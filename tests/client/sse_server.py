@@ -21,7 +21,7 @@ def serving(script: Script) -> Iterator[str]:
             self.close_connection = True
             script(self, next(count))
 
-        do_POST = do_GET
+        do_POST = do_PUT = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             pass

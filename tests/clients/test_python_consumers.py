@@ -17,9 +17,10 @@ def page(lease: str | None, *ids: str) -> dict[str, Any]:
 
 
 class Server:
-    """Answers with these, one after the other: a status and a body, or None for a cut. asked: path, body and key."""
+    """Answers with these, one after the other: a status and a body (text as it is), None for a cut, bytes for a cut
+    behind them. asked: path, body and key."""
 
-    def __init__(self, *answers: tuple[int, dict[str, Any]] | None) -> None:
+    def __init__(self, *answers: tuple[int, dict[str, Any] | str] | bytes | None) -> None:
         self.asked: list[tuple[str, dict[str, Any], str]] = []
         self._answers = answers
 
@@ -29,9 +30,10 @@ class Server:
         answer = self._answers[count]
         if answer is None:
             return
-        text = json.dumps(answer[1]).encode()
-        request.send_response(answer[0])
-        request.send_header("Content-Length", str(len(text)))
+        status, body = (200, answer.decode()) if isinstance(answer, bytes) else answer
+        text = (body if isinstance(body, str) else json.dumps(body)).encode()
+        request.send_response(status)
+        request.send_header("Content-Length", "999" if isinstance(answer, bytes) else str(len(text)))
         request.end_headers()
         request.wfile.write(text)
 
@@ -56,6 +58,21 @@ def test_pages_come_over_outages_and_each_is_committed_behind_its_handling(caplo
     assert len(set(keys[:5])) == 1, "a read that is repeated has the same lease"
     assert len(set(keys)) == 3
     assert "longer than its lease" in caplog.text
+
+
+def test_an_answer_that_is_cut_in_the_middle_is_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(*[b'{"lease": "'] * 5, (200, '{"lease": '), (200, page("l1", "a")))
+    with serving(server) as url, Client(url, "pk") as client:
+        assert [entry["event"]["id"] for entry in next(iter(pages(client)))] == ["a"]
+    assert len({key for _, _, key in server.asked}) == 1
+    assert caplog.text.count("did not answer") == 1, "a warning, once"
+
+
+def test_a_consumer_is_given_its_content_filter() -> None:
+    server = Server((200, {}))
+    with serving(server) as url, Client(url, "pk") as client:
+        client.consumers.put("billing", types=["call.*"], content_filter={"path": "/amount", "gte": 100})
+    assert server.asked[0][1] == {"types": ["call.*"], "content_filter": {"path": "/amount", "gte": 100}}
 
 
 def test_what_waiting_does_not_mend_ends_the_loop() -> None:

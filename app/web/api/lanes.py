@@ -6,15 +6,34 @@ from typing import Any
 
 from flask import Blueprint
 
+from app.core.event import names
 from app.core.webhook import batches, lanes
 from app.core.wire.envelope import rfc3339
 from app.delivery import endpoint_rules, endpoints, lane_rows
+from app.ledger.streams import find_stream
 from app.web.http import paging
 from app.web.http.call import Answer, Call
 from app.web.http.fields import Field
 from app.web.http.routes import route
 
 api = Blueprint("lanes", __name__)
+
+KIND = Field(
+    "stream_kind",
+    "text",
+    "with stream_id: only this stream",
+    pattern=names.KIND,
+    hint=names.KIND_HINT,
+    needs="stream_id",
+)
+STREAM = Field(
+    "stream_id",
+    "text",
+    "only this stream; needs stream_kind",
+    pattern=names.EXTERNAL_ID,
+    hint=names.EXTERNAL_ID_HINT,
+    needs="stream_kind",
+)
 
 # What an endpoint says of order, and of events that travel together.
 FIELDS = (
@@ -59,17 +78,29 @@ FIELDS = (
     "GET",
     "/v1/endpoints/{endpoint_id}/lanes",
     scope="manage",
-    query=paging.PAGE,
+    query=(KIND, STREAM, *paging.PAGE),
     answers={200: "LaneList"},
     summary="List the streams of an endpoint that keeps order in which something waits, with what is first in each",
 )
 def endpoint_lanes(call: Call, endpoint_id: str) -> Answer:
     row = endpoints.get_endpoint(call.session, call.workspace_id, endpoint_id)
+    if STREAM.name in call.args:
+        return Answer(paging.page(_of_stream(call, row.id), 1, lambda lane: str(lane.stream_no), _shown_lane))
     limit, after = paging.limit_of(call.args), paging.after_cursor(call.args, paging.is_number)
     found = lane_rows.waiting_lanes(
         call.session.connection(), row.id, limit=limit + 1, after=None if after is None else int(after)
     )
     return Answer(paging.page(found, limit, lambda lane: str(lane.stream_no), _shown_lane))
+
+
+def _of_stream(call: Call, endpoint_id: str) -> list[lane_rows.WaitingLane]:
+    """The lane of the stream that is asked for, if something waits there."""
+    connection = call.session.connection()
+    stream = find_stream(connection, call.workspace_id, call.args[KIND.name], call.args[STREAM.name])
+    if stream is None:
+        return []
+    found = lane_rows.waiting_lanes(connection, endpoint_id, limit=1, after=stream.id - 1)
+    return [lane for lane in found if lane.stream_no == stream.id]
 
 
 def _shown_lane(lane: lane_rows.WaitingLane) -> dict[str, Any]:

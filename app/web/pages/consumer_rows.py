@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.core.event.filters.reading import FIELD
 from app.core.feed import consumer as rules
 from app.core.feed.cursor import Cursor
 from app.database.partitions import database_time
@@ -14,6 +15,8 @@ from app.live.feed.consumers import Consumer
 from app.live.feed.lag import Lag
 from app.web.engine import Engine
 from app.web.pages.console import queries
+
+_WORDS = {FIELD: "content"}  # of filters that have other names for programs
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def read_page(engine: Engine, workspace_id: str, after: str | None) -> ConsumerP
     """A page of a workspace's consumers. after: as the address has it. Raises DBAPIError."""
     engine.feed.tick(lag.TICK_MILLISECONDS)
     behind = after if after and rules.NAME.fullmatch(after) else None
-    with engine.feed.database.begin() as connection:
+    with engine.feed.turn(workspace_id) as connection:
         found = consumers.listed(connection, workspace_id, limit=queries.PAGE_ROWS + 1, after=behind)
         shown = found[: queries.PAGE_ROWS]
         measure = lag.ruler(connection, workspace_id)
@@ -53,6 +56,11 @@ def read_page(engine: Engine, workspace_id: str, after: str | None) -> ConsumerP
         now = database_time(connection)
     rows = [_row(one, behind, times.get(_last(one.place.cursor))) for one, behind in zip(shown, lags, strict=True)]
     return ConsumerPage(rows, shown[-1].name if len(found) > len(shown) else None, now)
+
+
+def _listed(values: Sequence[str] | str) -> str:
+    """Names, or a content filter, which is a text."""
+    return values if isinstance(values, str) else ", ".join(values)
 
 
 def _last(cursor: Cursor) -> int:
@@ -66,7 +74,8 @@ def _row(found: Consumer, behind: Lag, at: datetime | None) -> ConsumerRow:
     seconds = 0.0 if behind.since is None else max(0.0, (found.now - behind.since).total_seconds())
     return ConsumerRow(
         found.name,
-        "; ".join(f"{name}: {', '.join(values)}" for name, values in found.filters.items() if values) or "everything",
+        "; ".join(f"{_WORDS.get(name, name)}: {_listed(values)}" for name, values in found.filters.items() if values)
+        or "everything",
         at,
         behind,
         seconds,

@@ -27,6 +27,7 @@ _LINES = re.compile(r"[\r\n,]+")
 _WHOLE = re.compile("[0-9]{1,9}")
 _TEXTS = ("event_types", "stream_kinds", "channels")
 _NUMBERS = ("rate_limit", "timeout_seconds", "order_patience_seconds")
+_LATER = ("order", "order_patience_seconds", "batch", "feed_cursor")
 _NEW_ONLY = ("signing", "secret", "enabled")
 NAMES = (
     "url", "uid", "description", *_TEXTS, "content_filter", "headers", "rate_limit", "timeout_seconds",
@@ -135,6 +136,9 @@ def read_form(form: Mapping[str, str], settings: Settings, *, new: bool) -> Endp
         wanted["headers"] = None
     elif typed["headers"]:
         wanted["headers"] = _pairs(made, "headers")
+    if not new and not form.get("has_order"):  # opened before there were these fields: what it does not have, it leaves
+        for name in _LATER:
+            del wanted[name]
     if new:
         wanted["enabled"] = bool(typed["enabled"])
         wanted |= {name: typed[name] for name in ("signing", "secret") if typed[name]}

@@ -82,9 +82,9 @@ class FeedPage:
     moved: str = ""
 
 
-def asked_of(args: Mapping[str, str], after: str = "") -> AskedFeed:
-    """The filters of an address. after: the cursor of the address, whole: it may be longer than any filter."""
-    asked = AskedFeed({name: args[name].strip() for name in (*FILTERS, "from") if args.get(name, "").strip()})
+def asked_of(args: Mapping[str, str]) -> AskedFeed:
+    """The filters of an address, and its cursor. args: whole, since a cursor and a list of streams may be long."""
+    asked = AskedFeed(filters_in(args))
     good: dict[str, Any] = {}
     for name, theirs in FILTERS.items():
         if (text := asked.given.get(name)) is None:
@@ -98,8 +98,14 @@ def asked_of(args: Mapping[str, str], after: str = "") -> AskedFeed:
             del asked.given[name]
     asked.wanted = read_wanted(good)
     asked.start = _start(asked)
-    asked.after = after.strip()
+    asked.after = args.get("after", "").strip()
     return asked
+
+
+def filters_in(args: Mapping[str, str]) -> dict[str, str]:
+    """What an address says of filters, and from when on; without what is empty."""
+    named = {name: args.get(name, "").replace("\0", "").strip() for name in (*FILTERS, "from")}
+    return {name: text for name, text in named.items() if text}
 
 
 def read_page(engine: Engine, read: _READ, workspace_id: str, asked: AskedFeed) -> FeedPage:

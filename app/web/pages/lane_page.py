@@ -43,7 +43,7 @@ class LanePage:
 
 
 def stopped(connection: Connection, workspace: str | None = None) -> list[LaneRow]:
-    """The lanes that stand still, the longest first; of one workspace or of all."""
+    """Lanes that stand still, the oldest first; of one workspace or of all."""
     return _with_deliveries(connection, lane_reads.stopped_lanes(connection, workspace=workspace, limit=MOST_STOPPED))
 
 
@@ -61,6 +61,11 @@ def back_to(base: str, form: Mapping[str, str], delivery: Row[Any]) -> str:
     """Where somebody goes who has skipped or retried a delivery: to the lanes that they came from, else to it."""
     places = {"lanes": f"{base}/lanes", "endpoint": f"{base}/endpoints/{delivery.endpoint_id}/lanes"}
     return places.get(form.get("back", ""), f"{base}/deliveries/{delivery.id}")
+
+
+def has_ended(form: Mapping[str, str], delivery: Row[Any]) -> bool:
+    """Whether a form of the pages of lanes, which may be seconds old, is about a delivery that waits no more."""
+    return form.get("back") in ("lanes", "endpoint") and delivery.status != search.PENDING_STATUS
 
 
 def _with_deliveries(connection: Connection, lanes: Sequence[StoppedLane]) -> list[LaneRow]:

@@ -10,21 +10,22 @@ const ANSWER_MS = 30_000; // in which the server answers, beside the time that i
 const HELD = "lease_held";
 const LOST = "lease_lost";
 
-/** Every method rejects with FeedRefused, and with what fetch throws. */
+/** Every method rejects with FeedRefused, and with what fetch throws: a TimeoutError when no answer comes for 30 s. */
 export class Consumer {
   #base;
   #path;
   #headers;
 
   constructor(baseUrl, name, { headers } = {}) {
+    new URL(baseUrl, globalThis.location?.href); // throws for an address that cannot be asked: trying again will not help
     this.#base = baseUrl;
     this.#path = `/v1/feed/consumers/${encodeURIComponent(name)}`;
     this.#headers = headers;
   }
 
   /** Make it, or give it other filters; one that exists stays where it is. */
-  put({ streams, kinds, types, start } = {}) {
-    return this.#ask("PUT", "", { streams, kinds, types, start });
+  put({ streams, kinds, types, contentFilter, start } = {}) {
+    return this.#ask("PUT", "", { streams, kinds, types, content_filter: contentFilter, start });
   }
 
   /** Where it is, who reads, and how far it is behind. */
@@ -38,12 +39,12 @@ export class Consumer {
 
   /** The next events, with a lease: until it is committed or over, nobody else reads. Without events there is none. */
   read({ limit, wait, leaseSeconds, idempotencyKey, signal } = {}) {
-    return this.#ask("POST", "/read", { limit, wait, lease_seconds: leaseSeconds }, { idempotencyKey, signal });
+    return this.#ask("POST", "/read", { limit, wait, lease_seconds: leaseSeconds }, { idempotencyKey, signal, wait });
   }
 
   /** Say what was handled: up to this cursor of the page, or all of it. What was not is read again. */
   commit(lease, cursor) {
-    return this.#commit(lease, cursor);
+    return this.#ask("POST", "/commit", { lease, cursor });
   }
 
   /** Move it: to earliest, latest, a time or a cursor. */
@@ -53,38 +54,34 @@ export class Consumer {
 
   /**
    * Its events, page by page, until the signal aborts. A page is committed when the next one is asked for: whoever leaves
-   * the loop before gets it again. It goes on over outages of the server, and while somebody else reads it asks every five
+   * the loop before gets it again. A page is empty when nothing came in `wait` seconds. It goes on over outages of the server, and while somebody else reads it asks every five
    * seconds. Handle an event twice without harm: a page that took longer than its lease may go to somebody else, too.
    */
   async *pages({ limit, wait = WAIT_SECONDS, leaseSeconds, signal = new AbortController().signal } = {}) {
     while (!signal.aborted) {
-      const asked = { limit, wait, leaseSeconds, idempotencyKey: crypto.randomUUID() };
-      const read = () => this.read({ ...asked, signal: within(signal, 1000 * wait + ANSWER_MS) });
-      const page = await untilAnswered(read, [HELD, LOST], signal);
-      if (!page?.lease) continue;
+      const asked = { limit, wait, leaseSeconds, idempotencyKey: crypto.randomUUID(), signal };
+      const page = await untilAnswered(() => this.read(asked), [HELD, LOST], signal);
+      if (!page) return;
       yield page.data;
-      await this.#committed(page.lease, signal);
+      if (page.lease) await this.#committed(page.lease, signal);
     }
   }
 
   async #committed(lease, signal) {
     try {
-      await untilAnswered(() => this.#commit(lease, undefined, within(undefined, ANSWER_MS)), [], signal);
+      await untilAnswered(() => this.commit(lease), [], signal);
     } catch (error) {
       if (error.code !== LOST) throw error; // lost: the page took longer than its lease, and somebody reads it again
     }
   }
 
-  #commit(lease, cursor, signal) {
-    return this.#ask("POST", "/commit", { lease, cursor }, { signal });
-  }
-
-  #ask(method, path, members, { idempotencyKey, signal } = {}) {
+  #ask(method, path, members, { idempotencyKey, signal, wait = 0 } = {}) {
     const headers = new Headers(this.#headers);
     if (idempotencyKey) headers.set("Idempotency-Key", idempotencyKey);
     if (members) headers.set("Content-Type", "application/json");
     const body = members && JSON.stringify(members);
-    return ask(address(this.#base, `${this.#path}${path}`), { method, headers, body, signal });
+    const inTime = within(signal, ANSWER_MS + 1000 * wait);
+    return ask(address(this.#base, `${this.#path}${path}`), { method, headers, body, signal: inTime });
   }
 }
 

@@ -93,6 +93,7 @@ export interface FeedConsumer extends FeedPlace {
   streams: string[] | null;
   kinds: string[] | null;
   types: string[] | null;
+  content_filter: Record<string, unknown> | null;
   leased_until: string | null;
   lag: { events: number; at_least: boolean; seconds: number };
   created_at: string;
@@ -109,7 +110,7 @@ export interface FeedLease<Data = Record<string, unknown>> extends FeedPage<Data
 export class Consumer<Data = Record<string, unknown>> {
   constructor(baseUrl: string | URL, name: string, options?: { headers?: HeadersInit });
   /** Make it, or give it other filters; one that exists stays where it is. */
-  put(options?: Omit<FeedFilters, "contentFilter"> & { start?: string }): Promise<FeedConsumer>;
+  put(options?: FeedFilters & { start?: string }): Promise<FeedConsumer>;
   get(): Promise<FeedConsumer>;
   delete(): Promise<void>;
   /** wait: seconds. The same idempotencyKey has the same lease. */
@@ -123,7 +124,7 @@ export class Consumer<Data = Record<string, unknown>> {
   /** cursor: of the last event of the page that was handled; all of them when left out. */
   commit(lease: string, cursor?: string): Promise<FeedPlace>;
   seek(to: string): Promise<FeedPlace>;
-  /** Page by page, each committed when the next one is asked for. */
+  /** Page by page, each committed when the next one is asked for. One is empty when nothing came in `wait` seconds. */
   pages(options?: {
     limit?: number;
     wait?: number;

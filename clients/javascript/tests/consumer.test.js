@@ -26,7 +26,7 @@ async function answering(answers) {
 test("each method is asked for as the API names it", async () => {
   const { asked, server } = await answering([[201, "{}"], [200, "{}"], [200, page("l", 1)], [200, "{}"], [200, "{}"], [204, ""]]);
   const consumer = new Consumer(`${server.url}/`, "a/b", { headers: { Authorization: "Bearer pk" } });
-  await consumer.put({ kinds: ["call"], start: "latest" });
+  await consumer.put({ kinds: ["call"], contentFilter: { path: "/amount", gte: 100 }, start: "latest" });
   await consumer.get();
   assert.equal((await consumer.read({ limit: 5, wait: 1, leaseSeconds: 60 })).lease, "l");
   await consumer.commit("l", "c1");
@@ -35,7 +35,7 @@ test("each method is asked for as the API names it", async () => {
   assert.deepEqual(
     asked.map(([method, url, body]) => [method, url, body]),
     [
-      ["PUT", "/v1/feed/consumers/a%2Fb", { kinds: ["call"], start: "latest" }],
+      ["PUT", "/v1/feed/consumers/a%2Fb", { kinds: ["call"], content_filter: { path: "/amount", gte: 100 }, start: "latest" }],
       ["GET", "/v1/feed/consumers/a%2Fb", ""],
       ["POST", "/v1/feed/consumers/a%2Fb/read", { limit: 5, wait: 1, lease_seconds: 60 }],
       ["POST", "/v1/feed/consumers/a%2Fb/commit", { lease: "l", cursor: "c1" }],
@@ -57,9 +57,9 @@ test("pages come over cuts and outages, each is committed behind its handling, a
   const seen = [];
   for await (const entries of new Consumer(server.url, "c").pages({ wait: 0, signal: stop.signal })) {
     seen.push(entries.map(({ event }) => event.id));
-    if (seen.length === 3) stop.abort();
+    if (seen.length === 4) stop.abort();
   }
-  assert.deepEqual(seen, [[1, 2], [3], [3]]);
+  assert.deepEqual(seen, [[1, 2], [], [3], [3]]);
   const commits = asked.filter(([, url]) => url.endsWith("/commit")).map(([, , body]) => body.lease);
   assert.deepEqual(commits, ["l1", "l1", "l2", "l3"]);
   const keys = asked.filter(([, url]) => url.endsWith("/read")).map(([, , , key]) => key);
@@ -69,6 +69,7 @@ test("pages come over cuts and outages, each is committed behind its handling, a
 });
 
 test("what waiting does not mend ends it", async () => {
+  assert.throws(() => new Consumer("no address", "c"), TypeError);
   const { server } = await answering([[410, '{"code": "cursor_gone", "cursor": "c9"}']]);
   const pages = new Consumer(server.url, "c").pages();
   await assert.rejects(pages.next(), (error) => {

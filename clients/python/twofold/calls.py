@@ -19,6 +19,15 @@ FIRST_WAIT_SECONDS = 0.25
 TIMEOUTS = (5.0, 30.0)  # to connect; for the answer
 LONGEST_ASKED_SECONDS = 30.0  # a server that asks for more is not waited for: its refusal is raised
 
+# What an answer looks like that did not come, or not whole.
+CUT = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+    requests.JSONDecodeError,
+)
+
 
 class Refused(Exception):
     """The server said no. status: of its answer; code: what to match on; detail: what to do; problem: all of it.
@@ -82,13 +91,13 @@ class Api:
                 answer = self._session.request(
                     method, self.base_url + path, json=body, params=given, headers=headers, timeout=timeouts
                 )
-            except (requests.ConnectionError, requests.Timeout):
+                if answer.ok:
+                    return answer.json() if answer.content else None
+            except CUT:
                 if failures == TRIES:
                     raise
             else:
                 asked_seconds = retry_after_seconds(answer.headers.get("Retry-After"))
-                if answer.ok:
-                    return answer.json() if answer.content else None
                 if failures == TRIES or not is_for_now(answer.status_code) or asked_seconds > LONGEST_ASKED_SECONDS:
                     raise Refused(answer.status_code, problem(answer.content), asked_seconds)
             time.sleep(pause_seconds(FIRST_WAIT_SECONDS, failures, asked_seconds, random.random()))

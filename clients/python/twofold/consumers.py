@@ -6,15 +6,13 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeVar, cast
-
-import requests
+from typing import Any, TypeVar, cast
 
 from . import objects
 from .batches import is_for_now
-from .calls import Api, Refused, given, path
+from .calls import CUT, Api, Refused, given, path
 from .stream import pause_seconds
 
 WAIT_SECONDS = 20  # for events, before a page without any is answered
@@ -39,11 +37,14 @@ class Consumers:
         streams: Sequence[str] = (),
         kinds: Sequence[str] = (),
         types: Sequence[str] = (),
+        content_filter: Mapping[str, Any] | None = None,
         start: str | None = None,
     ) -> objects.FeedConsumer:
-        """Make a consumer, or give one other filters; one that exists stays where it is. start: where a new one begins:
-        earliest, latest, a time (RFC 3339) or a cursor."""
+        """Make a consumer, or give one other filters; one that exists stays where it is. content_filter: as an
+        endpoint's, such as {"path": "/amount", "gte": 100}. start: where a new one begins: earliest, latest, a time
+        (RFC 3339) or a cursor."""
         named = {"streams": list(streams), "kinds": list(kinds), "types": list(types), "start": start}
+        named["content_filter"] = content_filter
         body = {name: value for name, value in named.items() if value}
         return cast(objects.FeedConsumer, self._api.ask("PUT", _path(name), body))
 
@@ -126,8 +127,9 @@ def _until_answered(ask: Callable[[], T], passing: Collection[str]) -> T:
         pause = pause_seconds(FIRST_WAIT_SECONDS, failures, 0.0, random.random())
         try:
             return ask()
-        except (requests.ConnectionError, requests.Timeout) as error:
-            log.info("the server did not answer, and is asked again: %s", error)
+        except CUT as error:
+            level = logging.WARNING if failures == 1 else logging.INFO
+            log.log(level, "the server did not answer, and is asked again: %s", error)
         except Refused as refused:
             if refused.code in passing:
                 pause = min(pause, TURN_SECONDS)

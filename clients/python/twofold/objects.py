@@ -108,6 +108,7 @@ class Endpoint(TypedDict):
     feed_cursor: bool
     order: Literal["stream"] | None
     order_patience_seconds: int | None
+    batch: dict[str, int] | None
     signing: Literal["hmac", "ed25519"]
     consecutive_failures: int
     failing_since: str | None
@@ -159,6 +160,8 @@ class Timing(TypedDict):
 
 
 class Attempt(TypedDict):
+    """batch_id, batch_size, batch_position: of the request in which it went out with others; None when by itself."""
+
     id: str
     number: int
     started_at: str
@@ -170,6 +173,9 @@ class Attempt(TypedDict):
     trigger: Literal["schedule", "manual", "recover", "test"]
     timing_ms: Timing | None
     connection_reused: bool | None
+    batch_id: str | None
+    batch_size: int | None
+    batch_position: int | None
     response_headers: dict[str, Any] | None
     response_body: str | None
     response_body_truncated: bool
@@ -286,6 +292,7 @@ class FeedConsumer(FeedPlace):
     streams: list[str] | None
     kinds: list[str] | None
     types: list[str] | None
+    content_filter: dict[str, Any] | None
     leased_until: str | None
     lag: Lag
     created_at: str

@@ -29,6 +29,8 @@ def test_what_waits_for_what_and_a_person_who_has_it_go_on(app: Flask, world: Wo
         world.drain().run()
         (lane,) = door.get(f"/v1/endpoints/{endpoint['id']}/lanes")["data"]
         assert (lane["stream"], lane["behind"]) == ({"kind": "call", "id": "one"}, 2)
+        of_stream = f"/v1/endpoints/{endpoint['id']}/lanes?stream_kind=call&stream_id="
+        assert [door.get(f"{of_stream}{id}")["data"] for id in ("one", "other")] == [[lane], []]
         head = lane["head"]
         assert (head["seq"], head["attempt_count"], head["reason"]) == (1, 1, "http_error 500")
         assert head["next_attempt_at"] is not None

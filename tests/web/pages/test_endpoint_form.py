@@ -69,7 +69,7 @@ def test_everything_that_is_typed_is_what_the_api_would_be_sent() -> None:
 
 
 def test_what_is_left_empty_is_taken_away_but_for_headers_and_what_only_a_new_one_has() -> None:
-    form = read(URL, new=False)
+    form = read(URL | {"has_order": "1"}, new=False)
     assert form.wrong == {}
     kept = {"headers", "signing", "secret", "enabled", "batch_max_events", "batch_max_wait_ms"}
     assert not kept & set(form.wanted)
@@ -78,6 +78,10 @@ def test_what_is_left_empty_is_taken_away_but_for_headers_and_what_only_a_new_on
     assert form.wanted["order"] is None
     assert form.wanted["feed_cursor"] is False
     assert read(URL).wanted["enabled"] is False
+    opened_before_there_was_order = read(URL, new=False).wanted
+    assert set(form.wanted) - set(opened_before_there_was_order) == {
+        "order", "order_patience_seconds", "batch", "feed_cursor",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response
 
 from app.core.feed import consumer as rules
-from app.core.problem import invalid, not_found
+from app.core.problem import not_found
 from app.core.wire.envelope import rfc3339
 from app.live.feed import consumers
 from app.web.api.feed import start_of
@@ -22,10 +24,7 @@ _ENDS = ("earliest", "latest")
 
 @page(api, "GET", _LIST, role=VIEWER)
 def consumer_list(visit: Visit, workspace_id: str) -> Response:
-    with visit.read() as connection:
-        row = find_customer(connection, workspace_id)
-    found = consumer_rows.read_page(visit.engine, row.id, visit.args.get("after"))
-    return visit.show("consumers.html", row=row, found=found)
+    return _show(visit, workspace_id)
 
 
 @page(api, "POST", f"{_LIST}/{{consumer}}/seek", role=OPERATOR)
@@ -34,7 +33,11 @@ def seek(visit: Visit, workspace_id: str, consumer: str) -> Response:
     _check_name(consumer)
     with visit.act() as session:
         consumers.find(session.connection(), workspace_id, consumer)
-    to = _place(visit.form.get("to", ""))
+    typed = visit.form.get("to", "").strip()
+    to = _place(typed)
+    if to is None:
+        wrong = f"“{typed[:40]}” is not a place. Write a time such as 2026-11-20T10:00 (UTC), 24h, earliest or latest."
+        return _show(visit, workspace_id, 422, wrong=wrong, typed={consumer: typed})
     place = start_of(visit.engine.feed, to, "to")  # before the row is locked
     with visit.act() as session:
         consumers.seek(session.connection(), workspace_id, consumer, place)
@@ -57,11 +60,17 @@ def _check_name(name: str) -> None:
         raise not_found("consumer")
 
 
-def _place(text: str) -> str:
-    """Where a form moves a consumer to, as the API takes it. Raises Problem invalid."""
-    if text.strip() in _ENDS:
-        return text.strip()
-    found = queries.moment(text.strip())
-    if found is None:
-        raise invalid("to", "write a time such as 2026-11-20T10:00 (UTC), 24h for a day ago, earliest or latest")
-    return rfc3339(found)
+def _show(visit: Visit, workspace_id: str, status: int = 200, **more: Any) -> Response:
+    """The list. more: what is wrong with a form of it, and what was typed there."""
+    with visit.read() as connection:
+        row = find_customer(connection, workspace_id)
+    found = consumer_rows.read_page(visit.engine, row.id, visit.args.get("after"))
+    return visit.show("consumers.html", status, row=row, found=found, **more)
+
+
+def _place(text: str) -> str | None:
+    """Where a form moves a consumer to, as the API takes it; None for what is no place."""
+    if text in _ENDS:
+        return text
+    found = queries.moment(text)
+    return None if found is None else rfc3339(found)

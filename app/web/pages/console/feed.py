@@ -26,7 +26,7 @@ HOME = "/console/feed"
 @page(api, "GET", HOME, role=VIEWER)
 def choose_feed(visit: Visit) -> Response:
     """The customers whose feeds there are; at once the feed of the one that is chosen, or of the only one."""
-    given = {name: value for name, value in visit.args.items() if name in (*feed_page.FILTERS, "from") and value}
+    given = feed_page.filters_in(request.args)
     with visit.read() as connection:
         customers = browsing.workspaces_page(connection, limit=200)
     chosen = queries.id_or_none(visit.args.get("workspace"), ids.WORKSPACE)
@@ -43,7 +43,7 @@ def feed(visit: Visit, workspace_id: str) -> Response:
 
 
 def _show(visit: Visit, workspace_id: str) -> Response:
-    asked = feed_page.asked_of(visit.args, request.args.get("after", ""))
+    asked = feed_page.asked_of(request.args)
     with visit.read() as connection:
         row = find_customer(connection, workspace_id)
         customers = browsing.workspaces_page(connection, limit=200)
@@ -60,7 +60,7 @@ def watch_feed(visit: Visit, workspace_id: str) -> Response:
         return Unanswered()
     with visit.read() as connection:
         find_customer(connection, workspace_id)
-    wanted, last = feed_page.asked_of(visit.args).wanted, request.headers.get("Last-Event-ID")
+    wanted, last = feed_page.asked_of(request.args).wanted, request.headers.get("Last-Event-ID")
     return show_feed(visit.engine, PersonsWatch(visit, workspace_id), sock, wanted, "latest", last)
 
 

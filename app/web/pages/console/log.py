@@ -61,6 +61,8 @@ def delivery(visit: Visit, delivery_id: str) -> Response:
 def retry(visit: Visit, delivery_id: str) -> Response:
     with visit.read() as connection:
         row = timeline.find_row(connection, delivery_id)
+    if lane_page.has_ended(visit.form, row):
+        return answers.redirect(lane_page.back_to("/console", visit.form, row), done="ended-meanwhile")
     with visit.act() as session:
         seconds = visit.engine.settings.delivery_window_seconds
         deliveries.retry_delivery(session, row.workspace_id, row.id, window_seconds=seconds)

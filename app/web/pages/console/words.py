@@ -24,6 +24,7 @@ NAMES = {
 # the ?done= of a redirect -> what has happened
 DONE = {
     "retried": "The delivery is attempted again now.",
+    "ended-meanwhile": "The delivery has arrived or was given up meanwhile. It is not sent again.",
     "skipped": "The stream goes on without that delivery, which is attempted further and arrives late.",
     "consumer-moved": "The consumer goes on from there. Whoever was reading has lost the lease.",
     "consumer-deleted": "The consumer is forgotten.",

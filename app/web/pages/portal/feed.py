@@ -17,7 +17,7 @@ api = Blueprint("portal_feed", __name__)
 
 @portal_page(api, "GET", "/portal/feed", scope=SUBSCRIBE)
 def feed(visit: PortalVisit) -> Response:
-    asked = feed_page.asked_of(visit.args, request.args.get("after", ""))
+    asked = feed_page.asked_of(request.args)
     shown = feed_page.read_page(visit.engine, visit.read, visit.workspace_id, asked)
     return visit.show("feed.html", asked=asked, shown=shown, api=visit.engine.settings.public_url)
 
@@ -27,7 +27,7 @@ def watch_feed(visit: PortalVisit) -> Response:
     sock = client_socket()
     if visit.engine.hub.stopping:
         return Unanswered()
-    wanted, last = feed_page.asked_of(visit.args).wanted, request.headers.get("Last-Event-ID")
+    wanted, last = feed_page.asked_of(request.args).wanted, request.headers.get("Last-Event-ID")
     return show_feed(visit.engine, GuestsWatch(visit), sock, wanted, "latest", last)
 
 

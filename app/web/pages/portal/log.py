@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from flask import Blueprint, Response, request
+from sqlalchemy import Row
 
 from app.accounts import portal
 from app.accounts.portal import OPERATE
@@ -57,12 +59,15 @@ def delivery(visit: PortalVisit, delivery_id: str) -> Response:
 
 @portal_page(api, "POST", "/portal/deliveries/{delivery_id}/retry", scope=OPERATE)
 def retry(visit: PortalVisit, delivery_id: str) -> Response:
+    row = _row(visit, delivery_id)
+    if lane_page.has_ended(visit.form, row):
+        return answers.redirect(lane_page.back_to("/portal", visit.form, row), done="ended-meanwhile")
     with visit.act() as session:
         seconds = visit.engine.settings.delivery_window_seconds
         deliveries.retry_delivery(session, visit.workspace_id, delivery_id, window_seconds=seconds)
         visit.note(session, "delivery.retry", delivery_id)
     visit.engine.ring()
-    return answers.redirect(_back(visit, delivery_id), done="retried")
+    return answers.redirect(lane_page.back_to("/portal", visit.form, row), done="retried")
 
 
 @portal_page(api, "POST", "/portal/deliveries/{delivery_id}/skip", scope=OPERATE)
@@ -71,13 +76,12 @@ def skip(visit: PortalVisit, delivery_id: str) -> Response:
         deliveries.skip_delivery(session, visit.workspace_id, delivery_id)
         visit.note(session, "delivery.skip", delivery_id)
     visit.engine.ring()
-    return answers.redirect(_back(visit, delivery_id), done="skipped")
+    return answers.redirect(lane_page.back_to("/portal", visit.form, _row(visit, delivery_id)), done="skipped")
 
 
-def _back(visit: PortalVisit, delivery_id: str) -> str:
+def _row(visit: PortalVisit, delivery_id: str) -> Row[Any]:
     with visit.read() as connection:
-        row = timeline.find_row(connection, delivery_id, visit.workspace_id)
-    return lane_page.back_to("/portal", visit.form, row)
+        return timeline.find_row(connection, delivery_id, visit.workspace_id)
 
 
 class GuestsView(RowsView):

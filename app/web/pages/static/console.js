@@ -31,22 +31,21 @@ function agreed(form) {
 }
 
 // Forms of a part of the page, which may have come later (renew.js), ask before they are sent.
-export function askFirst(part) {
+// Sent once: a second click while the first is on its way is not a second retry.
+export function guardForms(part) {
   for (const form of part.querySelectorAll("form[data-confirm]")) {
     form.addEventListener("submit", (event) => {
       if (!agreed(form)) event.preventDefault();
     });
   }
+  for (const form of part.querySelectorAll("form[method=post]")) {
+    form.addEventListener("submit", (event) => {
+      if (!event.defaultPrevented) setTimeout(() => form.querySelectorAll("button").forEach((it) => (it.disabled = true)));
+    });
+  }
 }
 
-askFirst(document);
-
-// Sent once: a second click while the first is on its way is not a second retry.
-for (const form of document.querySelectorAll("form[method=post]")) {
-  form.addEventListener("submit", (event) => {
-    if (!event.defaultPrevented) setTimeout(() => form.querySelectorAll("button").forEach((it) => (it.disabled = true)));
-  });
-}
+guardForms(document);
 addEventListener("pageshow", () => document.querySelectorAll("form[method=post] button").forEach((it) => (it.disabled = false)));
 
 // Empty filters stay out of the address.

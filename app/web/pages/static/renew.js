@@ -1,6 +1,6 @@
 // Renews what a page shows while it changes. What has the keyboard's focus is left alone; the page says when it is over.
 
-import { askFirst } from "./console.js";
+import { guardForms } from "./console.js";
 
 async function renew() {
   const shown = document.getElementById("fresh");
@@ -12,7 +12,7 @@ async function renew() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("fresh");
     if (fresh) shown.replaceWith(document.adoptNode(fresh));
-    if (fresh) askFirst(fresh);
+    if (fresh) guardForms(fresh);
   } catch {
     // The network is away; the next time may be better.
   }

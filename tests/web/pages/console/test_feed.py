@@ -45,6 +45,7 @@ def test_everything_is_shown_in_one_order_and_narrowed_by_stream_kind_and_type(v
         ("type=call.turn", ["call/one"]),
         ("type=call.*&kind=call&from=1h", ["call/one", "call/three", "call/one"]),
         ("from=earliest&stream=call/one", ["call/one", "call/one"]),
+        (f"stream=call/{'a' * 120},call/{'b' * 120},call/{'c' * 120},call/{'d' * 120},bot/two", ["bot/two"]),
     ):
         assert shown(vic.get(f"{feed}?{query}")) == streams, query
 
@@ -110,10 +111,11 @@ def test_consumers_are_seen_moved_and_forgotten(
     ana: Person, vic: Person, acme: Door, feed: str, database: Database
 ) -> None:
     assert "No consumers." in vic.get(f"{feed}/consumers")
-    acme.put("/v1/feed/consumers/billing", {"types": ["call.*"]})
+    only = {"path": "/big", "exists": True}
+    acme.put("/v1/feed/consumers/billing", {"types": ["call.*"], "content_filter": only})
     acme.post("/v1/feed/consumers/billing/read", {"limit": 1}, 200)
     page = vic.get(f"{feed}/consumers")
-    for words in ("billing", "types: call.*", "being read", "never; read"):
+    for words in ("billing", "types: call.*; content: {", '"/big"', "being read", "never; read"):
         assert words in page
     assert re.search(r'data-label="Behind" class="number">4 <span class="quiet small">events', page)
     assert "<form" not in page.partition("</header>")[2]
@@ -124,7 +126,10 @@ def test_consumers_are_seen_moved_and_forgotten(
     assert "nothing" in page
     assert last_action(database) == ("ana", "consumer.seek", "billing", "Acme")
     assert ana.send(f"{feed}/consumers/billing/seek", to="24h").status_code == 303
-    assert ana.send(f"{feed}/consumers/billing/seek", to="soon").status_code == 422
+    wrong = ana.send(f"{feed}/consumers/billing/seek", to="soon")
+    assert wrong.status_code == 422
+    for words in ("“soon” is not a place.", 'value="soon" aria-invalid'):
+        assert words in wrong.get_data(as_text=True)
     for name in ("nobody", "no body"):
         assert ana.send(f"{feed}/consumers/{name}/seek", to="latest").status_code == 404
         assert ana.send(f"{feed}/consumers/{name}/delete").status_code == 404

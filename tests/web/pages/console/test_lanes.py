@@ -7,6 +7,7 @@ from flask import Flask
 
 from app.core import ids
 from app.database.connection import Database
+from app.delivery import lane_reads
 from tests.web.doors import Door
 from tests.web.pages.console.people import Person
 from tests.web.pages.console.test_pages import ATTEMPT, last_action
@@ -15,9 +16,10 @@ from tests.web.pages.portal.guests import GuestAtPortal
 # The first delivery of a lane as it is after an attempt that has failed.
 FAILED = """
 WITH head AS (
-  UPDATE due SET attempt_count = 1, waited_seconds = 600, counted_at = now(), due_at = now() + interval '125 s'
+  UPDATE due SET attempt_count = 1, window_attempts = 1, waited_seconds = 600, counted_at = now(),
+    due_at = now() + interval '125 s'
   WHERE delivery_id = %(id)s RETURNING delivery_id, endpoint_id
-), counted AS (UPDATE deliveries SET attempt_count = 1 WHERE id = %(id)s)
+), counted AS (UPDATE deliveries SET attempt_count = 1, window_attempts = 1 WHERE id = %(id)s)
 UPDATE endpoints SET last_outcome = 'success' FROM head WHERE endpoints.id = head.endpoint_id
 """
 
@@ -62,6 +64,23 @@ def test_what_stands_still_says_why_since_when_and_what_waits_behind_it(
     assert "lanes of its streams" in vic.get(f"/console/endpoints/{endpoint}")
 
 
+def test_a_lane_counts_once_whatever_was_in_a_batch_with_its_first(
+    acme: Door, globex: Door, heads: list[str], database: Database
+) -> None:
+    alone = acme.publish("call", "alone", "call.turn")
+    attempted = (*heads, acme.get(f"/v1/events/{alone}/deliveries")["data"][0]["id"])
+    with database.begin() as connection:
+        for one in attempted:
+            connection.exec_driver_sql(FAILED, {"id": one})
+        assert lane_reads.count_stopped(connection) == 1, "nothing waits behind the other stream's only delivery"
+        assert [
+            [one.lane.delivery_id for one in lane_reads.stopped_lanes(connection, workspace=whose, limit=9)]
+            for whose in (None, acme.workspace_id, globex.workspace_id)
+        ] == [[heads[0]], [heads[0]], []]
+        connection.exec_driver_sql("UPDATE due SET window_attempts = 0 WHERE delivery_id = %s", (heads[0],))
+        assert lane_reads.count_stopped(connection) == 0, "what has not failed in this turn holds nobody up"
+
+
 def test_a_delivery_says_where_it_stands(ana: Person, heads: list[str]) -> None:
     page = ana.get(f"/console/deliveries/{heads[0]}")
     assert "First in its stream's order; 2 wait behind it. It has held them up for 10 min" in page
@@ -89,6 +108,23 @@ def test_an_operator_skips_and_retries(ana: Person, heads: list[str], endpoint: 
     assert ana.send(f"/console/deliveries/{heads[1]}/skip", back="elsewhere").headers["Location"] == (
         f"/console/deliveries/{heads[1]}?done=skipped"
     )
+
+
+def test_what_has_arrived_meanwhile_is_not_sent_again(
+    ana: Person, app: Flask, acme: Door, heads: list[str], database: Database
+) -> None:
+    guest = GuestAtPortal(app)
+    guest.open(acme.post("/v1/portal-links", {"scopes": ["operate"]})["url"])
+    with database.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM due WHERE delivery_id = %s", (heads[0],))
+        connection.exec_driver_sql(
+            "UPDATE deliveries SET status = 'delivered', finished_at = now() WHERE id = %s", (heads[0],)
+        )
+    for person, base in ((ana, "/console"), (guest, "/portal")):
+        done = person.send(f"{base}/deliveries/{heads[0]}/retry", back="lanes").headers["Location"]
+        assert done == f"{base}/lanes?done=ended-meanwhile"
+        assert "It is not sent again." in person.get(done)
+    assert acme.get(f"/v1/deliveries/{heads[0]}")["status"] == "delivered"
 
 
 def test_an_endpoint_without_order_says_so(vic: Person, acme: Door) -> None:

@@ -23,7 +23,7 @@ LIVE = re.compile(r"/live$")  # needs gunicorn's socket; tests/browser/console o
 @pytest.fixture
 def things(acme: Door) -> dict[str, str]:
     """What the names in the paths stand for."""
-    endpoint = acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/in"})["id"]
+    endpoint = acme.post("/v1/endpoints", {"url": "http://127.0.0.1:9/in", "order": "stream"})["id"]
     event = acme.publish("call", "c1", "call.started")
     (row,) = acme.get(f"/v1/events/{event}/deliveries")["data"]
     bulk = acme.post("/v1/bulk-retries", status=202)["id"]
