@@ -17,6 +17,7 @@ from app.core.event.drafts import Draft
 from app.core.webhook import batches
 from app.core.webhook.lanes import STREAM
 from app.database.tables import PARKED
+from app.delivery import unrecorded
 from app.delivery.drain import Drain
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.test_delivering import headers
@@ -372,6 +373,26 @@ def test_behind_a_failed_first_one_the_others_are_put_away_and_go_with_it(world:
         world.make_due_now()
         drain.run()
     assert sizes(receiver) == [5, 5]
+    assert world.statuses() == {"delivered": 5}
+
+
+@pytest.mark.parametrize(("answer", "again"), [(NO, 5), (accepted(2), 3)])
+@pytest.mark.parametrize("at_once", [1, 256])
+def test_nothing_is_put_away_for_ever_when_the_order_ends_while_a_batch_is_being_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: bytes, again: int, at_once: int
+) -> None:
+    def end_order(server: ScriptedServer, connection: Any, seen: Seen) -> bytes:
+        if len(receiver.seen) > 1:
+            return OK
+        world.change(endpoint_id, order=None)
+        return answer
+
+    monkeypatch.setattr(unrecorded, "MOST_AT_ONCE", at_once)
+    with ScriptedServer(end_order) as receiver:
+        endpoint_id = world.endpoint(receiver.url, batch={"max_events": 50, "max_wait_ms": 0}, order=STREAM)
+        publish(world, *["a"] * 5)
+        until_delivered(world, world.drain(), 10)
+    assert sum(sizes(receiver)[1:]) == again
     assert world.statuses() == {"delivered": 5}
 
 

@@ -98,7 +98,9 @@ BEGIN
       window_attempts = q.window_attempts
         + CASE WHEN m.moves AND m.counts AND (q.trigger <> 'manual' OR q.window_attempts = 0) THEN 1 ELSE 0 END,
       batch_most = coalesce(m.batch_most, q.batch_most),
-      due_at = CASE WHEN m.moves THEN m.due_at ELSE q.due_at END,
+      -- What was to wait behind others of its stream does not when its endpoint keeps order no more.
+      due_at = CASE WHEN m.moves AND m.due_at >= '9998-01-01 00:00:00+00' AND q.stream_id IS NULL THEN now()
+        WHEN m.moves THEN m.due_at ELSE q.due_at END,
       trigger = CASE WHEN m.moves THEN 'schedule' ELSE q.trigger END,
       leased_until = CASE WHEN m.moves THEN NULL ELSE q.leased_until END,
       lease_token = CASE WHEN m.moves THEN NULL ELSE q.lease_token END
