@@ -396,6 +396,26 @@ def test_nothing_is_put_away_for_ever_when_the_order_ends_while_a_batch_is_being
     assert world.statuses() == {"delivered": 5}
 
 
+@pytest.mark.parametrize("at_once", [1, 256])
+def test_a_lane_goes_on_at_once_when_its_first_one_ended_while_the_batch_was_being_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    def end_first(server: ScriptedServer, connection: Any, seen: Seen) -> bytes:
+        if len(receiver.seen) > 1:
+            return OK
+        world.end("cancelled", world.one("SELECT delivery_id FROM due ORDER BY seq LIMIT 1"))
+        return NO
+
+    monkeypatch.setattr(unrecorded, "MOST_AT_ONCE", at_once)
+    with ScriptedServer(end_first) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 50, "max_wait_ms": 0}, order=STREAM)
+        publish(world, *["a"] * 5)
+        drain = world.drain()
+        drain.run_once()
+        eventually(lambda: drain.run_once("closed") and not drain.in_flight and not drain.unrecorded, 10)
+    assert world.one("SELECT due_at <= now() FROM due ORDER BY seq LIMIT 1")
+
+
 def test_a_lane_waits_for_its_batch_unless_that_is_full(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
         world.endpoint(receiver.url, batch={"max_events": 5, "max_wait_ms": 60_000}, order=STREAM)

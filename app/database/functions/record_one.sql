@@ -59,6 +59,10 @@ BEGIN
       due_at = CASE WHEN o.due_at >= '9998-01-01 00:00:00+00' AND q.stream_id IS NULL THEN now() ELSE o.due_at END,
       trigger = 'schedule', leased_until = NULL, lease_token = NULL
     WHERE q.delivery_id = o.delivery_id;
+    IF o.due_at >= '9998-01-01 00:00:00+00' THEN  -- what was before it may have gone meanwhile, and found it being sent
+      PERFORM open_lane(q.endpoint_id, q.stream_id) FROM due q
+      WHERE q.delivery_id = o.delivery_id AND q.stream_id IS NOT NULL;
+    END IF;
     IF NOT EXISTS (SELECT FROM endpoints e WHERE e.id = o.endpoint_id AND e.status = 'enabled') THEN
       answer := jsonb_build_object('unwanted', jsonb_build_array(o.endpoint_id));
     END IF;

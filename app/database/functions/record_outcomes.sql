@@ -25,6 +25,7 @@ DECLARE
   doubtful text[];
   doubtful_at timestamptz[];
   written text[] := '{}';
+  put_away text[];
   counted int[];
   told text[];
   all_good boolean;
@@ -125,9 +126,16 @@ BEGIN
     array_agg(k.endpoint_id) FILTER (WHERE NOT (k.is_written OR k.resent OR k.by_us)),
     bool_and(k.outcome = 'success') FILTER (WHERE NOT (k.is_written OR k.resent OR k.by_us)),
     array_agg(k.endpoint_id) FILTER (WHERE k.moves AND k.status = 'pending'),
+    array_agg(k.delivery_id) FILTER (WHERE k.moves AND k.due_at >= '9998-01-01 00:00:00+00'),
     coalesce(array_agg(k.n), '{}')
-  INTO answer, counted, told, all_good, retried, seen
+  INTO answer, counted, told, all_good, retried, put_away, seen
   FROM known k;
+
+  IF put_away IS NOT NULL THEN  -- what was before them may have gone meanwhile, and found them being sent
+    PERFORM open_lane(l.endpoint_id, l.stream_id) FROM (
+      SELECT DISTINCT q.endpoint_id, q.stream_id FROM due q WHERE q.delivery_id = ANY (put_away) AND q.stream_id IS NOT NULL
+    ) AS l;
+  END IF;
 
   IF cardinality(seen) < json_array_length(outcomes) THEN
     answer := answer || jsonb_build_object('left', (
