@@ -39,11 +39,19 @@ class Unrecorded:
     def __init__(self, delays: Sequence[float]) -> None:
         self._delays = delays
         self._exchanges: list[Exchange] = []
+        self._locked: set[str] = set()  # deliveries that the last call with them has found locked
         # Attempts that a call has written whose answer was lost: it may have taken effect.
         self._doubtful: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._exchanges)
+
+    @property
+    def unlocked(self) -> int:
+        """How many wait for nothing but their turn."""
+        if not self._locked:
+            return len(self._exchanges)
+        return sum(exchange.claimed.id not in self._locked for exchange in self._exchanges)
 
     def add(self, exchange: Exchange) -> None:
         """This has come."""
@@ -53,6 +61,7 @@ class Unrecorded:
             first = min(self._exchanges, key=lambda kept: kept.ended_at)
             self._exchanges.remove(first)
             self._doubtful.discard(first.attempt_id)
+            self._locked.discard(first.claimed.id)
             log.error("an outcome of delivery %s is given up: too many wait for the database", first.claimed.id)
         self._exchanges.append(exchange)
 
@@ -87,6 +96,7 @@ class Unrecorded:
         kept = [exchange for exchange in self._exchanges if exchange.attempt_id not in done]
         self._exchanges = sorted(kept, key=lambda exchange: exchange.claimed.id in waiting)
         self._doubtful -= done
+        self._locked = (self._locked - {exchange.claimed.id for exchange in exchanges}) | waiting
 
 
 def is_rows_fault(error: DBAPIError) -> bool:

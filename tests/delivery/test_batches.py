@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -17,6 +18,7 @@ from app.core.event.drafts import Draft
 from app.core.webhook import batches
 from app.core.webhook.lanes import STREAM
 from app.database.tables import PARKED
+from app.delivery import drain as drain_module
 from app.delivery import unrecorded
 from app.delivery.drain import Drain
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
@@ -311,6 +313,18 @@ def test_a_rate_limit_counts_requests(world: World) -> None:
         assert drain.run_once().rows
         eventually(lambda: drain.run_once("closed") and not drain.in_flight, 10)
         assert sizes(receiver) == [10]
+
+
+def test_what_came_of_a_large_batch_is_recorded_without_a_pause(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unrecorded, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(drain_module, "LOOK_SECONDS", 5.0)
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url, batch=AT_ONCE)
+        world.publish(5)
+        drain, began = world.drain(), time.monotonic()
+        assert drain.run() == 5
+    assert time.monotonic() - began < 5
+    assert world.statuses() == {"delivered": 5}
 
 
 def test_a_stream_s_events_go_in_order_one_batch_after_the_other(world: World) -> None:

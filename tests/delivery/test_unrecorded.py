@@ -52,6 +52,19 @@ def test_more_locked_outcomes_than_one_call_takes_keep_no_other_waiting() -> Non
     assert len(waiting) == MOST_AT_ONCE + 11
 
 
+def test_what_is_locked_does_not_count_among_those_that_wait_for_their_turn() -> None:
+    waiting = Unrecorded([])
+    locked, other = exchange("locked"), exchange("other")
+    waiting.add(locked)
+    waiting.add(other)
+    assert waiting.unlocked == 2
+    waiting.settle([locked], locked=[locked])
+    waiting.add(exchange("locked"))
+    assert (waiting.unlocked, len(waiting)) == (1, 3)
+    waiting.settle([locked, other])
+    assert (waiting.unlocked, len(waiting)) == (1, 1)
+
+
 def test_what_came_of_one_delivery_stays_in_order() -> None:
     waiting = Unrecorded([])
     before, after, other = exchange("one", resent=True), exchange("one"), exchange("other")
