@@ -268,7 +268,7 @@ class Drain:
         exchanges = self._unrecorded.next()
         if phase == "closed" and not exchanges:
             return Claim(), Recorded()
-        asked = None if phase == "closed" else self._ask(phase)
+        asked = None if phase == "closed" or self._unrecorded.are_many else self._ask(phase)
         failpoints.reach("drain.commit")
         try:
             recorded, note, rows = self._calls.call(exchanges, asked)

@@ -53,6 +53,11 @@ class Unrecorded:
             return len(self._exchanges)
         return sum(exchange.claimed.id not in self._locked for exchange in self._exchanges)
 
+    @property
+    def are_many(self) -> bool:
+        """Whether to claim nothing until some of them are recorded: batches can bring more than calls can take."""
+        return self.unlocked > 2 * MOST_AT_ONCE
+
     def add(self, exchange: Exchange) -> None:
         """This has come."""
         if len(self._exchanges) >= MOST_KEPT and (

@@ -327,6 +327,19 @@ def test_what_came_of_a_large_batch_is_recorded_without_a_pause(world: World, mo
     assert world.statuses() == {"delivered": 5}
 
 
+def test_nothing_is_claimed_while_much_is_to_be_recorded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unrecorded, "MOST_AT_ONCE", 1)
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 5, "max_wait_ms": 0})
+        world.publish(10)
+        drain = world.drain()
+        drain.run_once()
+        eventually(lambda: drain.collect(0.01) or drain.unrecorded == 5, 10)
+        assert [len(drain.run_once().rows) for _ in range(4)] == [0, 0, 0, 5]
+        drain.run()
+    assert world.statuses() == {"delivered": 10}
+
+
 def test_a_stream_s_events_go_in_order_one_batch_after_the_other(world: World) -> None:
     busy: Counter[str] = Counter()
     came: dict[str, list[int]] = defaultdict(list)
