@@ -493,6 +493,19 @@ def _round(world: World, asked: dict[str, Any]) -> list[str]:
     return sorted(row.delivery_id for row in rows)
 
 
+def test_a_claim_takes_no_more_events_than_can_be_recorded_soon(world: World) -> None:
+    for _ in range(3):
+        world.endpoint("http://127.0.0.1:1/", batch={"max_events": 1000, "max_wait_ms": 0})
+    world.publish(1000)
+    asked = {"token": TOKEN, "lease_seconds": 60, "most_rows": 600, "most_endpoints": 256, "answering": [],
+             "batches": batches.MOST_BYTES, "rooms": dict.fromkeys(("fast", "new", "slow"), 5), "known": {},
+             "free": dict.fromkeys(("fast", "new", "slow"), 50)}  # fmt: skip
+    taken = _round(world, asked)
+    assert 1990 <= len(taken) <= 2000
+    its = "SELECT count(*) FROM due WHERE leased_until IS NOT NULL GROUP BY endpoint_id"
+    assert min(row.count for row in world.sql(its)) >= 660, "each has its share"
+
+
 def test_what_has_lost_claims_travels_by_itself_in_an_array_of_one(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
         world.endpoint(receiver.url, batch=AT_ONCE)
