@@ -301,6 +301,19 @@ def test_a_receiver_that_aborts_a_batch_gives_up_what_it_does_not_accept(world: 
     assert Counter(world.statuses()) == Counter({"delivered": delivered, "failed": 5 - delivered})
 
 
+def test_the_head_of_an_answer_is_kept_once(world: World) -> None:
+    answer = NO.replace(b"\r\nContent", b"\r\nX-Long: " + b"x" * 9000 + b"\r\nWebhook-Delivery: Abort-Message\r\nContent", 1)
+    with ScriptedServer(answering(answer)) as receiver:
+        world.endpoint(receiver.url, batch=AT_ONCE)
+        world.publish(3)
+        world.drain().run()
+    first, *others = sorted(world.attempts(), key=lambda row: row.batch_position)
+    assert len(first.response_headers["X-Long"]) == 9000
+    assert [row.response_headers for row in others] == [{"webhook-delivery": "abort-message"}] * 2
+    assert sizes(receiver) == [3]
+    assert world.statuses() == {"failed": 3}
+
+
 def test_a_rate_limit_counts_requests(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
         endpoint_id = world.endpoint(receiver.url, batch={"max_events": 10, "max_wait_ms": 60_000}, rate_limit=1)
