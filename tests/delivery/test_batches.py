@@ -19,7 +19,7 @@ from app.core.webhook import batches
 from app.core.webhook.lanes import STREAM
 from app.database.tables import PARKED
 from app.delivery import drain as drain_module
-from app.delivery import unrecorded
+from app.delivery import grants, unrecorded
 from app.delivery.drain import Drain
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.test_delivering import headers
@@ -189,6 +189,19 @@ def test_the_first_ones_that_are_accepted_are_delivered_and_the_others_go_again_
     assert {(row.outcome, row.status_code) for row in refused} == {("not_accepted", 200)}
     assert refused[0].error.startswith("the receiver accepted 3 of ")
     assert world.one("SELECT max(window_attempts) FROM deliveries") == 1, "the schedule is not used up by that"
+
+
+def test_a_receiver_that_takes_few_is_not_sent_many_among_many_endpoints(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grants, "MOST_TOLD", 0)
+    with ScriptedServer(by_body(lambda events: accepted(min(3, len(events))))) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 10, "max_wait_ms": 0})
+        world.publish(10)
+        world.drain().run()
+    assert sizes(receiver)[0] == 10
+    assert max(sizes(receiver)[1:]) <= 6
+    assert world.statuses() == {"delivered": 10}
 
 
 @pytest.mark.parametrize(
