@@ -204,6 +204,16 @@ def test_a_receiver_that_takes_few_is_not_sent_many_among_many_endpoints(
     assert world.statuses() == {"delivered": 10}
 
 
+def test_what_an_answer_leaves_over_is_sent_though_its_time_is_over(world: World) -> None:
+    with ScriptedServer(by_body(lambda events: accepted(min(3, len(events))))) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 10, "max_wait_ms": 0})
+        world.publish(10)
+        world.set_deadline("created_at")
+        world.drain().run()
+    assert sizes(receiver)[0] == 10
+    assert world.statuses() == {"delivered": 10}
+
+
 @pytest.mark.parametrize(
     "value", [0, -1, 6, 2.5, True, None, "2", [], b'{"accepted": 1e999}', b'{"accepted": 99999999999999999999}']
 )
