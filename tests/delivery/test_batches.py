@@ -300,6 +300,21 @@ def test_an_endpoint_that_was_down_gets_full_batches_when_it_is_back(world: Worl
     assert world.statuses() == {"delivered": 300}
 
 
+@pytest.mark.parametrize("failures", [7, 8])
+def test_an_endpoint_that_fails_for_long_because_of_its_batches_gets_single_events(world: World, failures: int) -> None:
+    with ScriptedServer(by_body(lambda events: NO if len(events) > 1 else OK)) as receiver:
+        endpoint_id = world.endpoint(receiver.url, batch=AT_ONCE)
+        world.sql(f"UPDATE endpoints SET consecutive_failures = {failures}, last_outcome = 'http_error'")
+        world.publish(19)
+        drain = world.drain()
+        for _ in range(3):
+            drain.run()
+            world.make_due_now()
+        assert world.endpoint_row(endpoint_id).consecutive_failures == 0
+    assert world.statuses() == {"delivered": 19}
+    assert max(Counter(sizes(receiver)).items())[0] > 1
+
+
 def test_an_endpoint_that_is_gone_is_disabled_with_all_that_it_had_in_the_batch(world: World) -> None:
     with ScriptedServer(answering(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")) as receiver:
         endpoint_id = world.endpoint(receiver.url, batch={"max_events": 5, "max_wait_ms": 0})

@@ -1,7 +1,9 @@
 -- Lease what travels with rows that were taken for endpoints that get batches: of a lane those behind its first, in order
 -- and without a gap; else what is due, and what waits to be sent for the first time. A test, a row that has lost claims,
 -- and what is in no lane of an endpoint that keeps order travel by themselves. All of a batch are of the same kind: sent
--- again, by hand or by recover, or not. Rows that were refused with others (batch_most) bring fewer along.
+-- again, by hand or by recover, or not. Rows that were refused with others (batch_most) bring fewer along. An endpoint that
+-- has failed seven times in a row gets a single event with every other request, whether that gets through: whole batches
+-- are not divided while it fails (app/core/webhook/batches.py).
 --
 -- known: see drain_round. most_bytes: of one batch, with what stands between its events; a call takes eight times as many
 -- at most, and 2,000 events, of which each batch has its share: what comes of them is recorded 256 at a time. The rows behind the first of a lane are put away while they are being sent, too.
@@ -21,7 +23,7 @@ DECLARE
   filled due[] := '{}';
 BEGIN
   FOR seed IN
-    SELECT t.*, p.ordering, p.batch_max_events, make_interval(secs => p.batch_max_wait_ms / 1000.0) AS wait,
+    SELECT t.*, p.ordering, p.batch_max_events, p.consecutive_failures AS failures, make_interval(secs => p.batch_max_wait_ms / 1000.0) AS wait,
       (SELECT octet_length(v.body) FROM events v WHERE v.id = t.event_id AND v.created_at = t.event_created_at) AS bytes,
       count(*) OVER (ORDER BY t.due_at DESC, t.delivery_id) AS seeds  -- from this one on
     FROM unnest(taken) AS t JOIN endpoints p ON p.id = t.endpoint_id
@@ -33,7 +35,7 @@ BEGIN
     most := least(
       seed.batch_max_events, seed.batch_most, (known -> seed.endpoint_id ->> 'events')::int, left_rows / seed.seeds
     );
-    CONTINUE WHEN most < 2 OR least(left_bytes, most_bytes) <= coalesce(seed.bytes, 0);
+    CONTINUE WHEN most < 2 OR seed.failures >= 7 AND seed.failures % 2 = 1 OR least(left_bytes, most_bytes) <= coalesce(seed.bytes, 0);
     IF seed.stream_id IS NOT NULL THEN
       ids := ARRAY(
         SELECT q.delivery_id FROM due q
