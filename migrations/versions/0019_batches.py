@@ -121,7 +121,8 @@ FILL_BATCHES = """
 -- are not divided while it fails (app/core/webhook/batches.py).
 --
 -- known: see drain_round. most_bytes: of one batch, with what stands between its events; a call takes eight times as many
--- at most, and 2,000 events, of which each batch has its share: what comes of them is recorded 256 at a time. The rows behind the first of a lane are put away while they are being sent, too.
+-- at most, and 2,000 events, of which each batch has its share: what comes of them is recorded 256 at a time. The rows
+-- behind the first of a lane are put away while they are being sent, too.
 CREATE OR REPLACE FUNCTION fill_batches(
   taken due[], batching text[], low_water timestamptz, token uuid, lease interval, known jsonb, most_bytes int
 ) RETURNS due[]
@@ -138,7 +139,8 @@ DECLARE
   filled due[] := '{}';
 BEGIN
   FOR seed IN
-    SELECT t.*, p.ordering, p.batch_max_events, p.consecutive_failures AS failures, make_interval(secs => p.batch_max_wait_ms / 1000.0) AS wait,
+    SELECT t.*, p.ordering, p.batch_max_events, p.consecutive_failures AS failures,
+      make_interval(secs => p.batch_max_wait_ms / 1000.0) AS wait,
       (SELECT octet_length(v.body) FROM events v WHERE v.id = t.event_id AND v.created_at = t.event_created_at) AS bytes,
       count(*) OVER (ORDER BY t.due_at DESC, t.delivery_id) AS seeds  -- from this one on
     FROM unnest(taken) AS t JOIN endpoints p ON p.id = t.endpoint_id
@@ -150,7 +152,8 @@ BEGIN
     most := least(
       seed.batch_max_events, seed.batch_most, (known -> seed.endpoint_id ->> 'events')::int, left_rows / seed.seeds
     );
-    CONTINUE WHEN most < 2 OR seed.failures >= 7 AND seed.failures % 2 = 1 OR least(left_bytes, most_bytes) <= coalesce(seed.bytes, 0);
+    CONTINUE WHEN most < 2 OR seed.failures >= 7 AND mod(seed.failures, 2) = 1
+      OR least(left_bytes, most_bytes) <= coalesce(seed.bytes, 0);
     IF seed.stream_id IS NOT NULL THEN
       ids := ARRAY(
         SELECT q.delivery_id FROM due q
