@@ -494,6 +494,18 @@ def test_a_lane_goes_on_at_once_when_its_first_one_ended_while_the_batch_was_bei
     assert world.one("SELECT due_at <= now() FROM due ORDER BY seq LIMIT 1")
 
 
+def test_what_a_batch_left_out_is_told_though_a_success_before_it_is_recorded_later(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 2, "max_wait_ms": 0}, order=STREAM)
+        publish(world, *"aaa")
+        first, second, _ = (row.delivery_id for row in world.sql("SELECT delivery_id FROM due ORDER BY seq"))
+        world.end("failed", second)
+        world.end("delivered", first)
+        world.drain().run()
+    (seen,) = receiver.seen
+    assert headers(seen)["webhook-skipped-seq"] == "2"
+
+
 def test_a_lane_waits_for_its_batch_unless_that_is_full(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
         world.endpoint(receiver.url, batch={"max_events": 5, "max_wait_ms": 60_000}, order=STREAM)
