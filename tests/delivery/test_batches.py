@@ -536,6 +536,21 @@ def test_a_claim_whose_answer_was_lost_hands_out_the_whole_batch_again(world: Wo
     assert len(first) == 5
 
 
+def test_a_lane_s_claim_that_is_handed_out_again_stays_a_batch_though_batches_were_turned_off(world: World) -> None:
+    endpoint_id = world.endpoint("http://127.0.0.1:1/", batch={"max_events": 3, "max_wait_ms": 0}, order=STREAM)
+    publish(world, *"aaa")
+    asked = {"token": TOKEN, "lease_seconds": 60, "most_rows": 600, "most_endpoints": 256, "answering": [],
+             "batches": batches.MOST_BYTES, "rooms": dict.fromkeys(("fast", "new", "slow"), 5), "known": {},
+             "free": dict.fromkeys(("fast", "new", "slow"), 50)}  # fmt: skip
+    assert len(_round(world, asked)) == 3
+    world.change(endpoint_id, batch=None)
+    again = world.sql(
+        "SELECT note ->> 'batch' AS batch FROM drain_round(NULL, 1, %(asked)s::jsonb) WHERE delivery_id IS NOT NULL",
+        asked=json.dumps(asked | {"again": True}),
+    )
+    assert [row.batch is not None for row in again] == [True] * 3
+
+
 def test_who_cannot_send_batches_gets_each_event_by_itself(world: World) -> None:
     world.endpoint("http://127.0.0.1:1/", batch=AT_ONCE)
     publish(world, *"aaa")
