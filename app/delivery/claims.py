@@ -108,6 +108,12 @@ class Claimed:
     place: Place | None = None
     part: Part | None = None
 
+    @property
+    def is_in_turn(self) -> bool:
+        """Whether others of its stream are to be sent after it, and so not beside it. The first row that a batch is
+        left with, when the event of the one before it is gone, has no place."""
+        return self.place is not None or (self.part is not None and self.part.is_in_lane)
+
 
 @dataclass(slots=True)
 class Claim:

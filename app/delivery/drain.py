@@ -382,7 +382,7 @@ class Drain:
         now = self._clock()
         started_at = self._database_clock.now()
         claimed = first_of(sent)
-        if claimed.place is not None and self._left_seconds(claimed, started_at) < self._closing_seconds:
+        if claimed.is_in_turn and self._left_seconds(claimed, started_at) < self._closing_seconds:
             return  # this process stood still since the claim: another may have sent it, and those behind it
         try:
             request = self._signer.request(sent, started_at, self._left_seconds(claimed, started_at))
