@@ -229,9 +229,7 @@ class Claimer:
             granted = dict(decided.rows)
             claim.more |= decided.held_back
         further: dict[str, Any] = {
-            name: asked[name]
-            for name in ("token", "lease_seconds", "low_water", "alone", "batches")
-            if name in asked
+            name: asked[name] for name in ("token", "lease_seconds", "low_water", "alone", "batches") if name in asked
         }
         further["known"] = {id: {"events": most} for id in granted if (most := slots.most_events(id)) is not None}
         if batching := [row["endpoint_id"] for row in asking if row.get("batching")]:

@@ -85,7 +85,7 @@ def decide(exchange: Exchange, now: datetime, jitter: float, delays: Sequence[fl
         return Decision("failed", reason=f"{deliveries.TEST_FAILED}: {decision.reason}")
     if exchange.batch is None:
         return decision
-    if exchange.batch.at_once and asks is None:  # whatever the deadline: each such answer ends others, so this ends, too
+    if exchange.batch.at_once and asks is None:  # past the deadline, too: each such answer ends others
         words = retry.describe(exchange.outcome, exchange.status_code)
         decision = Decision("pending", due_at=now, reason=words)
     return _in_batch(exchange.batch, decision) if decision.status == "pending" else decision

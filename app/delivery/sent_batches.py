@@ -62,8 +62,8 @@ def accepted_of(exchanges: Sequence[Exchange]) -> int:
 
 
 def _divided(sent: SentBatch, whole: Exchange) -> list[Exchange]:
-    """What came of the whole request, for each of its events. The answer is kept with the first; with the others what it
-    asks for, and the beginning of its body."""
+    """What came of the whole request, for each of its events. The answer is kept with the first; with the others what
+    it asks for, and the beginning of its body."""
     size, jitter, outcome = len(sent.rows), random.random(), whole.outcome
     answered = batches.Acknowledged(0)
     if outcome == Outcome.SUCCESS and whole.status_code is not None:

@@ -340,7 +340,8 @@ def test_a_receiver_that_aborts_a_batch_gives_up_what_it_does_not_accept(world: 
 
 
 def test_the_head_of_an_answer_is_kept_once(world: World) -> None:
-    answer = NO.replace(b"\r\nContent", b"\r\nX-Long: " + b"x" * 9000 + b"\r\nWebhook-Delivery: Abort-Message\r\nContent", 1)
+    head = b"\r\nX-Long: " + b"x" * 9000 + b"\r\nWebhook-Delivery: Abort-Message\r\nContent"
+    answer = NO.replace(b"\r\nContent", head, 1)
     with ScriptedServer(answering(answer)) as receiver:
         world.endpoint(receiver.url, batch=AT_ONCE)
         world.publish(3)
