@@ -507,6 +507,18 @@ def test_what_a_batch_left_out_is_told_though_a_success_before_it_is_recorded_la
     assert headers(seen)["webhook-skipped-seq"] == "2"
 
 
+def test_a_lane_s_batch_is_sent_in_turn_though_the_event_of_its_first_one_is_gone(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url, batch=AT_ONCE, order=STREAM)
+        publish(world, *"aaa")
+        world.sql("DELETE FROM events WHERE seq = 1")
+        drain = world.drain()
+        rows = drain.run_once().rows
+        drain.run()
+    assert [(row.place, row.is_in_turn) for row in rows] == [(None, True)] * 2
+    assert world.statuses() == {"failed": 1, "delivered": 2}
+
+
 def test_a_lane_waits_for_its_batch_unless_that_is_full(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
         world.endpoint(receiver.url, batch={"max_events": 5, "max_wait_ms": 60_000}, order=STREAM)
