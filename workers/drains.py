@@ -12,9 +12,9 @@ from app.database.connection import Database
 from app.delivery import claims
 from app.delivery.attempt_spans import add_spans
 from app.delivery.doorbell import Doorbell
-from app.delivery.drain import Calls, Drain
+from app.delivery.drain import Drain
 from app.delivery.live_log import LogTeller
-from app.delivery.rounds import Crew
+from app.delivery.rounds import Calls, Crew
 from app.delivery.sending.sender import Sender
 from app.settings import Settings
 from app.tracing import Tracing

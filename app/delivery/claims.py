@@ -108,6 +108,12 @@ class Claimed:
     place: Place | None = None
     part: Part | None = None
 
+    @property
+    def is_in_turn(self) -> bool:
+        """Whether others of its stream are to be sent after it, and so not beside it. The first row that a batch is
+        left with, when the event of the one before it is gone, has no place."""
+        return self.place is not None or (self.part is not None and self.part.is_in_lane)
+
 
 @dataclass(slots=True)
 class Claim:
@@ -223,10 +229,9 @@ class Claimer:
             granted = dict(decided.rows)
             claim.more |= decided.held_back
         further: dict[str, Any] = {
-            name: asked[name]
-            for name in ("token", "lease_seconds", "low_water", "alone", "batches", "known")
-            if name in asked
+            name: asked[name] for name in ("token", "lease_seconds", "low_water", "alone", "batches") if name in asked
         }
+        further["known"] = {id: {"events": most} for id in granted if (most := slots.most_events(id)) is not None}
         if batching := [row["endpoint_id"] for row in asking if row.get("batching")]:
             further["batching"] = batching
         further["granted"] = granted

@@ -199,6 +199,7 @@ UPDATE deliveries SET trigger = made.trigger FROM made WHERE id = %(id)s AND cre
 _IS_BEHIND = """
 SELECT EXISTS (
   SELECT FROM due q JOIN due f ON f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq
+    AND f.seq >= lane_low(q.endpoint_id, q.stream_id)
   WHERE q.delivery_id = %(id)s
 )
 """

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -30,7 +30,7 @@ from app.delivery.doorbell import Doorbell
 from app.delivery.endpoint_health import Gone, disable_failing, disable_gone
 from app.delivery.outcomes import Recorded, RecordedAttempt
 from app.delivery.round_calls import RoundCalls
-from app.delivery.rounds import Crew, RoundStamp
+from app.delivery.rounds import Calls, Crew, RoundStamp
 from app.delivery.sending.sender import Sender
 from app.delivery.sent_batches import SentBatch, accepted_of, exchanges_of, first_of, requests_of
 from app.delivery.signer import Signer
@@ -56,14 +56,6 @@ ALONE_SECONDS = 5.0
 
 # Whom a round claims for: all endpoints, all but those that fail, only a row that has to travel alone, or none.
 Phase = Literal["open", "closing", "alone", "closed"]
-
-
-class Calls(Protocol):
-    """What a drain needs of app.delivery.wake.Wake."""
-
-    def call(self) -> bool: ...
-    def call_another(self) -> bool: ...
-    def answered(self) -> bool: ...
 
 
 class Drain:
@@ -201,7 +193,7 @@ class Drain:
             claim = self.run_once(phase, wait_seconds)
             wait_seconds = 0.0 if claim.rows and claim.more else self._look_seconds(claim)
             self._call_for_help(claim, phase)
-            if self.in_flight:
+            if self.in_flight or self._unrecorded.unlocked:
                 continue
             if self.unrecorded:  # somebody has locked their deliveries
                 locked_since = self._clock() if locked_since is None else locked_since
@@ -239,7 +231,10 @@ class Drain:
 
     def _look_seconds(self, claim: Claim) -> float:
         """How long to wait for a result before the next look. Who stands is told of what comes, and looks early only
-        when something was left for want of places, which may come back by themselves."""
+        when something was left for want of places, which may come back by themselves. Outcomes that wait for nothing
+        but their turn have it at once."""
+        if self._unrecorded.unlocked:
+            return 0.0
         if self._is_standing and not claim.left:
             return min(STAND_SECONDS, claim.wait_seconds or STAND_SECONDS, claim.put_off_seconds or STAND_SECONDS)
         return LOOK_SECONDS
@@ -258,9 +253,10 @@ class Drain:
             claim = self.run_once("alone")
             if not claim.more:
                 return
-            while self.in_flight:
+            while self.in_flight or self._unrecorded.unlocked:
+                seconds = 0.0 if self._unrecorded.unlocked else LOOK_SECONDS
                 over = self._stopping() or self._clock() >= ends_at + self._closing_seconds
-                self.run_once("closed" if over or self._slots.is_closed else "closing", LOOK_SECONDS)
+                self.run_once("closed" if over or self._slots.is_closed else "closing", seconds)
 
     def _phase(self, elapsed_seconds: float, turn_seconds: float) -> Phase:
         if self._stopping() or elapsed_seconds >= turn_seconds + self._closing_seconds:
@@ -272,7 +268,7 @@ class Drain:
         exchanges = self._unrecorded.next()
         if phase == "closed" and not exchanges:
             return Claim(), Recorded()
-        asked = None if phase == "closed" else self._ask(phase)
+        asked = None if phase == "closed" or self._unrecorded.are_many else self._ask(phase)
         failpoints.reach("drain.commit")
         try:
             recorded, note, rows = self._calls.call(exchanges, asked)
@@ -386,7 +382,7 @@ class Drain:
         now = self._clock()
         started_at = self._database_clock.now()
         claimed = first_of(sent)
-        if claimed.place is not None and self._left_seconds(claimed, started_at) < self._closing_seconds:
+        if claimed.is_in_turn and self._left_seconds(claimed, started_at) < self._closing_seconds:
             return  # this process stood still since the claim: another may have sent it, and those behind it
         try:
             request = self._signer.request(sent, started_at, self._left_seconds(claimed, started_at))

@@ -65,7 +65,7 @@ class Recorded:
 def decide(exchange: Exchange, now: datetime, jitter: float, delays: Sequence[float]) -> Decision:
     """What becomes of the delivery, if this drain still holds its lease. delays: the retry schedule of an endpoint that
     has none of its own, seconds."""
-    claimed = exchange.claimed
+    claimed, asks = exchange.claimed, asked(exchange.response_headers)
     # A person's attempt in the middle of a window does not use up one of the schedule.
     of_schedule = claimed.trigger != "manual" or claimed.window_attempts == 0
     decision = retry.decide(
@@ -79,20 +79,21 @@ def decide(exchange: Exchange, now: datetime, jitter: float, delays: Sequence[fl
         jitter=jitter,
         delays=claimed.address.delays or delays,
         unanswered=exchange.unanswered,
-        asked=asked(exchange.response_headers),
+        asked=asks,
     )
     if decision.status == "pending" and claimed.trigger == "test":
         return Decision("failed", reason=f"{deliveries.TEST_FAILED}: {decision.reason}")
-    if decision.status == "pending" and exchange.batch is not None:
-        return _in_batch(exchange.batch, decision, now)
-    return decision
+    if exchange.batch is None:
+        return decision
+    if exchange.batch.at_once and asks is None:  # past the deadline, too: each such answer ends others
+        words = retry.describe(exchange.outcome, exchange.status_code)
+        decision = Decision("pending", due_at=now, reason=words)
+    return _in_batch(exchange.batch, decision) if decision.status == "pending" else decision
 
 
-def _in_batch(batch: InBatch, decision: Decision, now: datetime) -> Decision:
+def _in_batch(batch: InBatch, decision: Decision) -> Decision:
     """When an event goes again that shared a request with others."""
-    if batch.waits_behind:
-        return replace(decision, due_at=PARKED_AT)
-    return replace(decision, due_at=now) if batch.at_once else decision
+    return replace(decision, due_at=PARKED_AT) if batch.waits_behind else decision
 
 
 class Batch:

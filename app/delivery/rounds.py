@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from sqlalchemy import Connection
 
@@ -23,6 +23,14 @@ Crew = Literal["pool", "standby"]
 
 # A drain makes hundreds of rounds a second; one write in that time is enough to be seen within seconds.
 STAMP_SECONDS = 1.0
+
+
+class Calls(Protocol):
+    """What a drain needs of app.delivery.wake.Wake."""
+
+    def call(self) -> bool: ...
+    def call_another(self) -> bool: ...
+    def answered(self) -> bool: ...
 
 
 class RoundStamp:

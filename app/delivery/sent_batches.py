@@ -11,6 +11,7 @@ from datetime import datetime
 from app.core import ids
 from app.core.webhook import batches
 from app.core.webhook.retry import Outcome
+from app.core.webhook.steering import HEADER, asked
 from app.delivery.attempts import Exchange, InBatch
 from app.delivery.claims import Claim, Claimed
 from app.delivery.exchanges import exchange_of
@@ -61,7 +62,8 @@ def accepted_of(exchanges: Sequence[Exchange]) -> int:
 
 
 def _divided(sent: SentBatch, whole: Exchange) -> list[Exchange]:
-    """What came of the whole request, for each of its events."""
+    """What came of the whole request, for each of its events. The answer is kept with the first; with the others what
+    it asks for, and the beginning of its body."""
     size, jitter, outcome = len(sent.rows), random.random(), whole.outcome
     answered = batches.Acknowledged(0)
     if outcome == Outcome.SUCCESS and whole.status_code is not None:
@@ -69,6 +71,7 @@ def _divided(sent: SentBatch, whole: Exchange) -> list[Exchange]:
         answered = batches.acknowledged(size, whole.status_code, whole.response_body, error=whole.error, is_cut=is_cut)
         outcome = Outcome.NOT_ACCEPTED
     most = None if answered.events else batches.most_next(size, outcome, whole.status_code, _failures(sent))
+    asks = [] if (word := asked(whole.response_headers)) is None else [(HEADER, word)]
     made = []
     for place, row in enumerate(sent.rows):
         is_taken = place < answered.events
@@ -86,6 +89,7 @@ def _divided(sent: SentBatch, whole: Exchange) -> list[Exchange]:
             claimed=row,
             outcome=Outcome.SUCCESS if is_taken else outcome,
             error=whole.error if is_taken else answered.error or whole.error,
+            response_headers=whole.response_headers if place == 0 else asks,
             response_body=whole.response_body if place == 0 else whole.response_body[: batches.KEPT_BODY_BYTES],
             batch=mark,
             nonce=os.urandom(ids.RANDOM_BYTES),

@@ -35,7 +35,7 @@ class Signer:
         claimed = first_of(sent)
         headers = self.headers_of_batch(sent, sent_at) if isinstance(sent, SentBatch) else self.headers(sent, sent_at)
         address, owner, key = claimed.address, claimed.workspace_id, (sent, sent_at)
-        until = None if claimed.place is None else standing_seconds() + left_seconds
+        until = standing_seconds() + left_seconds if claimed.is_in_turn else None
         own_seconds = address.timeout_seconds
         return Request(key, address.url, headers, sent.body, owner, own_connection, own_seconds, until)
 

@@ -78,18 +78,20 @@ BEGIN
       requests[e.no] := due_rows - cardinality(fresh);
       early := '{}';
       FOR one IN
-        SELECT q.delivery_id, q.stream_id FROM due q WHERE q.delivery_id = ANY (fresh) AND q.stream_id IS NOT NULL
+        SELECT q.stream_id, array_agg(q.delivery_id) AS ids, lane_low(e.id, q.stream_id) AS low
+        FROM due q WHERE q.delivery_id = ANY (fresh) AND q.stream_id IS NOT NULL GROUP BY q.stream_id
       LOOP
         waiting := (SELECT count(*) FROM (
-          SELECT FROM due b WHERE b.endpoint_id = e.id AND b.stream_id = one.stream_id LIMIT e.most
+          SELECT FROM due b WHERE b.endpoint_id = e.id AND b.stream_id = one.stream_id AND b.seq >= one.low LIMIT e.most
         ) AS b);
         read_rows := read_rows + waiting;
         IF waiting >= e.most THEN
-          early := early || one.delivery_id;
+          early := early || one.ids;
           requests[e.no] := requests[e.no] + 1;
           -- The lane's first row waits itself, unless this is it.
           UPDATE due q SET due_at = now() WHERE q.delivery_id = (
             SELECT f.delivery_id FROM due f WHERE f.endpoint_id = e.id AND f.stream_id = one.stream_id
+              AND f.seq >= one.low
             ORDER BY f.seq LIMIT 1 FOR UPDATE SKIP LOCKED
           ) AND q.due_at > now() AND q.attempt_count = 0 AND (q.leased_until IS NULL OR q.leased_until <= now());
         END IF;
@@ -116,10 +118,13 @@ FILL_BATCHES = """
 -- Lease what travels with rows that were taken for endpoints that get batches: of a lane those behind its first, in order
 -- and without a gap; else what is due, and what waits to be sent for the first time. A test, a row that has lost claims,
 -- and what is in no lane of an endpoint that keeps order travel by themselves. All of a batch are of the same kind: sent
--- again, by hand or by recover, or not. Rows that were refused with others (batch_most) bring fewer along.
+-- again, by hand or by recover, or not. Rows that were refused with others (batch_most) bring fewer along. An endpoint that
+-- has failed seven times in a row gets a single event with every other request, whether that gets through: whole batches
+-- are not divided while it fails (app/core/webhook/batches.py).
 --
 -- known: see drain_round. most_bytes: of one batch, with what stands between its events; a call takes eight times as many
--- at most. The rows behind the first of a lane are put away while they are being sent, too.
+-- at most, and 2,000 events, of which each batch has its share: what comes of them is recorded 256 at a time. The rows
+-- behind the first of a lane are put away while they are being sent, too.
 CREATE OR REPLACE FUNCTION fill_batches(
   taken due[], batching text[], low_water timestamptz, token uuid, lease interval, known jsonb, most_bytes int
 ) RETURNS due[]
@@ -130,21 +135,27 @@ DECLARE
   seed record;
   most int;
   left_bytes int := 8 * most_bytes;
+  left_rows int := 2000;
   ids text[];
   added due[];
   filled due[] := '{}';
 BEGIN
   FOR seed IN
-    SELECT t.*, p.ordering, p.batch_max_events, make_interval(secs => p.batch_max_wait_ms / 1000.0) AS wait,
-      (SELECT octet_length(v.body) FROM events v WHERE v.id = t.event_id AND v.created_at = t.event_created_at) AS bytes
+    SELECT t.*, p.ordering, p.batch_max_events, p.consecutive_failures AS failures,
+      make_interval(secs => p.batch_max_wait_ms / 1000.0) AS wait,
+      (SELECT octet_length(v.body) FROM events v WHERE v.id = t.event_id AND v.created_at = t.event_created_at) AS bytes,
+      count(*) OVER (ORDER BY t.due_at DESC, t.delivery_id) AS seeds  -- from this one on
     FROM unnest(taken) AS t JOIN endpoints p ON p.id = t.endpoint_id
     WHERE t.endpoint_id = ANY (batching) AND p.batch_max_events IS NOT NULL
       AND t.trigger <> 'test' AND t.claims - 1 - t.attempt_count < 2 AND (p.ordering IS NOT NULL) = (t.stream_id IS NOT NULL)
       AND (t.seq IS NULL) = (t.stream_id IS NULL)
-    ORDER BY t.due_at
+    ORDER BY seeds DESC
   LOOP
-    most := least(seed.batch_max_events, seed.batch_most, (known -> seed.endpoint_id ->> 'events')::int);
-    CONTINUE WHEN most < 2 OR least(left_bytes, most_bytes) <= coalesce(seed.bytes, 0);
+    most := least(
+      seed.batch_max_events, seed.batch_most, (known -> seed.endpoint_id ->> 'events')::int, left_rows / seed.seeds
+    );
+    CONTINUE WHEN most < 2 OR seed.failures >= 7 AND mod(seed.failures, 2) = 1
+      OR least(left_bytes, most_bytes) <= coalesce(seed.bytes, 0);
     IF seed.stream_id IS NOT NULL THEN
       ids := ARRAY(
         SELECT q.delivery_id FROM due q
@@ -197,6 +208,7 @@ BEGIN
       RETURNING q AS row_taken, m.bytes
     )
     SELECT array_agg(l.row_taken), left_bytes - coalesce(max(l.bytes), 0) INTO added, left_bytes FROM leased l;
+    left_rows := left_rows - 1 - coalesce(cardinality(added), 0);
     filled := filled || added;
   END LOOP;
   RETURN filled;
@@ -366,8 +378,15 @@ BEGIN
       attempt_count = q.attempt_count + 1,
       window_attempts = q.window_attempts
         + CASE WHEN (q.trigger <> 'manual' OR q.window_attempts = 0) AND o.uncounted IS NOT TRUE THEN 1 ELSE 0 END,
-      batch_most = coalesce(o.batch_most, q.batch_most), due_at = o.due_at, trigger = 'schedule', leased_until = NULL, lease_token = NULL
+      batch_most = coalesce(o.batch_most, q.batch_most),
+      -- What was to wait behind others of its stream does not when its endpoint keeps order no more.
+      due_at = CASE WHEN o.due_at >= '9998-01-01 00:00:00+00' AND q.stream_id IS NULL THEN now() ELSE o.due_at END,
+      trigger = 'schedule', leased_until = NULL, lease_token = NULL
     WHERE q.delivery_id = o.delivery_id;
+    IF o.due_at >= '9998-01-01 00:00:00+00' THEN  -- what was before it may have gone meanwhile, and found it being sent
+      PERFORM open_lane(q.endpoint_id, q.stream_id) FROM due q
+      WHERE q.delivery_id = o.delivery_id AND q.stream_id IS NOT NULL;
+    END IF;
     IF NOT EXISTS (SELECT FROM endpoints e WHERE e.id = o.endpoint_id AND e.status = 'enabled') THEN
       answer := jsonb_build_object('unwanted', jsonb_build_array(o.endpoint_id));
     END IF;
@@ -425,6 +444,7 @@ DECLARE
   doubtful text[];
   doubtful_at timestamptz[];
   written text[] := '{}';
+  put_away text[];
   counted int[];
   told text[];
   all_good boolean;
@@ -498,7 +518,9 @@ BEGIN
       window_attempts = q.window_attempts
         + CASE WHEN m.moves AND m.counts AND (q.trigger <> 'manual' OR q.window_attempts = 0) THEN 1 ELSE 0 END,
       batch_most = coalesce(m.batch_most, q.batch_most),
-      due_at = CASE WHEN m.moves THEN m.due_at ELSE q.due_at END,
+      -- What was to wait behind others of its stream does not when its endpoint keeps order no more.
+      due_at = CASE WHEN m.moves AND m.due_at >= '9998-01-01 00:00:00+00' AND q.stream_id IS NULL THEN now()
+        WHEN m.moves THEN m.due_at ELSE q.due_at END,
       trigger = CASE WHEN m.moves THEN 'schedule' ELSE q.trigger END,
       leased_until = CASE WHEN m.moves THEN NULL ELSE q.leased_until END,
       lease_token = CASE WHEN m.moves THEN NULL ELSE q.lease_token END
@@ -523,9 +545,16 @@ BEGIN
     array_agg(k.endpoint_id) FILTER (WHERE NOT (k.is_written OR k.resent OR k.by_us)),
     bool_and(k.outcome = 'success') FILTER (WHERE NOT (k.is_written OR k.resent OR k.by_us)),
     array_agg(k.endpoint_id) FILTER (WHERE k.moves AND k.status = 'pending'),
+    array_agg(k.delivery_id) FILTER (WHERE k.moves AND k.due_at >= '9998-01-01 00:00:00+00'),
     coalesce(array_agg(k.n), '{}')
-  INTO answer, counted, told, all_good, retried, seen
+  INTO answer, counted, told, all_good, retried, put_away, seen
   FROM known k;
+
+  IF put_away IS NOT NULL THEN  -- what was before them may have gone meanwhile, and found them being sent
+    PERFORM open_lane(l.endpoint_id, l.stream_id) FROM (
+      SELECT DISTINCT q.endpoint_id, q.stream_id FROM due q WHERE q.delivery_id = ANY (put_away) AND q.stream_id IS NOT NULL
+    ) AS l;
+  END IF;
 
   IF cardinality(seen) < json_array_length(outcomes) THEN
     answer := answer || jsonb_build_object('left', (
@@ -678,6 +707,7 @@ DECLARE
   suspicious boolean := true;
   are_left boolean;
   only_one text;
+  are_behind boolean := false;
   sends_batches boolean := asked ? 'batches';
   batching text[];
   requests int[];
@@ -800,7 +830,8 @@ BEGIN
     first_at := taken[1].event_created_at;
     last_at := first_at;
     IF cardinality(taken) > 1 THEN
-      SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
+      SELECT min(t.event_created_at), max(t.event_created_at), bool_or(t.due_at >= '9998-01-01 00:00:00+00')
+      INTO first_at, last_at, are_behind FROM unnest(taken) AS t;
     END IF;
     RETURN QUERY
       SELECT CASE
@@ -810,7 +841,12 @@ BEGIN
             'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds,
             'tick', CASE WHEN e.feed_cursor THEN tick_before(v.xid, v.no) END,
             'lane', CASE WHEN t.seq IS NOT NULL AND t.due_at < '9998-01-01 00:00:00+00' THEN lane_place(t) END,
-            'batch', CASE WHEN sends_batches AND e.batch_max_events IS NOT NULL THEN jsonb_build_array(
+            -- What was leased with the first of its lane travels with it, though its endpoint gets batches no more.
+            'batch', CASE WHEN sends_batches AND (e.batch_max_events IS NOT NULL OR are_behind AND t.stream_id IS NOT NULL
+              AND (t.endpoint_id, t.stream_id) IN (
+                SELECT b.endpoint_id, b.stream_id FROM unnest(taken) AS b WHERE b.due_at >= '9998-01-01 00:00:00+00'
+              )
+            ) THEN jsonb_build_array(
               CASE WHEN t.trigger = 'test' OR t.claims - 1 - t.attempt_count >= 2
                   OR t.stream_id IS NULL AND (e.ordering IS NOT NULL OR t.seq IS NOT NULL)
                 THEN t.delivery_id ELSE coalesce(t.stream_id::text, '') END,

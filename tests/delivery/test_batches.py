@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -17,6 +18,8 @@ from app.core.event.drafts import Draft
 from app.core.webhook import batches
 from app.core.webhook.lanes import STREAM
 from app.database.tables import PARKED
+from app.delivery import drain as drain_module
+from app.delivery import grants, unrecorded
 from app.delivery.drain import Drain
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.test_delivering import headers
@@ -188,6 +191,29 @@ def test_the_first_ones_that_are_accepted_are_delivered_and_the_others_go_again_
     assert world.one("SELECT max(window_attempts) FROM deliveries") == 1, "the schedule is not used up by that"
 
 
+def test_a_receiver_that_takes_few_is_not_sent_many_among_many_endpoints(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grants, "MOST_TOLD", 0)
+    with ScriptedServer(by_body(lambda events: accepted(min(3, len(events))))) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 10, "max_wait_ms": 0})
+        world.publish(10)
+        world.drain().run()
+    assert sizes(receiver)[0] == 10
+    assert max(sizes(receiver)[1:]) <= 6
+    assert world.statuses() == {"delivered": 10}
+
+
+def test_what_an_answer_leaves_over_is_sent_though_its_time_is_over(world: World) -> None:
+    with ScriptedServer(by_body(lambda events: accepted(min(3, len(events))))) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 10, "max_wait_ms": 0})
+        world.publish(10)
+        world.set_deadline("created_at")
+        world.drain().run()
+    assert sizes(receiver)[0] == 10
+    assert world.statuses() == {"delivered": 10}
+
+
 @pytest.mark.parametrize(
     "value", [0, -1, 6, 2.5, True, None, "2", [], b'{"accepted": 1e999}', b'{"accepted": 99999999999999999999}']
 )
@@ -274,6 +300,21 @@ def test_an_endpoint_that_was_down_gets_full_batches_when_it_is_back(world: Worl
     assert world.statuses() == {"delivered": 300}
 
 
+@pytest.mark.parametrize("failures", [7, 8])
+def test_an_endpoint_that_fails_for_long_because_of_its_batches_gets_single_events(world: World, failures: int) -> None:
+    with ScriptedServer(by_body(lambda events: NO if len(events) > 1 else OK)) as receiver:
+        endpoint_id = world.endpoint(receiver.url, batch=AT_ONCE)
+        world.sql(f"UPDATE endpoints SET consecutive_failures = {failures}, last_outcome = 'http_error'")
+        world.publish(19)
+        drain = world.drain()
+        for _ in range(3):
+            drain.run()
+            world.make_due_now()
+        assert world.endpoint_row(endpoint_id).consecutive_failures == 0
+    assert world.statuses() == {"delivered": 19}
+    assert max(Counter(sizes(receiver)).items())[0] > 1
+
+
 def test_an_endpoint_that_is_gone_is_disabled_with_all_that_it_had_in_the_batch(world: World) -> None:
     with ScriptedServer(answering(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n")) as receiver:
         endpoint_id = world.endpoint(receiver.url, batch={"max_events": 5, "max_wait_ms": 0})
@@ -298,6 +339,20 @@ def test_a_receiver_that_aborts_a_batch_gives_up_what_it_does_not_accept(world: 
     assert Counter(world.statuses()) == Counter({"delivered": delivered, "failed": 5 - delivered})
 
 
+def test_the_head_of_an_answer_is_kept_once(world: World) -> None:
+    head = b"\r\nX-Long: " + b"x" * 9000 + b"\r\nWebhook-Delivery: Abort-Message\r\nContent"
+    answer = NO.replace(b"\r\nContent", head, 1)
+    with ScriptedServer(answering(answer)) as receiver:
+        world.endpoint(receiver.url, batch=AT_ONCE)
+        world.publish(3)
+        world.drain().run()
+    first, *others = sorted(world.attempts(), key=lambda row: row.batch_position)
+    assert len(first.response_headers["X-Long"]) == 9000
+    assert [row.response_headers for row in others] == [{"webhook-delivery": "abort-message"}] * 2
+    assert sizes(receiver) == [3]
+    assert world.statuses() == {"failed": 3}
+
+
 def test_a_rate_limit_counts_requests(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
         endpoint_id = world.endpoint(receiver.url, batch={"max_events": 10, "max_wait_ms": 60_000}, rate_limit=1)
@@ -310,6 +365,31 @@ def test_a_rate_limit_counts_requests(world: World) -> None:
         assert drain.run_once().rows
         eventually(lambda: drain.run_once("closed") and not drain.in_flight, 10)
         assert sizes(receiver) == [10]
+
+
+def test_what_came_of_a_large_batch_is_recorded_without_a_pause(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unrecorded, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(drain_module, "LOOK_SECONDS", 5.0)
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url, batch=AT_ONCE)
+        world.publish(5)
+        drain, began = world.drain(), time.monotonic()
+        assert drain.run() == 5
+    assert time.monotonic() - began < 5
+    assert world.statuses() == {"delivered": 5}
+
+
+def test_nothing_is_claimed_while_much_is_to_be_recorded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unrecorded, "MOST_AT_ONCE", 1)
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 5, "max_wait_ms": 0})
+        world.publish(10)
+        drain = world.drain()
+        drain.run_once()
+        eventually(lambda: drain.collect(0.01) or drain.unrecorded == 5, 10)
+        assert [len(drain.run_once().rows) for _ in range(4)] == [0, 0, 0, 5]
+        drain.run()
+    assert world.statuses() == {"delivered": 10}
 
 
 def test_a_stream_s_events_go_in_order_one_batch_after_the_other(world: World) -> None:
@@ -375,6 +455,70 @@ def test_behind_a_failed_first_one_the_others_are_put_away_and_go_with_it(world:
     assert world.statuses() == {"delivered": 5}
 
 
+@pytest.mark.parametrize(("answer", "again"), [(NO, 5), (accepted(2), 3)])
+@pytest.mark.parametrize("at_once", [1, 256])
+def test_nothing_is_put_away_for_ever_when_the_order_ends_while_a_batch_is_being_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: bytes, again: int, at_once: int
+) -> None:
+    def end_order(server: ScriptedServer, connection: Any, seen: Seen) -> bytes:
+        if len(receiver.seen) > 1:
+            return OK
+        world.change(endpoint_id, order=None)
+        return answer
+
+    monkeypatch.setattr(unrecorded, "MOST_AT_ONCE", at_once)
+    with ScriptedServer(end_order) as receiver:
+        endpoint_id = world.endpoint(receiver.url, batch={"max_events": 50, "max_wait_ms": 0}, order=STREAM)
+        publish(world, *["a"] * 5)
+        until_delivered(world, world.drain(), 10)
+    assert sum(sizes(receiver)[1:]) == again
+    assert world.statuses() == {"delivered": 5}
+
+
+@pytest.mark.parametrize("at_once", [1, 256])
+def test_a_lane_goes_on_at_once_when_its_first_one_ended_while_the_batch_was_being_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    def end_first(server: ScriptedServer, connection: Any, seen: Seen) -> bytes:
+        if len(receiver.seen) > 1:
+            return OK
+        world.end("cancelled", world.one("SELECT delivery_id FROM due ORDER BY seq LIMIT 1"))
+        return NO
+
+    monkeypatch.setattr(unrecorded, "MOST_AT_ONCE", at_once)
+    with ScriptedServer(end_first) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 50, "max_wait_ms": 0}, order=STREAM)
+        publish(world, *["a"] * 5)
+        drain = world.drain()
+        drain.run_once()
+        eventually(lambda: drain.run_once("closed") and not drain.in_flight and not drain.unrecorded, 10)
+    assert world.one("SELECT due_at <= now() FROM due ORDER BY seq LIMIT 1")
+
+
+def test_what_a_batch_left_out_is_told_though_a_success_before_it_is_recorded_later(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url, batch={"max_events": 2, "max_wait_ms": 0}, order=STREAM)
+        publish(world, *"aaa")
+        first, second, _ = (row.delivery_id for row in world.sql("SELECT delivery_id FROM due ORDER BY seq"))
+        world.end("failed", second)
+        world.end("delivered", first)
+        world.drain().run()
+    (seen,) = receiver.seen
+    assert headers(seen)["webhook-skipped-seq"] == "2"
+
+
+def test_a_lane_s_batch_is_sent_in_turn_though_the_event_of_its_first_one_is_gone(world: World) -> None:
+    with ScriptedServer(answering(OK)) as receiver:
+        world.endpoint(receiver.url, batch=AT_ONCE, order=STREAM)
+        publish(world, *"aaa")
+        world.sql("DELETE FROM events WHERE seq = 1")
+        drain = world.drain()
+        rows = drain.run_once().rows
+        drain.run()
+    assert [(row.place, row.is_in_turn) for row in rows] == [(None, True)] * 2
+    assert world.statuses() == {"failed": 1, "delivered": 2}
+
+
 def test_a_lane_waits_for_its_batch_unless_that_is_full(world: World) -> None:
     with ScriptedServer(answering(OK)) as receiver:
         world.endpoint(receiver.url, batch={"max_events": 5, "max_wait_ms": 60_000}, order=STREAM)
@@ -405,6 +549,21 @@ def test_a_claim_whose_answer_was_lost_hands_out_the_whole_batch_again(world: Wo
     assert len(first) == 5
 
 
+def test_a_lane_s_claim_that_is_handed_out_again_stays_a_batch_though_batches_were_turned_off(world: World) -> None:
+    endpoint_id = world.endpoint("http://127.0.0.1:1/", batch={"max_events": 3, "max_wait_ms": 0}, order=STREAM)
+    publish(world, *"aaa")
+    asked = {"token": TOKEN, "lease_seconds": 60, "most_rows": 600, "most_endpoints": 256, "answering": [],
+             "batches": batches.MOST_BYTES, "rooms": dict.fromkeys(("fast", "new", "slow"), 5), "known": {},
+             "free": dict.fromkeys(("fast", "new", "slow"), 50)}  # fmt: skip
+    assert len(_round(world, asked)) == 3
+    world.change(endpoint_id, batch=None)
+    again = world.sql(
+        "SELECT note ->> 'batch' AS batch FROM drain_round(NULL, 1, %(asked)s::jsonb) WHERE delivery_id IS NOT NULL",
+        asked=json.dumps(asked | {"again": True}),
+    )
+    assert [row.batch is not None for row in again] == [True] * 3
+
+
 def test_who_cannot_send_batches_gets_each_event_by_itself(world: World) -> None:
     world.endpoint("http://127.0.0.1:1/", batch=AT_ONCE)
     publish(world, *"aaa")
@@ -423,6 +582,19 @@ def _round(world: World, asked: dict[str, Any]) -> list[str]:
         asked=json.dumps(asked),
     )
     return sorted(row.delivery_id for row in rows)
+
+
+def test_a_claim_takes_no_more_events_than_can_be_recorded_soon(world: World) -> None:
+    for _ in range(3):
+        world.endpoint("http://127.0.0.1:1/", batch={"max_events": 1000, "max_wait_ms": 0})
+    world.publish(1000)
+    asked = {"token": TOKEN, "lease_seconds": 60, "most_rows": 600, "most_endpoints": 256, "answering": [],
+             "batches": batches.MOST_BYTES, "rooms": dict.fromkeys(("fast", "new", "slow"), 5), "known": {},
+             "free": dict.fromkeys(("fast", "new", "slow"), 50)}  # fmt: skip
+    taken = _round(world, asked)
+    assert 1990 <= len(taken) <= 2000
+    its = "SELECT count(*) FROM due WHERE leased_until IS NOT NULL GROUP BY endpoint_id"
+    assert min(row.count for row in world.sql(its)) >= 660, "each has its share"
 
 
 def test_what_has_lost_claims_travels_by_itself_in_an_array_of_one(world: World) -> None:

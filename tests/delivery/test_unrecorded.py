@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
@@ -10,7 +11,7 @@ import pytest
 
 from app.core.webhook.retry import Outcome
 from app.delivery import unrecorded
-from app.delivery.attempts import Exchange
+from app.delivery.attempts import Exchange, InBatch
 from app.delivery.claims import Claimed, EndpointAddress
 from app.delivery.unrecorded import MOST_AT_ONCE, Unrecorded
 
@@ -52,6 +53,19 @@ def test_more_locked_outcomes_than_one_call_takes_keep_no_other_waiting() -> Non
     assert len(waiting) == MOST_AT_ONCE + 11
 
 
+def test_what_is_locked_does_not_count_among_those_that_wait_for_their_turn() -> None:
+    waiting = Unrecorded([])
+    locked, other = exchange("locked"), exchange("other")
+    waiting.add(locked)
+    waiting.add(other)
+    assert waiting.unlocked == 2
+    waiting.settle([locked], locked=[locked])
+    waiting.add(exchange("locked"))
+    assert (waiting.unlocked, len(waiting)) == (1, 3)
+    waiting.settle([locked, other])
+    assert (waiting.unlocked, len(waiting)) == (1, 1)
+
+
 def test_what_came_of_one_delivery_stays_in_order() -> None:
     waiting = Unrecorded([])
     before, after, other = exchange("one", resent=True), exchange("one"), exchange("other")
@@ -71,3 +85,19 @@ def test_the_oldest_is_given_up_when_too_many_wait(monkeypatch: pytest.MonkeyPat
     waiting.settle([locked], locked=[locked])
     waiting.add(last)
     assert waiting.next() == [other, last]
+
+
+def test_those_of_batches_are_given_up_for_others_like_them_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unrecorded, "MOST_KEPT", 2)
+    monkeypatch.setattr(unrecorded, "MOST_KEPT_OF_BATCHES", 3)
+    waiting = Unrecorded([])
+    alone = [exchange(f"alone {number}") for number in range(2)]
+    shared = [replace(exchange(f"shared {number}"), batch=InBatch("bat_1", 5, number + 1, 0.5)) for number in range(5)]
+    for each in (alone[0], *shared, alone[1]):
+        waiting.add(each)
+    assert waiting.next() == [alone[0], *shared[2:], alone[1]]
+    waiting.settle([shared[2]])
+    last = exchange("last")
+    waiting.add(last)
+    waiting.add(shared[0])
+    assert waiting.next() == [*shared[3:], alone[1], last, shared[0]]

@@ -93,14 +93,14 @@ def acknowledged(events: int, status_code: int, answer: bytes, *, error: str | N
 
     answer: what is kept of its body. error: why the body was not complete; is_cut: it is longer than what is kept. Only
     a 200 is read. One that is longer acknowledges all: nobody says a number in so many words. One that broke off
-    acknowledges nothing, as what it would have said is not known.
+    before acknowledges nothing, as what it would have said is not known.
     """
     if status_code != 200:
         return Acknowledged(events)
-    if error is not None:
-        return Acknowledged(0, error)
     if is_cut:
         return Acknowledged(events)
+    if error is not None:
+        return Acknowledged(0, error)
     found, accepted = _accepted(answer)
     if not found:
         return Acknowledged(events)

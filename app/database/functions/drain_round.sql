@@ -64,6 +64,7 @@ DECLARE
   suspicious boolean := true;
   are_left boolean;
   only_one text;
+  are_behind boolean := false;
   sends_batches boolean := asked ? 'batches';
   batching text[];
   requests int[];
@@ -186,7 +187,8 @@ BEGIN
     first_at := taken[1].event_created_at;
     last_at := first_at;
     IF cardinality(taken) > 1 THEN
-      SELECT min(t.event_created_at), max(t.event_created_at) INTO first_at, last_at FROM unnest(taken) AS t;
+      SELECT min(t.event_created_at), max(t.event_created_at), bool_or(t.due_at >= '9998-01-01 00:00:00+00')
+      INTO first_at, last_at, are_behind FROM unnest(taken) AS t;
     END IF;
     RETURN QUERY
       SELECT CASE
@@ -196,7 +198,12 @@ BEGIN
             'timeout_seconds', e.timeout_seconds, 'retry_delays_seconds', e.retry_delays_seconds,
             'tick', CASE WHEN e.feed_cursor THEN tick_before(v.xid, v.no) END,
             'lane', CASE WHEN t.seq IS NOT NULL AND t.due_at < '9998-01-01 00:00:00+00' THEN lane_place(t) END,
-            'batch', CASE WHEN sends_batches AND e.batch_max_events IS NOT NULL THEN jsonb_build_array(
+            -- What was leased with the first of its lane travels with it, though its endpoint gets batches no more.
+            'batch', CASE WHEN sends_batches AND (e.batch_max_events IS NOT NULL OR are_behind AND t.stream_id IS NOT NULL
+              AND (t.endpoint_id, t.stream_id) IN (
+                SELECT b.endpoint_id, b.stream_id FROM unnest(taken) AS b WHERE b.due_at >= '9998-01-01 00:00:00+00'
+              )
+            ) THEN jsonb_build_array(
               CASE WHEN t.trigger = 'test' OR t.claims - 1 - t.attempt_count >= 2
                   OR t.stream_id IS NULL AND (e.ordering IS NOT NULL OR t.seq IS NOT NULL)
                 THEN t.delivery_id ELSE coalesce(t.stream_id::text, '') END,

@@ -1,10 +1,13 @@
 -- Lease what travels with rows that were taken for endpoints that get batches: of a lane those behind its first, in order
 -- and without a gap; else what is due, and what waits to be sent for the first time. A test, a row that has lost claims,
 -- and what is in no lane of an endpoint that keeps order travel by themselves. All of a batch are of the same kind: sent
--- again, by hand or by recover, or not. Rows that were refused with others (batch_most) bring fewer along.
+-- again, by hand or by recover, or not. Rows that were refused with others (batch_most) bring fewer along. An endpoint that
+-- has failed seven times in a row gets a single event with every other request, whether that gets through: whole batches
+-- are not divided while it fails (app/core/webhook/batches.py).
 --
 -- known: see drain_round. most_bytes: of one batch, with what stands between its events; a call takes eight times as many
--- at most. The rows behind the first of a lane are put away while they are being sent, too.
+-- at most, and 2,000 events, of which each batch has its share: what comes of them is recorded 256 at a time. The rows
+-- behind the first of a lane are put away while they are being sent, too.
 CREATE OR REPLACE FUNCTION fill_batches(
   taken due[], batching text[], low_water timestamptz, token uuid, lease interval, known jsonb, most_bytes int
 ) RETURNS due[]
@@ -15,21 +18,27 @@ DECLARE
   seed record;
   most int;
   left_bytes int := 8 * most_bytes;
+  left_rows int := 2000;
   ids text[];
   added due[];
   filled due[] := '{}';
 BEGIN
   FOR seed IN
-    SELECT t.*, p.ordering, p.batch_max_events, make_interval(secs => p.batch_max_wait_ms / 1000.0) AS wait,
-      (SELECT octet_length(v.body) FROM events v WHERE v.id = t.event_id AND v.created_at = t.event_created_at) AS bytes
+    SELECT t.*, p.ordering, p.batch_max_events, p.consecutive_failures AS failures,
+      make_interval(secs => p.batch_max_wait_ms / 1000.0) AS wait,
+      (SELECT octet_length(v.body) FROM events v WHERE v.id = t.event_id AND v.created_at = t.event_created_at) AS bytes,
+      count(*) OVER (ORDER BY t.due_at DESC, t.delivery_id) AS seeds  -- from this one on
     FROM unnest(taken) AS t JOIN endpoints p ON p.id = t.endpoint_id
     WHERE t.endpoint_id = ANY (batching) AND p.batch_max_events IS NOT NULL
       AND t.trigger <> 'test' AND t.claims - 1 - t.attempt_count < 2 AND (p.ordering IS NOT NULL) = (t.stream_id IS NOT NULL)
       AND (t.seq IS NULL) = (t.stream_id IS NULL)
-    ORDER BY t.due_at
+    ORDER BY seeds DESC
   LOOP
-    most := least(seed.batch_max_events, seed.batch_most, (known -> seed.endpoint_id ->> 'events')::int);
-    CONTINUE WHEN most < 2 OR least(left_bytes, most_bytes) <= coalesce(seed.bytes, 0);
+    most := least(
+      seed.batch_max_events, seed.batch_most, (known -> seed.endpoint_id ->> 'events')::int, left_rows / seed.seeds
+    );
+    CONTINUE WHEN most < 2 OR seed.failures >= 7 AND mod(seed.failures, 2) = 1
+      OR least(left_bytes, most_bytes) <= coalesce(seed.bytes, 0);
     IF seed.stream_id IS NOT NULL THEN
       ids := ARRAY(
         SELECT q.delivery_id FROM due q
@@ -82,6 +91,7 @@ BEGIN
       RETURNING q AS row_taken, m.bytes
     )
     SELECT array_agg(l.row_taken), left_bytes - coalesce(max(l.bytes), 0) INTO added, left_bytes FROM leased l;
+    left_rows := left_rows - 1 - coalesce(cardinality(added), 0);
     filled := filled || added;
   END LOOP;
   RETURN filled;

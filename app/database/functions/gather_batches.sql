@@ -62,18 +62,20 @@ BEGIN
       requests[e.no] := due_rows - cardinality(fresh);
       early := '{}';
       FOR one IN
-        SELECT q.delivery_id, q.stream_id FROM due q WHERE q.delivery_id = ANY (fresh) AND q.stream_id IS NOT NULL
+        SELECT q.stream_id, array_agg(q.delivery_id) AS ids, lane_low(e.id, q.stream_id) AS low
+        FROM due q WHERE q.delivery_id = ANY (fresh) AND q.stream_id IS NOT NULL GROUP BY q.stream_id
       LOOP
         waiting := (SELECT count(*) FROM (
-          SELECT FROM due b WHERE b.endpoint_id = e.id AND b.stream_id = one.stream_id LIMIT e.most
+          SELECT FROM due b WHERE b.endpoint_id = e.id AND b.stream_id = one.stream_id AND b.seq >= one.low LIMIT e.most
         ) AS b);
         read_rows := read_rows + waiting;
         IF waiting >= e.most THEN
-          early := early || one.delivery_id;
+          early := early || one.ids;
           requests[e.no] := requests[e.no] + 1;
           -- The lane's first row waits itself, unless this is it.
           UPDATE due q SET due_at = now() WHERE q.delivery_id = (
             SELECT f.delivery_id FROM due f WHERE f.endpoint_id = e.id AND f.stream_id = one.stream_id
+              AND f.seq >= one.low
             ORDER BY f.seq LIMIT 1 FOR UPDATE SKIP LOCKED
           ) AND q.due_at > now() AND q.attempt_count = 0 AND (q.leased_until IS NULL OR q.leased_until <= now());
         END IF;

@@ -8,7 +8,8 @@ DECLARE
 BEGIN
   SELECT d.status INTO ended FROM deliveries d WHERE d.id = OLD.delivery_id AND d.created_at = OLD.created_at;
   IF ended = 'delivered' THEN
-    DELETE FROM lane_skips s WHERE s.endpoint_id = OLD.endpoint_id AND s.stream_id = OLD.stream_id;
+    DELETE FROM lane_skips s  -- one behind it may have ended before it, by the same answer
+    WHERE s.endpoint_id = OLD.endpoint_id AND s.stream_id = OLD.stream_id AND s.seq < OLD.seq;
   ELSIF ended = 'failed' THEN
     PERFORM note_skip(OLD.endpoint_id, OLD.stream_id, OLD.seq);
   END IF;

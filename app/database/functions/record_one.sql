@@ -54,8 +54,15 @@ BEGIN
       attempt_count = q.attempt_count + 1,
       window_attempts = q.window_attempts
         + CASE WHEN (q.trigger <> 'manual' OR q.window_attempts = 0) AND o.uncounted IS NOT TRUE THEN 1 ELSE 0 END,
-      batch_most = coalesce(o.batch_most, q.batch_most), due_at = o.due_at, trigger = 'schedule', leased_until = NULL, lease_token = NULL
+      batch_most = coalesce(o.batch_most, q.batch_most),
+      -- What was to wait behind others of its stream does not when its endpoint keeps order no more.
+      due_at = CASE WHEN o.due_at >= '9998-01-01 00:00:00+00' AND q.stream_id IS NULL THEN now() ELSE o.due_at END,
+      trigger = 'schedule', leased_until = NULL, lease_token = NULL
     WHERE q.delivery_id = o.delivery_id;
+    IF o.due_at >= '9998-01-01 00:00:00+00' THEN  -- what was before it may have gone meanwhile, and found it being sent
+      PERFORM open_lane(q.endpoint_id, q.stream_id) FROM due q
+      WHERE q.delivery_id = o.delivery_id AND q.stream_id IS NOT NULL;
+    END IF;
     IF NOT EXISTS (SELECT FROM endpoints e WHERE e.id = o.endpoint_id AND e.status = 'enabled') THEN
       answer := jsonb_build_object('unwanted', jsonb_build_array(o.endpoint_id));
     END IF;

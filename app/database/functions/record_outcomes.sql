@@ -25,6 +25,7 @@ DECLARE
   doubtful text[];
   doubtful_at timestamptz[];
   written text[] := '{}';
+  put_away text[];
   counted int[];
   told text[];
   all_good boolean;
@@ -98,7 +99,9 @@ BEGIN
       window_attempts = q.window_attempts
         + CASE WHEN m.moves AND m.counts AND (q.trigger <> 'manual' OR q.window_attempts = 0) THEN 1 ELSE 0 END,
       batch_most = coalesce(m.batch_most, q.batch_most),
-      due_at = CASE WHEN m.moves THEN m.due_at ELSE q.due_at END,
+      -- What was to wait behind others of its stream does not when its endpoint keeps order no more.
+      due_at = CASE WHEN m.moves AND m.due_at >= '9998-01-01 00:00:00+00' AND q.stream_id IS NULL THEN now()
+        WHEN m.moves THEN m.due_at ELSE q.due_at END,
       trigger = CASE WHEN m.moves THEN 'schedule' ELSE q.trigger END,
       leased_until = CASE WHEN m.moves THEN NULL ELSE q.leased_until END,
       lease_token = CASE WHEN m.moves THEN NULL ELSE q.lease_token END
@@ -123,9 +126,16 @@ BEGIN
     array_agg(k.endpoint_id) FILTER (WHERE NOT (k.is_written OR k.resent OR k.by_us)),
     bool_and(k.outcome = 'success') FILTER (WHERE NOT (k.is_written OR k.resent OR k.by_us)),
     array_agg(k.endpoint_id) FILTER (WHERE k.moves AND k.status = 'pending'),
+    array_agg(k.delivery_id) FILTER (WHERE k.moves AND k.due_at >= '9998-01-01 00:00:00+00'),
     coalesce(array_agg(k.n), '{}')
-  INTO answer, counted, told, all_good, retried, seen
+  INTO answer, counted, told, all_good, retried, put_away, seen
   FROM known k;
+
+  IF put_away IS NOT NULL THEN  -- what was before them may have gone meanwhile, and found them being sent
+    PERFORM open_lane(l.endpoint_id, l.stream_id) FROM (
+      SELECT DISTINCT q.endpoint_id, q.stream_id FROM due q WHERE q.delivery_id = ANY (put_away) AND q.stream_id IS NOT NULL
+    ) AS l;
+  END IF;
 
   IF cardinality(seen) < json_array_length(outcomes) THEN
     answer := answer || jsonb_build_object('left', (

@@ -52,6 +52,7 @@ def test_what_is_no_count_of_these_events_acknowledges_nothing(events: int, valu
         ({"accepted": 3}, {"status": 201}, 5),
         ({"accepted": 3}, {"status": 207}, 5),
         ({"accepted": 3}, {"is_cut": True}, 5),
+        ({"accepted": 3}, {"is_cut": True, "error": "broke off"}, 5),
         ({"accepted": 5}, {"error": "broke off"}, 0),
         ({"accepted": 3}, {"error": "broke off", "status": 204}, 5),
         (b'{"accepted": 1, "accepted": 2}', {}, 2),
