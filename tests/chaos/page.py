@@ -68,7 +68,7 @@ def text_of(scenarios: Sequence[Scenario], done: Mapping[str, Verdict], run: Tol
     summary = (
         f"{run}: {len(table)} scenarios, done {total.times} times with {total.acknowledged} acknowledged events;"
         f" {total.lost} lost, {good} scenarios as promised."
-    ) + (f" Tried again after an earlier try went wrong: {', '.join(run.again)}." if run.again else "")
+    ) + (f" Tried again after an earlier try went wrong: {', '.join(dict.fromkeys(run.again))}." if run.again else "")
     return "\n".join([summary, "", HEAD, "|---" * 2 + "|--:" * 8 + "|---" * 2 + "|", *table])
 
 
