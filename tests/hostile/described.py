@@ -29,6 +29,7 @@ from tests.processes import RunningServer
 Operation = Any  # schemathesis' APIOperation, which has no public name
 TIMEOUT_SECONDS = 15.0
 NDJSON = "application/x-ndjson"
+LONGEST_URL = 8000  # gunicorn.conf.py limits the request line a little above it
 # JSON Schema has no word for a text without NUL, and keys are given by the test.
 CONFIG = {"generation": {"allow-x00": False, "with-security-parameters": False}}
 # What a request that fits its description may be answered: done, not changed since, in conflict with something, and by
@@ -194,6 +195,7 @@ class Surroundings:
         described = case.operation.definition.raw["responses"]
         found = described.get(str(answer.status_code))
         of_no_route = answer.status_code in (404, 405) and not fits  # a mutated path may lead to another route, or none
+        of_no_route |= len(answer.request.url or "") > LONGEST_URL  # the server refuses it before any route
         if answer.status_code >= 500:
             yield "a server's error"
         if found is None and not of_no_route:

@@ -82,18 +82,23 @@ def test_writers_that_overlap_are_read_without_a_gap_and_each_stream_in_order(bo
     assert sorted(event.body for event in again.events) == sorted(bytes(row.body) for row in stored)
 
 
+def store(connection: Connection, workspace_id: str) -> None:
+    """The event of a transaction that takes its time."""
+    connection.exec_driver_sql(
+        "INSERT INTO streams (workspace_id, kind, external_id, created_at) VALUES (%(w)s, 'call', 'slow', now())",
+        {"w": workspace_id},
+    )
+    connection.exec_driver_sql(
+        "INSERT INTO events (id, created_at, workspace_id, stream_id, seq, type, occurred_at, body)"
+        " SELECT 'evt_slow', now(), %(w)s, id, 1, 'note', now(), 'slow' FROM streams WHERE external_id = 'slow'",
+        {"w": workspace_id},
+    )
+
+
 def test_an_event_that_commits_late_comes_in_a_later_page(books: Books, feed: Feed) -> None:
     cursor = feed.start(ticks.first)
     with books.database.begin() as slow:
-        slow.exec_driver_sql(
-            "INSERT INTO streams (workspace_id, kind, external_id, created_at) VALUES (%(w)s, 'call', 'slow', now())",
-            {"w": books.workspace_id},
-        )
-        slow.exec_driver_sql(
-            "INSERT INTO events (id, created_at, workspace_id, stream_id, seq, type, occurred_at, body)"
-            " SELECT 'evt_slow', now(), %(w)s, id, 1, 'note', now(), 'slow' FROM streams WHERE external_id = 'slow'",
-            {"w": books.workspace_id},
-        )
+        store(slow, books.workspace_id)
         books.accept(draft("fast"))
         feed.tick(0)
         step = read(feed, books.workspace_id, cursor)
@@ -110,6 +115,16 @@ def test_ticks_are_made_only_when_something_was_stored_and_not_too_often(books: 
     assert second.id > first.id
     books.accept(draft())
     assert feed.tick(60_000) == second
+
+
+def test_an_event_that_was_under_way_during_the_last_tick_is_in_the_next_one(books: Books, feed: Feed) -> None:
+    """Though nothing was stored since, and although the snapshot does not name the newest transaction."""
+    begin = feed.start(lambda connection: ticks.newest(connection, 0))
+    with books.database.begin() as writing:
+        store(writing, books.workspace_id)
+        seen = feed.tick(0)
+    assert feed.tick(0).id > seen.id
+    assert [event.external_id for event in read(feed, books.workspace_id, begin).events] == ["slow"]
 
 
 def test_of_many_who_want_a_tick_at_once_few_ask_for_it(books: Books) -> None:

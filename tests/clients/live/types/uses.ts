@@ -37,7 +37,6 @@ void unsent;
 
 // @ts-expect-error: data is an object or its text
 void publisher.publish("call", "c", "a", 1);
-// @ts-expect-error: a consumer has no content filter
-void consumer.put({ contentFilter: {} });
+void consumer.put({ contentFilter: { "data.gain": [2] } });
 // @ts-expect-error: a token is text
 subscribe("https://example.com", () => {}, { token: () => 1 });
