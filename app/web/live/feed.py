@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from flask import Blueprint, Response, request
 from sqlalchemy.exc import SQLAlchemyError
@@ -97,7 +98,7 @@ def follow_feed(call: Call) -> Response:
     cursor, opening = _begin(call.engine.feed, frames, call.args.get("after", "latest"), last)
     if request.method == "HEAD":
         return Response(headers=list(sse.HEADERS))
-    return _show(call.engine, KeysWatch(call), EventSourceLine(sock), frames, wanted, cursor, opening)
+    return _show(call.engine, _watch_of(call), EventSourceLine(sock), frames, wanted, cursor, opening)
 
 
 @route(
@@ -118,36 +119,32 @@ def follow_feed_by_websocket(call: Call) -> Response:
     sock = client_socket()
     wanted, frames = _allowed(call), TextFrames()
     cursor, opening = _begin(call.engine.feed, frames, call.args.get("after", "latest"), None)
-    return _show(call.engine, KeysWatch(call), SocketLine(sock, accept), frames, wanted, cursor, opening)
+    return _show(call.engine, _watch_of(call), SocketLine(sock, accept), frames, wanted, cursor, opening)
 
 
-class Watch(Protocol):
-    """Who watches. owner_id: whose views are limited, besides those of the workspace. life_seconds: what is left of the
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who watches. owner_id: whose views are limited, besides those of the workspace. may_see: whether they may still
+    watch; it may raise SQLAlchemyError or Abandoned, which change nothing. life_seconds: what is left of the
     credential's time, None for a key."""
 
     workspace_id: str
     owner_id: str
+    may_see: Callable[[], bool]
     life_seconds: float | None
 
-    def may_see(self) -> bool:
-        """Whether they may still watch. May raise SQLAlchemyError or Abandoned, which change nothing."""
-        ...
 
+def _watch_of(call: Call) -> Watch:
+    """By a key, or by a token of the feed; as long as that and the workspace exist."""
+    engine, caller, token, workspace_id = call.engine, call.caller, call.token, call.workspace_id
+    if token is None:
+        return Watch(workspace_id, caller.key_id, lambda: engine.callers.may_still_act(caller, workspace_id), None)
 
-class KeysWatch:
-    """By a key, or by a token of the feed."""
+    def token_is_there() -> bool:
+        with engine.database.begin() as connection:
+            return usable_token(connection, token.id) is not None
 
-    def __init__(self, call: Call) -> None:
-        self._engine, self._caller, self._token = call.engine, call.caller, call.token
-        self.workspace_id, self.owner_id = call.workspace_id, call.caller.key_id
-        self.life_seconds: float | None = None if call.token is None else call.token.life_seconds
-
-    def may_see(self) -> bool:
-        """Whether key or token, and workspace, still exist."""
-        if self._token is None:
-            return self._engine.callers.may_still_act(self._caller, self.workspace_id)
-        with self._engine.database.begin() as connection:
-            return usable_token(connection, self._token.id) is not None
+    return Watch(workspace_id, caller.key_id, token_is_there, token.life_seconds)
 
 
 def show_feed(engine: Engine, watch: Watch, sock: Any, wanted: Wanted, after: str, last: str | None) -> Response:

@@ -7,16 +7,15 @@ from typing import Any
 from flask import Blueprint, Response, request
 from sqlalchemy import Connection, Row
 
-from app.accounts import users
 from app.core import ids
 from app.core.problem import Problem
 from app.delivery import browsing
-from app.web.live.feed import show_feed
+from app.web.live.feed import Watch, show_feed
 from app.web.live.opening import client_socket
 from app.web.live.sse import Unanswered
 from app.web.pages import feed_page
 from app.web.pages.console import answers, queries
-from app.web.pages.console.visit import VIEWER, Visit, page
+from app.web.pages.console.visit import VIEWER, Visit, page, still_signed_in
 
 api = Blueprint("console_feed", __name__)
 
@@ -61,7 +60,8 @@ def watch_feed(visit: Visit, workspace_id: str) -> Response:
     with visit.read() as connection:
         find_customer(connection, workspace_id)
     wanted, last = feed_page.asked_of(request.args).wanted, request.headers.get("Last-Event-ID")
-    return show_feed(visit.engine, PersonsWatch(visit, workspace_id), sock, wanted, "latest", last)
+    watch = Watch(workspace_id, visit.person.id, still_signed_in(visit), visit.person.life_seconds)
+    return show_feed(visit.engine, watch, sock, wanted, "latest", last)
 
 
 def find_customer(connection: Connection, workspace_id: str) -> Row[Any]:
@@ -71,17 +71,3 @@ def find_customer(connection: Connection, workspace_id: str) -> Row[Any]:
     if not rows:
         raise Problem("not_found", "There is no such customer.")
     return rows[0]
-
-
-class PersonsWatch:
-    """A person of the console watches, as long as their session goes on."""
-
-    def __init__(self, visit: Visit, workspace_id: str) -> None:
-        self._database, self._session_id = visit.engine.pages, visit.person.session_id
-        self.workspace_id, self.owner_id = workspace_id, visit.person.id
-        self.life_seconds: float | None = visit.person.life_seconds
-
-    def may_see(self) -> bool:
-        """Whether the session goes on."""
-        with self._database.begin() as connection:
-            return users.read_session(connection, self._session_id) is not None

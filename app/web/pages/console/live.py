@@ -9,7 +9,6 @@ from typing import Any
 from flask import Blueprint, Response, request
 from sqlalchemy import Row
 
-from app.accounts import users
 from app.core import ids
 from app.core.event import names
 from app.core.problem import Problem
@@ -25,7 +24,7 @@ from app.web.live.delivery_log import Viewing, show_view
 from app.web.live.opening import Admitted, client_socket
 from app.web.live.sse import Unanswered, serve_admitted
 from app.web.pages.console import queries
-from app.web.pages.console.visit import VIEWER, Visit, page
+from app.web.pages.console.visit import VIEWER, Visit, page, still_signed_in
 
 api = Blueprint("console_live", __name__)
 
@@ -99,13 +98,8 @@ class PersonsView(RowsView):
 
     def __init__(self, visit: Visit) -> None:
         super().__init__(visit.engine.pages, queries.log_filters(visit.args).filters)
-        self._session_id = visit.person.session_id
+        self.may_see = still_signed_in(visit)
         self.owners: Mapping[str, str] = {visit.person.id: "The user"}
-
-    def may_see(self) -> bool:
-        """Whether the session goes on."""
-        with self._database.begin() as connection:
-            return users.read_session(connection, self._session_id) is not None
 
 
 def _shown(row: Row[Any]) -> dict[str, Any]:

@@ -145,6 +145,17 @@ def _done(args: Mapping[str, str]) -> dict[str, str]:
     return {"done": word, "done_words": words.done(word)}
 
 
+def still_signed_in(visit: Visit) -> Callable[[], bool]:
+    """Tells whether the person's session goes on, for whoever watches; keeps nothing else of the visit."""
+    database, session_id = visit.engine.pages, visit.person.session_id
+
+    def goes_on() -> bool:
+        with database.begin() as connection:
+            return users.read_session(connection, session_id) is not None
+
+    return goes_on
+
+
 def _signed_in(current: Engine) -> SignedInUser | None:
     session_id = forms.session_id_of(current.settings, request)
     if session_id is None:

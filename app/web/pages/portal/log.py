@@ -9,7 +9,6 @@ from typing import Any
 from flask import Blueprint, Response, request
 from sqlalchemy import Row
 
-from app.accounts import portal
 from app.accounts.portal import OPERATE
 from app.database.partitions import database_time
 from app.delivery import deliveries, reads, search
@@ -19,7 +18,7 @@ from app.web.pages import lane_page, timeline
 from app.web.pages.console import answers, queries
 from app.web.pages.console.live import RowsView, show_rows
 from app.web.pages.console.queries import Asked
-from app.web.pages.portal.visit import PortalVisit, portal_page
+from app.web.pages.portal.visit import PortalVisit, portal_page, still_signed_in
 
 api = Blueprint("portal_log", __name__)
 
@@ -89,13 +88,8 @@ class GuestsView(RowsView):
 
     def __init__(self, visit: PortalVisit) -> None:
         super().__init__(visit.engine.guests, _asked(visit).filters)
-        self._session_id = visit.guest.session_id
+        self.may_see = still_signed_in(visit)
         self.owners: Mapping[str, str] = {visit.guest.link_id: "The portal", visit.workspace_id: "The workspace"}
-
-    def may_see(self) -> bool:
-        """Whether the session goes on."""
-        with self._database.begin() as connection:
-            return portal.read_session(connection, self._session_id) is not None
 
 
 def _asked(visit: PortalVisit) -> Asked:

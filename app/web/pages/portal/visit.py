@@ -163,6 +163,17 @@ def _refusal(visit: PortalVisit, problem: Problem) -> Response:
     return answers.error_page(problem, folder=FOLDER, **visit.frame())
 
 
+def still_signed_in(visit: PortalVisit) -> Callable[[], bool]:
+    """Tells whether the customer's session goes on, for whoever watches; keeps nothing else of the visit."""
+    database, session_id = visit.engine.guests, visit.guest.session_id
+
+    def goes_on() -> bool:
+        with database.begin() as connection:
+            return portal.read_session(connection, session_id) is not None
+
+    return goes_on
+
+
 def _guest(current: Engine) -> Guest | None:
     session_id = cookie.session_id_of(current.settings, request)
     if session_id is None:
