@@ -11,6 +11,9 @@ import sys
 import warnings
 from typing import Any
 
+# Beat would import it lazily, when it takes signals already; its handler needs it, and a SIGTERM in the middle of the
+# import then ended in a traceback.
+import celery.app.amqp  # noqa: F401
 from celery import Celery, bootsteps
 from celery.exceptions import SecurityWarning
 from celery.schedules import crontab
