@@ -10,7 +10,7 @@ import threading
 import time
 
 PAUSE_SECONDS = 0.01  # between two wake-ups: the error of a sum
-STALL_SECONDS = 0.05  # a shorter delay is the scheduler's, which the tested program has to answer for
+STALL_SECONDS = 0.02  # a shorter delay is the scheduler's, which the tested program has to answer for
 
 
 class Stalls:

@@ -28,6 +28,7 @@ from tests.web.live.watching import Stage
 NOTICED_SECONDS = 1.0  # what another caller may wait meanwhile, at the 99th percentile, on a machine of one's own
 ATTACK_SECONDS = 6.0
 CONTROL_SECONDS = 3.0
+TRIES = 3  # of an attack by which others were held up
 LARGEST_ANSWER = 128 * 1024  # bytes; 4 MB of unknown fields were once answered with 76 MB
 PAUSE_SECONDS = 0.02  # between two requests of another caller
 FEW = {"idle": 200, "heads": 100, "bodies": 50, "nested": 1, "unknown": 1, "pings": 10, "pongs": 10, "fragments": 10}
@@ -161,15 +162,19 @@ def test_all_floods_at_once_end_as_they_should_and_hold_nobody_up(server: Runnin
 def test_nobody_waits_for_a_flood(
     server: RunningServer, bystander: Bystander, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A product that holds others up does so each time; a machine whose neighbours are loud does not."""
     path, before = websocket_path(server), workers(server)
     connections = attacks("", "")[name].connections
-    control = bystander.ask_for(CONTROL_SECONDS)
-    with attack(server, name, path, connections, MOST_SECONDS) as process:
-        meanwhile = bystander.ask_for(ATTACK_SECONDS)
-        found = outcome(name, process)
-    with capsys.disabled():
-        figures = [f"{what} p99 {meanwhile[what]:.3f} s (without: {control[what]:.3f})" for what in meanwhile]
-        print(f"\n{name}, {connections} connections: {', '.join(figures)}; {found}")
-    check(name, found, connections)
-    assert max(meanwhile.values()) < NOTICED_SECONDS, meanwhile
-    assert workers(server) == before
+    for _ in range(TRIES):
+        control = bystander.ask_for(CONTROL_SECONDS)
+        with attack(server, name, path, connections, MOST_SECONDS) as process:
+            meanwhile = bystander.ask_for(ATTACK_SECONDS)
+            found = outcome(name, process)
+        with capsys.disabled():
+            figures = [f"{what} p99 {meanwhile[what]:.3f} s (without: {control[what]:.3f})" for what in meanwhile]
+            print(f"\n{name}, {connections} connections: {', '.join(figures)}; {found}")
+        check(name, found, connections)
+        assert workers(server) == before
+        if max(meanwhile.values()) < NOTICED_SECONDS:
+            return
+    raise AssertionError(f"others waited each time, at last {meanwhile}")

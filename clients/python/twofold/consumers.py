@@ -43,8 +43,13 @@ class Consumers:
         """Make a consumer, or give one other filters; one that exists stays where it is. content_filter: as an
         endpoint's, such as {"path": "/amount", "gte": 100}. start: where a new one begins: earliest, latest, a time
         (RFC 3339) or a cursor."""
-        named = {"streams": list(streams), "kinds": list(kinds), "types": list(types), "start": start}
-        named["content_filter"] = content_filter
+        named = {
+            "streams": list(streams),
+            "kinds": list(kinds),
+            "types": list(types),
+            "content_filter": content_filter,
+            "start": start,
+        }
         body = {name: value for name, value in named.items() if value}
         return cast(objects.FeedConsumer, self._api.ask("PUT", _path(name), body))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import requests
@@ -53,9 +54,11 @@ class Workspace:
         return WebSocket(self.server.base_url, f"/v1/feed/ws{query}", **(headers or self.bearer))
 
     def follow(self, query: str = "", **headers: str) -> Connection:
-        """The feed, live."""
-        found = get(self.server.base_url, f"/v1/feed/live{query}", **self.bearer, **headers)
-        assert (found.status, found.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        """The feed, live. Raises AssertionError when the server closes without an answer, as at a restart."""
+        with ExitStack() as stack:
+            found = stack.enter_context(get(self.server.base_url, f"/v1/feed/live{query}", **self.bearer, **headers))
+            assert (found.status, found.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+            stack.pop_all()
         return found
 
 
