@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import pytest
 from redis import Redis
@@ -54,6 +55,40 @@ def test_a_connection_is_described_as_it_is() -> None:
     subscriber.take_dropped()
     found = described("p", live, subscriber, 40.0)
     assert (found.lag, found.dropped) == (2, 1)
+
+
+@dataclass
+class ReaderOfFeed:
+    """What is told of a reader of the feed."""
+
+    workspace_id: str = "ws_1"
+    transport: str = "WebSocket"
+    lag: tuple[int, bool] = (7, True)
+    expires_at: float | None = 55.0
+    ended: list[str] = field(default_factory=list)
+
+    def end(self, reason: str) -> None:
+        self.ended.append(reason)
+
+
+def test_a_reader_of_the_feed_is_told_of_while_it_is_there_and_can_be_ended(
+    enumerate_hub: Callable[[Hub], Enumerator],
+) -> None:
+    hub, reader = Watched("one"), ReaderOfFeed()
+    here, there = enumerate_hub(Watched()), enumerate_hub(hub)
+    here.look()
+    with there.listing(reader):
+        hub.clock = lambda: 45.0
+        there.round()
+        (found,) = [one for one in here.look().connections if one.contract == census.FEED]
+        assert found == Connection(found.id, "ws_1", "", "feed", "WebSocket", 5.0, 7, 0, 10.0, True)
+        assert here.look().count == 2
+        assert here.disconnect(found.id)
+        there.round()
+        assert reader.ended == ["disconnected"]
+        assert hub.found[0][1].closing is None
+    assert [one.contract for one in there.own().connections] == ["serveka"]
+    assert not there.disconnect(found.id)
 
 
 def test_who_is_furthest_behind_comes_first() -> None:
