@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
 from redis import Redis
@@ -13,7 +12,7 @@ from app.live.census import Connection, Enumerator, described, most_telling
 from app.live.hub import Hub
 from app.live.live_stream import LiveStream, Totals
 from app.live.subscriber import Subscriber, Terms
-from tests.live.scripted import VIEW, ScriptedSocket, frame
+from tests.live.scripted import VIEW, ReaderOfFeed, ScriptedSocket, frame
 
 TERMS = Terms(True, 2, b":\n\n", 15, 100.0, "key_1", None, "ws_1", "serveka", "call/c1")
 
@@ -55,20 +54,6 @@ def test_a_connection_is_described_as_it_is() -> None:
     subscriber.take_dropped()
     found = described("p", live, subscriber, 40.0)
     assert (found.lag, found.dropped) == (2, 1)
-
-
-@dataclass
-class ReaderOfFeed:
-    """What is told of a reader of the feed."""
-
-    workspace_id: str = "ws_1"
-    transport: str = "WebSocket"
-    lag: tuple[int, bool] = (7, True)
-    expires_at: float | None = 55.0
-    ended: list[str] = field(default_factory=list)
-
-    def end(self, reason: str) -> None:
-        self.ended.append(reason)
 
 
 def test_a_reader_of_the_feed_is_told_of_while_it_is_there_and_can_be_ended(
