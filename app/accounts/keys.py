@@ -71,6 +71,15 @@ def list_keys(session: Session, workspace_id: str | None, *, limit: int, before:
     return list(session.scalars(query.order_by(ApiKey.id.desc()).limit(limit)))
 
 
+def get_key(session: Session, workspace_id: str | None, key_id: str) -> ApiKey:
+    """A key that works. workspace_id None: of the platform. Raises Problem not_found, also for one that is revoked."""
+    query = select(ApiKey).where(ApiKey.id == key_id, _owned(workspace_id), ApiKey.revoked_at.is_(None))
+    row = session.scalars(query).one_or_none()
+    if row is None:
+        raise not_found("key")
+    return row
+
+
 def revoke_key(session: Session, workspace_id: str | None, key_id: str) -> None:
     """Revoke a key: from now on it is refused. Raises Problem not_found, also for one that is revoked already."""
     revoked = session.execute(

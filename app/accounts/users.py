@@ -32,11 +32,18 @@ VALUES (%(id)s, %(name)s, %(role)s, %(hash)s, %(now)s) ON CONFLICT (name) DO NOT
 # A user by name, also one who is disabled.
 BY_NAME = "SELECT id, name, role, created_at, disabled_at, password_hash FROM users WHERE name = %(name)s"
 
-# All users, with how many sessions each has that go on.
-LIST = f"""
+_WITH_SESSIONS = """
 SELECT u.id, u.name, u.role, u.created_at, u.disabled_at,
   (SELECT count(*) FROM sessions s WHERE s.user_id = u.id AND s.revoked_at IS NULL AND s.expires_at > now())
-FROM users u ORDER BY u.name LIMIT {_MOST}
+FROM users u
+"""
+
+# All users, with how many sessions each has that go on.
+LIST = f"{_WITH_SESSIONS} ORDER BY u.name LIMIT {_MOST}"
+
+# A user by id or name, with how many sessions go on. An id is ours to give: it wins over a name that looks like it.
+BY_REFERENCE = f"""
+{_WITH_SESSIONS} WHERE u.id = %(reference)s OR u.name = %(reference)s ORDER BY u.id = %(reference)s DESC LIMIT 1
 """
 
 # Change what is given of a user.
@@ -136,8 +143,16 @@ def get_user(connection: Connection, name: str) -> UserRow:
     """The user with this name. Raises Problem not_found."""
     found = find_user(connection, name)
     if found is None:
-        raise Problem("not_found", f"There is no user {name}.")
+        raise _absent(name)
     return found[0]
+
+
+def read_user(connection: Connection, reference: str) -> UserRow:
+    """The user with this id or name, with how many of their sessions go on. Raises Problem not_found."""
+    row = connection.exec_driver_sql(BY_REFERENCE, {"reference": reference.strip().lower()}).one_or_none()
+    if row is None:
+        raise _absent(reference)
+    return _user(row)
 
 
 def list_users(connection: Connection) -> list[UserRow]:
@@ -193,6 +208,10 @@ def end_sessions(connection: Connection, user_id: str, *, but: str | None = None
 def _check_role(role: str) -> None:
     if role not in ROLES:
         raise invalid("role", f"must be one of {', '.join(ROLES)}")
+
+
+def _absent(reference: str) -> Problem:
+    return Problem("not_found", f"There is no user {reference}.")
 
 
 def _user(row: Any) -> UserRow:

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from app.cli.api import Api, asks, stream_name
+from app.cli.api import Api, asks
 from app.cli.command import CommandError
 from app.cli.forwarding import Page, page_of
-from app.cli.moment import place
 from app.cli.options import feed_filters, limit_option
 from app.cli.shown import cell, json_option, spelled_safe
-from app.cli.tail import feed_page, follow_feed, of_feed
+from app.cli.tail import asked_of_feed, feed_page, follow_feed, of_feed
 
 PAGE = 250  # the most that one page holds
 
@@ -38,7 +37,7 @@ def tail(
     as_json: bool,
 ) -> None:
     """Follow the feed until Ctrl-C, as twofold tail --feed does. After a cut it goes on where it was."""
-    follow_feed(api, asked(streams, kind, type, filter, after), as_json=as_json)
+    follow_feed(api, asked_of_feed(streams, kind, type, filter, after), as_json=as_json)
 
 
 @feed.command()
@@ -67,7 +66,7 @@ def page(
     """
     from app.client.parse import StreamEvent  # with requests, which takes long
 
-    wanted = asked(streams, kind, type, filter, after or "earliest") | {"wait": wait}
+    wanted = asked_of_feed(streams, kind, type, filter, after or "earliest") | {"wait": wait}
     left = limit or None
     while True:
         found, more = _read(api, wanted | {"limit": min(left or PAGE, PAGE)})
@@ -81,20 +80,6 @@ def page(
             break
     note = "There may be more. " if more else ""
     click.echo(f"{note}Go on with: --after {cell(found.cursor)}", err=True)
-
-
-def asked(
-    streams: tuple[str, ...], kind: str | None, type: str | None, filter: str | None, after: str | None
-) -> dict[str, Any]:
-    """What the feed is asked for."""
-    named = ",".join(map(stream_name, streams)) or None
-    return {
-        "after": None if after is None else place(after),
-        "streams": named,
-        "kinds": kind,
-        "types": type,
-        "content_filter": filter,
-    }
 
 
 def _read(api: Api, wanted: dict[str, Any]) -> tuple[Page, bool]:

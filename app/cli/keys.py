@@ -7,7 +7,7 @@ import click
 from app.cli.api import Api, asks, part
 from app.cli.command import CommandError
 from app.cli.options import limit_option, sure, yes_option
-from app.cli.shown import columns, json_option, print_rows
+from app.cli.shown import columns, json_option, print_object, print_rows
 
 COLUMNS = columns(id="id", name="name", prefix="prefix", age="created_at", scopes="scopes")
 # As app.accounts.keys has them, which takes SQLAlchemy to import; a test compares the two.
@@ -49,6 +49,15 @@ def create(name: str, workspace: str | None, scopes: str) -> None:
 def list_keys(api: Api, limit: int, as_json: bool) -> None:
     """List the keys that work, newest first: the workspace's, or with a platform key alone the platform's."""
     print_rows(api.rows("/v1/keys", {}, limit), COLUMNS, as_json=as_json, empty="No keys.")
+
+
+@keys.command()
+@asks
+@click.argument("key_id")
+@json_option
+def show(api: Api, key_id: str, as_json: bool) -> None:
+    """Show a key that works: what it is for, how it begins, what it may do; never the key itself."""
+    print_object(api.get(f"/v1/keys/{part(key_id)}"), as_json=as_json)
 
 
 @keys.command()

@@ -67,9 +67,7 @@ def show(api: Api, endpoint_id: str, stream: str, as_json: bool) -> None:
 @json_option
 def skip(api: Api, endpoint_id: str, stream: str, as_json: bool) -> None:
     """Have a stream go on without the delivery that is first; that is attempted further, and arrives late."""
-    head = _find(api, endpoint_id, stream)["head"]
-    now = api.post(f"/v1/deliveries/{part(head['delivery_id'])}/skip")
-    click.echo(json_line(now) if as_json else f"{now['id']} (seq {head['seq']}) stepped aside; {stream} goes on")
+    _have_first(api, endpoint_id, stream, "skip", f"stepped aside; {stream} goes on", as_json=as_json)
 
 
 @lanes.command()
@@ -79,9 +77,14 @@ def skip(api: Api, endpoint_id: str, stream: str, as_json: bool) -> None:
 @json_option
 def retry(api: Api, endpoint_id: str, stream: str, as_json: bool) -> None:
     """Attempt the delivery that is first in a stream's lane again, now."""
+    _have_first(api, endpoint_id, stream, "retry", "to be attempted now", as_json=as_json)
+
+
+def _have_first(api: Api, endpoint_id: str, stream: str, act: str, done: str, *, as_json: bool) -> None:
+    """Have the delivery that is first in a lane skipped or retried, and say so. act: as in its path."""
     head = _find(api, endpoint_id, stream)["head"]
-    now = api.post(f"/v1/deliveries/{part(head['delivery_id'])}/retry")
-    click.echo(json_line(now) if as_json else f"{now['id']} (seq {head['seq']}) to be attempted now")
+    now = api.post(f"/v1/deliveries/{part(head['delivery_id'])}/{act}")
+    click.echo(json_line(now) if as_json else f"{now['id']} (seq {head['seq']}) {done}")
 
 
 def _lanes(api: Api, endpoint_id: str) -> Iterator[dict[str, Any]]:

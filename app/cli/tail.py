@@ -58,9 +58,7 @@ def tail(
     if (kind or filter) and not feed:
         raise click.UsageError("--kind and --filter are for --feed")
     if feed and not deliveries:
-        named, begin = ",".join(map(stream_name, streams)) or None, None if after is None else place(after)
-        asked = {"after": begin, "streams": named, "kinds": kind, "types": type, "content_filter": filter}
-        follow_feed(api, asked, as_json=as_json)
+        follow_feed(api, asked_of_feed(streams, kind, type, filter, after), as_json=as_json)
     elif len(streams) == 1 and not deliveries:
         path = _path(f"{stream_path(streams[0])}/live", {"after_seq": _seq(after), "types": type})
         found = api.get(stream_path(streams[0]))  # a stream goes on trying for ever
@@ -74,6 +72,20 @@ def tail(
         _follow(api, path, None, as_json=as_json, show=logged)
     else:
         raise click.UsageError("give KIND/ID of a stream, or --deliveries, or --feed")
+
+
+def asked_of_feed(
+    streams: tuple[str, ...], kind: str | None, type: str | None, filter: str | None, after: str | None
+) -> dict[str, Any]:
+    """What the feed is asked for. after: as of --after of the feed. Raises CommandError, click.UsageError."""
+    named = ",".join(map(stream_name, streams)) or None
+    return {
+        "after": None if after is None else place(after),
+        "streams": named,
+        "kinds": kind,
+        "types": type,
+        "content_filter": filter,
+    }
 
 
 def follow_feed(api: Api, asked: Mapping[str, Any], *, as_json: bool) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.command import CommandError
-from app.cli.shown import columns, json_option, print_rows
+from app.cli.command import CommandError, Status
+from app.cli.shown import columns, json_option, print_object, print_rows
+
+if TYPE_CHECKING:
+    from app.accounts.users import UserRow
 
 # As app.accounts.users has them, which takes SQLAlchemy to import; a test compares the two.
 ROLES = ("viewer", "operator")
@@ -49,16 +52,25 @@ def list_users(as_json: bool) -> None:
     from app.cli.database import open_database
 
     with open_database() as database, database.begin() as connection:
-        found = [
-            {
-                "name": user.name,
-                "role": user.role,
-                "status": "disabled" if user.disabled_at else "enabled",
-                "sessions": user.sessions,
-            }
-            for user in people.list_users(connection)
-        ]
+        found = [_shown(user) for user in people.list_users(connection)]
     print_rows(found, COLUMNS, as_json=as_json, empty="No users. Make one: twofold users create NAME --role operator")
+
+
+@users.command()
+@click.argument("user", metavar="ID_OR_NAME")
+@json_option
+def show(user: str, as_json: bool) -> None:
+    """Show a user: their role, whether they may sign in, and how many sessions go on."""
+    from app.accounts import users as people
+    from app.cli.database import open_database
+    from app.core.problem import Problem
+
+    with open_database() as database, database.begin() as connection:
+        try:
+            found = people.read_user(connection, user)
+        except Problem as problem:
+            raise CommandError(problem.detail, Status.NOT_FOUND) from None
+    print_object(_shown(found), as_json=as_json)
 
 
 @users.command()
@@ -92,6 +104,20 @@ def disable(name: str) -> None:
 def enable(name: str) -> None:
     """Let a user in again."""
     _change(name, "user.enable", {}, disabled=False)
+
+
+def _shown(user: UserRow) -> dict[str, Any]:
+    from app.core.wire.envelope import rfc3339
+
+    return {
+        "id": user.id,
+        "name": user.name,
+        "role": user.role,
+        "status": "disabled" if user.disabled_at else "enabled",
+        "sessions": user.sessions,
+        "created_at": rfc3339(user.created_at),
+        "disabled_at": rfc3339(user.disabled_at) if user.disabled_at else None,
+    }
 
 
 def _change(name: str, action: str, noted: dict[str, str], **change: Any) -> str:

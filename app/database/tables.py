@@ -16,6 +16,7 @@ from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Identity,
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.webhook.batches import PARKED_AT
 from app.database import people  # noqa: F401 - its tables are of the same metadata
 from app.database.mapping import Base as Base
 from app.database.mapping import Xid8
@@ -253,7 +254,7 @@ class Delivery(Base):
 # Times that a row of `due` may have: what a claim answers has to become a datetime.
 EARLIEST, LATEST = "1970-01-01 00:00:00+00", "9999-01-01 00:00:00+00"
 # The due_at of a row that is put away because it is not the first of its lane. No claim comes across it.
-PARKED = "9998-01-01 00:00:00+00"
+PARKED = str(PARKED_AT)
 
 
 class Due(Base):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from app.live.hub import Hub
 from app.live.live_stream import LiveStream
-from app.live.subscriber import Subscriber
+from app.live.subscriber import NUMBERS, Subscriber
 from app.redis_connection import FAILURES, connect
 
 ROUND_SECONDS = 2.0  # others are told of, and disconnected, this late at most
@@ -26,12 +27,14 @@ TOLD_SECONDS = 8  # what a process has told is forgotten then: it has ended, or 
 MOST_TOLD = 500  # connections of one process; the page shows fewer, and each costs some 200 bytes
 PROCESSES, PROCESSES_SECONDS = "census:processes", 3600
 REASON = "disconnected"
+FEED = "feed"  # the contract of whoever reads the feed, which is none of the contracts
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One connection. id: the process's name and a number in it. lag: events that it has not been sent yet. dropped:
-    frames that it was not sent at all. expires_in: seconds that its credential lasts, None for a key."""
+    """One connection. id: the process's name and a number in it. stream: "" for a reader of the feed. lag: events that
+    it has not been sent yet; at_least: there may be more. dropped: frames that it was not sent at all. expires_in:
+    seconds that its credential lasts, None for a key."""
 
     id: str
     workspace_id: str
@@ -42,6 +45,21 @@ class Connection:
     lag: int
     dropped: int
     expires_in: float | None
+    at_least: bool = False
+
+
+class Reader(Protocol):
+    """One who reads the feed. lag, at_least: as of a connection; expires_at: monotonic seconds, None for a key."""
+
+    @property
+    def workspace_id(self) -> str: ...
+    @property
+    def transport(self) -> str: ...
+    @property
+    def lag(self) -> tuple[int, bool]: ...
+    @property
+    def expires_at(self) -> float | None: ...
+    def end(self, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,13 @@ def described(process: str, live: LiveStream, subscriber: Subscriber, now: float
     )
 
 
+def described_reader(id: str, reader: Reader, opened_at: float, now: float) -> Connection:
+    """A reader of the feed as it is at a moment. opened_at, now: monotonic seconds."""
+    lag, at_least = reader.lag
+    left = None if reader.expires_at is None else reader.expires_at - now
+    return Connection(id, reader.workspace_id, "", FEED, reader.transport, now - opened_at, lag, 0, left, at_least)
+
+
 def most_telling(connections: Iterable[Connection], most: int) -> list[Connection]:
     """Those that an operator looks for first: the furthest behind, then the oldest."""
     return sorted(connections, key=lambda one: (-one.lag, -one.dropped, -one.age, one.id))[:most]
@@ -84,6 +109,7 @@ class Enumerator:
         self._redis = connect(redis_url, seconds=REDIS_SECONDS)
         self._hub = hub
         self._pid, self._process = 0, ""
+        self._readers: dict[int, tuple[Reader, float]] = {}  # by number: who, and since when
 
     @property
     def process(self) -> str:
@@ -97,7 +123,19 @@ class Enumerator:
         hub = self._hub()
         now = hub.clock()
         found = [described(self.process, live, subscriber, now) for live, subscriber in hub.watching()]
+        for number, (reader, opened_at) in [*self._readers.items()]:
+            found.append(described_reader(f"{self.process}.{number}", reader, opened_at, now))
         return Census(most_telling(found, MOST_TOLD), len(found), 1)
+
+    @contextmanager
+    def listing(self, reader: Reader) -> Iterator[None]:
+        """A reader of the feed is connected: it is told of, and may be disconnected, as whoever watches a stream."""
+        number = next(NUMBERS)
+        self._readers[number] = reader, self._hub().clock()
+        try:
+            yield
+        finally:
+            del self._readers[number]
 
     def round(self) -> None:
         """Disconnect what an operator has asked to, and tell of the others if one looks. Raises FAILURES."""
@@ -148,7 +186,10 @@ class Enumerator:
         found = [one for _, one in self._hub().watching() if str(one.number) == number]
         for subscriber in found:
             subscriber.close(REASON)
-        return bool(found)
+        readers = [reader for one, (reader, _) in [*self._readers.items()] if str(one) == number]
+        for reader in readers:
+            reader.end(REASON)
+        return bool(found or readers)
 
     def _tell(self) -> None:
         own = self.own()

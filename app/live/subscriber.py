@@ -12,7 +12,7 @@ from typing import Protocol
 from app.core.contract.frames import View
 from app.live.beat import Beat
 
-_NUMBERS = itertools.count(1)
+NUMBERS = itertools.count(1)  # of live connections, in this process
 SILENT_HEARTBEATS = 2.5  # a WebSocket peer that left two pings unanswered is dead
 
 Frames = Sequence[tuple[int, bytes]]  # (seq, bytes ready for the socket); seq 0: not an event
@@ -80,7 +80,7 @@ class Subscriber:
         self._heartbeat = Beat(terms.heartbeat_seconds, now + terms.heartbeat_seconds)
         self._progress_at: float | None = None  # when the socket last took something of what waits; None: unknown
         self._laggards: set[Subscriber] | None = None
-        self.number = next(_NUMBERS)  # in this process
+        self.number = next(NUMBERS)
         self.opened_at = now
         self.view = view
         self.cursor = 0  # the seq up to which it was sent everything; kept up to date only while not joined

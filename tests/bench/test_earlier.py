@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import earlier
+from bench import earlier, revisions
 from bench.programs import BenchError
 
 # A line, a branch of two commits of which the first makes `lanes`, something beside it that cannot be run, as two
@@ -28,7 +28,7 @@ git commit -qm merged && echo 1 > after && git add after && git commit -qm after
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     subprocess.run(["sh", "-ec", HISTORY], cwd=tmp_path, check=True)
-    monkeypatch.setattr(earlier, "ROOT", tmp_path)
+    monkeypatch.setattr(revisions, "ROOT", tmp_path)
     return tmp_path
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import tarfile
-from io import BytesIO
-from pathlib import Path
 
+from bench import revisions
+from bench.programs import BenchError
+from bench.revisions import unpack
 from tests.chaos.stage import Effect, Stage, now
-from tests.processes import ROOT, eventually, handles, is_ready
+from tests.processes import eventually, handles, is_ready
 
 START_SECONDS = 30.0
 TOGETHER_SECONDS = 5.0
@@ -30,7 +29,7 @@ def revision() -> str:
 def side_by_side(stage: Stage) -> Effect:
     """Producers post to both, viewers of the old one see what the new one has accepted, and both workers deliver; then
     the old one goes."""
-    web, worker, base_url = stage.product.start_release(_checked_out(stage.release, stage.directory))
+    web, worker, base_url = stage.product.start_release(unpack(stage.release, stage.directory / "release"))
     eventually(lambda: is_ready(base_url), START_SECONDS, about=lambda: f"old web is ready\n{web.log_text()[-4000:]}")
     # Celery takes over its signals when it is set up, right before it looks for messages.
     eventually(lambda: handles(worker.pid, signal.SIGTERM), START_SECONDS, about=lambda: worker.log_text()[-4000:])
@@ -48,21 +47,9 @@ def side_by_side(stage: Stage) -> Effect:
     return effect
 
 
-def _checked_out(release: str, directory: Path) -> Path:
-    """A release's files, in the run's directory."""
-    tree = directory / "release"
-    if not tree.exists():
-        packed = git("archive", release)
-        assert packed, f"there is no revision {release!r}"
-        with tarfile.open(fileobj=BytesIO(packed)) as archive:
-            archive.extractall(tree, filter="data")
-    return tree
-
-
 def git(*arguments: str) -> bytes:
     """What a git command prints here, b"" where there is no git or no repository."""
-    command = ["git", "-c", f"safe.directory={ROOT}", *arguments]
     try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).stdout
-    except OSError:
+        return revisions.git(*arguments)
+    except BenchError:
         return b""

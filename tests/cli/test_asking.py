@@ -203,7 +203,12 @@ def test_customers_and_keys_are_looked_at(run: Run, product: RunningServer, monk
     monkeypatch.setenv("TWOFOLD_API_KEY", product.platform_key)
     assert product.workspace_id in run("workspaces", "list", "--limit", "0").out
     assert run("workspaces", "show", product.workspace_id, "--json").status == 0
-    assert rows(run("keys", "list", "--workspace", product.workspace_id, "--json"))
+    (key, *_) = rows(run("keys", "list", "--workspace", product.workspace_id, "--json"))
+    assert rows(run("keys", "show", key["id"], "--workspace", product.workspace_id, "--json")) == [key]
+    shown = run("keys", "show", key["id"], "--workspace", product.workspace_id)
+    assert re.search(rf"^prefix +{key['prefix']}$", shown.out, re.MULTILINE)
+    ended = run("keys", "show", key["id"])  # of the platform there is none
+    assert (ended.status, ended.out) == (5, "")
     monkeypatch.setenv("TWOFOLD_API_KEY", "pk_none")
     ended = run("keys", "list")
     assert ended.status == 4

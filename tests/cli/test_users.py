@@ -56,6 +56,35 @@ def test_a_given_password_is_not_printed_and_a_new_one_ends_the_sessions(
     assert run(capsys, "list")[1].endswith("  0\n")
 
 
+def test_a_user_is_shown_by_id_or_name_with_nothing_of_the_password(
+    capsys: pytest.CaptureFixture[str], database: Database
+) -> None:
+    made = json.loads(run(capsys, "create", "ana@example.com")[1])
+    with database.begin() as connection:
+        users.begin_session(connection, made["id"])
+    run(capsys, "create", "bob")
+    run(capsys, "disable", "bob")
+    _, out, _ = run(capsys, "show", made["id"], "--json")
+    shown = json.loads(out)
+    assert (shown["name"], shown["status"], shown["sessions"]) == ("ana@example.com", "enabled", 1)
+    assert {*shown} == {"id", "name", "role", "status", "sessions", "created_at", "disabled_at"}
+    assert json.loads(run(capsys, "list", "--json")[1].splitlines()[0]) == shown
+    assert json.loads(run(capsys, "show", " Ana@Example.com", "--json")[1]) == shown
+    status, out, _ = run(capsys, "show", "bob")
+    assert (status, out.splitlines()[1].split(), out.splitlines()[3].split()) == (
+        0,
+        ["name", "bob"],
+        ["status", "disabled"],
+    )
+    assert run(capsys, "show", "nobody") == (5, "", "twofold: There is no user nobody.\n")
+
+
+def test_an_id_wins_over_a_name_that_looks_like_it(capsys: pytest.CaptureFixture[str]) -> None:
+    made = json.loads(run(capsys, "create", "ana")[1])
+    run(capsys, "create", made["id"])
+    assert json.loads(run(capsys, "show", made["id"], "--json")[1])["name"] == "ana"
+
+
 def test_a_user_is_disabled_enabled_and_given_another_role_and_each_is_written_down(
     capsys: pytest.CaptureFixture[str], database: Database
 ) -> None:

@@ -19,6 +19,7 @@ def test_workspaces_and_keys(server: RunningServer) -> None:
         acting = Client(server.base_url, server.platform_key, workspace="nouns")
         key = acting.keys.create("own", ["publish"])
         assert [one["id"] for one in acting.keys.each()] == [key["id"]]
+        assert acting.keys.get(key["id"])["prefix"] == key["prefix"]
         acting.keys.revoke(key["id"])
         acting.close()
         platform.workspaces.delete("nouns")

@@ -163,6 +163,20 @@ class Followed:
 
 
 @dataclass
+class ReaderOfFeed:
+    """A reader of the feed as the census sees it. ended: why, each time that it was ended."""
+
+    workspace_id: str = "ws_1"
+    transport: str = "WebSocket"
+    lag: tuple[int, bool] = (7, True)
+    expires_at: float | None = 55.0
+    ended: list[str] = field(default_factory=list)
+
+    def end(self, reason: str) -> None:
+        self.ended.append(reason)
+
+
+@dataclass
 class World:
     """A hub over a log in memory, whose clock and steps the test moves by itself."""
 

@@ -12,7 +12,7 @@ from app.live.census import Connection, Enumerator, described, most_telling
 from app.live.hub import Hub
 from app.live.live_stream import LiveStream, Totals
 from app.live.subscriber import Subscriber, Terms
-from tests.live.scripted import VIEW, ScriptedSocket, frame
+from tests.live.scripted import VIEW, ReaderOfFeed, ScriptedSocket, frame
 
 TERMS = Terms(True, 2, b":\n\n", 15, 100.0, "key_1", None, "ws_1", "serveka", "call/c1")
 
@@ -54,6 +54,26 @@ def test_a_connection_is_described_as_it_is() -> None:
     subscriber.take_dropped()
     found = described("p", live, subscriber, 40.0)
     assert (found.lag, found.dropped) == (2, 1)
+
+
+def test_a_reader_of_the_feed_is_told_of_while_it_is_there_and_can_be_ended(
+    enumerate_hub: Callable[[Hub], Enumerator],
+) -> None:
+    hub, reader = Watched("one"), ReaderOfFeed()
+    here, there = enumerate_hub(Watched()), enumerate_hub(hub)
+    here.look()
+    with there.listing(reader):
+        hub.clock = lambda: 45.0
+        there.round()
+        (found,) = [one for one in here.look().connections if one.contract == census.FEED]
+        assert found == Connection(found.id, "ws_1", "", "feed", "WebSocket", 5.0, 7, 0, 10.0, True)
+        assert here.look().count == 2
+        assert here.disconnect(found.id)
+        there.round()
+        assert reader.ended == ["disconnected"]
+        assert hub.found[0][1].closing is None
+    assert [one.contract for one in there.own().connections] == ["serveka"]
+    assert not there.disconnect(found.id)
 
 
 def test_who_is_furthest_behind_comes_first() -> None:

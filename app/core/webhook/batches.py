@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from app.core.webhook.fairness import SLOW_AFTER_FAILURES
+from app.core.webhook.retry import Outcome
+
 MAX_EVENTS, MOST_EVENTS = 100, 1_000
 # Long enough to bring events together, short enough for whoever looks at a screen at the other end.
 MAX_WAIT_MS, LONGEST_WAIT_MS = 1_000, 60_000
@@ -24,8 +27,6 @@ MOST_BYTES = 1024 * 1024
 MOST_BYTES_IN_FLIGHT = 64 * 1024 * 1024
 LEAST_BYTES = 256 * 1024
 
-# Why an event was not acknowledged by an answer that acknowledges others, or none: `outcome` of its attempt.
-NOT_ACCEPTED = "not_accepted"
 # Of an answer, with the attempts of a batch's events but the first.
 KEPT_BODY_BYTES = 1024
 # A batch that is refused whole comes again as so many: an event that the receiver always refuses soon travels alone.
@@ -33,8 +34,6 @@ SPLIT = 10
 # The due_at of events that wait behind another of their stream.
 PARKED_AT = datetime(9998, 1, 1, tzinfo=UTC)
 
-# As an endpoint's lane has it (fairness.py).
-_OUTAGE_FAILURES = 3
 _BUSY = (401, 403, 404, 410, 429, 502, 503, 504)  # said of the endpoint and not of what it was sent
 _LONGEST_COUNT = 18  # digits: more are no count of events
 
@@ -82,8 +81,9 @@ def most_next(events: int, outcome: str, status_code: int | None, failures: int)
     failures: requests in a row that failed before this one; when there were several, it is the endpoint that fails, and
     what waits for it need not come in small batches when it is back.
     """
-    is_about_content = outcome in (NOT_ACCEPTED, "timeout") or (outcome == "http_error" and status_code not in _BUSY)
-    if events == 1 or failures >= _OUTAGE_FAILURES or not is_about_content:
+    is_refused = outcome == Outcome.HTTP_ERROR and status_code not in _BUSY
+    is_about_content = is_refused or outcome in (Outcome.NOT_ACCEPTED, Outcome.TIMEOUT)
+    if events == 1 or failures >= SLOW_AFTER_FAILURES or not is_about_content:
         return None
     return max(1, events // SPLIT)
 

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from app.core.webhook.batches import NOT_ACCEPTED
 from app.core.webhook.steering import ABORT, DISABLE, Asked
 
 # How long a delivery is tried: a receiver that is down for a working day still gets everything.
@@ -52,7 +51,7 @@ class Outcome(StrEnum):
     TLS_ERROR = "tls_error"
     BLOCKED_ADDRESS = "blocked_address"
     PROTOCOL_ERROR = "protocol_error"
-    NOT_ACCEPTED = NOT_ACCEPTED
+    NOT_ACCEPTED = "not_accepted"  # of an event, by an answer that acknowledges others of its batch, or none
 
 
 @dataclass(frozen=True, slots=True)

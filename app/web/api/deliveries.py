@@ -9,7 +9,6 @@ from flask import Blueprint
 from sqlalchemy.orm import Session
 
 from app.core import ids
-from app.core.event import names
 from app.core.problem import invalid
 from app.core.webhook.retry import Outcome
 from app.delivery import deliveries, endpoints, reads, search, sent_requests
@@ -17,7 +16,7 @@ from app.delivery.search import Filters
 from app.ledger import events
 from app.web.http import paging
 from app.web.http.call import OPTIONAL_WORKSPACE, Answer, Call
-from app.web.http.fields import Field, endpoint_field, id_field, time_of, type_filter
+from app.web.http.fields import Field, endpoint_field, id_field, stream_fields, time_of, type_filter
 from app.web.http.routes import route
 
 api = Blueprint("deliveries", __name__)
@@ -34,21 +33,9 @@ SEVERAL = Field(
 ENDPOINT = endpoint_field("only deliveries to this endpoint")
 TYPE = type_filter("event_type", "only of this type")
 EVENT = id_field("event_id", ids.EVENT, "only deliveries of this event")
-KIND = Field(
-    "stream_kind",
-    "text",
+KIND, STREAM = stream_fields(
     "only deliveries of events of a stream of this kind; needs stream_id",
-    pattern=names.KIND,
-    hint=names.KIND_HINT,
-    needs="stream_id",
-)
-STREAM = Field(
-    "stream_id",
-    "text",
     f"only deliveries of this stream's last {search.STREAM_EVENTS} events; needs stream_kind",
-    pattern=names.EXTERNAL_ID,
-    hint=names.EXTERNAL_ID_HINT,
-    needs="stream_kind",
 )
 OUTCOME = Field(
     "outcome",

@@ -10,7 +10,6 @@ from flask import Blueprint
 from sqlalchemy import Row
 
 from app.core import ids
-from app.core.event import names
 from app.core.problem import Problem, not_found
 from app.core.wire.envelope import rfc3339
 from app.delivery import browsing, endpoints, explaining, reads
@@ -19,20 +18,16 @@ from app.ledger import events
 from app.ledger.events import EventPage
 from app.web.http import paging
 from app.web.http.call import OPTIONAL_WORKSPACE, Answer, Call
-from app.web.http.fields import LAST_SEQ, Field, endpoint_field, time_of, type_filter
+from app.web.http.fields import LAST_SEQ, Field, endpoint_field, stream_fields, time_of, type_filter
 from app.web.http.routes import route
 from app.web.metrics import streams as stream_metrics
 
 api = Blueprint("events", __name__)
 
-KIND = Field("stream_kind", "text", "only events of streams of this kind", pattern=names.KIND, hint=names.KIND_HINT)
-STREAM = Field(
-    "stream_id",
-    "text",
+KIND, STREAM = stream_fields(
+    "only events of streams of this kind",
     "only events of this stream, in the order of seq; needs stream_kind",
-    pattern=names.EXTERNAL_ID,
-    hint=names.EXTERNAL_ID_HINT,
-    needs="stream_kind",
+    kind_alone=True,
 )
 AFTER = Field(
     "after_seq",

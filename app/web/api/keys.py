@@ -80,6 +80,19 @@ def list_keys(call: Call) -> Answer:
 
 @route(
     api,
+    "GET",
+    "/v1/keys/{key_id}",
+    scope="manage",
+    acts_for=OPTIONAL_WORKSPACE,
+    answers={200: "Key"},
+    summary="Read a key that works, without its secret",
+)
+def get_key(call: Call, key_id: str) -> Answer:
+    return Answer(keys.shown(keys.get_key(call.session, call.workspace_id or None, key_id)))
+
+
+@route(
+    api,
     "DELETE",
     "/v1/keys/{key_id}",
     scope="manage",

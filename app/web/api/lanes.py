@@ -6,34 +6,18 @@ from typing import Any
 
 from flask import Blueprint
 
-from app.core.event import names
 from app.core.webhook import batches, lanes
 from app.core.wire.envelope import rfc3339
 from app.delivery import endpoint_rules, endpoints, lane_rows
 from app.ledger.streams import find_stream
 from app.web.http import paging
 from app.web.http.call import Answer, Call
-from app.web.http.fields import Field
+from app.web.http.fields import Field, stream_fields
 from app.web.http.routes import route
 
 api = Blueprint("lanes", __name__)
 
-KIND = Field(
-    "stream_kind",
-    "text",
-    "with stream_id: only this stream",
-    pattern=names.KIND,
-    hint=names.KIND_HINT,
-    needs="stream_id",
-)
-STREAM = Field(
-    "stream_id",
-    "text",
-    "only this stream; needs stream_kind",
-    pattern=names.EXTERNAL_ID,
-    hint=names.EXTERNAL_ID_HINT,
-    needs="stream_kind",
-)
+KIND, STREAM = stream_fields("with stream_id: only this stream", "only this stream; needs stream_kind")
 
 # What an endpoint says of order, and of events that travel together.
 FIELDS = (

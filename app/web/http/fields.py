@@ -80,6 +80,18 @@ def endpoint_field(about: str) -> Field:
     return Field("endpoint_id", "text", f"{about}, by id or uid", pattern=ENDPOINT_NAME, hint=hint)
 
 
+def stream_fields(kind_about: str, id_about: str, *, kind_alone: bool = False) -> tuple[Field, Field]:
+    """Two query parameters that name a stream: its kind, and its id. kind_alone: a kind without an id means something,
+    too."""
+    needs = "" if kind_alone else "stream_id"
+    return (
+        Field("stream_kind", "text", kind_about, pattern=names.KIND, hint=names.KIND_HINT, needs=needs),
+        Field(
+            "stream_id", "text", id_about, pattern=names.EXTERNAL_ID, hint=names.EXTERNAL_ID_HINT, needs="stream_kind"
+        ),
+    )
+
+
 def type_filter(name: str, about: str) -> Field:
     """A query parameter for an event type, or for all that begin alike."""
     longest = names.LONGEST_TYPE + len(BELOW)

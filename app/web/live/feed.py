@@ -214,11 +214,23 @@ class FeedView(View):
         self._cursor = self._told = cursor
         self._waits = False
         self._failing = False
+        self._lag = 0, True  # nothing has been read yet
         self._stack = ExitStack()
 
+    @property
+    def workspace_id(self) -> str:
+        """Whose feed it is."""
+        return self._workspace_id
+
+    @property
+    def lag(self) -> tuple[int, bool]:
+        """How many events it has not been sent yet, and whether there may be more, as far as it has read."""
+        return self._lag
+
     def open(self) -> None:
-        """Count the viewer. Raises Problem too_many."""
+        """Count the viewer, and have it listed. Raises Problem too_many."""
         self._stack.enter_context(reading(self._engine, self._workspace_id, self._watch.owner_id))
+        self._stack.enter_context(self._engine.census.listing(self))
 
     def close(self) -> None:
         """Stop counting the viewer. Twice is once."""
@@ -234,6 +246,7 @@ class FeedView(View):
             frames, self._opening = self._opening, []
             return frames
         if self._waits:
+            self._lag = 0, self._failing
             ticker = self._engine.feed_ticker
             ticker.wait(self._cursor.after.id, WAIT_SECONDS)
             after = self._cursor.after
@@ -254,6 +267,7 @@ class FeedView(View):
             threading.Event().wait(WAIT_SECONDS)
             return ()
         self._failing, self._waits, self._cursor = False, not step.more, step.cursor
+        self._lag = len(step.events), step.more
         if step.events:
             self._told = step.events[-1].cursor
         return [self._frames.event(event) for event in step.events]

@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from flask import Response, request
 
@@ -35,6 +35,8 @@ _NO_TEXTS = b'{"error":{"code":"bad_request","detail":"This feed takes no texts 
 
 class Line(ABC):
     """sock: as of client_socket."""
+
+    transport: ClassVar[str]  # for people
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
@@ -89,11 +91,13 @@ class Line(ABC):
 
     @abstractmethod
     def end(self, reason: str) -> None:
-        """End properly. reason: as of `look`, or "restart", "revoked", "expired"."""
+        """End properly. reason: as of `look`, or "restart", "revoked", "expired", "disconnected"."""
 
 
 class EventSourceLine(Line):
     """Server-sent events."""
+
+    transport = "SSE"
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
@@ -131,6 +135,8 @@ class EventSourceLine(Line):
 
 class SocketLine(Line):
     """A WebSocket, on which the client may say nothing but pings and its farewell. accept: answers its handshake."""
+
+    transport = "WebSocket"
 
     def __init__(self, sock: Any, accept: str) -> None:
         super().__init__(sock)

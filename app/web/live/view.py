@@ -28,6 +28,21 @@ class View(ABC):
         now = hub.clock()  # time runs from the request on, not from when the client first reads
         self._check, self._beat = (Beat(seconds, now + seconds) for seconds in (CREDENTIAL_SECONDS, HEARTBEAT_SECONDS))
         self._expires_at = None if life_seconds is None else now + life_seconds
+        self._ended: str | None = None  # why somebody else ends it
+
+    @property
+    def transport(self) -> str:
+        """Over what it is shown: SSE or WebSocket."""
+        return self._line.transport
+
+    @property
+    def expires_at(self) -> float | None:
+        """When its credential's time is over, by the hub's clock; None for a key."""
+        return self._expires_at
+
+    def end(self, reason: str) -> None:
+        """Have it end within a moment. reason: as of Line.end."""
+        self._ended = self._ended or reason
 
     @abstractmethod
     def close(self) -> None:
@@ -81,6 +96,8 @@ class View(ABC):
         """Why the view ends now, if it does: as of Line.end. Raises OSError when the client has disconnected."""
         if self._hub.stopping:
             return "restart"
+        if self._ended is not None:
+            return self._ended
         now = self._hub.clock()
         if self._expires_at is not None and now >= self._expires_at:
             return "expired"

@@ -64,6 +64,9 @@ class Keys:
     def each(self) -> Iterator[objects.Key]:
         return self._api.pages("/v1/keys")
 
+    def get(self, key_id: str) -> objects.Key:
+        return cast(objects.Key, self._api.ask("GET", path("/v1/keys", key_id)))
+
     def revoke(self, key_id: str) -> None:
         self._api.ask("DELETE", path("/v1/keys", key_id))
 

@@ -35,6 +35,19 @@ def test_a_revoked_key_is_dead_at_once_and_no_longer_listed(acme: Door) -> None:
     acme.delete(f"/v1/keys/{made['id']}", 404)
 
 
+def test_a_key_is_read_without_its_secret_as_long_as_it_works(acme: Door, globex: Door, platform: Door) -> None:
+    made = acme.post("/v1/keys", {"name": "one", "scopes": ["publish", "operate"]})
+    where = f"/v1/keys/{made['id']}"
+    read = acme.get(where)
+    assert read == {name: value for name, value in made.items() if name != "key"}
+    assert read in acme.get("/v1/keys")["data"]
+    assert platform.get(where, headers={"X-Workspace": "acme"}) == read
+    for other in (globex, platform):  # a platform key alone reads the platform's keys, as it lists them
+        other.get(where, 404)
+    acme.delete(where)
+    acme.get(where, 404)
+
+
 def test_a_key_cannot_give_more_than_it_has(acme: Door) -> None:
     made = acme.post("/v1/keys", {"name": "manager", "scopes": ["manage"]})
     problem = Door(acme.app, made["key"]).post("/v1/keys", {"name": "more", "scopes": ["manage", "publish"]}, 403)
