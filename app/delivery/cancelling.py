@@ -16,8 +16,8 @@ from app.delivery import deliveries
 
 CANCEL_BATCH = 5_000  # rows in one statement: some tenths of a second
 MOST_AT_ONCE = 2 * CANCEL_BATCH  # rows that one request cancels: a second or two, within its limit of ten
-# Rows of disabled and deleted endpoints that one claim cancels: some 80 ms, for which all others' deliveries wait. And of
-# how many endpoints, in the same statement: when hundreds are deleted at once, most have a few rows each, or none.
+# Rows of disabled and deleted endpoints that one claim cancels: some 80 ms, for which all others' deliveries wait. And
+# of how many endpoints, in the same statement: when hundreds are deleted at once, most have a few rows each, or none.
 MOST_CANCELLED = 1000
 MOST_ENDED = 256
 # Codes of an endpoint's disabled_reason with a sentence of their own for its deliveries.
