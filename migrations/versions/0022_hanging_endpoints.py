@@ -33,7 +33,6 @@ CREATE OR REPLACE FUNCTION look_for_due(
   OUT asking text[], OUT counts int[], OUT suspicious boolean, OUT only_one text
 )
 LANGUAGE plpgsql VOLATILE
-SET enable_sort = off
 AS $$
 DECLARE
   first due[];
@@ -86,10 +85,10 @@ BEGIN
     stopped_at := asking[cardinality(asking)];
     asking := asking || ARRAY(
       SELECT a.id FROM unnest(answering) AS a (id) CROSS JOIN LATERAL (
-        -- In an order that only one index has (as in walk_due), so that it is not looked for among all that is due.
-        SELECT FROM due q WHERE q.endpoint_id >= a.id AND q.endpoint_id <= a.id AND q.due_at >= low_water AND q.due_at <= now()
+        -- With a bound, so that it is not read as a join with all that is due.
+        SELECT FROM due q WHERE q.endpoint_id = a.id AND q.due_at >= low_water AND q.due_at <= now()
           AND (q.leased_until IS NULL OR q.leased_until <= now())
-        ORDER BY q.endpoint_id, q.due_at LIMIT 1
+        ORDER BY q.due_at LIMIT 1
       ) AS one
       WHERE a.id <> ALL (asking)
     );
