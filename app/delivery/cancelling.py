@@ -7,7 +7,7 @@ claim, because all others' deliveries wait meanwhile; what a person's request le
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection
 
@@ -16,8 +16,10 @@ from app.delivery import deliveries
 
 CANCEL_BATCH = 5_000  # rows in one statement: some tenths of a second
 MOST_AT_ONCE = 2 * CANCEL_BATCH  # rows that one request cancels: a second or two, within its limit of ten
-# Rows of disabled and deleted endpoints that one claim cancels: some 80 ms, for which all others' deliveries wait.
+# Rows of disabled and deleted endpoints that one claim cancels: some 80 ms, for which all others' deliveries wait. And
+# of how many endpoints, in the same statement: when hundreds are deleted at once, most have a few rows each, or none.
 MOST_CANCELLED = 1000
+MOST_ENDED = 256
 # Codes of an endpoint's disabled_reason with a sentence of their own for its deliveries.
 _ENDED_WITH = {
     "endpoint_gone": deliveries.ENDPOINT_GONE,
@@ -45,13 +47,20 @@ class EndedEndpoints:
         """Cancel as much of what they have pending as one claim may."""
         if not self._ids:
             return
-        left = MOST_CANCELLED
-        for row in connection.exec_driver_sql(_ENDED, {"ids": list(self._ids)}).all():
-            if row.status != "enabled" and left:  # else a person has enabled it meanwhile
-                reason = why_cancelled(row.status, row.disabled_reason)
-                left -= cancel_pending(connection, row.id, reason, most=left)
-            if left:
-                del self._ids[row.id]
+        first = list(self._ids)[:MOST_ENDED]
+        # One that is enabled was so by a person meanwhile.
+        ended = {
+            row.id: why_cancelled(row.status, row.disabled_reason)
+            for row in connection.exec_driver_sql(_ENDED, {"ids": first}).all()
+            if row.status != "enabled"
+        }
+        values = {"ids": list(ended), "reasons": list(ended.values()), "most": MOST_CANCELLED}
+        cancelled: Sequence[int] = connection.exec_driver_sql(_CANCEL_SOME, values).scalars().all() if ended else ()
+        if len(cancelled) == MOST_CANCELLED:  # the last one that it came to may have more, and who follows it
+            left = set(list(ended)[max(cancelled) - 1 :])
+            first = [id for id in first if id not in left]
+        for id in first:
+            del self._ids[id]
 
 
 def why_cancelled(endpoint_status: str | None, disabled_reason: str | None) -> str:
@@ -102,6 +111,24 @@ WITH batch AS MATERIALIZED (
 )
 UPDATE deliveries SET status = 'cancelled', reason = %(reason)s, finished_at = now()
 FROM batch WHERE deliveries.id = batch.id AND deliveries.created_at = batch.created_at
+"""
+
+# The same for several endpoints, in their order, each with its reason: whose each row was, by its place among them.
+_CANCEL_SOME = """
+WITH batch AS MATERIALIZED (
+  SELECT p.id, p.created_at, wanted.reason, wanted.place
+  FROM unnest(%(ids)s::text[], %(reasons)s::text[]) WITH ORDINALITY AS wanted (id, reason, place)
+  CROSS JOIN LATERAL (
+    SELECT d.id, d.created_at FROM due JOIN deliveries d ON d.id = due.delivery_id AND d.created_at = due.created_at
+    WHERE due.endpoint_id = wanted.id AND (due.leased_until IS NULL OR due.leased_until <= now())
+    LIMIT %(most)s FOR UPDATE SKIP LOCKED
+  ) AS p LIMIT %(most)s
+), ended AS (
+  DELETE FROM due USING batch WHERE due.delivery_id = batch.id
+)
+UPDATE deliveries SET status = 'cancelled', reason = batch.reason, finished_at = now()
+FROM batch WHERE deliveries.id = batch.id AND deliveries.created_at = batch.created_at
+RETURNING batch.place
 """
 
 # Make one of an endpoint's rows due now, if none is, so that a drain comes across the endpoint.

@@ -52,8 +52,13 @@ SUSPICIOUS_LOST_CLAIMS = 2
 
 # Rows that one look reads: more than a drain has places. About 1 ms.
 MOST_ROWS = 600
-# Endpoints that one walk looks at; the next goes on where it stopped. About 5 ms when all of them have rows due.
-MOST_ENDPOINTS = 256
+# Endpoints that walks look at in a second, about 60 µs each, and those of one walk; the next goes on where it stopped.
+# While many hang, few of those that have rows due may have a place. A round that comes soon after the last walk looks
+# at a few, for as long as the rest of the round takes: those who wait for it do not pay for all who hang. What is new
+# is looked at in any case.
+ENDPOINTS_A_SECOND = 2560
+FEWEST_ENDPOINTS = 16
+MOST_ENDPOINTS = 128
 # After more was due than one look reads, the next looks go from endpoint to endpoint at once, for so long.
 WALK_SECONDS = 0.25
 
@@ -146,7 +151,7 @@ class Claimer:
         self._started_at = 0.0  # of the present look, monotonic
         self._unanswered: str | None = None  # the token of a call whose answer has not been read
         self._after = ""  # the endpoint at which the last walk stopped
-        self._walk_until = 0.0
+        self._walked_at = self._walk_until = 0.0
         self._windows = Windows()
         self.ended = EndedEndpoints()
 
@@ -165,7 +170,7 @@ class Claimer:
             "token": token,
             "lease_seconds": self._lease_seconds,
             "most_rows": MOST_ROWS,
-            "most_endpoints": MOST_ENDPOINTS,
+            "most_endpoints": walk_size(now - self._walked_at),
             "batches": most_bytes(slots.batch_bytes),
         }
         if self._unanswered:
@@ -207,6 +212,7 @@ class Claimer:
             claim.more |= bool(claim.rows)
             return claim, None
         if note["walked"]:
+            self._walked_at = self._started_at
             self._walk_until = self._walk_until if asked.get("walking") else now + WALK_SECONDS
         low = moment if note["low"] is None else datetime.fromisoformat(note["low"])
         self._low_water.end(low, now, now - self._started_at, note.get("all_seconds"))
@@ -297,6 +303,11 @@ class Claimer:
                         part,
                     )
                 )
+
+
+def walk_size(seconds: float) -> int:
+    """How many endpoints a walk looks at. seconds: since the last one."""
+    return int(min(max(ENDPOINTS_A_SECOND * seconds, FEWEST_ENDPOINTS), MOST_ENDPOINTS))
 
 
 def cursor_of(tick: Sequence[Any] | None) -> str | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from app.core.problem import Problem
 from app.delivery import cancelling, deliveries, endpoints
+from app.delivery.cancelling import EndedEndpoints
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.delivery.world import World
 from tests.processes import eventually
@@ -204,6 +205,31 @@ def test_a_long_queue_is_cancelled_in_parts_and_delays_no_other(world: World, mo
     assert world.statuses(gone) == {"failed": 1, "cancelled": 100}
     assert {row.reason for row in world.deliveries(gone)} == {"endpoint_gone", deliveries.ENDPOINT_GONE}
     assert world.statuses(later) == {"cancelled": 101}  # what was due later, too
+
+
+def test_many_endpoints_that_end_at_once_are_cancelled_by_one_statement(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancelling, "MOST_CANCELLED", 7)
+    made = [world.endpoint("http://127.0.0.1:1/") for _ in range(12)]
+    world.publish()
+    world.sql("UPDATE endpoints SET status = 'disabled' WHERE id = ANY (%(ids)s)", ids=made[1::2])
+    world.sql("DELETE FROM endpoints WHERE id = ANY (%(ids)s)", ids=made[2::2])
+    ended, statements = EndedEndpoints(), []
+    ended.add(made)
+    with world.database.begin() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *args: statements.append(args[2]))
+        ended.cancel_some(connection)
+    assert len(statements) == 2  # how the endpoints stand, and that
+    assert [world.statuses(id) for id in made] == [
+        {status: 1} for status in ["pending", *7 * ["cancelled"], *4 * ["pending"]]
+    ]
+    assert ended.are_left
+    with world.database.begin() as connection:
+        ended.cancel_some(connection)
+    assert not ended.are_left
+    reasons = [row.reason for id in made for row in world.deliveries(id)]
+    assert reasons == [None, *5 * ["endpoint_disabled", "endpoint_deleted"], "endpoint_disabled"]
 
 
 def test_an_endpoint_that_is_enabled_again_keeps_what_was_not_cancelled_yet(

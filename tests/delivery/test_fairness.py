@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,13 +12,15 @@ from itertools import count as counting
 import pytest
 import redis
 
-from app.core.webhook.fairness import MAX_IN_FLIGHT, NEW_PLACES, SLOW_PLACES
+from app.core.webhook.fairness import MAX_IN_FLIGHT, NEW_PLACES, SLOW_PLACES, Slots
 from app.delivery import claims
 from app.delivery.drain import Drain
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, Seen, answering
 from tests.delivery.world import World
 from tests.processes import eventually
 
+# Rows that this connection has read from tables, not only in this transaction.
+FETCHED = "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::int FROM pg_stat_xact_user_tables"
 NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -140,6 +143,59 @@ def test_an_endpoint_that_answers_is_looked_at_in_each_claim(world: World, monke
             world.publish(type="only.this")
             assert [claimed.endpoint_id for claimed in drain.run_once().rows] == [healthy]
             step_until_delivered(world, drain, healthy, count)
+
+
+def test_an_endpoint_with_a_new_row_is_looked_at_in_the_next_claim(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "MOST_ENDPOINTS", 7)
+    monkeypatch.setattr(claims, "MOST_ROWS", 20)
+    for _ in range(40):
+        world.endpoint("http://127.0.0.1:1/", event_types=["call.*"])
+    world.sql("UPDATE endpoints SET rate_limit = 1, rate_tat = extract(epoch FROM now()) + 50")
+    healthy = world.endpoint("http://127.0.0.1:1/", event_types=["only.this"])
+    world.publish(2)
+    world.sql("UPDATE due SET due_at = due_at - interval '10 seconds'")
+    world.publish(type="only.this")
+    drain = world.drain(clock=lambda: 0.0)
+    assert [claimed.endpoint_id for claimed in drain.run_once().rows] == [healthy]
+    eventually(lambda: drain.run_once("closed", 0.05) and not drain.in_flight)
+
+
+def test_what_a_claim_reads_does_not_grow_with_the_endpoints_that_hang(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plans of its queries are made while next to nothing is due, and kept."""
+    monkeypatch.setattr(claims, "MOST_ROWS", 2)  # else so few rows are read in the order of their time
+    slots = Slots()
+    answers = world.endpoint("http://127.0.0.1:1/", event_types=["only.this"])
+    slots.start("answered", answers, "fast", 999.9)
+    slots.finish("answered", 1000.0, succeeded=True)
+    with world.database.engine.connect() as connection:
+        for hanging in (0, 20, 80):
+            while slots.in_flight < hanging:
+                endpoint = world.endpoint("http://127.0.0.1:1/", event_types=["call.*"])
+                slots.start(slots.in_flight, endpoint, "fast", 1000.0)
+            answered_last(world)
+            world.publish(2)
+            world.sql("UPDATE due SET due_at = now() - interval '10 seconds'")
+            claimer = claims.Claimer(lease_seconds=60)
+            for now in (1000.0, 1000.001):  # the first walk after a pause looks at more
+                asked = claimer.ask(slots, now)
+                values = {"asked": json.dumps(asked)}
+                before = connection.exec_driver_sql(FETCHED).scalar_one()
+                (row,) = connection.exec_driver_sql("SELECT * FROM drain_round(NULL, 60, %(asked)s::jsonb)", values)
+                assert claimer.read(asked, row.note, [], slots, now)[1] is None  # none of them has room
+                read = connection.exec_driver_sql(FETCHED).scalar_one() - before
+                connection.rollback()
+            if hanging:
+                assert len(row.note["asking"]) == claims.FEWEST_ENDPOINTS
+                assert read <= 3 * claims.FEWEST_ENDPOINTS
+
+
+@pytest.mark.parametrize(("seconds", "endpoints"), [(0.0, 16), (0.005, 16), (0.02, 51), (0.05, 128), (3600.0, 128)])
+def test_walks_look_at_so_many_endpoints_a_second(seconds: float, endpoints: int) -> None:
+    assert claims.walk_size(seconds) == endpoints
 
 
 def test_unknown_endpoints_that_hang_delay_none_that_answers(world: World, hanging: Hanging) -> None:

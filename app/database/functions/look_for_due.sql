@@ -6,7 +6,8 @@
 -- through. When more is due than that reads, or `walking`, it goes from endpoint to endpoint in the order of their ids,
 -- from `after` on: each step jumps over all other rows of the last one.
 --
--- answering: endpoints that are looked at in any case: what they get is over soon.
+-- answering: endpoints that are looked at in any case: what they get is over soon. So are those of the newest rows, of
+-- which a walk that passes thousands that hang would come across late.
 --
 -- complete: whether these are all. stopped_at: the endpoint after which the next walk begins. low: the time of the first
 -- row, sent or not; NULL when there is none.
@@ -69,10 +70,21 @@ BEGIN
   IF NOT complete THEN
     stopped_at := asking[cardinality(asking)];
     asking := asking || ARRAY(
-      SELECT a.id FROM unnest(answering) AS a (id) WHERE a.id <> ALL (asking) AND EXISTS (
+      SELECT a.id FROM unnest(answering) AS a (id) CROSS JOIN LATERAL (
+        -- With a bound, so that it is not read as a join with all that is due.
         SELECT FROM due q WHERE q.endpoint_id = a.id AND q.due_at >= low_water AND q.due_at <= now()
           AND (q.leased_until IS NULL OR q.leased_until <= now())
-      )
+        ORDER BY q.due_at LIMIT 1
+      ) AS one
+      WHERE a.id <> ALL (asking)
+    );
+    asking := asking || ARRAY(
+      SELECT DISTINCT n.endpoint_id FROM (
+        SELECT q.endpoint_id, q.leased_until FROM due q
+        WHERE q.due_at >= greatest(low_water, now() - interval '1 second') AND q.due_at <= now()
+        ORDER BY q.due_at DESC LIMIT 64
+      ) AS n
+      WHERE (n.leased_until IS NULL OR n.leased_until <= now()) AND n.endpoint_id <> ALL (asking)
     );
   END IF;
   counts := array_fill(NULL::int, ARRAY[cardinality(asking)]);
