@@ -31,8 +31,8 @@ class Abandoned(RuntimeError):
 
 
 class _Slot(Generic[In, Out]):
-    """One waiting caller: its item, then its outcome (or its promotion to leader). asleep: held until then, None for one
-    that leads from the beginning, as most do who come alone. (An Event would take longer, made for many to wait.)"""
+    """One waiting caller: its item, then its outcome (or its promotion to leader). asleep: held until then; None for
+    one that leads from the beginning, as most do who come alone. A lock, because an Event takes longer to make."""
 
     __slots__ = ("asleep", "error", "item", "lane", "leads", "result")
 
