@@ -5,7 +5,6 @@ Pure: the random bytes come in. Arrays are numbered from 1, as in SQL; 0 stands 
 
 from __future__ import annotations
 
-from base64 import b32encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,9 +30,8 @@ from app.core.wire.envelope import Announcement, Event, Pieces
 from app.ledger.matching import Wants
 from app.ledger.submission import Answers, Submission
 
-_STANDARD, _OURS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", ids.ALPHABET
-_TO_OURS = bytes.maketrans(_STANDARD.encode(), _OURS.encode())
 _LETTERS = 16  # of the random part of an id: 80 bits at 5 a letter
+_LETTER_OF = ids.ALPHABET.encode() * 8  # of a random byte, by five of its bits
 # Deliveries of an event that is put to accept_one, which makes them one by one: more cost less together.
 MOST_PAIRS_OF_ONE = 4
 
@@ -293,7 +291,7 @@ class Parcel:
 
 def _letters(random: Callable[[int], bytes], count: int) -> list[str]:
     """The random parts of so many ids."""
-    text = b32encode(random(count * ids.RANDOM_BYTES)).translate(_TO_OURS).decode()
+    text = random(count * _LETTERS).translate(_LETTER_OF).decode()
     return [text[at : at + _LETTERS] for at in range(0, count * _LETTERS, _LETTERS)]
 
 

@@ -6,7 +6,7 @@ the first, and the key is unique in the workspace. One without a key is placed b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from app.core.times import TIME_HINT, read_time
 from app.core.wire import json_text, trace
 
 FIELDS = ("stream", "type", "data", "occurred_at", "idempotency_key", "metadata", "channels", "traceparent")
-_STREAM_FIELDS = ("kind", "id")
+_NAMES, _NAMES_IN_STREAM = frozenset(FIELDS), frozenset(("kind", "id"))
 OWN_STREAMS = 8  # of each workspace, for events that name none: so many web processes commit them side by side
 _OBJECTS = ("stream", "metadata")  # whose members, too, may be given once only
 
@@ -64,19 +64,14 @@ def read_event(raw: bytes, max_bytes: int, max_depth: int) -> Draft:
     """One event from the bytes of one JSON object. Raises Problem."""
     if len(raw) > max_bytes:
         raise Problem("too_large", f"The event has {len(raw)} bytes; the most is {max_bytes}.")
-    text, value = json_text.read_json(raw, max_depth)
-    return _draft(text.strip(json_text.BLANK), value)
-
-
-def _draft(text: str, value: Any) -> Draft:
+    value, members = json_text.read_members(raw, max_depth)
     if not isinstance(value, dict):
         raise Problem("invalid", "An event must be a JSON object with type and data.")
     if complaints := _complaints(value):
         raise invalid_fields(complaints)
-    members = json_text.members(text)
-    spelled = {name: raw for name, raw, _ in members}
+    spelled = dict(members)
     if len(members) != len(value) or any(
-        len(json_text.members(spelled[name])) != len(value[name]) for name in _OBJECTS if value.get(name)
+        json_text.repeats_a_name(spelled[name], value[name]) for name in _OBJECTS if value.get(name)
     ):
         raise invalid("body", "a field is given twice")
     data, key = json_text.compact(spelled["data"]), value.get("idempotency_key")
@@ -105,24 +100,24 @@ def _own_stream(text: str) -> str:
 
 
 def _complaints(value: dict[str, Any]) -> list[Complaint]:
-    unknown = islice((name for name in value if name not in FIELDS), MOST_COMPLAINTS + 1)
     return [
-        *(complaint(name, f"unknown field; an event has {', '.join(FIELDS)}") for name in unknown),
+        *(complaint(name, f"unknown field; an event has {', '.join(FIELDS)}") for name in _unknown(value, _NAMES)),
         *(_of_stream(value["stream"]) if "stream" in value else ()),
         *_of_type(value.get("type")),
         *_of_data(value),
-        *_of_key(value.get("idempotency_key")),
-        *_of_time(value.get("occurred_at")),
-        *_of_metadata(value.get("metadata")),
-        *_of_channels(value.get("channels")),
-        *_of_trace(value.get("traceparent")),
+        *(wrong for name, check in _OPTIONAL.items() if name in value for wrong in check(value[name])),
     ]
+
+
+def _unknown(value: dict[str, Any], fields: Set[str]) -> Iterable[str]:
+    """The members that are none of these fields, as many as are told."""
+    return () if value.keys() <= fields else islice((name for name in value if name not in fields), MOST_COMPLAINTS + 1)
 
 
 def _of_stream(stream: Any) -> list[Complaint]:
     if not isinstance(stream, dict):
         return [complaint("stream", 'give an object such as {"kind": "call", "id": "call_1"}, or leave it out')]
-    unknown = islice((name for name in stream if name not in _STREAM_FIELDS), MOST_COMPLAINTS + 1)
+    unknown = _unknown(stream, _NAMES_IN_STREAM)
     complaints = [complaint(f"stream.{name}", "unknown field; a stream has kind and id") for name in unknown]
     if stream.get("kind") == names.OWN_KIND:
         complaints.append(complaint("stream.kind", names.OWN_KIND_HINT))
@@ -205,3 +200,13 @@ def _of_channels(channels: Any) -> list[Complaint]:
         for index, channel in enumerate(channels)
         if not isinstance(channel, str) or not names.CHANNEL.fullmatch(channel)
     ]
+
+
+# The fields that an event may do without, each with what is wrong with a value of it; null is as good as none.
+_OPTIONAL: Mapping[str, Callable[[Any], list[Complaint]]] = {
+    "idempotency_key": _of_key,
+    "occurred_at": _of_time,
+    "metadata": _of_metadata,
+    "channels": _of_channels,
+    "traceparent": _of_trace,
+}

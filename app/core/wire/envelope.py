@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from app.core.wire import trace
@@ -49,6 +50,7 @@ class Announcement(NamedTuple):
     epoch: int = 0
 
 
+@lru_cache(maxsize=64)  # a group's events have one time, which each of their answers tells
 def rfc3339(moment: datetime) -> str:
     """An aware datetime as RFC 3339 in UTC with milliseconds, such as 2026-11-20T10:00:00.123Z."""
     if moment.tzinfo is not UTC:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from array import array
+from collections.abc import Sized
 from itertools import accumulate
 from typing import Any
 
@@ -18,20 +19,56 @@ _DIGITS = 4000  # CPython refuses to turn more than 4300 digits into an int (CVE
 
 def read_json(raw: bytes, max_depth: int) -> tuple[str, Any]:
     """Strict JSON (RFC 8259) without NUL from bytes: the text and the value. Raises Problem for anything else."""
-    text, value = _parse(raw, max_depth)
+    text = _text(raw, max_depth)
+    value = _value(text)
+    _refuse_nul(text)
+    return text, value
+
+
+def read_members(raw: bytes, max_depth: int) -> tuple[Any, list[tuple[str, str]]]:
+    """The value of JSON as read_json reads it, and of an object each member's name and raw value text, in order: a name
+    that is given twice is there twice. Raises Problem.
+
+    In one pass. An object without members, and what is none, has none.
+    """
+    text = _text(raw, max_depth)
+    value, spelled = _in_one_pass(text) or (_value(text), [])
+    _refuse_nul(text)
+    return value, spelled
+
+
+def _in_one_pass(text: str) -> tuple[dict[str, Any], list[tuple[str, str]]] | None:
+    """An object's value and its members' texts; None where there is no valid object with members."""
+    value: dict[str, Any] = {}
+    spelled: list[tuple[str, str]] = []
+    name_at, end = _OPENING.match(text), 0
+    try:
+        while name_at:
+            name, at = json.decoder.scanstring(text, name_at.end(), True)  # type: ignore[attr-defined]
+            colon = _BETWEEN.match(text, at)
+            if colon is None:
+                return None
+            start = colon.end()
+            value[name], end = _DECODER.raw_decode(text, start)
+            spelled.append((name, text[start:end]))
+            name_at = _FURTHER.match(text, end)
+    except (ValueError, RecursionError):
+        return None
+    return (value, spelled) if spelled and _CLOSING.fullmatch(text, end) else None
+
+
+def _value(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+
+
+def _refuse_nul(text: str) -> None:
     if "\\u0000" in text and _ESCAPED_NUL.search(text):  # an unescaped one is no JSON
         raise Problem(
             "invalid", "A string holds a NUL character (\\u0000), which many receivers cannot store; drop it."
         )
-    return text, value
-
-
-def _parse(raw: bytes, max_depth: int) -> tuple[str, Any]:
-    text = _text(raw, max_depth)
-    try:
-        return text, _DECODER.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise _not_json(error) from None
 
 
 def _text(raw: bytes, max_depth: int) -> str:
@@ -138,9 +175,16 @@ def members(raw: str) -> list[tuple[str, str, str]]:
     return spelled
 
 
+def repeats_a_name(raw: str, value: Sized) -> bool:
+    """Whether a JSON object's text, whose value this is, gives one of its own names twice."""
+    if raw.count(":") == len(value):  # each member has one, so most need not be taken apart
+        return False
+    return len(members(raw)) != len(value)
+
+
 def compact(raw: str) -> str:
     """Valid JSON text without the white space outside its strings; every number and string as it was spelled."""
-    return "".join(_INSIDE.findall(raw)) if _ANY_SPACE.search(raw) else raw
+    return "".join(_INSIDE.findall(raw)) if _SPACE_OUTSIDE.match(raw) else raw
 
 
 def is_deeper(raw: str, levels: int) -> bool:
@@ -176,4 +220,8 @@ _INSIDE = re.compile(rf'{_STRING}|[^ \t\n\r"]++', re.DOTALL)  # all of a JSON te
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level in, or (as a signed byte) one out
 _NOT_BRACKETS = re.compile(rf'{_STRING}|[^\[\]{{}}"]++', re.DOTALL)
 _PIECE = re.compile(rf'(?:{_STRING}|[^"]{{1,256}}+){{1,256}}+', re.DOTALL)  # ends outside strings
-_ANY_SPACE = re.compile(r"[ \t\n\r]")
+_SPACE_OUTSIDE = re.compile(rf'(?:[^ \t\n\r"]++|{_STRING})*+[ \t\n\r]', re.DOTALL)  # up to the first
+# Of an object's text: what is before its first name, between a name and its value, before another name, and at its end.
+_OPENING, _BETWEEN, _FURTHER, _CLOSING = (
+    re.compile(rf"[ \t\n\r]*{sign}") for sign in (r'\{[ \t\n\r]*"', r":[ \t\n\r]*", r',[ \t\n\r]*"', r"\}[ \t\n\r]*")
+)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -64,7 +63,7 @@ def publish(call: Call) -> Answer | Response:
     raw = read_bytes(request, settings.max_batch_bytes, call.caller.key_id)
     if lines:
         answers = _accept(call, raw, json_text.split_lines, began)
-        body = b"".join(json.dumps(_shown(answer)).encode() + b"\n" for answer in breathing(answers))
+        body = b"".join(Answer(_shown(answer)).content() + b"\n" for answer in breathing(answers))
         return Response(body, 202, content_type=NDJSON)
     if raw.lstrip(b" \t\r\n").startswith(b"["):
         answers = _accept(call, raw, partial(json_text.split_array, most=settings.max_batch_events), began)

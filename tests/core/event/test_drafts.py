@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
+from types import FrameType
 
 import pytest
 
@@ -284,3 +286,21 @@ def test_an_element_that_is_too_deep_or_holds_a_nul_leaves_its_neighbours_alone(
     assert [part.decode() for part in parts] == [GOOD, deep, nul, GOOD]
     assert refusal(parts[1]).code == "invalid_json"
     assert refusal(parts[2]).code == "invalid"
+
+
+def test_an_ordinary_event_is_read_in_few_calls() -> None:
+    """Of Python's functions and of those that it calls: a batch has a thousand such events."""
+    text = event().encode()
+    read(text)
+    calls = 0
+
+    def count(frame: FrameType, what: str, argument: object) -> None:
+        nonlocal calls
+        calls += what in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        read(text)
+    finally:
+        sys.setprofile(None)
+    assert calls < 120
