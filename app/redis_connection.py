@@ -16,8 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-# What a connection tells the server of its client. redis-py makes it anew for each, and reads the metadata of its package
-# from the disk for that: 8 ms, each time that a drain opens its doorbell.
+# What a connection tells the server of its client. redis-py makes it anew for each, and reads the metadata of its
+# package from the disk for that: 8 ms, each time that a drain opens its doorbell.
 _DRIVER = DriverInfo()
 
 # What can go wrong between here and Redis.

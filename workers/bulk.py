@@ -1,7 +1,7 @@
 """Bulk retries in a worker: a thread that does pieces while there are orders, and is gone otherwise.
 
-The pulse asks each second, with the connection that it has, whether there is anything to do (errands.py). Any worker may do any
-piece; the order's row is locked by whoever does (app.delivery.bulk).
+The pulse asks each second, with the connection that it has, whether there is anything to do (errands.py). Any
+worker may do any piece; the order's row is locked by whoever does (app.delivery.bulk).
 """
 
 from __future__ import annotations

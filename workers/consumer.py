@@ -1,5 +1,6 @@
-"""Celery's consumer, changed to try a lost Redis each second; Celery's own waits longer each time, up to 30 s. It sends no
-heartbeats: nobody hears them, and they are the most that an idle worker's parent does. And the bound on how long a worker that is told to stop may go on with that."""
+"""Celery's consumer, changed to try a lost Redis each second; Celery's own waits longer each time, up to 30 s. It sends
+no heartbeats: nobody hears them, and they are the most that an idle worker's parent does. And the bound on how long a
+worker that is told to stop may go on with that."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ def make_drain(
     tracing: Tracing | None = None,
 ) -> Drain:
     """crew: as which its rounds are stamped. stopping: whether to claim no more. stand: whether it is the one of its
-    worker that waits at the doorbell; None: it never is. found_nothing: as of Drain. tracing: of this process, if it has one."""
+    worker that waits at the doorbell; None: it never is. found_nothing: as of Drain. tracing: of this
+    process, if it has one."""
     _allow_open_files()
     database = delivery_database(settings.database_url)
     sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)

@@ -9,8 +9,8 @@ from app.live.feed.ticks import NEWEST
 
 TICK_MILLISECONDS = 1000  # between ticks of the feed while nobody reads it
 
-# Whether a bulk retry has a piece that may be done now; and make the feed's newest tick. Whatever locks a table is waited
-# for before that begins: who makes a tick holds a lock.
+# Whether a bulk retry has a piece that may be done now; and make the feed's newest tick. Whatever locks a table is
+# waited for before that begins: who makes a tick holds a lock.
 _ASK = f"SELECT ({ANY_RUNNING}) AS has_bulk, (SELECT newest.id FROM ({NEWEST}) AS newest) AS tick"
 
 

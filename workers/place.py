@@ -3,8 +3,8 @@
 A lock of the operating system on a file without a name, made before any fork: it ends with the process that holds it,
 however that ends. (Where children are spawned and not forked, as on macOS, each has a file of its own, and all wait.)
 
-Whoever waits there notes in memory that it shares with the worker's parent when it has looked and found nothing, so that
-the parent need not look, too.
+Whoever waits there notes in memory that it shares with the worker's parent when it has looked and found nothing, so
+that the parent need not look, too.
 """
 
 from __future__ import annotations

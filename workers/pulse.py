@@ -2,8 +2,8 @@
 
 Every worker's parent process has one. It makes up for every lost message, so that a delivery is made never depends on
 one, nor on Celery's beat. While who waits there has just looked and found nothing, it looks itself every few seconds
-only. When something stays due and no pool process looks, it has a standby deliver, whatever the
-cause. It also makes the coming weeks' partitions.
+only. When something stays due and no pool process looks, it has a standby deliver, whatever the cause. It also makes
+the coming weeks' partitions.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Pulse:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """nobody_stands: whether no drain of this worker waits at the doorbell. is_quiet: whether the one that does has
-        just looked and found nothing. errand: what else is to be looked for
-        in the database at each beat, each statement by itself; it does not take long. clock: monotonic seconds."""
+        just looked and found nothing. errand: what else is to be looked for in the database at each beat, each
+        statement by itself; it does not take long. clock: monotonic seconds."""
         self._database = delivery_database(database_url)
         self._wake, self._standby, self._nobody_stands = wake, standby, nobody_stands
         self._is_quiet, self._errand = is_quiet, errand

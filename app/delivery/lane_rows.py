@@ -171,8 +171,8 @@ _FORGET_SKIPS = "DELETE FROM lane_skips WHERE endpoint_id = %(endpoint)s"
 # Take heads out of their lanes.
 _SET_ASIDE = "SELECT set_aside(%(ids)s::text[])"
 
-# Whether there is a lane at all; there is none where no endpoint keeps order. In the order of the index, which is then read
-# whatever the statistics say.
+# Whether there is a lane at all; there is none where no endpoint keeps order. In the order of the index, which is then
+# read whatever the statistics say.
 _ANY = "SELECT (SELECT seq FROM due WHERE stream_id IS NOT NULL ORDER BY endpoint_id, stream_id LIMIT 1) IS NOT NULL"
 
 # Let one process count at a time.

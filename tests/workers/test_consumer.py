@@ -17,7 +17,7 @@ def test_it_sends_no_heartbeats(asked: dict[str, bool]) -> None:
         lambda request: None,
         app=Celery("test", broker="memory://"),
         timer=Timer(),
-        controller=SimpleNamespace(),
+        controller=SimpleNamespace(use_eventloop=True),
         worker_options=asked,
     )
     names = [step.name.rpartition(".")[2] for step in consumer.steps]
