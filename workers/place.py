@@ -38,7 +38,7 @@ def found_nothing() -> None:
 
 def is_quiet() -> bool:
     """Whether whoever waits here has just looked and found nothing."""
-    (at,) = _SECONDS.unpack_from(_found_nothing_at)
+    at: float = _SECONDS.unpack_from(_found_nothing_at)[0]
     return 0 <= time.monotonic() - at < FRESH_SECONDS
 
 
