@@ -84,9 +84,8 @@ class Drain:
         when nothing more has come for a while; must neither raise nor wait for long. trace: gets each exchange as soon
         as its result has come; must neither. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
-        self._stopping, self._clock = stopping, clock
+        self._stopping, self._clock, self._found_nothing = stopping, clock, found_nothing
         self._doorbell, self._stand, self._trace = doorbell, stand, trace
-        self._found_nothing = found_nothing
         self._is_standing = False
         self._called_at = -math.inf
         self._closing_seconds = settings.send_total_seconds
