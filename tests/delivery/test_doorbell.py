@@ -180,6 +180,7 @@ def test_a_drain_that_waits_notes_each_look_that_finds_nothing_and_no_other(worl
         count, looked_at = len(found), world.one("SELECT max(stamped_at) FROM drain_rounds")
         eventually(lambda: world.one("SELECT max(stamped_at) FROM drain_rounds") > looked_at)
         assert len(found) == count
+        hanging.over.set()
 
 
 def test_a_ring_is_heard_while_transfers_hang(world: World, wake: Wake) -> None:

@@ -90,7 +90,8 @@ def test_an_endpoint_that_is_disabled_is_told_of_with_its_reason_and_the_event_i
 
 
 def test_owners_are_told_although_lanes_cannot_be_looked_at(world: World, operations: Operations) -> None:
-    endpoint = world.endpoint("http://127.0.0.1:1/", event_types=["call.*"], order="stream")
+    endpoint = world.endpoint("http://127.0.0.1:1/", event_types=["other.*"])
+    world.endpoint("http://127.0.0.1:1/", event_types=["call.*"], order="stream")
     world.publish()
     operations.look()
     world.sql("ALTER FUNCTION open_lane RENAME TO out_of_reach")
