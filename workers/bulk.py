@@ -1,7 +1,7 @@
 """Bulk retries in a worker: a thread that does pieces while there are orders, and is gone otherwise.
 
-The pulse asks each second, with the connection that it has, whether there is anything to do. Any worker may do any
-piece; the order's row is locked by whoever does (app.delivery.bulk).
+The pulse asks each second, with the connection that it has, whether there is anything to do (errands.py). Any
+worker may do any piece; the order's row is locked by whoever does (app.delivery.bulk).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.problem import first_line
@@ -31,11 +30,11 @@ class BulkRetrying:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def mind(self, connection: Connection) -> None:
-        """Begin to work if there is something to do and nobody in this process does it. Raises SQLAlchemyError."""
+    def begin(self) -> None:
+        """There is something to do: work, if nobody in this process does."""
         if self._thread is not None and self._thread.is_alive():
             return
-        if not self._stopped.is_set() and bulk.is_any_running(connection):
+        if not self._stopped.is_set():
             self._thread = threading.Thread(target=self.work, name="bulk-retries", daemon=True)
             self._thread.start()
 

@@ -28,10 +28,9 @@ from celery.utils.nodenames import worker_direct
 from sqlalchemy import Connection
 
 from app.delivery.wake import QUEUE, Wake, broker_options, broker_url
-from app.live.feed.ticks import newest
 from app.log_lines import wants_json
 from app.settings import Settings, SettingsError
-from workers import acknowledging, child, json_log, place
+from workers import acknowledging, child, errands, json_log, place
 from workers.bulk import BulkRetrying
 from workers.consumer import stop_soon
 from workers.operations import Operations
@@ -74,8 +73,6 @@ app.conf.update(
     beat_schedule={"housekeeping": {"task": "housekeeping", "schedule": crontab(minute="17")}},
 )
 
-TICK_MILLISECONDS = 1000  # between ticks of the feed while nobody reads it
-
 _pulse: Pulse | None = None
 _operations: Operations | None = None
 _worker: Any = None
@@ -93,7 +90,12 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
         _worker, _bulk = worker, BulkRetrying(settings)
         wake = Wake(settings.redis_url, own_queue=_own_queue)
         _pulse = Pulse(
-            settings.database_url, wake, standby=Standby(settings), nobody_stands=place.is_free, errand=_errands
+            settings.database_url,
+            wake,
+            standby=Standby(settings),
+            nobody_stands=place.is_free,
+            is_quiet=place.is_quiet,
+            errand=_errands,
         )
         _pulse.start()
         _operations = Operations(settings)
@@ -105,9 +107,8 @@ class _PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
 
 def _errands(connection: Connection) -> None:
     """What a worker looks after each second. Raises SQLAlchemyError."""
-    if _bulk is not None:
-        _bulk.mind(connection)
-    newest(connection, TICK_MILLISECONDS)
+    if errands.run(connection) and _bulk is not None:
+        _bulk.begin()
 
 
 def _stop_pulse(**_: Any) -> None:

@@ -33,7 +33,13 @@ class Child:
         wake = Wake(settings.redis_url, own_queue=own_queue)
         self._tracing = tracing.start(os.environ, SERVICE)
         self._drain = make_drain(
-            settings, wake, crew="pool", stopping=self._is_stopping, stand=place.take, tracing=self._tracing
+            settings,
+            wake,
+            crew="pool",
+            stopping=self._is_stopping,
+            stand=place.take,
+            found_nothing=place.found_nothing,
+            tracing=self._tracing,
         )
         self._told = False
 

@@ -1,5 +1,6 @@
-"""Celery's consumer, changed to try a lost Redis each second; Celery's own waits longer each time, up to 30 s. And the
-bound on how long a worker that is told to stop may go on with that."""
+"""Celery's consumer, changed to try a lost Redis each second; Celery's own waits longer each time, up to 30 s. It sends
+no heartbeats: nobody hears them, and they are the most that an idle worker's parent does. And the bound on how long a
+worker that is told to stop may go on with that."""
 
 from __future__ import annotations
 
@@ -40,6 +41,9 @@ def _disarm() -> None:
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery has no types
     """The consumer of one worker."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "without_heartbeat": True})
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect `conn`, however long it takes."""

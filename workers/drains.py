@@ -36,17 +36,21 @@ def make_drain(
     crew: Crew,
     stopping: Callable[[], bool],
     stand: Callable[[], bool] | None = None,
+    found_nothing: Callable[[], None] = lambda: None,
     tracing: Tracing | None = None,
 ) -> Drain:
     """crew: as which its rounds are stamped. stopping: whether to claim no more. stand: whether it is the one of its
-    worker that waits at the doorbell; None: it never is. tracing: of this process, if it has one."""
+    worker that waits at the doorbell; None: it never is. found_nothing: as of Drain. tracing: of this
+    process, if it has one."""
     _allow_open_files()
     database = delivery_database(settings.database_url)
     sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
     tell = LogTeller(settings.redis_url).tell
     trace = None if tracing is None else partial(add_spans, tracing)
     drain = partial(Drain, database, sender, settings, wake, crew=crew, stopping=stopping, tell=tell, trace=trace)
-    return drain() if stand is None else drain(doorbell=Doorbell(settings.redis_url), stand=stand)
+    if stand is None:
+        return drain()
+    return drain(doorbell=Doorbell(settings.redis_url), stand=stand, found_nothing=found_nothing)
 
 
 def _allow_open_files() -> None:

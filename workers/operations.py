@@ -69,7 +69,9 @@ class Operations:
             with self._database.begin() as connection:
                 notices.forget(connection)
         self._looks += 1
-        for step in (self._open_stuck, self._step_aside):
+        with self._database.alone() as connection:
+            is_in_lanes = lane_rows.is_anything_waiting(connection)
+        for step in (self._open_stuck, self._step_aside) if is_in_lanes else ():
             try:
                 with self._database.begin() as connection:
                     step(connection)

@@ -1,13 +1,15 @@
 """The pulse: each second it calls a drain when nobody waits at the doorbell, or something has been due for a moment.
 
 Every worker's parent process has one. It makes up for every lost message, so that a delivery is made never depends on
-one, nor on Celery's beat. When something stays due and no pool process looks, it has a standby deliver, whatever the
-cause. It also makes the coming weeks' partitions.
+one, nor on Celery's beat. While who waits there has just looked and found nothing, it looks itself every few seconds
+only. When something stays due and no pool process looks, it has a standby deliver, whatever the cause. It also makes
+the coming weeks' partitions.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +31,10 @@ BEAT_SECONDS = 1.0
 # What is due for so long has not been taken by whoever waits at the doorbell, who would have looked by now.
 LATE_SECONDS = 0.2
 PARTITIONS_SECONDS = 3600.0
+# How often it looks itself although others do, in case that they are wrong.
+LOOK_SECONDS = 5.0
+
+_NOTHING = Waiting(0.0, 0.0, 0.0)
 
 
 class Pulse:
@@ -45,16 +51,20 @@ class Pulse:
         *,
         standby: Standby | None = None,
         nobody_stands: Callable[[], bool] = lambda: False,
+        is_quiet: Callable[[], bool] = lambda: False,
         errand: Callable[[Connection], None] = lambda connection: None,
         beat_seconds: float = BEAT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """nobody_stands: whether no drain of this worker waits at the doorbell. errand: what else is to be looked for
-        in the database at each beat, each statement by itself; it does not take long."""
+        """nobody_stands: whether no drain of this worker waits at the doorbell. is_quiet: whether the one that does has
+        just looked and found nothing. errand: what else is to be looked for in the database at each beat, each
+        statement by itself; it does not take long. clock: monotonic seconds."""
         self._database = delivery_database(database_url)
         self._wake, self._standby, self._nobody_stands = wake, standby, nobody_stands
-        self._errand = errand
-        self._watcher = Watcher()
-        self._beat_seconds = beat_seconds
+        self._is_quiet, self._errand = is_quiet, errand
+        self._watcher = Watcher(clock)
+        self._beat_seconds, self._clock = beat_seconds, clock
+        self._looked_at = -math.inf
         self._partitions_at = 0.0
         self._watching_since: float | None = None  # since when every beat has found PostgreSQL answering
         self._unusable: set[str] = set()  # engines, as they are called in the log
@@ -102,7 +112,7 @@ class Pulse:
     def _seen(self, waiting: Waiting) -> Waiting:
         """Count only the silence that this pulse has witnessed: while PostgreSQL was away, or before this worker was
         started, nobody could make rounds."""
-        now = time.monotonic()
+        now = self._clock()
         self._watching_since = now if self._watching_since is None else self._watching_since
         watched = now - self._watching_since
         return replace(
@@ -113,16 +123,25 @@ class Pulse:
 
     def _look(self) -> Waiting:
         """How things stand. Makes partitions on the way, once an hour."""
-        with self._database.begin() as connection:
-            if time.monotonic() >= self._partitions_at:
-                made = make_partitions(connection)
-                self._partitions_at = time.monotonic() + PARTITIONS_SECONDS
-                if made:
-                    log.info("made partitions: %s", ", ".join(made))
-            waiting = self._watcher.look(connection)
+        waiting, now = _NOTHING, self._clock()
+        if not self._may_rely_on_others(now):
+            with self._database.begin() as connection:
+                if now >= self._partitions_at:
+                    made = make_partitions(connection)
+                    self._partitions_at = self._clock() + PARTITIONS_SECONDS
+                    if made:
+                        log.info("made partitions: %s", ", ".join(made))
+                waiting = self._watcher.look(connection)
+            self._looked_at = now
         with self._database.alone() as connection:
             self._errand(connection)
         return waiting
+
+    def _may_rely_on_others(self, now: float) -> bool:
+        """Whether nothing is due as far as anybody knows, and there is nothing else to look for."""
+        is_helped = self._standby is not None and self._standby.is_running
+        has_looked = now - self._looked_at < LOOK_SECONDS and now < self._partitions_at
+        return has_looked and not is_helped and self._is_quiet()
 
     def _report(self, engine: str, trouble: str | None) -> None:
         """Log an outage when it begins and when it ends."""

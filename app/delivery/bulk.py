@@ -175,11 +175,6 @@ def cancel(connection: Connection, order_id: str, workspace: str | None = None) 
     connection.exec_driver_sql(CANCEL, {"id": order_id})
 
 
-def is_any_running(connection: Connection) -> bool:
-    """Whether an order has a piece that may be done now."""
-    return bool(connection.exec_driver_sql(ANY_RUNNING).scalar())
-
-
 def work(connection: Connection, *, window_seconds: int) -> Piece | None:
     """Do the next piece of one order in this transaction; None when none may be done now.
 

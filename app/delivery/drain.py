@@ -72,17 +72,19 @@ class Drain:
         stopping: Callable[[], bool] = lambda: False,
         doorbell: Doorbell | None = None,
         stand: Callable[[], bool] = lambda: False,
+        found_nothing: Callable[[], None] = lambda: None,
         tell: Callable[[Sequence[RecordedAttempt]], None] = lambda recorded: None,
         trace: Callable[[Exchange], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """database: made with claims.DATABASE_OPTIONS. crew: as which its rounds are stamped. stopping: whether to
         claim no more. doorbell: where to wait for what comes next when nothing is due, if this drain is the one that
-        does: `stand` tells, and keeps others from it. tell: gets what has been recorded, after the commit, and nothing
+        does: `stand` tells, and keeps others from it. found_nothing: called before it waits there, when it has looked
+        and nothing is due. tell: gets what has been recorded, after the commit, and nothing
         when nothing more has come for a while; must neither raise nor wait for long. trace: gets each exchange as soon
         as its result has come; must neither. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
-        self._stopping, self._clock = stopping, clock
+        self._stopping, self._clock, self._found_nothing = stopping, clock, found_nothing
         self._doorbell, self._stand, self._trace = doorbell, stand, trace
         self._is_standing = False
         self._called_at = -math.inf
@@ -210,6 +212,8 @@ class Drain:
             is_over = not (claim.more or claim.wait_seconds is not None)
             if is_over and claim.put_off_seconds is None and not self._stands():
                 return
+            if is_over and not claim.left and claim.put_off_seconds is None:
+                self._found_nothing()
             ends_seconds = claim.put_off_seconds or STAND_SECONDS
             self._rest(ends_seconds if is_over else min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
             wait_seconds = 0.0

@@ -84,6 +84,11 @@ def step_aside(connection: Connection) -> list[str]:
     return set_aside(connection, late) if late else []
 
 
+def is_anything_waiting(connection: Connection) -> bool:
+    """Whether any lane has a row, so that the two looks below may find something."""
+    return bool(connection.exec_driver_sql(_ANY).scalar_one())
+
+
 def open_stuck(connection: Connection, after: Place = START) -> Place:
     """Open lanes whose first row is put away, among the next ones after that place; where the next look begins. One
     process at a time does so. Nothing is lost by opening one too many: a claim takes the first row of a lane only."""
@@ -165,6 +170,10 @@ _FORGET_SKIPS = "DELETE FROM lane_skips WHERE endpoint_id = %(endpoint)s"
 
 # Take heads out of their lanes.
 _SET_ASIDE = "SELECT set_aside(%(ids)s::text[])"
+
+# Whether there is a lane at all; there is none where no endpoint keeps order. In the order of the index, which is then
+# read whatever the statistics say.
+_ANY = "SELECT (SELECT seq FROM due WHERE stream_id IS NOT NULL ORDER BY endpoint_id, stream_id LIMIT 1) IS NOT NULL"
 
 # Let one process count at a time.
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_xact_lock(hashtext('twofold.lanes'))"

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from app.core.wire.envelope import Announcement, Event
@@ -38,6 +39,17 @@ class BusFollower(Protocol):
 
     def follow(self, stream: int) -> None: ...
     def unfollow(self, stream: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Where the streams of a hub are, at one version of that: the seq up to which each was handed on, in the newest
+    history that is known."""
+
+    version: tuple[int, int]
+    lives: Mapping[int, LiveStream]
+    shown: Mapping[int, int]
+    epoch: int
 
 
 class Hub:
@@ -70,6 +82,8 @@ class Hub:
         self._further = further
         self._repeat = repeat
         self._streams: dict[int, LiveStream] = {}
+        self._changes = 0  # of these and of where they begin
+        self._known: Known | None = None
         self._ending: set[LiveStream] = set()  # of which an end is known, so that the time counts
         self._wheel = Wheel()
         self._laggards: set[Subscriber] = set()  # for whose sockets something waits
@@ -114,6 +128,7 @@ class Hub:
             live = self._streams.get(stream)
             if first := live is None:
                 live = self._streams[stream] = LiveStream(stream, external_id, self.totals, on_shown=self._shown.extend)
+            self._changes += first
             live.subscribers.add(subscriber)
             subscriber.lag_among(self._laggards)
             self._wheel.add(subscriber)
@@ -136,6 +151,7 @@ class Hub:
             if head is None:
                 raise LookupError("the stream was deleted meanwhile")
             live.last_seq, live.epoch = head.last_seq, head.epoch
+            self._changes += 1
             self._note_end(live, head)
         finally:
             live.ready.set()
@@ -167,6 +183,7 @@ class Hub:
             self.totals.frames_dropped += subscriber.take_dropped()
             if not live.subscribers and self._streams.get(live.id) is live:
                 del self._streams[live.id]
+                self._changes += 1
                 self._bus.unfollow(live.id)
 
     def enter(self, workspace_id: str, key_id: str, limits: ConnectionLimits) -> None:
@@ -272,15 +289,13 @@ class Hub:
     def poll(self) -> None:
         """Find what the bus lost: one query for all live streams, which answers those that have moved."""
         self._observe(self)
-        lives = {stream: live for stream, live in list(self._streams.items()) if live.last_seq >= 0}
-        if not lives:
+        known = self._all_known()
+        if not known.lives:
             return
-        epoch = max(live.epoch for live in lives.values())
-        # One that is read from an earlier history is elsewhere wherever it stands: no stream is at -1.
-        shown = {stream: live.last_seq if live.epoch == epoch else -1 for stream, live in lives.items()}
+        shown = known.shown
         behind: list[LiveStream] = []
-        for stream, head in self._source.moved(shown, epoch).items():
-            live = lives[stream]
+        for stream, head in self._source.moved(shown, known.epoch).items():
+            live = known.lives[stream]
             if head is None:  # the stream was deleted with its workspace
                 live.close("gone")
                 continue
@@ -296,6 +311,17 @@ class Hub:
                 live.extend([])
         self.fill(behind)
 
+    def _all_known(self) -> Known:
+        """All streams that are open, and where they are; the same object as long as nothing happens."""
+        version = (self._changes, self.totals.moved)
+        if self._known is None or self._known.version != version:
+            lives = {stream: live for stream, live in self._streams.items() if live.last_seq >= 0}
+            epoch = max((live.epoch for live in lives.values()), default=0)
+            # One that is read from an earlier history is elsewhere wherever it stands: no stream is at -1.
+            shown = {stream: live.last_seq if live.epoch == epoch else -1 for stream, live in lives.items()}
+            self._known = Known(version, lives, shown, epoch)
+        return self._known
+
     def _set_back(self, live: LiveStream, head: int) -> None:
         """Cut everybody from a stream whose history has ended, or that has fewer events than were shown: PostgreSQL was
         restored or replaced.
@@ -307,19 +333,19 @@ class Hub:
         with self._lock:
             if self._streams.get(live.id) is live:
                 del self._streams[live.id]
+                self._changes += 1
                 self._bus.unfollow(live.id)
         for subscriber in list(live.subscribers):
             subscriber.fail()
 
     def check_credentials(self) -> None:
         """Close the streams whose key or token has been revoked."""
-        subscribers = self.subscribers()
-        keys = sorted({subscriber.key_id for subscriber in subscribers})
-        tokens = sorted({subscriber.token_id for subscriber in subscribers if subscriber.token_id is not None})
-        if not keys and not tokens:
+        keys = sorted(self.connections.by_key)
+        tokens = {one.token_id for live in self._streams.values() for one in live.subscribers}
+        if not keys:
             return
-        dead = self._source.dead_credentials(keys, tokens)
-        for subscriber in subscribers:
+        dead = self._source.dead_credentials(keys, sorted(token for token in tokens if token is not None))
+        for subscriber in self.subscribers() if dead else ():
             if subscriber.key_id in dead or subscriber.token_id in dead:
                 subscriber.close("revoked")
 

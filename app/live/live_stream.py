@@ -23,6 +23,7 @@ RING_BYTES = 256 * 1024
 class Totals:
     """What a hub has done since its process began."""
 
+    moved: int = 0  # times that a stream has come further
     frames_sent: int = 0
     frames_dropped: int = 0  # where the contract drops what a slow subscriber does not take
     caught_up: int = 0  # slow subscribers sent back to the log, where the contract catches up
@@ -124,6 +125,7 @@ class LiveStream:
             # All is encoded before anything is written: an event that cannot be encoded changes nothing for anybody.
             encoded = [(group, self._frames(view, fresh)) for view, group in self.joined.items()]
             self.last_seq = fresh[-1].seq
+            self.totals.moved += 1
             for event in fresh:
                 self._remember(event)
             for group, frames in encoded:

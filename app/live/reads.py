@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -149,6 +149,10 @@ def seq_before(connection: Connection, stream: int, seconds: int) -> int:
     return seq
 
 
+def _array(numbers: Iterable[int]) -> str:
+    return f"{{{','.join(map(str, numbers))}}}"
+
+
 def _head(row: Any) -> Head:
     return Head(row.last_seq, row.ended, row.ended_seconds, row.late_came, row.history)
 
@@ -162,6 +166,7 @@ class StreamReads:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._asked: tuple[Mapping[int, int], str, str] | None = None  # the last streams, and both arrays as text
 
     def heads(self, stream_ids: Sequence[int]) -> Mapping[int, Head]:
         """How far each stream has come."""
@@ -169,8 +174,10 @@ class StreamReads:
 
     def moved(self, known: Mapping[int, int], epoch: int) -> Mapping[int, Head | None]:
         """Of some streams, each with the seq up to which it is known, those that are elsewhere, have ended or are
-        gone."""
-        ids, seqs = (f"{{{','.join(map(str, numbers))}}}" for numbers in (known, known.values()))
+        gone. known: not changed afterwards; given again, it costs nothing to write down."""
+        if self._asked is None or self._asked[0] is not known:
+            self._asked = (known, _array(known), _array(known.values()))
+        _, ids, seqs = self._asked
         rows = self._database.read(MOVED, ids, seqs, epoch)
         return {row.id: None if row.last_seq is None else _head(row) for row in rows}
 

@@ -19,6 +19,7 @@ from app.delivery import bulk, deliveries
 from app.delivery.bulk import ENDPOINT_ROOM, PIECE, WINDOW, BulkFilters, Piece, choose
 from app.settings import Settings
 from tests.delivery.world import World
+from workers import errands
 from workers.bulk import BulkRetrying
 
 URL = "http://127.0.0.1:1/"
@@ -269,13 +270,15 @@ def test_only_so_many_orders_run_at_once(world: World) -> None:
 
 def test_the_worker_begins_when_there_is_an_order_and_ends_when_all_is_done(world: World, settings: Settings) -> None:
     worker = BulkRetrying(settings)
-    with world.database.begin() as connection:
-        worker.mind(connection)
+    with world.database.alone() as connection:
+        assert not errands.run(connection)
     assert "bulk-retries" not in {thread.name for thread in threading.enumerate()}
     fail(world, world.endpoint(URL), PIECE + 1)
     id = order(world)
-    with world.database.begin() as connection:
-        worker.mind(connection)
+    with world.database.alone() as connection:
+        assert errands.run(connection)
+    for _ in range(2):
+        worker.begin()
     (thread,) = (thread for thread in threading.enumerate() if thread.name == "bulk-retries")
     thread.join(30)
     worker.stop()

@@ -166,6 +166,23 @@ def test_a_drain_that_waits_delivers_when_it_is_rung_and_looks_each_second_anywa
     assert sorted(waits)[2] < seconds
 
 
+def test_a_drain_that_waits_notes_each_look_that_finds_nothing_and_no_other(world: World, wake: Wake) -> None:
+    def hang(server: ScriptedServer, *_: object) -> None:
+        server.over.wait(30)
+
+    found: list[int] = []
+    with ScriptedServer(hang) as hanging, standing(world, found_nothing=lambda: found.append(1)) as drain:
+        eventually(lambda: found)
+        world.endpoint(hanging.url)
+        world.publish()
+        wake.ring()
+        eventually(lambda: drain.in_flight == 1)
+        count, looked_at = len(found), world.one("SELECT max(stamped_at) FROM drain_rounds")
+        eventually(lambda: world.one("SELECT max(stamped_at) FROM drain_rounds") > looked_at)
+        assert len(found) == count
+        hanging.over.set()
+
+
 def test_a_ring_is_heard_while_transfers_hang(world: World, wake: Wake) -> None:
     def hang(server: ScriptedServer, *_: object) -> None:
         server.over.wait(30)

@@ -116,7 +116,7 @@ class World:
         """A drain as a worker process has it. changed: settings."""
         options = {
             name: changed.pop(name)
-            for name in ("stopping", "clock", "tell", "crew", "doorbell", "stand")
+            for name in ("stopping", "clock", "tell", "crew", "doorbell", "stand", "found_nothing")
             if name in changed
         }
         settings = replace(self.settings, **changed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Mapping
 
 import pytest
 
@@ -11,8 +12,9 @@ from app.core.contract.frames import View, encode
 from app.core.contract.model import FrameForm
 from app.core.wire.envelope import Announcement
 from app.live.live_stream import RING_BYTES, RING_EVENTS, LiveStream
+from app.live.stream_source import Head
 from app.live.subscriber import Subscriber
-from tests.live.scripted import EVERYTHING, HEARTBEAT, ScriptedSocket, World, event, frames, subscriber, told
+from tests.live.scripted import EVERYTHING, HEARTBEAT, MemoryLog, ScriptedSocket, World, event, frames, subscriber, told
 
 
 def world(events: int = 3) -> tuple[World, ScriptedSocket, LiveStream]:
@@ -369,3 +371,41 @@ def test_a_page_ends_at_the_head_that_is_known_here() -> None:
     made.commit(4, 5)
     assert [one.seq for one in made.hub.page(live, 1)] == [2, 3]
     assert made.hub.page(live, 3) == []
+
+
+def test_while_nothing_happens_each_poll_asks_with_what_the_last_one_has_made() -> None:
+    class Noting(MemoryLog):
+        """Keeps what it was asked about."""
+
+        def moved(self, known: Mapping[int, int], epoch: int) -> Mapping[int, Head | None]:
+            asked.append((known, dict(known)))
+            return super().moved(known, epoch)
+
+    asked: list[tuple[Mapping[int, int], dict[int, int]]] = []
+    made = World(log=Noting())
+    for stream in (1, 2):
+        made.stream(3, stream)
+    first, second = subscriber(), subscriber()
+    live = made.watch(first, 1)
+
+    def poll_thrice() -> tuple[int, dict[int, int]]:
+        """How many objects it was asked with, and what the last says."""
+        asked.clear()
+        for _ in range(3):
+            made.hub.poll()
+        return len({id(known) for known, _ in asked}), asked[-1][1]
+
+    assert poll_thrice() == (1, {1: 3})
+    other = made.watch(second, 2)
+    assert poll_thrice() == (1, {1: 3, 2: 3})
+    made.hub.on_batch([told(4)])
+    made.commit(4)
+    assert poll_thrice() == (1, {1: 4, 2: 3})
+    made.commit(4, stream=2)  # the bus has lost it: the first poll finds it
+    assert poll_thrice() == (2, {1: 4, 2: 4})
+    made.hub.detach(live, first)
+    assert poll_thrice() == (1, {2: 4})
+    made.hub.detach(other, second)
+    asked.clear()
+    made.hub.poll()
+    assert asked == []

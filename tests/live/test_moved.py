@@ -36,3 +36,19 @@ def test_only_those_that_are_elsewhere_have_ended_or_are_gone_are_answered(books
     assert ended is not None
     assert ended.ended
     assert 5 <= ended.ended_seconds < 60
+
+
+def test_what_is_asked_again_is_not_written_down_again(books: Books, database: Database) -> None:
+    class Counted(dict[int, int]):
+        """Counts how often it is read through."""
+
+        reads = 0
+
+        def __iter__(self) -> Iterator[int]:
+            self.reads += 1
+            return super().__iter__()
+
+    source = reads.StreamReads(database)
+    known, other = Counted({999: 7}), Counted({998: 7})
+    assert [list(source.moved(one, 0)) for one in (known, known, known, other)] == [[999], [999], [999], [998]]
+    assert (known.reads, other.reads) == (1, 1)

@@ -14,6 +14,7 @@ from app.core.event.own_streams import OPERATIONS
 from app.delivery import notices
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.delivery.world import World
+from tests.statements import statements
 from workers.operations import Operations
 
 NO = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
@@ -89,13 +90,27 @@ def test_an_endpoint_that_is_disabled_is_told_of_with_its_reason_and_the_event_i
 
 
 def test_owners_are_told_although_lanes_cannot_be_looked_at(world: World, operations: Operations) -> None:
-    endpoint = world.endpoint("http://127.0.0.1:1/", event_types=["call.*"])
+    endpoint = world.endpoint("http://127.0.0.1:1/", event_types=["other.*"])
+    world.endpoint("http://127.0.0.1:1/", event_types=["call.*"], order="stream")
+    world.publish()
     operations.look()
     world.sql("ALTER FUNCTION open_lane RENAME TO out_of_reach")
     world.sql("ALTER TABLE due RENAME COLUMN waited_seconds TO out_of_reach")
     world.change(endpoint, status="disabled")
     assert operations.look() == 1
     assert [type for type, _ in told(world)] == ["endpoint.disabled"]
+
+
+def test_a_look_that_finds_nothing_asks_three_questions(world: World, operations: Operations) -> None:
+    operations.look()
+    with statements() as asked:
+        assert operations.look() == 0
+    assert len(asked) == 3, asked
+    world.endpoint("http://127.0.0.1:1/", order="stream")
+    world.publish()
+    with statements() as asked:
+        operations.look()
+    assert any("open_lane" in text for text in asked), "lanes are looked at where there are any"
 
 
 def test_deliveries_that_were_given_up_are_told_of_together(world: World, operations: Operations) -> None:

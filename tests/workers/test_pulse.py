@@ -12,12 +12,15 @@ import pytest
 import redis
 
 from app.database.partitions import partition_name, week_of
+from app.delivery.rounds import Waiting
 from app.delivery.wake import PAUSE_SECONDS, Wake
 from app.local.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.delivery.outages import no_connections
 from tests.delivery.world import World
 from tests.processes import eventually
-from workers.pulse import Pulse
+from tests.statements import statements
+from workers.pulse import LOOK_SECONDS, Pulse
+from workers.standby import Standby
 
 
 @pytest.fixture
@@ -116,3 +119,55 @@ def test_what_nobody_foresaw_costs_a_beat_only(world: World, caplog: pytest.LogC
         assert waiting(world) == 0
         wake.unlucky = False
         eventually(lambda: waiting(world) == 1)
+
+
+def test_while_others_find_nothing_it_looks_seldom_and_a_row_that_they_do_not_see_is_seen(world: World) -> None:
+    now, quiet = 0.0, True
+    wake = Wake(world.settings.redis_url)
+    pulse = Pulse(
+        world.settings.database_url, wake, nobody_stands=lambda: False, is_quiet=lambda: quiet, clock=lambda: now
+    )
+
+    def looks(beats: int) -> int:
+        nonlocal now
+        with statements() as asked:
+            for _ in range(beats):
+                now += 1
+                pulse.beat()
+        assert len(asked) <= beats
+        return sum("drain_rounds" in text for text in asked)
+
+    pulse.beat()
+    assert looks(20) == 20 / LOOK_SECONDS
+    world.endpoint("http://127.0.0.1:1/")
+    world.publish()
+    world.sql("UPDATE due SET due_at = now() - interval '1 second'")
+    assert looks(int(LOOK_SECONDS)) == 1
+    assert waiting(world) == 1, "they are wrong"
+    quiet = False
+    assert looks(3) == 3, "nobody looks"
+    pulse.stop()
+
+
+def test_while_a_standby_runs_it_looks_whatever_others_find(world: World) -> None:
+    class Running(Standby):
+        """A standby that has a process."""
+
+        @property
+        def is_running(self) -> bool:
+            return True
+
+        def mind(self, waiting: Waiting, *, rung: bool) -> None:
+            pass
+
+    pulse = Pulse(
+        world.settings.database_url,
+        Wake(world.settings.redis_url),
+        standby=Running(world.settings),
+        is_quiet=lambda: True,
+    )
+    pulse.beat()
+    with statements() as asked:
+        pulse.beat()
+    assert sum("drain_rounds" in text for text in asked) == 1
+    pulse.stop()

@@ -38,7 +38,7 @@ def test_an_order_is_counted_made_worked_and_read(acme: Door, endpoint: str, dat
     made = acme.post(PATH, filters, status=202)
     assert (made["status"], made["count"], made["retried"], made["filters"]) == ("running", 3, 0, filters)
     with database.begin() as connection:
-        assert bulk.is_any_running(connection)
+        assert connection.exec_driver_sql(bulk.ANY_RUNNING).scalar()
         bulk.work(connection, window_seconds=60)
     done = acme.get(f"{PATH}/{made['id']}")
     assert (done["status"], done["retried"]) == ("finished", 3)
