@@ -69,9 +69,7 @@ class Operations:
             with self._database.begin() as connection:
                 notices.forget(connection)
         self._looks += 1
-        with self._database.alone() as connection:
-            is_in_lanes = lane_rows.is_anything_waiting(connection)
-        for step in (self._open_stuck, self._step_aside) if is_in_lanes else ():
+        for step in (self._open_stuck, self._step_aside) if self._may_be_in_lanes() else ():
             try:
                 with self._database.begin() as connection:
                     step(connection)
@@ -82,6 +80,14 @@ class Operations:
             for notice, is_told in found:  # at the end: a drain that notes something waits for these rows
                 (notices.told if is_told else notices.put_off)(connection, notice)
         return sum(is_told and notice.type is not None for notice, is_told in found)
+
+    def _may_be_in_lanes(self) -> bool:
+        """Whether anything waits in a lane, as far as that can be found out."""
+        try:
+            with self._database.alone() as connection:
+                return lane_rows.is_anything_waiting(connection)
+        except SQLAlchemyError:  # said by the steps, which fail as well; what comes behind them goes on
+            return True
 
     def _open_stuck(self, connection: Connection) -> None:
         self._lanes_after = lane_rows.open_stuck(connection, self._lanes_after)

@@ -18,8 +18,8 @@ import time
 _file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as this process
 _SECONDS = struct.Struct("d")  # of the monotonic clock, which all processes of a machine share
 _found_nothing_at = mmap.mmap(-1, _SECONDS.size)
-# What a look has found holds for so long: whoever waits looks each second, and the rest is for a busy machine.
-FRESH_SECONDS = 1.5
+# What a look has found holds for so long: whoever waits looks each second. A busy machine costs a look more.
+FRESH_SECONDS = 1.15
 
 
 def take() -> bool:

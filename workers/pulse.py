@@ -132,7 +132,7 @@ class Pulse:
                     if made:
                         log.info("made partitions: %s", ", ".join(made))
                 waiting = self._watcher.look(connection)
-            self._looked_at = now
+            self._looked_at = -math.inf if waiting.is_due else now  # who finds nothing is wrong then, or waits
         with self._database.alone() as connection:
             self._errand(connection)
         return waiting

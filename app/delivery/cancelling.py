@@ -54,8 +54,11 @@ class EndedEndpoints:
             for row in connection.exec_driver_sql(_ENDED, {"ids": first}).all()
             if row.status != "enabled"
         }
-        values = {"ids": list(ended), "reasons": list(ended.values()), "most": MOST_CANCELLED}
-        cancelled: Sequence[int] = connection.exec_driver_sql(_CANCEL_SOME, values).scalars().all() if ended else ()
+        cancelled: Sequence[int] = ()
+        if ended:
+            connection.exec_driver_sql(ROW_BY_ROW, {})
+            values = {"ids": list(ended), "reasons": list(ended.values()), "most": MOST_CANCELLED}
+            cancelled = connection.exec_driver_sql(_CANCEL_SOME, values).scalars().all()
         if len(cancelled) == MOST_CANCELLED:  # the last one that it came to may have more, and who follows it
             left = set(list(ended)[max(cancelled) - 1 :])
             first = [id for id in first if id not in left]

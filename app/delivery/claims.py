@@ -55,10 +55,10 @@ MOST_ROWS = 600
 # Endpoints that walks look at in a second, about 60 µs each, and those of one walk; the next goes on where it stopped.
 # While many hang, few of those that have rows due may have a place. A round that comes soon after the last walk looks
 # at a few, for as long as the rest of the round takes: those who wait for it do not pay for all who hang. What is new
-# is looked at in any case.
+# is looked at besides.
 ENDPOINTS_A_SECOND = 2560
 FEWEST_ENDPOINTS = 16
-MOST_ENDPOINTS = 128
+MOST_ENDPOINTS = 256
 # After more was due than one look reads, the next looks go from endpoint to endpoint at once, for so long.
 WALK_SECONDS = 0.25
 

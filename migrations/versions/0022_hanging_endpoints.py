@@ -37,6 +37,7 @@ AS $$
 DECLARE
   first due[];
   from_start text[];
+  newest text[];
 BEGIN
   walked := walking;
   IF NOT walking THEN
@@ -83,6 +84,15 @@ BEGIN
   END IF;
   IF NOT complete THEN
     stopped_at := asking[cardinality(asking)];
+    newest := ARRAY(
+      SELECT n.endpoint_id FROM (
+        SELECT q.endpoint_id, q.due_at, q.leased_until FROM due q
+        WHERE q.due_at >= greatest(low_water, now() - interval '1 second') AND q.due_at <= now()
+        ORDER BY q.due_at DESC LIMIT 64
+      ) AS n
+      WHERE n.leased_until IS NULL OR n.leased_until <= now()
+      GROUP BY n.endpoint_id ORDER BY max(n.due_at) DESC LIMIT most_endpoints
+    );
     asking := asking || ARRAY(
       SELECT a.id FROM unnest(answering) AS a (id) CROSS JOIN LATERAL (
         -- With a bound, so that it is not read as a join with all that is due.
@@ -92,13 +102,14 @@ BEGIN
       ) AS one
       WHERE a.id <> ALL (asking)
     );
-    asking := asking || ARRAY(
-      SELECT DISTINCT n.endpoint_id FROM (
-        SELECT q.endpoint_id, q.leased_until FROM due q
-        WHERE q.due_at >= greatest(low_water, now() - interval '1 second') AND q.due_at <= now()
-        ORDER BY q.due_at DESC LIMIT 64
-      ) AS n
-      WHERE (n.leased_until IS NULL OR n.leased_until <= now()) AND n.endpoint_id <> ALL (asking)
+    -- By turns with those of the walk: neither thousands that hang nor a flood of new ones take all places.
+    asking := ARRAY(
+      SELECT mixed.id FROM (
+        SELECT w.id, 2 * w.place AS turn FROM unnest(asking) WITH ORDINALITY AS w (id, place)
+        UNION ALL
+        SELECT n.id, 2 * n.place - 1 FROM unnest(newest) WITH ORDINALITY AS n (id, place)
+        WHERE n.id <> ALL (asking)
+      ) AS mixed ORDER BY mixed.turn
     );
   END IF;
   counts := array_fill(NULL::int, ARRAY[cardinality(asking)]);
@@ -106,11 +117,30 @@ END
 $$;
 """
 
+DUE_ENDPOINTS = """
+-- The next endpoints in id order that have a row due, `most` of them, after `last_id`: all that is due is read for it,
+-- in one pass. For where thousands of endpoints wait for a later time, and few have anything due.
+CREATE OR REPLACE FUNCTION due_endpoints(low_water timestamptz, last_id text, most int) RETURNS text[]
+LANGUAGE sql VOLATILE
+SET enable_sort = on
+AS $$
+WITH free AS MATERIALIZED (
+  SELECT q.endpoint_id FROM due q
+  WHERE q.due_at >= low_water AND q.due_at <= now() AND (q.leased_until IS NULL OR q.leased_until <= now())
+)
+SELECT ARRAY(SELECT DISTINCT f.endpoint_id FROM free f WHERE f.endpoint_id > last_id ORDER BY f.endpoint_id LIMIT most)
+$$;
+"""
+
 WALK_DUE = """
 -- The next endpoints in id order that have a row due, `most` of them, after `last_id`.
 --
--- Without sorting, so that each step jumps: its plan is made while next to nothing is due, and then kept. To read all
--- that is due and sort it is the cheapest then, and costs as much for each endpoint when thousands hang.
+-- It goes to the first row of the next endpoint, whose time tells whether anything of that is due. Without sorting, so
+-- that each step jumps: its plans are made while next to nothing is due, and then kept. To read all that is due and sort
+-- it is the cheapest then, and costs as much for each endpoint when thousands hang. One endpoint has its bounds twice:
+-- with `=` the order by time alone would do, and the index on it read all that is due.
+--
+-- After four steps for each one that is wanted, most of those on the way have nothing due: on by due_endpoints.
 CREATE OR REPLACE FUNCTION walk_due(low_water timestamptz, last_id text, most int) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
 SET enable_sort = off
@@ -118,16 +148,31 @@ AS $$
 DECLARE
   found_ids text[] := '{}';
   next_id text := last_id;
+  first_at timestamptz;
+  is_free boolean;
 BEGIN
-  WHILE cardinality(found_ids) < most LOOP
-    SELECT q.endpoint_id INTO next_id FROM due q
-    WHERE q.endpoint_id > next_id AND q.due_at >= low_water AND q.due_at <= now()
-      AND (q.leased_until IS NULL OR q.leased_until <= now())
+  FOR step IN 1 .. 4 * most LOOP
+    SELECT q.endpoint_id, q.due_at, q.leased_until IS NULL OR q.leased_until <= now()
+    INTO next_id, first_at, is_free FROM due q
+    WHERE q.endpoint_id > next_id AND q.due_at >= low_water
     ORDER BY q.endpoint_id, q.due_at LIMIT 1;
-    EXIT WHEN NOT FOUND;
+    IF NOT FOUND THEN
+      RETURN found_ids;
+    END IF;
+    CONTINUE WHEN first_at > now();
+    IF NOT is_free THEN
+      PERFORM FROM due q
+      WHERE q.endpoint_id >= next_id AND q.endpoint_id <= next_id AND q.due_at >= low_water AND q.due_at <= now()
+        AND (q.leased_until IS NULL OR q.leased_until <= now())
+      ORDER BY q.endpoint_id, q.due_at LIMIT 1;
+      CONTINUE WHEN NOT FOUND;
+    END IF;
     found_ids := found_ids || next_id;
+    IF cardinality(found_ids) = most THEN
+      RETURN found_ids;
+    END IF;
   END LOOP;
-  RETURN found_ids;
+  RETURN found_ids || due_endpoints(low_water, next_id, most - cardinality(found_ids));
 END
 $$;
 """
@@ -137,10 +182,11 @@ BEFORE = {"0004": "WALK_DUE", "0017": "LOOK_FOR_DUE"}
 
 
 def upgrade() -> None:
-    for function in (WALK_DUE, LOOK_FOR_DUE):
+    for function in (DUE_ENDPOINTS, WALK_DUE, LOOK_FOR_DUE):
         op.get_bind().exec_driver_sql(function)
 
 
 def downgrade() -> None:
     for revision_before, name in BEFORE.items():
         op.get_bind().exec_driver_sql(getattr(context.script.get_revision(revision_before).module, name))
+    op.execute("DROP FUNCTION due_endpoints(timestamptz, text, int)")

@@ -220,7 +220,7 @@ def test_many_endpoints_that_end_at_once_are_cancelled_by_one_statement(
     with world.database.begin() as connection:
         event.listen(connection, "before_cursor_execute", lambda *args: statements.append(args[2]))
         ended.cancel_some(connection)
-    assert len(statements) == 2  # how the endpoints stand, and that
+    assert len(statements) == 3  # how the endpoints stand, how to read, and that
     assert [world.statuses(id) for id in made] == [
         {status: 1} for status in ["pending", *7 * ["cancelled"], *4 * ["pending"]]
     ]

@@ -11,6 +11,7 @@ from itertools import count as counting
 
 import pytest
 import redis
+from sqlalchemy import text
 
 from app.core.webhook.fairness import MAX_IN_FLIGHT, NEW_PLACES, SLOW_PLACES, Slots
 from app.delivery import claims
@@ -193,7 +194,25 @@ def test_what_a_claim_reads_does_not_grow_with_the_endpoints_that_hang(
                 assert read <= 3 * claims.FEWEST_ENDPOINTS
 
 
-@pytest.mark.parametrize(("seconds", "endpoints"), [(0.0, 16), (0.005, 16), (0.02, 51), (0.05, 128), (3600.0, 128)])
+def test_a_walk_finds_what_is_due_behind_all_who_wait_for_later(world: World) -> None:
+    for _ in range(30):
+        world.endpoint("http://127.0.0.1:1/")
+    world.publish(2)
+    walk = text("SELECT walk_due(now() - interval '1 minute', :after, 3)")
+    with world.database.begin() as connection:
+        ids = connection.exec_driver_sql("SELECT DISTINCT endpoint_id FROM due ORDER BY 1").scalars().all()
+        later = {"later": ids[2:27] + ids[28:], "held": [ids[1]]}
+        connection.execute(
+            text("UPDATE due SET due_at = now() + interval '1 hour' WHERE endpoint_id = ANY (:later)"), later
+        )
+        lease = "leased_until = now() + interval '1 hour', lease_token = gen_random_uuid()"
+        connection.execute(text(f"UPDATE due SET {lease} WHERE endpoint_id = ANY (:held)"), later)
+        assert connection.execute(walk, {"after": ""}).scalar_one() == [ids[0], ids[27]]
+        assert connection.execute(walk, {"after": ids[0]}).scalar_one() == [ids[27]]
+        assert connection.execute(walk, {"after": ids[27]}).scalar_one() == []
+
+
+@pytest.mark.parametrize(("seconds", "endpoints"), [(0.0, 16), (0.005, 16), (0.02, 51), (0.05, 128), (3600.0, 256)])
 def test_walks_look_at_so_many_endpoints_a_second(seconds: float, endpoints: int) -> None:
     assert claims.walk_size(seconds) == endpoints
 

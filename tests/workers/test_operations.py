@@ -96,6 +96,7 @@ def test_owners_are_told_although_lanes_cannot_be_looked_at(world: World, operat
     operations.look()
     world.sql("ALTER FUNCTION open_lane RENAME TO out_of_reach")
     world.sql("ALTER TABLE due RENAME COLUMN waited_seconds TO out_of_reach")
+    world.sql("ALTER TABLE due RENAME COLUMN stream_id TO nowhere")
     world.change(endpoint, status="disabled")
     assert operations.look() == 1
     assert [type for type, _ in told(world)] == ["endpoint.disabled"]

@@ -144,6 +144,9 @@ def test_while_others_find_nothing_it_looks_seldom_and_a_row_that_they_do_not_se
     world.sql("UPDATE due SET due_at = now() - interval '1 second'")
     assert looks(int(LOOK_SECONDS)) == 1
     assert waiting(world) == 1, "they are wrong"
+    assert looks(3) == 3, "and are not relied on while something is due"
+    world.sql("UPDATE due SET due_at = now() + interval '1 hour'")
+    assert looks(1 + int(LOOK_SECONDS)) == 2
     quiet = False
     assert looks(3) == 3, "nobody looks"
     pulse.stop()

@@ -23,6 +23,7 @@ AS $$
 DECLARE
   first due[];
   from_start text[];
+  newest text[];
 BEGIN
   walked := walking;
   IF NOT walking THEN
@@ -69,6 +70,15 @@ BEGIN
   END IF;
   IF NOT complete THEN
     stopped_at := asking[cardinality(asking)];
+    newest := ARRAY(
+      SELECT n.endpoint_id FROM (
+        SELECT q.endpoint_id, q.due_at, q.leased_until FROM due q
+        WHERE q.due_at >= greatest(low_water, now() - interval '1 second') AND q.due_at <= now()
+        ORDER BY q.due_at DESC LIMIT 64
+      ) AS n
+      WHERE n.leased_until IS NULL OR n.leased_until <= now()
+      GROUP BY n.endpoint_id ORDER BY max(n.due_at) DESC LIMIT most_endpoints
+    );
     asking := asking || ARRAY(
       SELECT a.id FROM unnest(answering) AS a (id) CROSS JOIN LATERAL (
         -- With a bound, so that it is not read as a join with all that is due.
@@ -78,13 +88,14 @@ BEGIN
       ) AS one
       WHERE a.id <> ALL (asking)
     );
-    asking := asking || ARRAY(
-      SELECT DISTINCT n.endpoint_id FROM (
-        SELECT q.endpoint_id, q.leased_until FROM due q
-        WHERE q.due_at >= greatest(low_water, now() - interval '1 second') AND q.due_at <= now()
-        ORDER BY q.due_at DESC LIMIT 64
-      ) AS n
-      WHERE (n.leased_until IS NULL OR n.leased_until <= now()) AND n.endpoint_id <> ALL (asking)
+    -- By turns with those of the walk: neither thousands that hang nor a flood of new ones take all places.
+    asking := ARRAY(
+      SELECT mixed.id FROM (
+        SELECT w.id, 2 * w.place AS turn FROM unnest(asking) WITH ORDINALITY AS w (id, place)
+        UNION ALL
+        SELECT n.id, 2 * n.place - 1 FROM unnest(newest) WITH ORDINALITY AS n (id, place)
+        WHERE n.id <> ALL (asking)
+      ) AS mixed ORDER BY mixed.turn
     );
   END IF;
   counts := array_fill(NULL::int, ARRAY[cardinality(asking)]);
