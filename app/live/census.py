@@ -193,7 +193,14 @@ class Enumerator:
 
     def _tell(self) -> None:
         own = self.own()
-        value = {"count": own.count, "connections": [asdict(one) for one in own.connections]}
+        told = [asdict(one) for one in own.connections]
+        value = {
+            "count": own.count,
+            "connections": [
+                {name: one[name] for name in one if name != "at_least"} for one in told if one["stream"]
+            ],  # as processes of the release before read them, which know no reader of the feed
+            "readers": [one for one in told if not one["stream"]],
+        }
         telling = self._redis.pipeline(transaction=False)
         telling.set(_told_key(self.process), json.dumps(value), ex=TOLD_SECONDS)
         telling.sadd(PROCESSES, self.process)
@@ -205,7 +212,8 @@ def _read(text: bytes) -> Census:
     """What another process has told; nothing when it is of a release that tells otherwise."""
     try:
         value = json.loads(text)
-        return Census([Connection(**one) for one in value["connections"]], int(value["count"]), 1)
+        told = [*value["connections"], *value.get("readers", ())]
+        return Census([Connection(**one) for one in told], int(value["count"]), 1)
     except (ValueError, KeyError, TypeError):
         return Census([], 0, 1)
 

@@ -227,8 +227,9 @@ class _Line:
         worker = self._worker
         if statement == claims._FAIL:
             worker.watch.failed(worker, connection, dict(zip(values["ids"], values["reasons"], strict=True)))
-        elif statement == cancelling._CANCEL:
-            worker.watch.cancelled(worker, connection, values["endpoint"])
+        elif statement == cancelling._CANCEL_SOME:
+            for endpoint_id in values["ids"]:
+                worker.watch.cancelled(worker, connection, endpoint_id)
         elif statement == endpoint_health._DISABLE:
             worker.watch.disabled(worker, values["id"], values["reason"])
 

@@ -50,11 +50,14 @@ class Announcement(NamedTuple):
     epoch: int = 0
 
 
-@lru_cache(maxsize=64)  # a group's events have one time, which each of their answers tells
 def rfc3339(moment: datetime) -> str:
     """An aware datetime as RFC 3339 in UTC with milliseconds, such as 2026-11-20T10:00:00.123Z."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
+    return _spelled(moment if moment.tzinfo is UTC else moment.astimezone(UTC))
+
+
+@lru_cache(maxsize=64)  # a group's events have one time, which each of their answers tells
+def _spelled(moment: datetime) -> str:
+    """A time in UTC: in a zone, the two hours of a change of clocks are equal to Python."""
     return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 

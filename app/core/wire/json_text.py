@@ -14,6 +14,7 @@ from app.core.problem import Problem
 _ARRAY_DEPTH = 300  # of a batch: deeper than any event may be, shallow enough for the parser's recursion
 BLANK = " \t\r\n"
 _BLANKS = frozenset(BLANK)
+_MOST_MEMBERS = 64  # of an object that is read member by member: an event has ten
 _DIGITS = 4000  # CPython refuses to turn more than 4300 digits into an int (CVE-2020-10735)
 
 
@@ -29,7 +30,8 @@ def read_members(raw: bytes, max_depth: int) -> tuple[Any, list[tuple[str, str]]
     """The value of JSON as read_json reads it, and of an object each member's name and raw value text, in order: a name
     that is given twice is there twice. Raises Problem.
 
-    In one pass. An object without members, and what is none, has none.
+    In one pass. An object without members, and what is none, has none; nor has one with more of them than anything that
+    is read so may have.
     """
     text = _text(raw, max_depth)
     value, spelled = _in_one_pass(text) or (_value(text), [])
@@ -51,6 +53,8 @@ def _in_one_pass(text: str) -> tuple[dict[str, Any], list[tuple[str, str]]] | No
             start = colon.end()
             value[name], end = _DECODER.raw_decode(text, start)
             spelled.append((name, text[start:end]))
+            if len(spelled) > _MOST_MEMBERS:  # the parser in C is quicker with what will be refused
+                return None
             name_at = _FURTHER.match(text, end)
     except (ValueError, RecursionError):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -172,6 +173,12 @@ def test_a_hostile_text_is_scanned_in_linear_time(raw: str) -> None:
 )
 def test_times_are_utc_with_milliseconds(moment: datetime, text: str) -> None:
     assert envelope.rfc3339(moment) == text
+
+
+def test_the_hour_that_comes_twice_in_autumn_is_two_hours() -> None:
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    told = [envelope.rfc3339(one) for one in (first, first.replace(fold=1))]
+    assert told == ["2026-10-25T00:30:00.000Z", "2026-10-25T01:30:00.000Z"]
 
 
 @pytest.mark.parametrize(
