@@ -133,8 +133,7 @@ def _start_web(stage: Stage, url: str, seen_url: str, stack: ExitStack) -> tuple
 @contextmanager
 def _reading(base_url: str, headers: dict[str, str]) -> Iterator[list[Reader]]:
     for number in range(STREAMS):
-        made = requests.put(f"{base_url}/v1/streams/{KIND}/s{number}", json={}, headers=headers, timeout=ASK_SECONDS)
-        assert made.ok, made.text[:300]
+        _ask("PUT", f"{base_url}/v1/streams/{KIND}/s{number}", headers, json={})
     readers: list[Reader] = [Live(f"viewer of s{n}", base_url, headers, f"{KIND}/s{n}") for n in range(STREAMS)]
     readers += [Live("viewer of the feed", base_url, headers)]
     readers += [Pages("pages", base_url, headers), Consumer("consumer", base_url, headers)]
@@ -182,6 +181,17 @@ def _followed(primary: EmbeddedPostgres, copy: EmbeddedPostgres) -> float:
     return kept_until
 
 
+def _ask(method: str, url: str, headers: dict[str, str], **options: Any) -> requests.Response:
+    """A good answer; a 503 says that one asks again, and is what a server that has just been replaced may say."""
+    give_up_at = time.monotonic() + SETTLE_SECONDS
+    while True:
+        answer = requests.request(method, url, headers=headers, timeout=ASK_SECONDS, **options)
+        if answer.status_code != 503 or time.monotonic() > give_up_at:
+            assert answer.ok, answer.text[:300]
+            return answer
+        time.sleep(RETRY_SECONDS)
+
+
 def _events(base_url: str, headers: dict[str, str]) -> dict[str, Place]:
     """All that the server has, by the log of each stream."""
     found: dict[str, Place] = {}
@@ -189,9 +199,7 @@ def _events(base_url: str, headers: dict[str, str]) -> dict[str, Place]:
         last = 0
         while True:
             query = f"stream_kind={KIND}&stream_id={stream}&limit={PAGE}&after_seq={last}"
-            answer = requests.get(f"{base_url}/v1/events?{query}", headers=headers, timeout=ASK_SECONDS)
-            assert answer.ok, answer.text[:300]
-            page = answer.json()["data"]
+            page = _ask("GET", f"{base_url}/v1/events?{query}", headers).json()["data"]
             if not page:
                 break
             found |= {event["id"]: (stream, event["seq"]) for event in page}
