@@ -58,7 +58,7 @@ class EndedEndpoints:
         if ended:
             connection.exec_driver_sql(ROW_BY_ROW, {})
             values = {"ids": list(ended), "reasons": list(ended.values()), "most": MOST_CANCELLED}
-            cancelled = connection.exec_driver_sql(_CANCEL_SOME, values).scalars().all()
+            cancelled = connection.exec_driver_sql(_CANCEL, values).scalars().all()
         if len(cancelled) == MOST_CANCELLED:  # the last one that it came to may have more, and who follows it
             left = set(list(ended)[max(cancelled) - 1 :])
             first = [id for id in first if id not in left]
@@ -88,7 +88,7 @@ def cancel_pending(connection: Connection, endpoint_id: str, reason: str, *, mos
     total = 0
     while True:
         batch = CANCEL_BATCH if most is None else min(CANCEL_BATCH, most - total)
-        values = {"endpoint": endpoint_id, "reason": reason, "most": batch}
+        values = {"ids": [endpoint_id], "reasons": [reason], "most": batch}
         cancelled = connection.exec_driver_sql(_CANCEL, values).rowcount
         total += cancelled
         if cancelled < batch or total == most:
@@ -102,22 +102,10 @@ FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS wanted (id, place) LEFT JOIN end
 ORDER BY wanted.place
 """
 
-# Cancel a batch of what an endpoint has pending, but for rows that are being sent. SKIP LOCKED: a row that is locked
-# now is being claimed, recorded or retried; whoever does that looks at the endpoint's state.
+# Cancel a batch of what endpoints have pending, in their order, each with its reason, but for rows that are being sent:
+# whose each row was, by its place among them. SKIP LOCKED: a row that is locked now is being claimed, recorded or
+# retried; whoever does that looks at the endpoint's state.
 _CANCEL = """
-WITH batch AS MATERIALIZED (
-  SELECT d.id, d.created_at FROM due JOIN deliveries d ON d.id = due.delivery_id AND d.created_at = due.created_at
-  WHERE due.endpoint_id = %(endpoint)s AND (due.leased_until IS NULL OR due.leased_until <= now())
-  LIMIT %(most)s FOR UPDATE SKIP LOCKED
-), ended AS (
-  DELETE FROM due USING batch WHERE due.delivery_id = batch.id
-)
-UPDATE deliveries SET status = 'cancelled', reason = %(reason)s, finished_at = now()
-FROM batch WHERE deliveries.id = batch.id AND deliveries.created_at = batch.created_at
-"""
-
-# The same for several endpoints, in their order, each with its reason: whose each row was, by its place among them.
-_CANCEL_SOME = """
 WITH batch AS MATERIALIZED (
   SELECT p.id, p.created_at, wanted.reason, wanted.place
   FROM unnest(%(ids)s::text[], %(reasons)s::text[]) WITH ORDINALITY AS wanted (id, reason, place)

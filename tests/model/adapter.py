@@ -227,7 +227,7 @@ class _Line:
         worker = self._worker
         if statement == claims._FAIL:
             worker.watch.failed(worker, connection, dict(zip(values["ids"], values["reasons"], strict=True)))
-        elif statement == cancelling._CANCEL_SOME:
+        elif statement == cancelling._CANCEL:
             for endpoint_id in values["ids"]:
                 worker.watch.cancelled(worker, connection, endpoint_id)
         elif statement == endpoint_health._DISABLE:
