@@ -37,7 +37,7 @@ from app.web.live.feed_frames import EventFrames, Frames, TextFrames
 from app.web.live.lines import EventSourceLine, Line, SocketLine
 from app.web.live.opening import client_socket
 from app.web.live.sse import Unanswered
-from app.web.live.view import WAIT_SECONDS, View
+from app.web.live.view import WAIT_SECONDS, View, while_there
 from app.web.live.websocket import accept_handshake
 
 log = logging.getLogger(__name__)
@@ -139,12 +139,8 @@ def _watch_of(call: Call) -> Watch:
     engine, caller, token, workspace_id = call.engine, call.caller, call.token, call.workspace_id
     if token is None:
         return Watch(workspace_id, caller.key_id, lambda: engine.callers.may_still_act(caller, workspace_id), None)
-
-    def token_is_there() -> bool:
-        with engine.database.begin() as connection:
-            return usable_token(connection, token.id) is not None
-
-    return Watch(workspace_id, caller.key_id, token_is_there, token.life_seconds)
+    may_see = while_there(engine.database, usable_token, token.id)
+    return Watch(workspace_id, caller.key_id, may_see, token.life_seconds)
 
 
 def show_feed(engine: Engine, watch: Watch, sock: Any, wanted: Wanted, after: str, last: str | None) -> Response:

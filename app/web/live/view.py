@@ -6,18 +6,31 @@ For what few watch at a time. Streams, which many watch, are written to by the h
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from flask import Response
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database.batching import Abandoned
+from app.database.connection import Database
 from app.live.beat import Beat
 from app.live.hub import Hub
 from app.web.live.lines import HEARTBEAT_SECONDS, Line
 
 WAIT_SECONDS = 1.0  # of a blocking read: a viewer that left and a process that ends are noticed this late at most
 CREDENTIAL_SECONDS = 5.0  # a revoked key or a deleted workspace closes its views this late at most
+
+
+def while_there(database: Database, read: Callable[[Connection, str], object], id: str) -> Callable[[], bool]:
+    """Tells whether a session or a token can still be read by its id, for whoever watches. It may raise SQLAlchemyError
+    or Abandoned, which say nothing of that."""
+
+    def is_there() -> bool:
+        with database.begin() as connection:
+            return read(connection, id) is not None
+
+    return is_there
 
 
 class View(ABC):

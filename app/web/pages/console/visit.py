@@ -25,6 +25,7 @@ from app.accounts.users import SignedInUser
 from app.core.problem import Problem
 from app.web.engine import Engine, engine
 from app.web.http.problems import problem_of
+from app.web.live.view import while_there
 from app.web.pages.console import answers, forms, words
 
 ANYONE, VIEWER, OPERATOR = "anyone", users.VIEWER, users.OPERATOR
@@ -147,13 +148,7 @@ def _done(args: Mapping[str, str]) -> dict[str, str]:
 
 def still_signed_in(visit: Visit) -> Callable[[], bool]:
     """Tells whether the person's session goes on, for whoever watches; keeps nothing else of the visit."""
-    database, session_id = visit.engine.pages, visit.person.session_id
-
-    def goes_on() -> bool:
-        with database.begin() as connection:
-            return users.read_session(connection, session_id) is not None
-
-    return goes_on
+    return while_there(visit.engine.pages, users.read_session, visit.person.session_id)
 
 
 def _signed_in(current: Engine) -> SignedInUser | None:

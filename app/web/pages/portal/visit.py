@@ -25,6 +25,7 @@ from app.accounts.portal import Guest
 from app.core.problem import Problem
 from app.web.engine import Engine, engine
 from app.web.http.problems import problem_of
+from app.web.live.view import while_there
 from app.web.pages.console import answers, forms, words
 from app.web.pages.portal import cookie
 
@@ -165,13 +166,7 @@ def _refusal(visit: PortalVisit, problem: Problem) -> Response:
 
 def still_signed_in(visit: PortalVisit) -> Callable[[], bool]:
     """Tells whether the customer's session goes on, for whoever watches; keeps nothing else of the visit."""
-    database, session_id = visit.engine.guests, visit.guest.session_id
-
-    def goes_on() -> bool:
-        with database.begin() as connection:
-            return portal.read_session(connection, session_id) is not None
-
-    return goes_on
+    return while_there(visit.engine.guests, portal.read_session, visit.guest.session_id)
 
 
 def _guest(current: Engine) -> Guest | None:
