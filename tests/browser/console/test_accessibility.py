@@ -22,8 +22,8 @@ def consumed(office: Office) -> str:
 
 
 def stopped(office: Office) -> str:
-    """A workspace of which a stream stands still."""
-    for _ in range(2):
+    """A workspace of which a stream stands still, and goes on to do so when its first delivery is skipped."""
+    for _ in range(3):
         office.publish("line", "queue")
     path = f"/v1/endpoints/{office.endpoints['line']}/lanes"
     eventually(lambda: office.ask("line", "GET", path)["data"][0]["head"]["attempt_count"], 30, about="an attempt")
