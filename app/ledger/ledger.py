@@ -98,7 +98,7 @@ class Ledger:
         self.slicing_seconds = SLICING_SECONDS  # after so long no slice of a request is begun
         self._batcher: Batcher[Submission, Answers] = Batcher(
             self._commit_group,
-            max_weight=most_weight,
+            max_weight=min(most_weight, slices.MOST_TOGETHER),
             weigh=lambda submission: submission.weight,
             lane_of=lambda submission: submission.workspace_id,
             most_runs=groups_at_once,

@@ -17,6 +17,10 @@ MOST_EVENTS = 1000
 # of group.CALL_SECONDS. Neighbours wait for one slice at most; smaller ones would cost more calls and save them little.
 MOST_WEIGHT = 5_000
 EVENT_WEIGHT = MOST_WEIGHT // MOST_EVENTS  # so that one bound is for both
+# Of several requests that are committed together. A call costs a millisecond more than its events: many together save
+# next to nothing. A single event that is among them, or comes meanwhile, waits for all, and for making their rows
+# before, which takes the process as long as the database needs for them.
+MOST_TOGETHER = MOST_WEIGHT // 4
 
 # (kind, type) -> how many endpoints may get such an event (Matcher.weight). One that looks closer is counted as if it
 # did: looking takes time, too.
