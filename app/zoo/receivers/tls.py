@@ -168,7 +168,7 @@ TLS = (
     _tls(
         "tls-stray-record",
         "answers 503, and sends a 200 that nobody asked for in a TLS record of its own",
-        (REFUSED, REFUSED_OR_UNKNOWN, REFUSED),
+        (REFUSED, REFUSED_OR_UNKNOWN, REFUSED_OR_UNKNOWN),
         Handshake(),
         ReadRequest(),
         Send(BUSY),
