@@ -13,6 +13,7 @@ import requests
 
 from bench import requests_sent, single
 from bench.contenders.product import BATCH, Product
+from bench.growth_rows import multiply
 from bench.programs import BenchError, Posting, Viewers, post
 from bench.stage import Meter, Result, Stage
 
@@ -20,18 +21,19 @@ Sizes = Mapping[str, float]
 ARRIVAL_SECONDS = 24 * 3600.0
 LIVE_RATE = 20.0  # events/s beside a backlog
 STREAMS = 200
+MOST_PUBLISHED = 100_000  # of a table that is to grow larger the rest are copies: minutes in place of hours
 
 
 def growth(stage: Stage, name: str, sizes: Sizes) -> Result:
     """The delivered rate of a closed loop and its cost, empty, at a tenth of the rows, and with all of them.
 
-    Of `rows` events half are delivered, a tenth wait for an endpoint that may be sent one a second, and a tenth are in
-    one stream. Then: a resume from that stream's beginning, and an event that many endpoints match.
+    Of `rows` events half are delivered, a tenth wait for an endpoint that may be sent one a second. Then: a resume from
+    far back, as many events as a tenth, and an event that many endpoints match.
     """
     product, result = stage.product, Result()
     rows, stored = int(sizes["rows"]), 0
     for target in (0, rows // 10, rows):
-        _store(stage, product, target - stored)
+        _grow(stage, product, target - stored)
         stored = target
         step = single.crowd(stage, name, {"connections": 64, "seconds": sizes["seconds"]})
         result.figures[f"step_rate_at_{target}"] = step.figures["rate"]
@@ -45,11 +47,19 @@ def growth(stage: Stage, name: str, sizes: Sizes) -> Result:
     return result
 
 
-def _store(stage: Stage, product: Product, count: int) -> None:
-    """Events from outside, as any customer's."""
-    if count <= 0:
-        return
+def _grow(stage: Stage, product: Product, count: int) -> None:
+    """Events from outside, as any customer's; beyond MOST_PUBLISHED copies of them, by SQL."""
+    if count > 0:
+        copies = -(-count // MOST_PUBLISHED)
+        workspaces = _store(stage, product, count // copies)
+        if copies > 1:
+            multiply(product.database_url, workspaces, copies)
+
+
+def _store(stage: Stage, product: Product, count: int) -> list[str]:
+    """Publish, and have half delivered; the workspaces."""
     product.fresh()
+    workspaces = [product.workspace_id]
     label = stage.label()
     endpoint = product.register(stage.receiver.url("ok", label))
     half = _whole(count // 2)
@@ -62,6 +72,7 @@ def _store(stage: Stage, product: Product, count: int) -> None:
     product.register(stage.receiver.url("ok", stage.label()), rate_limit=1)
     waiting = _whole(count // 10)
     product.publish(waiting, STREAMS, stage.numbers(waiting))
+    return [*workspaces, product.workspace_id]
 
 
 def _resume(stage: Stage, product: Product, count: int) -> float:
