@@ -346,9 +346,10 @@ WITH failed AS MATERIALIZED (
   FROM unnest(%(ids)s::text[], %(created)s::timestamptz[], %(reasons)s::text[], %(tokens)s::uuid[])
     AS given (id, created_at, reason, token)
   JOIN deliveries d ON d.id = given.id AND d.created_at = given.created_at AND d.status = 'pending'
-  JOIN due ON due.delivery_id = given.id AND due.lease_token = given.token FOR UPDATE OF d, due SKIP LOCKED
+  JOIN due ON due.delivery_id = given.id AND due.delivery_id = ANY (%(ids)s::text[]) AND due.lease_token = given.token
+  FOR UPDATE OF d, due SKIP LOCKED
 ), ended AS (
-  DELETE FROM due USING failed WHERE due.delivery_id = failed.id
+  DELETE FROM due WHERE delivery_id = ANY (ARRAY(SELECT id FROM failed))
 )
 UPDATE deliveries AS d SET status = 'failed', reason = failed.reason, finished_at = now()
 FROM failed WHERE d.id = failed.id AND d.created_at = failed.created_at

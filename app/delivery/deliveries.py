@@ -197,11 +197,7 @@ UPDATE deliveries SET trigger = made.trigger FROM made WHERE id = %(id)s AND cre
 
 # Whether a pending delivery waits in a lane and is not its first: only then it is put away, but for moments.
 _IS_BEHIND = """
-SELECT EXISTS (
-  SELECT FROM due q JOIN due f ON f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq
-    AND f.seq >= lane_low(q.endpoint_id, q.stream_id)
-  WHERE q.delivery_id = %(id)s
-)
+SELECT coalesce((SELECT is_behind(q.endpoint_id, q.stream_id, q.seq) FROM due q WHERE q.delivery_id = %(id)s), false)
 """
 
 # Make ended deliveries, which are locked, pending again, in a new window. A test stays one.

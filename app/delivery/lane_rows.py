@@ -145,8 +145,10 @@ UPDATE endpoints SET ordered_at = clock_timestamp() WHERE id = %(endpoint)s
 # is being recorded is over.
 _WAITING = """
 SELECT delivery_id FROM due
-WHERE endpoint_id = %(endpoint)s AND trigger <> 'test' AND window_started_at <= event_created_at AND seq IS NULL
-ORDER BY delivery_id LIMIT %(most)s FOR UPDATE
+WHERE (endpoint_id, due_at) >= (%(endpoint)s, '-infinity'::timestamptz)
+  AND (endpoint_id, due_at) <= (%(endpoint)s, 'infinity'::timestamptz)
+  AND trigger <> 'test' AND window_started_at <= event_created_at AND seq IS NULL
+ORDER BY endpoint_id, due_at LIMIT %(most)s FOR UPDATE
 """
 
 # Put them into their lanes.
@@ -206,17 +208,15 @@ SELECT q.delivery_id AS id, q.waited_seconds, q.counted_at, e.order_patience_sec
 FROM (SELECT DISTINCT endpoint_id FROM due WHERE stream_id IS NOT NULL AND attempt_count > 0) AS blocked
 JOIN endpoints e ON e.id = blocked.endpoint_id AND e.status = 'enabled' AND e.last_outcome = 'success'
 JOIN due q ON q.endpoint_id = e.id AND q.stream_id IS NOT NULL AND q.attempt_count > 0
-WHERE (q.leased_until IS NULL OR q.leased_until <= now()) AND NOT EXISTS (
-  SELECT FROM due f WHERE f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq
-    AND f.seq >= lane_low(q.endpoint_id, q.stream_id)
-)
+WHERE (q.leased_until IS NULL OR q.leased_until <= now()) AND NOT is_behind(q.endpoint_id, q.stream_id, q.seq)
 ORDER BY q.counted_at NULLS FIRST LIMIT %(most)s FOR UPDATE OF q SKIP LOCKED
 """
 
 # Note for how long.
 _COUNT = """
-UPDATE due SET waited_seconds = given.seconds, counted_at = clock_timestamp()
-FROM unnest(%(ids)s::text[], %(seconds)s::float8[]) AS given (id, seconds) WHERE due.delivery_id = given.id
+UPDATE due SET counted_at = clock_timestamp(),
+  waited_seconds = (%(seconds)s::float8[])[array_position(%(ids)s::text[], delivery_id)]
+WHERE delivery_id = ANY (%(ids)s::text[])
 """
 
 # The lanes of an endpoint, each found by a step over all others of the one before it.

@@ -28,6 +28,12 @@
 -- places among them is for app/core/webhook/fairness.py to decide: then nothing is taken. As long as every endpoint can
 -- have as many rows as it has room for, there is nothing to share.
 --
+-- No plan may depend on how many rows `due` is believed to have. A vacuum that finds it empty writes that down, and for up to
+-- a minute, in which ten thousand may come, a join with it would begin with all its rows, and any index would do to find
+-- one. So rows are named by arrays of ids, never by joins, and by nothing else that an index has: times are compared as
+-- greatest(due_at, leased_until), lanes behind a fence of OFFSET 0; whether a row of a lane is its first, is_behind tells. With
+-- sorting switched off, bounds and order by (endpoint_id, due_at), or order by seq, leave one index each.
+--
 -- Times that no datetime can hold, of a row that is damaged, are answered as ones that it can: a deadline as now, so
 -- that this attempt is the last.
 CREATE OR REPLACE FUNCTION drain_round(outcomes json, disable_seconds int, asked jsonb)
@@ -43,6 +49,7 @@ SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET enable_sort = off
 SET lock_timeout = '2s'
 AS $$
 #variable_conflict use_column
@@ -221,8 +228,10 @@ BEGIN
         ), v.body
       FROM unnest(taken) AS t
       JOIN endpoints e ON e.id = t.endpoint_id  -- one deleted this moment: cancelled when the lease ends
-      LEFT JOIN events v ON v.id = t.event_id AND v.created_at = t.event_created_at
-        AND v.created_at BETWEEN first_at AND last_at
+      LEFT JOIN LATERAL (  -- with a limit, so that it is looked up for each row, and never all of these times is read
+        SELECT o.body, o.xid, o.no FROM events o
+        WHERE o.id = t.event_id AND o.created_at = t.event_created_at AND o.created_at BETWEEN first_at AND last_at LIMIT 1
+      ) AS v ON true
       ORDER BY t.due_at;
   END IF;
 END

@@ -48,19 +48,21 @@ BEGIN
     ELSE
       ids := ARRAY(
         SELECT q.delivery_id FROM due q
-        WHERE q.endpoint_id = seed.endpoint_id AND q.due_at >= low_water AND q.due_at <= now()
+        WHERE (q.endpoint_id, q.due_at) >= (seed.endpoint_id, low_water)
+          AND (q.endpoint_id, q.due_at) <= (seed.endpoint_id, now())
           AND (q.leased_until IS NULL OR q.leased_until <= now()) AND q.trigger <> 'test' AND q.seq IS NULL
           AND q.claims - q.attempt_count < 2
           AND (q.window_started_at > q.event_created_at) = (seed.window_started_at > seed.event_created_at)
-        ORDER BY q.due_at LIMIT most - 1
+        ORDER BY q.endpoint_id, q.due_at LIMIT most - 1
       );
       IF cardinality(ids) < most - 1 AND seed.window_started_at <= seed.event_created_at THEN
         ids := ids || ARRAY(
           SELECT f.delivery_id FROM (
             SELECT q.* FROM due q
-            WHERE q.endpoint_id = seed.endpoint_id AND q.due_at > now() AND q.due_at <= now() + seed.wait
+            WHERE (q.endpoint_id, q.due_at) > (seed.endpoint_id, now())
+              AND (q.endpoint_id, q.due_at) <= (seed.endpoint_id, now() + seed.wait)
               AND (q.leased_until IS NULL OR q.leased_until <= now())
-            ORDER BY q.due_at LIMIT 2 * most
+            ORDER BY q.endpoint_id, q.due_at LIMIT 2 * most
           ) AS f
           WHERE f.attempt_count = 0 AND f.claims = 0 AND f.trigger = 'schedule' AND f.seq IS NULL
             AND f.window_started_at <= f.event_created_at
@@ -71,9 +73,12 @@ BEGIN
     CONTINUE WHEN cardinality(ids) = 0;
     WITH locked AS MATERIALIZED (
       SELECT q.delivery_id, q.event_id, q.event_created_at, q.batch_most, u.no
-      FROM unnest(ids) WITH ORDINALITY AS u (id, no) JOIN due q ON q.delivery_id = u.id
-      WHERE (q.leased_until IS NULL OR q.leased_until <= now()) AND q.claims - q.attempt_count < 2
-      FOR UPDATE OF q SKIP LOCKED
+      FROM unnest(ids) WITH ORDINALITY AS u (id, no) CROSS JOIN LATERAL (
+        SELECT * FROM due d
+        WHERE d.delivery_id = u.id AND d.claims - d.attempt_count < 2
+          AND (d.leased_until IS NULL OR d.leased_until <= now())
+        LIMIT 1 FOR UPDATE SKIP LOCKED
+      ) AS q
     ), measured AS MATERIALIZED (
       SELECT l.delivery_id, l.no, row_number() OVER (ORDER BY l.no) AS place,
         min(coalesce(l.batch_most, most)) OVER (ORDER BY l.no) AS allowed,
@@ -81,16 +86,18 @@ BEGIN
           SELECT octet_length(v.body) FROM events v WHERE v.id = l.event_id AND v.created_at = l.event_created_at
         ), 0) + 1) OVER (ORDER BY l.no) AS bytes
       FROM locked l
+    ), fitting AS MATERIALIZED (
+      SELECT m.delivery_id, m.bytes FROM measured m
+      WHERE m.place < m.allowed AND m.bytes + coalesce(seed.bytes, 0) + 2 <= least(left_bytes, most_bytes)
+        AND (seed.stream_id IS NULL OR m.no = m.place)
     ), leased AS (
       UPDATE due q SET leased_until = now() + lease, lease_token = token, claims = q.claims + 1,
         due_at = CASE WHEN q.stream_id IS NOT NULL THEN parked ELSE least(q.due_at, now()) END
-      FROM measured m
-      WHERE q.delivery_id = m.delivery_id AND m.place < m.allowed
-        AND m.bytes + coalesce(seed.bytes, 0) + 2 <= least(left_bytes, most_bytes)
-        AND (seed.stream_id IS NULL OR m.no = m.place)
-      RETURNING q AS row_taken, m.bytes
+      WHERE q.delivery_id = ANY (ARRAY(SELECT f.delivery_id FROM fitting f))
+      RETURNING q AS row_taken
     )
-    SELECT array_agg(l.row_taken), left_bytes - coalesce(max(l.bytes), 0) INTO added, left_bytes FROM leased l;
+    SELECT array_agg(l.row_taken), left_bytes - coalesce((SELECT max(f.bytes) FROM fitting f), 0)
+    INTO added, left_bytes FROM leased l;
     left_rows := left_rows - 1 - coalesce(cardinality(added), 0);
     filled := filled || added;
   END LOOP;

@@ -34,9 +34,9 @@ BEGIN
       SELECT q.delivery_id,
         q.attempt_count = 0 AND q.claims = 0 AND q.trigger = 'schedule' AND q.window_started_at > now() - e.wait AS is_fresh
       FROM due q
-      WHERE q.endpoint_id = e.id AND q.due_at >= low_water AND q.due_at <= now()
+      WHERE (q.endpoint_id, q.due_at) >= (e.id, low_water) AND (q.endpoint_id, q.due_at) <= (e.id, now())
         AND (q.leased_until IS NULL OR q.leased_until <= now())
-      ORDER BY q.due_at LIMIT e.most
+      ORDER BY q.endpoint_id, q.due_at LIMIT e.most
     )
     SELECT count(*), coalesce(array_agg(o.delivery_id) FILTER (WHERE o.is_fresh), '{}') INTO due_rows, fresh FROM oldest o;
     read_rows := read_rows + due_rows + 1;
@@ -46,9 +46,9 @@ BEGIN
         waiting := due_rows + (
           SELECT count(*) FILTER (WHERE w.attempt_count = 0 AND w.claims = 0) FROM (
             SELECT q.attempt_count, q.claims FROM due q
-            WHERE q.endpoint_id = e.id AND q.due_at > now() AND q.due_at <= now() + e.wait
+            WHERE (q.endpoint_id, q.due_at) > (e.id, now()) AND (q.endpoint_id, q.due_at) <= (e.id, now() + e.wait)
               AND (q.leased_until IS NULL OR q.leased_until <= now())
-            ORDER BY q.due_at LIMIT e.most
+            ORDER BY q.endpoint_id, q.due_at LIMIT e.most
           ) AS w
         );
         read_rows := read_rows + waiting - due_rows;
@@ -63,10 +63,12 @@ BEGIN
       early := '{}';
       FOR one IN
         SELECT q.stream_id, array_agg(q.delivery_id) AS ids, lane_low(e.id, q.stream_id) AS low
-        FROM due q WHERE q.delivery_id = ANY (fresh) AND q.stream_id IS NOT NULL GROUP BY q.stream_id
+        FROM (SELECT * FROM due WHERE delivery_id = ANY (fresh) OFFSET 0) AS q
+        WHERE q.stream_id IS NOT NULL GROUP BY q.stream_id
       LOOP
         waiting := (SELECT count(*) FROM (
-          SELECT FROM due b WHERE b.endpoint_id = e.id AND b.stream_id = one.stream_id AND b.seq >= one.low LIMIT e.most
+          SELECT FROM due b WHERE b.endpoint_id = e.id AND b.stream_id = one.stream_id AND b.seq >= one.low
+          ORDER BY b.seq LIMIT e.most
         ) AS b);
         read_rows := read_rows + waiting;
         IF waiting >= e.most THEN
@@ -84,11 +86,10 @@ BEGIN
     END IF;
     IF fresh <> '{}' THEN
       WITH put_off AS (
-        UPDATE due q SET due_at = q.window_started_at + e.wait FROM (
+        UPDATE due q SET due_at = q.window_started_at + e.wait WHERE q.delivery_id = ANY (ARRAY(
           SELECT f.delivery_id FROM due f
-          WHERE f.delivery_id = ANY (fresh) AND f.due_at <= now() AND (f.leased_until IS NULL OR f.leased_until <= now())
-          FOR UPDATE SKIP LOCKED
-        ) AS free WHERE q.delivery_id = free.delivery_id RETURNING q.due_at
+          WHERE f.delivery_id = ANY (fresh) AND greatest(f.due_at, f.leased_until) <= now() FOR UPDATE SKIP LOCKED
+        )) RETURNING q.due_at
       )
       SELECT min(p.due_at) INTO ends_at FROM put_off p;
       wait := least(wait, extract(epoch FROM ends_at - now()));

@@ -82,9 +82,9 @@ BEGIN
     asking := asking || ARRAY(
       SELECT a.id FROM unnest(answering) AS a (id) CROSS JOIN LATERAL (
         -- With a bound, so that it is not read as a join with all that is due.
-        SELECT FROM due q WHERE q.endpoint_id = a.id AND q.due_at >= low_water AND q.due_at <= now()
+        SELECT FROM due q WHERE (q.endpoint_id, q.due_at) >= (a.id, low_water) AND (q.endpoint_id, q.due_at) <= (a.id, now())
           AND (q.leased_until IS NULL OR q.leased_until <= now())
-        ORDER BY q.due_at LIMIT 1
+        ORDER BY q.endpoint_id, q.due_at LIMIT 1
       ) AS one
       WHERE a.id <> ALL (asking)
     );

@@ -3,6 +3,7 @@
 -- whose first row is put away opens it later (app/delivery/lane_rows.py).
 CREATE OR REPLACE FUNCTION open_lane(endpoint text, stream bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE
+SET enable_sort = off  -- see drain_round
 AS $$
 DECLARE
   first record;

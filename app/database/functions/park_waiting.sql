@@ -15,17 +15,15 @@ BEGIN
     WITH oldest AS MATERIALIZED (
       SELECT o.* FROM unnest(endpoint_ids) AS g (id) CROSS JOIN LATERAL (
         SELECT q.delivery_id, q.endpoint_id, q.stream_id, q.seq FROM due q
-        WHERE q.endpoint_id = g.id AND q.due_at >= low_water AND q.due_at <= now()
+        WHERE (q.endpoint_id, q.due_at) >= (g.id, low_water) AND (q.endpoint_id, q.due_at) <= (g.id, now())
           AND (q.leased_until IS NULL OR q.leased_until <= now())
-        ORDER BY q.due_at LIMIT most
+        ORDER BY q.endpoint_id, q.due_at LIMIT most
       ) AS o
-      WHERE EXISTS (
-        SELECT FROM due f WHERE f.endpoint_id = o.endpoint_id AND f.stream_id = o.stream_id AND f.seq < o.seq
-          AND f.seq >= lane_low(o.endpoint_id, o.stream_id)
-      )
+      WHERE is_behind(o.endpoint_id, o.stream_id, o.seq)
     ), locked AS MATERIALIZED (
-      SELECT q.delivery_id, q.endpoint_id, q.stream_id FROM oldest o JOIN due q ON q.delivery_id = o.delivery_id
-      WHERE q.due_at <= now() AND (q.leased_until IS NULL OR q.leased_until <= now()) FOR UPDATE OF q SKIP LOCKED
+      SELECT q.delivery_id, q.endpoint_id, q.stream_id FROM due q
+      WHERE q.delivery_id = ANY (ARRAY(SELECT o.delivery_id FROM oldest o))
+        AND greatest(q.due_at, q.leased_until) <= now() FOR UPDATE SKIP LOCKED
     )
     SELECT l.endpoint_id, l.stream_id, array_agg(l.delivery_id) AS ids FROM locked l
     WHERE l.stream_id IS NOT NULL GROUP BY l.endpoint_id, l.stream_id

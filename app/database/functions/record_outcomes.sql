@@ -90,8 +90,9 @@ BEGIN
       finished_at = CASE WHEN m.moves AND m.status <> 'pending' THEN now() ELSE d.finished_at END
     FROM moved m WHERE d.id = m.delivery_id AND d.id = ANY (ids) AND d.created_at BETWEEN first_at AND last_at
   ), ended AS (
-    DELETE FROM due q USING moved m
-    WHERE q.delivery_id = m.delivery_id AND q.delivery_id = ANY (ids) AND m.moves AND m.status <> 'pending'
+    DELETE FROM due q WHERE q.delivery_id = ANY (ARRAY(
+      SELECT m.delivery_id FROM moved m WHERE m.moves AND m.status <> 'pending'
+    ))
   ), kept AS (
     UPDATE due q SET
       attempt_count = q.attempt_count + m.attempts,
@@ -133,7 +134,8 @@ BEGIN
 
   IF put_away IS NOT NULL THEN  -- what was before them may have gone meanwhile, and found them being sent
     PERFORM open_lane(l.endpoint_id, l.stream_id) FROM (
-      SELECT DISTINCT q.endpoint_id, q.stream_id FROM due q WHERE q.delivery_id = ANY (put_away) AND q.stream_id IS NOT NULL
+      SELECT DISTINCT q.endpoint_id, q.stream_id FROM (SELECT * FROM due WHERE delivery_id = ANY (put_away) OFFSET 0) AS q
+      WHERE q.stream_id IS NOT NULL
     ) AS l;
   END IF;
 

@@ -10,12 +10,9 @@ BEGIN
   FOR head IN
     SELECT q.delivery_id, q.endpoint_id, q.stream_id, q.seq
     FROM due q JOIN deliveries d ON d.id = q.delivery_id AND d.created_at = q.created_at
-    WHERE q.delivery_id = ANY (ids) AND q.stream_id IS NOT NULL
+    WHERE q.delivery_id = ANY (ids) AND num_nonnulls(q.stream_id) = 1
       AND (q.leased_until IS NULL OR q.leased_until <= now())
-      AND NOT EXISTS (
-        SELECT FROM due f WHERE f.endpoint_id = q.endpoint_id AND f.stream_id = q.stream_id AND f.seq < q.seq
-          AND f.seq >= lane_low(q.endpoint_id, q.stream_id)
-      )
+      AND NOT is_behind(q.endpoint_id, q.stream_id, q.seq)
     FOR UPDATE OF d, q SKIP LOCKED
   LOOP
     UPDATE due q SET stream_id = NULL, leased_until = NULL, lease_token = NULL, waited_seconds = NULL, counted_at = NULL,

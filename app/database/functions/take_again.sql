@@ -9,18 +9,22 @@ DECLARE
 BEGIN
   WITH held AS MATERIALIZED (
     SELECT q.delivery_id FROM due q
-    WHERE q.lease_token = token AND q.due_at >= low_water AND q.due_at <= now() FOR UPDATE SKIP LOCKED
+    WHERE q.lease_token = token AND q.due_at >= low_water AND q.due_at <= now() ORDER BY q.due_at FOR UPDATE SKIP LOCKED
   ), leased AS (
-    UPDATE due q SET leased_until = now() + lease FROM held h WHERE q.delivery_id = h.delivery_id RETURNING q.*
+    UPDATE due q SET leased_until = now() + lease
+    WHERE q.delivery_id = ANY (ARRAY(SELECT h.delivery_id FROM held h)) RETURNING q.*
   )
   SELECT array_agg(l::due) INTO taken FROM leased l;
   IF EXISTS (SELECT FROM unnest(taken) AS t WHERE t.stream_id IS NOT NULL) THEN
     WITH held AS MATERIALIZED (
-      SELECT q.delivery_id FROM unnest(taken) AS t
-      JOIN due q ON q.endpoint_id = t.endpoint_id AND q.stream_id = t.stream_id AND q.seq > t.seq
-      WHERE q.lease_token = token FOR UPDATE OF q SKIP LOCKED
+      SELECT f.delivery_id FROM unnest(taken) AS t CROSS JOIN LATERAL (
+        SELECT q.delivery_id FROM due q
+        WHERE q.endpoint_id = t.endpoint_id AND q.stream_id = t.stream_id AND q.seq > t.seq AND q.lease_token = token
+        ORDER BY q.seq FOR UPDATE SKIP LOCKED
+      ) AS f
     ), leased AS (
-      UPDATE due q SET leased_until = now() + lease FROM held h WHERE q.delivery_id = h.delivery_id RETURNING q.*
+      UPDATE due q SET leased_until = now() + lease
+      WHERE q.delivery_id = ANY (ARRAY(SELECT h.delivery_id FROM held h)) RETURNING q.*
     )
     SELECT array_agg(l::due) INTO behind FROM leased l;
   END IF;

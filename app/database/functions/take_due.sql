@@ -51,22 +51,20 @@ BEGIN
     WITH picked AS MATERIALIZED (
       SELECT p.delivery_id FROM unnest(ids, most) AS g (endpoint_id, most) CROSS JOIN LATERAL (
         SELECT q.delivery_id FROM due q
-        WHERE q.endpoint_id = g.endpoint_id AND q.due_at >= low_water AND q.due_at <= now()
+        WHERE (q.endpoint_id, q.due_at) >= (g.endpoint_id, low_water) AND (q.endpoint_id, q.due_at) <= (g.endpoint_id, now())
           AND (q.leased_until IS NULL OR q.leased_until <= now()) AND q.claims - q.attempt_count < 2
-        ORDER BY q.due_at LIMIT g.most FOR UPDATE SKIP LOCKED
+        ORDER BY q.endpoint_id, q.due_at LIMIT g.most FOR UPDATE SKIP LOCKED
       ) AS p
     ), leased AS (
       UPDATE due q SET leased_until = now() + lease, lease_token = token, claims = q.claims + 1
-      FROM picked p WHERE q.delivery_id = p.delivery_id RETURNING q.*
+      WHERE q.delivery_id = ANY (ARRAY(SELECT p.delivery_id FROM picked p)) RETURNING q.*
     )
     SELECT array_agg(l::due), bool_or(l.stream_id IS NOT NULL) INTO some_taken, in_lanes FROM leased l;
     EXIT WHEN in_lanes IS NOT TRUE;
     -- A statement of its own, which sees all that was committed before these rows were locked.
     behind := ARRAY(
-      SELECT t.delivery_id FROM unnest(some_taken) AS t WHERE t.stream_id IS NOT NULL AND EXISTS (
-        SELECT FROM due f WHERE f.endpoint_id = t.endpoint_id AND f.stream_id = t.stream_id AND f.seq < t.seq
-          AND f.seq >= lane_low(t.endpoint_id, t.stream_id)
-      )
+      SELECT t.delivery_id FROM unnest(some_taken) AS t
+      WHERE t.stream_id IS NOT NULL AND is_behind(t.endpoint_id, t.stream_id, t.seq)
     );
     EXIT WHEN cardinality(behind) = 0;
     UPDATE due q SET leased_until = NULL, lease_token = NULL, claims = q.claims - 1 WHERE q.delivery_id = ANY (behind);

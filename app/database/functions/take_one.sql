@@ -7,7 +7,7 @@ DECLARE
   taken due;
 BEGIN
   PERFORM FROM due q
-  WHERE q.delivery_id = delivery AND q.due_at <= now() AND (q.leased_until IS NULL OR q.leased_until <= now())
+  WHERE q.delivery_id = delivery AND greatest(q.due_at, q.leased_until) <= now()
     AND q.claims - q.attempt_count < 2
   FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN
