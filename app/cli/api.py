@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import click
 
 from app.cli import profiles
-from app.cli.command import CommandError, Status
+from app.cli.command import CommandError, Status, status_of
 from app.cli.profiles import Server
 
 if TYPE_CHECKING:
@@ -133,13 +133,6 @@ def refusal(status: int, body: str, location: str = "") -> CommandError:
         return CommandError(f"{problem['detail']} ({told})", status_of(status))
     except (ValueError, KeyError, TypeError, AttributeError):
         return CommandError(f"the server answered {status}: {body[:200].strip()}", status_of(status))
-
-
-def status_of(status: int) -> Status:
-    """The exit status of a refusal with this HTTP status."""
-    if status >= 500:
-        return Status.UNREACHABLE
-    return {401: Status.UNAUTHORIZED, 403: Status.UNAUTHORIZED, 404: Status.NOT_FOUND}.get(status, Status.REFUSED)
 
 
 def part(text: str) -> str:

@@ -19,6 +19,13 @@ class Status(IntEnum):
     CLOSED_PIPE = 141  # 128 and the number of SIGPIPE: what `| head` leaves
 
 
+def status_of(http_status: int) -> Status:
+    """The exit status of a refusal, by a server or by this command's own look at the database."""
+    if http_status >= 500:
+        return Status.UNREACHABLE
+    return {401: Status.UNAUTHORIZED, 403: Status.UNAUTHORIZED, 404: Status.NOT_FOUND}.get(http_status, Status.REFUSED)
+
+
 class CommandError(Exception):
     """The command cannot do what was asked; the text is for the user."""
 

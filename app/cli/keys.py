@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from app.cli.api import Api, asks, part
-from app.cli.command import CommandError
+from app.cli.command import CommandError, Status
 from app.cli.options import limit_option, sure, yes_option
 from app.cli.shown import columns, json_option, print_object, print_rows
 
@@ -37,7 +37,7 @@ def create(name: str, workspace: str | None, scopes: str) -> None:
     with open_database() as database, database.session() as session:
         found = find_workspace(session, workspace) if workspace else None
         if workspace and found is None:
-            raise CommandError(f"there is no workspace {workspace}")
+            raise CommandError(f"there is no workspace {workspace}", Status.NOT_FOUND)
         key = create_key(session, name=name, scopes=wanted, workspace_id=found.id if found else None)
     click.echo(json.dumps({"id": key.id, "key": key.key, "prefix": key.prefix, "scopes": key.scopes}, indent=2))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from app.cli.command import CommandError, Status
+from app.cli.command import CommandError, Status, status_of
 from app.cli.lazy import LazyGroup
 from app.core.problem import Problem, first_line
 
@@ -126,7 +126,8 @@ def _told(error: Exception) -> tuple[str, Status] | None:
     if isinstance(error, CommandError):
         return str(error), error.status
     if isinstance(error, Problem):
-        return "; ".join([error.detail, *(f"{one['field']}: {one['detail']}" for one in error.errors)]), Status.FAILED
+        told = "; ".join([error.detail, *(f"{one['field']}: {one['detail']}" for one in error.errors)])
+        return told, status_of(error.status)
     databases = sys.modules.get("sqlalchemy.exc")  # its errors exist once a command has imported it
     if databases and isinstance(error, databases.SQLAlchemyError):
         away = isinstance(error, databases.OperationalError)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.command import CommandError, Status
+from app.cli.command import CommandError
 from app.cli.shown import columns, json_option, print_object, print_rows
 
 if TYPE_CHECKING:
@@ -63,13 +63,9 @@ def show(user: str, as_json: bool) -> None:
     """Show a user: their role, whether they may sign in, and how many sessions go on."""
     from app.accounts import users as people
     from app.cli.database import open_database
-    from app.core.problem import Problem
 
     with open_database() as database, database.begin() as connection:
-        try:
-            found = people.read_user(connection, user)
-        except Problem as problem:
-            raise CommandError(problem.detail, Status.NOT_FOUND) from None
+        found = people.read_user(connection, user)
     print_object(_shown(found), as_json=as_json)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.api import refusal, status_of, stream_path
-from app.cli.command import CommandError, Status
+from app.cli.api import refusal, stream_path
+from app.cli.command import CommandError, Status, status_of
 from tests.cli.conftest import OddServer, Run
 
 

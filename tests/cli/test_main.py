@@ -71,16 +71,16 @@ def test_a_workspaces_key_belongs_to_it(run: Run, database: Database) -> None:
 
 @pytest.mark.usefixtures("_database")
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "status", "said"),
     [
-        (["keys", "create", "--name", "x", "--workspace", "nobody"], "there is no workspace nobody"),
-        (["keys", "create", "--name", "x", "--scopes", "everything"], "give one or more of publish, subscribe"),
-        (["workspaces", "create", "--uid", "ws_1", "--name", "x"], "must not start with ws_"),
+        (["keys", "create", "--name", "x", "--workspace", "nobody"], Status.NOT_FOUND, "there is no workspace nobody"),
+        (["keys", "create", "--name", "x", "--scopes", "everything"], Status.REFUSED, "give one or more of publish"),
+        (["workspaces", "create", "--uid", "ws_1", "--name", "x"], Status.REFUSED, "must not start with ws_"),
     ],
 )
-def test_what_cannot_be_made_is_explained(run: Run, argv: list[str], said: str) -> None:
+def test_what_cannot_be_made_is_explained(run: Run, argv: list[str], status: Status, said: str) -> None:
     ended = run(*argv)
-    assert (ended.status, ended.out) == (1, "")
+    assert (ended.status, ended.out) == (status, "")
     assert said in ended.err
 
 

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from app.accounts import audit, passwords, users
+from app.cli.command import Status
 from app.cli.main import main
 from app.database.connection import Database
 
@@ -104,22 +105,28 @@ def test_a_user_is_disabled_enabled_and_given_another_role_and_each_is_written_d
 
 
 @pytest.mark.parametrize(
-    ("argv", "typed", "said"),
+    ("argv", "typed", "ended", "said"),
     [
-        (("create", "vic"), "", "There is a user vic already."),
-        (("create", "a b"), "", "name: must have 1 to 100 characters"),
-        (("create", "bob", "--password-stdin"), "short\n", "password: must have 12 to 200 characters, this has 5"),
-        (("create", "bob", "--password-stdin"), "\n", "standard input has no password"),
-        (("disable", "bob"), "", "There is no user bob."),
+        (("create", "vic"), "", Status.REFUSED, "There is a user vic already."),
+        (("create", "a b"), "", Status.REFUSED, "name: must have 1 to 100 characters"),
+        (("create", "bob", "--password-stdin"), "short\n", Status.REFUSED, "must have 12 to 200 characters"),
+        (("create", "bob", "--password-stdin"), "\n", Status.FAILED, "standard input has no password"),
+        (("show", "bob"), "", Status.NOT_FOUND, "There is no user bob."),
+        (("disable", "bob"), "", Status.NOT_FOUND, "There is no user bob."),
     ],
 )
 def test_what_cannot_be_done_is_explained(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: tuple[str, ...], typed: str, said: str
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    argv: tuple[str, ...],
+    typed: str,
+    ended: Status,
+    said: str,
 ) -> None:
     run(capsys, "create", "vic")
     monkeypatch.setattr("sys.stdin", io.StringIO(typed))
     status, out, err = run(capsys, *argv)
-    assert (status, out) == (1, "")
+    assert (status, out) == (ended, "")
     assert said in err
 
 
