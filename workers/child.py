@@ -37,7 +37,8 @@ class Child:
             wake,
             crew="pool",
             stopping=self._is_stopping,
-            stand=place.take,
+            take_place=place.take,
+            leave_place=place.leave,
             found_nothing=place.found_nothing,
             tracing=self._tracing,
         )
@@ -50,7 +51,6 @@ class Child:
         try:
             self._drain.run()
         finally:
-            place.leave()
             signal.signal(signal.SIGTERM, handler)
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
-"""The doorbell: where a drain waits for a ring (app.delivery.wake), beside the sockets of its transfers.
+"""The doorbell: where a drain waits for a ring (app.delivery.wake), beside the sockets of its transfers. One drain of
+each worker has the place at it.
 
 A blocking pop is always under way on a connection of its own, so a ring arrives as soon as Redis has it. Nothing here
 waits for Redis longer than a moment, and nothing depends on it: whoever waits looks by itself each second.
@@ -101,3 +102,42 @@ class Doorbell:
         log.debug("the doorbell is away: %s", why)
         self._quiet_until = self._clock() + PAUSE_SECONDS
         self.close()
+
+
+class Place:
+    """The place at the doorbell, as one drain sees it: free, somebody else's, or its own."""
+
+    def __init__(self, doorbell: Doorbell, take: Callable[[], bool], leave: Callable[[], None]) -> None:
+        """take: take the place for this process; returns whether it has it now. leave: leave it to others."""
+        self._doorbell, self._take, self._leave = doorbell, take, leave
+        self._is_taken = False
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether this drain has it."""
+        return self._is_taken
+
+    def take(self) -> bool:
+        """Take it if it is free. What has rung until now is not told any more: whoever takes it looks next. Returns
+        whether this drain has it."""
+        self._is_taken = self._is_taken or self._take()
+        if self._is_taken:
+            self._doorbell.open()
+            self._doorbell.take()
+        return self._is_taken
+
+    def leave(self) -> bool:
+        """Leave it, and listen no more. Returns whether this drain had it."""
+        had, self._is_taken = self._is_taken, False
+        self._doorbell.close()
+        if had:
+            self._leave()
+        return had
+
+    def fileno(self) -> int | None:
+        """What can be read when it has rung; None without the place, or without Redis."""
+        return self._doorbell.fileno() if self._is_taken else None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a ring, for at most so long. Returns whether it has rung."""
+        return self._doorbell.wait(seconds)

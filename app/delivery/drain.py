@@ -26,7 +26,7 @@ from app.delivery import claims
 from app.delivery.attempts import Exchange
 from app.delivery.claims import Claim, Claimed, Claimer
 from app.delivery.database_clock import DatabaseClock
-from app.delivery.doorbell import Doorbell
+from app.delivery.doorbell import Place
 from app.delivery.endpoint_health import Gone, disable_failing, disable_gone
 from app.delivery.outcomes import Recorded, RecordedAttempt
 from app.delivery.round_calls import RoundCalls
@@ -70,23 +70,20 @@ class Drain:
         *,
         crew: Crew = "pool",
         stopping: Callable[[], bool] = lambda: False,
-        doorbell: Doorbell | None = None,
-        stand: Callable[[], bool] = lambda: False,
+        place: Place | None = None,
         found_nothing: Callable[[], None] = lambda: None,
         tell: Callable[[Sequence[RecordedAttempt]], None] = lambda recorded: None,
         trace: Callable[[Exchange], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """database: made with claims.DATABASE_OPTIONS. crew: as which its rounds are stamped. stopping: whether to
-        claim no more. doorbell: where to wait for what comes next when nothing is due, if this drain is the one that
-        does: `stand` tells, and keeps others from it. found_nothing: called before it waits there, when it has looked
-        and nothing is due. tell: gets what has been recorded, after the commit, and nothing
-        when nothing more has come for a while; must neither raise nor wait for long. trace: gets each exchange as soon
-        as its result has come; must neither. clock: monotonic seconds."""
+        claim no more. place: at the doorbell, where to wait for what comes next; None: never. found_nothing: called
+        before it waits there, when it has looked and nothing is due. tell: gets what has been recorded, after the
+        commit, and nothing when nothing more has come for a while; must neither raise nor wait for long. trace: gets
+        each exchange as soon as its result has come; must neither. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock, self._found_nothing = stopping, clock, found_nothing
-        self._doorbell, self._stand, self._trace = doorbell, stand, trace
-        self._is_standing = False
+        self._place, self._trace = place, trace
         self._called_at = -math.inf
         self._closing_seconds = settings.send_total_seconds
         self._attempt_seconds = settings.send_total_seconds + MARGIN_SECONDS
@@ -132,9 +129,7 @@ class Drain:
             log.warning("deliveries pause, the database cannot be used: %s", first_line(error))
             self._give_up()
         finally:
-            self._is_standing = False
-            if self._doorbell is not None:
-                self._doorbell.close()
+            self._leave_place()
             self._tell(())
         return self._attempts_made - before
 
@@ -159,7 +154,7 @@ class Drain:
     def collect(self, poll_seconds: float, *, resends: bool = True) -> None:
         """Fetch the results that have come, and free their places; the next round records them.
         poll_seconds: the longest wait for the first one. resends: whether requests may be sent again."""
-        bell = self._doorbell.fileno() if self._doorbell is not None and self._is_standing else None
+        bell = self._place.fileno() if self._place is not None else None
         for result in self._sender.poll(poll_seconds, bell):
             sent, started_at = cast("tuple[Claimed | SentBatch, datetime]", result.key)
             exchanges = exchanges_of(sent, started_at, result)
@@ -185,13 +180,14 @@ class Drain:
         phase: Phase = "open"
         while True:
             before, phase = phase, self._phase(self._clock() - started_at, turn_seconds)
-            if before == "open" != phase and not self._stopping():
-                called = self._wake.call()  # somebody else goes on, or this process after its other tasks
-                if self._is_standing and not called:  # Redis is away: nobody would
+            if before == "open" != phase:
+                stood = self._leave_place()  # before the call: whoever is called finds it free
+                called = self._stopping() or self._wake.call()  # another drain, or this one after its other tasks
+                if stood and not called:  # Redis is away: nobody would come
                     started_at, phase = self._clock(), "open"
-            if self._is_standing and self._doorbell is not None:
-                self._doorbell.open()
-                self._doorbell.take()  # before the look: a ring that comes later is another one
+            # Before the look: a ring that comes later is another one.
+            if phase == "open" and self._place is not None:
+                self._place.take()
             claim = self.run_once(phase, wait_seconds)
             wait_seconds = 0.0 if claim.rows and claim.more else self._look_seconds(claim)
             self._call_for_help(claim, phase)
@@ -210,7 +206,7 @@ class Drain:
             if phase != "open":
                 return self._send_alone()
             is_over = not (claim.more or claim.wait_seconds is not None)
-            if is_over and claim.put_off_seconds is None and not self._stands():
+            if is_over and claim.put_off_seconds is None and not self._is_standing:
                 return
             if is_over and not claim.left and claim.put_off_seconds is None:
                 self._found_nothing()
@@ -218,17 +214,18 @@ class Drain:
             self._rest(ends_seconds if is_over else min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
             wait_seconds = 0.0
 
-    def _stands(self) -> bool:
+    @property
+    def _is_standing(self) -> bool:
         """Whether this drain waits at the doorbell when nothing is due."""
-        if not self._is_standing and self._doorbell is not None and self._stand():
-            self._is_standing = True
-            self._doorbell.open()
-        return self._is_standing
+        return self._place is not None and self._place.is_taken
+
+    def _leave_place(self) -> bool:
+        return self._place is not None and self._place.leave()
 
     def _rest(self, seconds: float) -> None:
         """With nothing in flight: until something may be due, at most so long."""
-        if self._is_standing and self._doorbell is not None:
-            if not self._doorbell.wait(seconds):
+        if self._place is not None and self._place.is_taken:
+            if not self._place.wait(seconds):
                 self._tell(())
         else:
             time.sleep(seconds)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.delivery.doorbell import LATE_SECONDS, PAUSE_SECONDS, POP_SECONDS, Doorbell
+from app.delivery.doorbell import LATE_SECONDS, PAUSE_SECONDS, POP_SECONDS, Doorbell, Place
 from app.delivery.drain import Drain
 from app.delivery.wake import BELL, Wake
 from app.local.embedded import EmbeddedRedis
@@ -133,8 +133,8 @@ def test_a_frozen_redis_is_noticed_and_keeps_nobody_waiting(own_redis: EmbeddedR
 def standing(world: World, **options: object) -> Iterator[Drain]:
     """A drain that waits at the doorbell."""
     stop = threading.Event()
-    bell = Doorbell(world.settings.redis_url)
-    drain = world.drain(stopping=stop.is_set, doorbell=bell, stand=lambda: True, **options)
+    place = Place(Doorbell(world.settings.redis_url), take=lambda: True, leave=lambda: None)
+    drain = world.drain(stopping=stop.is_set, place=place, **options)
     thread = threading.Thread(target=drain.run)
     thread.start()
     try:
@@ -143,6 +143,51 @@ def standing(world: World, **options: object) -> Iterator[Drain]:
         stop.set()
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_whoever_is_called_at_the_end_of_a_turn_finds_the_place_free_however_soon_he_comes(world: World) -> None:
+    held, stop, stands = threading.Lock(), threading.Event(), threading.Event()
+
+    def place() -> Place:
+        return Place(Doorbell(world.settings.redis_url), lambda: held.acquire(blocking=False), held.release)
+
+    second = world.drain(place=place(), stopping=stop.is_set, found_nothing=stands.set)
+    thread = threading.Thread(target=second.run)
+
+    class Calling(Wake):
+        def call(self) -> bool:
+            thread.start()
+            return stands.wait(5)
+
+    first = world.drain(place=place(), wake=Calling(world.settings.redis_url))
+    first.run(turn_seconds=0.2)
+    assert stands.is_set()
+    stop.set()
+    thread.join(10)
+    assert not held.locked()
+
+
+def test_the_place_is_taken_while_transfers_hang(world: World, wake: Wake) -> None:
+    def hang(server: ScriptedServer, *_: object) -> None:
+        server.over.wait(30)
+
+    free, stop = threading.Event(), threading.Event()
+    place = Place(Doorbell(world.settings.redis_url), free.is_set, lambda: None)
+    drain = world.drain(place=place, stopping=stop.is_set)
+    thread = threading.Thread(target=drain.run)
+    with ScriptedServer(hang) as hanging:
+        world.endpoint(hanging.url)
+        world.publish()
+        thread.start()
+        eventually(lambda: drain.in_flight == 1)
+        assert not place.is_taken
+        free.set()
+        eventually(lambda: place.is_taken)
+        assert drain.in_flight == 1
+        stop.set()
+        hanging.over.set()
+    thread.join(10)
+    assert not place.is_taken
 
 
 @pytest.mark.parametrize(("lost", "seconds"), [(False, 0.6), (True, 2.5)], ids=["rung", "the bell is lost"])

@@ -113,16 +113,16 @@ class World:
         return self._ledger.accept(Submission(self.workspace_id, list(drafts)))
 
     def drain(self, **changed: Any) -> Drain:
-        """A drain as a worker process has it. changed: settings."""
+        """A drain as a worker process has it. changed: settings, and options of Drain."""
         options = {
             name: changed.pop(name)
-            for name in ("stopping", "clock", "tell", "crew", "doorbell", "stand", "found_nothing")
+            for name in ("stopping", "clock", "tell", "crew", "place", "found_nothing")
             if name in changed
         }
+        wake = changed.pop("wake", None) or Wake(self.settings.redis_url)
         settings = replace(self.settings, **changed)
         database = Database(settings.database_url, pool_size=1, options=claims.DATABASE_OPTIONS)
         sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
-        wake = Wake(settings.redis_url)
         self._closers += [database.close, sender.close, wake.close]
         return Drain(database, sender, settings, wake, **options)
 
