@@ -185,9 +185,8 @@ class Drain:
                 called = self._stopping() or self._wake.call()  # another drain, or this one after its other tasks
                 if stood and not called:  # Redis is away: nobody would come
                     started_at, phase = self._clock(), "open"
-            # Before the look: a ring that comes later is another one.
-            if phase == "open" and self._place is not None:
-                self._place.take()
+            elif phase != "closed" and self._place is not None:
+                self._place.take()  # before the look: a ring that comes later is another one
             claim = self.run_once(phase, wait_seconds)
             wait_seconds = 0.0 if claim.rows and claim.more else self._look_seconds(claim)
             self._call_for_help(claim, phase)
@@ -204,6 +203,8 @@ class Drain:
             if self._gone and phase == "open":
                 claim.wait_seconds = LOOK_SECONDS
             if phase != "open":
+                if self._leave_place() and not self._stopping():  # nobody had come while transfers hung
+                    self._wake.call()
                 return self._send_alone()
             is_over = not (claim.more or claim.wait_seconds is not None)
             if is_over and claim.put_off_seconds is None and not self._is_standing:
