@@ -180,10 +180,11 @@ class Drain:
         phase: Phase = "open"
         while True:
             before, phase = phase, self._phase(self._clock() - started_at, turn_seconds)
-            if before == "open" != phase:
+            if phase != before:
                 stood = self._leave_place()  # before the call: whoever is called finds it free
+                wait_seconds = min(wait_seconds, LOOK_SECONDS)
                 called = self._stopping() or self._wake.call()  # another drain, or this one after its other tasks
-                if stood and not called:  # Redis is away: nobody would come
+                if before == "open" and stood and not called:  # Redis is away: nobody would come
                     started_at, phase = self._clock(), "open"
             elif phase != "closed" and self._place is not None:
                 self._place.take()  # before the look: a ring that comes later is another one

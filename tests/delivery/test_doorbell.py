@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from app.delivery.doorbell import LATE_SECONDS, PAUSE_SECONDS, POP_SECONDS, Doorbell, Place
-from app.delivery.drain import Drain
+from app.delivery.drain import TURN_SECONDS, Drain
 from app.delivery.wake import BELL, Wake
 from app.local.embedded import EmbeddedRedis
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
@@ -188,6 +188,41 @@ def test_the_place_is_taken_while_transfers_hang(world: World, wake: Wake) -> No
         hanging.over.set()
     thread.join(10)
     assert not place.is_taken
+
+
+def test_who_claims_no_more_leaves_the_place_and_hears_no_ring(world: World, wake: Wake) -> None:
+    def hang(server: ScriptedServer, *_: object) -> None:
+        server.over.wait(30)
+
+    ahead_seconds, rounds = 0.0, 0
+    stop = threading.Event()
+
+    def stopping() -> bool:
+        nonlocal rounds
+        rounds += 1
+        return stop.is_set()
+
+    place = Place(Doorbell(world.settings.redis_url), lambda: True, lambda: None)
+    drain = world.drain(place=place, stopping=stopping, clock=lambda: time.monotonic() + ahead_seconds)
+    thread = threading.Thread(target=drain.run)
+    with ScriptedServer(hang) as hanging:
+        world.endpoint(hanging.url)
+        world.publish()
+        thread.start()
+        eventually(lambda: drain.in_flight == 1)
+        ahead_seconds = TURN_SECONDS + 1
+        eventually(lambda: not place.is_taken, poll_seconds=0.001)
+        eventually(lambda: place.is_taken)  # nobody has come
+        ahead_seconds += world.settings.send_total_seconds
+        eventually(lambda: not place.is_taken)
+        rounds = 0
+        wake.ring()
+        time.sleep(0.5)
+        assert not place.is_taken
+        assert drain.in_flight == 1
+        assert rounds < 100
+        hanging.over.set()
+    thread.join(10)
 
 
 @pytest.mark.parametrize(("lost", "seconds"), [(False, 0.6), (True, 2.5)], ids=["rung", "the bell is lost"])
