@@ -28,6 +28,8 @@ PAUSE_SECONDS = 5.0
 POP_SECONDS = 5
 # When it has not done so this much later, the connection is dead.
 LATE_SECONDS = 2.0
+# For how long whoever was called may take to come, on a busy machine, before the place is taken back.
+BACK_SECONDS = 1.0
 
 
 class Doorbell:
@@ -107,10 +109,18 @@ class Doorbell:
 class Place:
     """The place at the doorbell, as one drain sees it: free, somebody else's, or its own."""
 
-    def __init__(self, doorbell: Doorbell, take: Callable[[], bool], leave: Callable[[], None]) -> None:
-        """take: take the place for this process; returns whether it has it now. leave: leave it to others."""
-        self._doorbell, self._take, self._leave = doorbell, take, leave
-        self._is_taken = False
+    def __init__(
+        self,
+        doorbell: Doorbell | None = None,
+        take: Callable[[], bool] = lambda: False,
+        leave: Callable[[], None] = lambda: None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """doorbell: None, for a drain that never has the place. take: take it for this process; returns whether that
+        has it now. leave: leave it to others. clock: monotonic seconds."""
+        self._doorbell, self._take, self._leave, self._clock = doorbell, take, leave, clock
+        self._is_taken, self._left_at = False, -math.inf
 
     @property
     def is_taken(self) -> bool:
@@ -118,26 +128,36 @@ class Place:
         return self._is_taken
 
     def take(self) -> bool:
-        """Take it if it is free. What has rung until now is not told any more: whoever takes it looks next. Returns
-        whether this drain has it."""
+        """Take it if it is free, and forget what has rung: whoever calls this looks next. Returns whether this drain
+        has it."""
+        if self._doorbell is None:
+            return False
         self._is_taken = self._is_taken or self._take()
         if self._is_taken:
             self._doorbell.open()
             self._doorbell.take()
         return self._is_taken
 
+    def take_back(self) -> bool:
+        """The same, but not soon after this drain has left it to somebody else."""
+        return self._clock() - self._left_at >= BACK_SECONDS and self.take()
+
     def leave(self) -> bool:
         """Leave it, and listen no more. Returns whether this drain had it."""
         had, self._is_taken = self._is_taken, False
-        self._doorbell.close()
-        if had:
+        if had and self._doorbell is not None:
+            self._left_at = self._clock()
+            self._doorbell.close()
             self._leave()
         return had
 
     def fileno(self) -> int | None:
         """What can be read when it has rung; None without the place, or without Redis."""
-        return self._doorbell.fileno() if self._is_taken else None
+        return self._doorbell.fileno() if self._is_taken and self._doorbell is not None else None
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a ring, for at most so long. Returns whether it has rung."""
-        return self._doorbell.wait(seconds)
+        """Wait for a ring, for at most so long. Returns whether it has rung. Without the place nothing does."""
+        if self._is_taken and self._doorbell is not None:
+            return self._doorbell.wait(seconds)
+        time.sleep(seconds)
+        return False

@@ -83,7 +83,7 @@ class Drain:
         each exchange as soon as its result has come; must neither. clock: monotonic seconds."""
         self._database, self._sender, self._wake, self._tell = database, sender, wake, tell
         self._stopping, self._clock, self._found_nothing = stopping, clock, found_nothing
-        self._place, self._trace = place, trace
+        self._place, self._trace = place or Place(), trace
         self._called_at = -math.inf
         self._closing_seconds = settings.send_total_seconds
         self._attempt_seconds = settings.send_total_seconds + MARGIN_SECONDS
@@ -129,7 +129,7 @@ class Drain:
             log.warning("deliveries pause, the database cannot be used: %s", first_line(error))
             self._give_up()
         finally:
-            self._leave_place()
+            self._place.leave()
             self._tell(())
         return self._attempts_made - before
 
@@ -154,8 +154,7 @@ class Drain:
     def collect(self, poll_seconds: float, *, resends: bool = True) -> None:
         """Fetch the results that have come, and free their places; the next round records them.
         poll_seconds: the longest wait for the first one. resends: whether requests may be sent again."""
-        bell = self._place.fileno() if self._place is not None else None
-        for result in self._sender.poll(poll_seconds, bell):
+        for result in self._sender.poll(poll_seconds, self._place.fileno()):
             sent, started_at = cast("tuple[Claimed | SentBatch, datetime]", result.key)
             exchanges = exchanges_of(sent, started_at, result)
             first = exchanges[0]
@@ -181,13 +180,15 @@ class Drain:
         while True:
             before, phase = phase, self._phase(self._clock() - started_at, turn_seconds)
             if phase != before:
-                stood = self._leave_place()  # before the call: whoever is called finds it free
+                stood = self._place.leave()  # before the call: whoever is called finds it free
                 wait_seconds = min(wait_seconds, LOOK_SECONDS)
                 called = self._stopping() or self._wake.call()  # another drain, or this one after its other tasks
                 if before == "open" and stood and not called:  # Redis is away: nobody would come
                     started_at, phase = self._clock(), "open"
-            elif phase != "closed" and self._place is not None:
+            if phase == "open":
                 self._place.take()  # before the look: a ring that comes later is another one
+            elif phase == "closing":
+                self._place.take_back()
             claim = self.run_once(phase, wait_seconds)
             wait_seconds = 0.0 if claim.rows and claim.more else self._look_seconds(claim)
             self._call_for_help(claim, phase)
@@ -204,11 +205,11 @@ class Drain:
             if self._gone and phase == "open":
                 claim.wait_seconds = LOOK_SECONDS
             if phase != "open":
-                if self._leave_place() and not self._stopping():  # nobody had come while transfers hung
+                if self._place.leave() and not self._stopping():  # it was taken back while transfers hung
                     self._wake.call()
                 return self._send_alone()
             is_over = not (claim.more or claim.wait_seconds is not None)
-            if is_over and claim.put_off_seconds is None and not self._is_standing:
+            if is_over and claim.put_off_seconds is None and not self._place.is_taken:
                 return
             if is_over and not claim.left and claim.put_off_seconds is None:
                 self._found_nothing()
@@ -216,29 +217,18 @@ class Drain:
             self._rest(ends_seconds if is_over else min(LOOK_SECONDS, claim.wait_seconds or LOOK_SECONDS))
             wait_seconds = 0.0
 
-    @property
-    def _is_standing(self) -> bool:
-        """Whether this drain waits at the doorbell when nothing is due."""
-        return self._place is not None and self._place.is_taken
-
-    def _leave_place(self) -> bool:
-        return self._place is not None and self._place.leave()
-
     def _rest(self, seconds: float) -> None:
         """With nothing in flight: until something may be due, at most so long."""
-        if self._place is not None and self._place.is_taken:
-            if not self._place.wait(seconds):
-                self._tell(())
-        else:
-            time.sleep(seconds)
+        if not self._place.wait(seconds) and self._place.is_taken:
+            self._tell(())
 
     def _look_seconds(self, claim: Claim) -> float:
-        """How long to wait for a result before the next look. Who stands is told of what comes, and looks early only
-        when something was left for want of places, which may come back by themselves. Outcomes that wait for nothing
-        but their turn have it at once."""
+        """How long to wait for a result before the next look. Who hears the bell is told of what comes, and looks early
+        only when something was left, for want of places, which may come back by themselves, or for the next claim.
+        Outcomes that wait for nothing but their turn have it at once."""
         if self._unrecorded.unlocked:
             return 0.0
-        if self._is_standing and not claim.left:
+        if self._place.fileno() is not None and not (claim.left or claim.more):
             return min(STAND_SECONDS, claim.wait_seconds or STAND_SECONDS, claim.put_off_seconds or STAND_SECONDS)
         return LOOK_SECONDS
 
@@ -349,6 +339,7 @@ class Drain:
     def _give_up(self) -> None:
         """The database cannot be used: let what is in flight end, try once more to record it, keep it if that fails.
         Over a new connection: after a fail-over the old one leads to a server that only reads."""
+        self._place.leave()
         self._database.close()
         while self.in_flight:
             self.collect(LOOK_SECONDS, resends=False)

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,8 @@ import redis
 from app.delivery.doorbell import LATE_SECONDS, PAUSE_SECONDS, POP_SECONDS, Doorbell, Place
 from app.delivery.drain import TURN_SECONDS, Drain
 from app.delivery.wake import BELL, Wake
-from app.local.embedded import EmbeddedRedis
+from app.local.embedded import EmbeddedPostgres, EmbeddedRedis
+from tests.delivery.outages import no_connections
 from tests.delivery.sending.scripted_server import OK, ScriptedServer, answering
 from tests.delivery.world import World
 from tests.processes import eventually
@@ -145,84 +146,128 @@ def standing(world: World, **options: object) -> Iterator[Drain]:
         assert not thread.is_alive()
 
 
-def test_whoever_is_called_at_the_end_of_a_turn_finds_the_place_free_however_soon_he_comes(world: World) -> None:
+@contextmanager
+def running(drain: Drain, stop: threading.Event, turn_seconds: float = TURN_SECONDS) -> Iterator[None]:
+    """A drain's turn in a thread."""
+    thread = threading.Thread(target=drain.run, args=(turn_seconds,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def hang(server: ScriptedServer, *_: object) -> None:
+    server.over.wait(30)
+
+
+def test_whoever_is_called_at_the_end_of_a_turn_finds_the_place_free_however_soon(world: World) -> None:
     held, stop, stands = threading.Lock(), threading.Event(), threading.Event()
 
     def place() -> Place:
         return Place(Doorbell(world.settings.redis_url), lambda: held.acquire(blocking=False), held.release)
 
     second = world.drain(place=place(), stopping=stop.is_set, found_nothing=stands.set)
-    thread = threading.Thread(target=second.run)
+    with ExitStack() as stack:
 
-    class Calling(Wake):
-        def call(self) -> bool:
-            thread.start()
-            return stands.wait(5)
+        class Calling(Wake):
+            def call(self) -> bool:
+                stack.enter_context(running(second, stop))
+                return stands.wait(5)
 
-    first = world.drain(place=place(), wake=Calling(world.settings.redis_url))
-    first.run(turn_seconds=0.2)
-    assert stands.is_set()
-    stop.set()
-    thread.join(10)
+        world.drain(place=place(), wake=Calling(world.settings.redis_url)).run(turn_seconds=0.2)
+        assert stands.is_set()
     assert not held.locked()
 
 
-def test_the_place_is_taken_while_transfers_hang(world: World, wake: Wake) -> None:
-    def hang(server: ScriptedServer, *_: object) -> None:
-        server.over.wait(30)
+def test_when_nobody_can_be_called_whoever_has_the_place_goes_on(world: World, wake: Wake) -> None:
+    class Deaf(Wake):
+        calls = 0
 
+        def call(self) -> bool:
+            self.calls += 1
+            return False
+
+    stop, deaf = threading.Event(), Deaf(world.settings.redis_url)
+    place = Place(Doorbell(world.settings.redis_url), lambda: True)
+    drain = world.drain(place=place, stopping=stop.is_set, wake=deaf)
+    with ScriptedServer(answering(OK)) as receiver, running(drain, stop, turn_seconds=0.2):
+        eventually(lambda: deaf.calls > 2)
+        world.endpoint(receiver.url)
+        world.publish()
+        wake.ring()
+        eventually(lambda: receiver.seen, 5)
+
+
+def test_the_place_is_taken_while_transfers_hang(world: World) -> None:
     free, stop = threading.Event(), threading.Event()
-    place = Place(Doorbell(world.settings.redis_url), free.is_set, lambda: None)
+    place = Place(Doorbell(world.settings.redis_url), free.is_set)
     drain = world.drain(place=place, stopping=stop.is_set)
-    thread = threading.Thread(target=drain.run)
     with ScriptedServer(hang) as hanging:
         world.endpoint(hanging.url)
         world.publish()
-        thread.start()
-        eventually(lambda: drain.in_flight == 1)
-        assert not place.is_taken
-        free.set()
-        eventually(lambda: place.is_taken)
-        assert drain.in_flight == 1
-        stop.set()
-        hanging.over.set()
-    thread.join(10)
+        with running(drain, stop):
+            eventually(lambda: drain.in_flight == 1)
+            assert not place.is_taken
+            free.set()
+            eventually(lambda: place.is_taken)
+            assert drain.in_flight == 1
+            hanging.over.set()
     assert not place.is_taken
 
 
-def test_who_claims_no_more_leaves_the_place_and_hears_no_ring(world: World, wake: Wake) -> None:
-    def hang(server: ScriptedServer, *_: object) -> None:
-        server.over.wait(30)
-
+def test_at_the_end_of_a_turn_the_place_is_left_taken_back_when_nobody_comes_and_left_again(
+    world: World, wake: Wake, client: redis.Redis
+) -> None:
     ahead_seconds, rounds = 0.0, 0
-    stop = threading.Event()
+    stop, left = threading.Event(), threading.Event()
 
     def stopping() -> bool:
         nonlocal rounds
         rounds += 1
         return stop.is_set()
 
-    place = Place(Doorbell(world.settings.redis_url), lambda: True, lambda: None)
+    place = Place(Doorbell(world.settings.redis_url), lambda: True, left.set)
     drain = world.drain(place=place, stopping=stopping, clock=lambda: time.monotonic() + ahead_seconds)
-    thread = threading.Thread(target=drain.run)
     with ScriptedServer(hang) as hanging:
         world.endpoint(hanging.url)
         world.publish()
-        thread.start()
-        eventually(lambda: drain.in_flight == 1)
-        ahead_seconds = TURN_SECONDS + 1
-        eventually(lambda: not place.is_taken, poll_seconds=0.001)
-        eventually(lambda: place.is_taken)  # nobody has come
-        ahead_seconds += world.settings.send_total_seconds
-        eventually(lambda: not place.is_taken)
-        rounds = 0
-        wake.ring()
-        time.sleep(0.5)
-        assert not place.is_taken
-        assert drain.in_flight == 1
-        assert rounds < 100
-        hanging.over.set()
-    thread.join(10)
+        with running(drain, stop):
+            eventually(lambda: drain.in_flight == 1)
+            ahead_seconds = TURN_SECONDS + 1
+            assert left.wait(10)
+            eventually(lambda: place.is_taken)
+            left.clear()
+            ahead_seconds += world.settings.send_total_seconds
+            assert left.wait(10)
+            rounds = 0
+            wake.ring()
+            time.sleep(0.5)
+            assert not place.is_taken
+            assert drain.in_flight == 1
+            assert rounds < 100
+            assert client.llen(BELL) == 1  # it is there for somebody else
+            hanging.over.set()
+
+
+def test_whoever_has_lost_the_database_leaves_the_place(
+    world: World, postgres: EmbeddedPostgres, database_url: str
+) -> None:
+    stop, left = threading.Event(), threading.Event()
+    place = Place(Doorbell(world.settings.redis_url), lambda: True, left.set)
+    drain = world.drain(place=place, stopping=stop.is_set)
+    with ScriptedServer(hang) as hanging:
+        world.endpoint(hanging.url)
+        world.publish()
+        with running(drain, stop):
+            eventually(lambda: drain.in_flight == 1)
+            with no_connections(postgres, database_url):
+                assert left.wait(10)
+                assert drain.in_flight == 1
+                hanging.over.set()
+                eventually(lambda: drain.in_flight == 0)
 
 
 @pytest.mark.parametrize(("lost", "seconds"), [(False, 0.6), (True, 2.5)], ids=["rung", "the bell is lost"])
@@ -247,9 +292,6 @@ def test_a_drain_that_waits_delivers_when_it_is_rung_and_looks_each_second_anywa
 
 
 def test_a_drain_that_waits_notes_each_look_that_finds_nothing_and_no_other(world: World, wake: Wake) -> None:
-    def hang(server: ScriptedServer, *_: object) -> None:
-        server.over.wait(30)
-
     found: list[int] = []
     with ScriptedServer(hang) as hanging, standing(world, found_nothing=lambda: found.append(1)) as drain:
         eventually(lambda: found)
@@ -264,9 +306,6 @@ def test_a_drain_that_waits_notes_each_look_that_finds_nothing_and_no_other(worl
 
 
 def test_a_ring_is_heard_while_transfers_hang(world: World, wake: Wake) -> None:
-    def hang(server: ScriptedServer, *_: object) -> None:
-        server.over.wait(30)
-
     waits = []
     with ScriptedServer(hang) as hanging, ScriptedServer(answering(OK)) as receiver, standing(world) as drain:
         world.endpoint(hanging.url, event_types=["call.*"])
