@@ -28,8 +28,9 @@ PAUSE_SECONDS = 5.0
 POP_SECONDS = 5
 # When it has not done so this much later, the connection is dead.
 LATE_SECONDS = 2.0
-# For how long whoever was called may take to come, on a busy machine, before the place is taken back.
-BACK_SECONDS = 1.0
+# For how long whoever was called may take to come before the place is taken back: ten times what it takes, and no rings
+# are heard meanwhile.
+BACK_SECONDS = 0.25
 
 
 class Doorbell:
