@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import redis
 
 from app.core.wire.bus_entry import shard_key
 from app.live.feed.bell import Bell
+from app.local.embedded import EmbeddedRedis
 from tests.processes import eventually
 
 SHARDS = 4
 
 
-def test_it_rings_for_what_is_announced_in_any_shard_however_much(redis_url: str) -> None:
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """One from which nobody else reads."""
+    engine = EmbeddedRedis(tmp_path / "redis")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def test_it_rings_for_what_is_announced_in_any_shard_however_much(own_redis: EmbeddedRedis) -> None:
     rings, needed = threading.Semaphore(0), threading.Event()
     needed.set()
-    with redis.Redis.from_url(redis_url) as client:
+    with redis.Redis.from_url(own_redis.url) as client:
         for stream in range(SHARDS):
             client.xadd(shard_key(stream, SHARDS), {"b": "before"})
-        Bell(redis_url, SHARDS, rings.release, needed.is_set).listen()
+        Bell(own_redis.url, SHARDS, rings.release, needed.is_set).listen()
         assert rings.acquire(timeout=10), "it knows where it begins"
         before = sent(client)
         for stream in range(SHARDS):
