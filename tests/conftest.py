@@ -103,6 +103,15 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A Redis that nobody else uses: a test may empty, freeze and stop it, and count what it does."""
+    engine = EmbeddedRedis(tmp_path / "own-redis")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
 def redis_url(redis_server: EmbeddedRedis) -> str:
     """An empty Redis database."""
     url = _redis_of(redis_server.url, REDIS_FOR_TESTS)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 import redis
 
 from app.local.embedded import EmbeddedRedis
@@ -20,15 +17,6 @@ FLUSHES, EVERY_SECONDS = 8, 0.4
 AWAY_SECONDS, FROZEN_SECONDS = 4.0, 2.0
 RATE = 40.0
 ACKNOWLEDGED_SECONDS = 1.0
-
-
-@pytest.fixture
-def own_redis(engine_directory: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis that this test may empty and stop."""
-    engine = EmbeddedRedis(engine_directory / "unreliable-redis")
-    engine.start()
-    yield engine
-    engine.stop()
 
 
 def flush(engine: EmbeddedRedis, server: RunningServer) -> None:

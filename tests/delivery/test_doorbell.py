@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 import redis
@@ -41,15 +40,6 @@ def doorbell(redis_url: str) -> Iterator[Doorbell]:
     doorbell = Doorbell(redis_url)
     yield doorbell
     doorbell.close()
-
-
-@pytest.fixture
-def own_redis(engine_directory: Path) -> Iterator[EmbeddedRedis]:
-    """One that may be stopped and frozen."""
-    engine = EmbeddedRedis(engine_directory / "bell")
-    engine.start()
-    yield engine
-    engine.stop()
 
 
 def test_of_rings_that_nobody_takes_one_is_kept(wake: Wake, client: redis.Redis, doorbell: Doorbell) -> None:

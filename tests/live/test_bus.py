@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import pytest
 import redis
@@ -61,15 +60,6 @@ class Losses:
     def __call__(self, count: int) -> None:
         self.count += count
         self.here += count if threading.get_ident() == self._thread else 0
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis that this test may stop."""
-    engine = EmbeddedRedis(tmp_path / "redis")
-    engine.start()
-    yield engine
-    engine.stop()
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

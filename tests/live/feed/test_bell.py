@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 import redis
 
 from app.core.wire.bus_entry import shard_key
@@ -15,15 +12,6 @@ from app.local.embedded import EmbeddedRedis
 from tests.processes import eventually
 
 SHARDS = 4
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """One from which nobody else reads."""
-    engine = EmbeddedRedis(tmp_path / "redis")
-    engine.start()
-    yield engine
-    engine.stop()
 
 
 def test_it_rings_for_what_is_announced_in_any_shard_however_much(own_redis: EmbeddedRedis) -> None:
