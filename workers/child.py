@@ -14,6 +14,7 @@ import signal
 from types import FrameType
 
 from app import tracing
+from app.delivery.doorbell import Doorbell, Place
 from app.delivery.wake import Wake
 from app.settings import Settings
 from workers import place
@@ -37,8 +38,7 @@ class Child:
             wake,
             crew="pool",
             stopping=self._is_stopping,
-            take_place=place.take,
-            leave_place=place.leave,
+            place=Place(Doorbell(settings.redis_url), place.take, place.leave),
             found_nothing=place.found_nothing,
             tracing=self._tracing,
         )

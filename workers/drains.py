@@ -11,7 +11,7 @@ from app.core.webhook.fairness import MOST_OPEN_FILES
 from app.database.connection import Database
 from app.delivery import claims
 from app.delivery.attempt_spans import add_spans
-from app.delivery.doorbell import Doorbell, Place
+from app.delivery.doorbell import Place
 from app.delivery.drain import Drain
 from app.delivery.live_log import LogTeller
 from app.delivery.rounds import Calls, Crew
@@ -35,24 +35,29 @@ def make_drain(
     *,
     crew: Crew,
     stopping: Callable[[], bool],
-    take_place: Callable[[], bool] | None = None,
-    leave_place: Callable[[], None] = lambda: None,
+    place: Place | None = None,
     found_nothing: Callable[[], None] = lambda: None,
     tracing: Tracing | None = None,
 ) -> Drain:
-    """crew: as which its rounds are stamped. stopping: whether to claim no more. take_place, leave_place: as of Place,
-    which one drain of a worker has; None: never this one. found_nothing: as of Drain. tracing: of this process, if it
-    has one."""
+    """crew: as which its rounds are stamped. stopping: whether to claim no more. place, found_nothing: as of Drain.
+    tracing: of this process, if it has one."""
     _allow_open_files()
     database = delivery_database(settings.database_url)
     sender = Sender(settings.allow_subnets, settings.send_total_seconds, settings.send_connect_seconds)
     tell = LogTeller(settings.redis_url).tell
     trace = None if tracing is None else partial(add_spans, tracing)
-    drain = partial(Drain, database, sender, settings, wake, crew=crew, stopping=stopping, tell=tell, trace=trace)
-    if take_place is None:
-        return drain()
-    place = Place(Doorbell(settings.redis_url), take_place, leave_place)
-    return drain(place=place, found_nothing=found_nothing)
+    return Drain(
+        database,
+        sender,
+        settings,
+        wake,
+        crew=crew,
+        stopping=stopping,
+        place=place,
+        found_nothing=found_nothing,
+        tell=tell,
+        trace=trace,
+    )
 
 
 def _allow_open_files() -> None:

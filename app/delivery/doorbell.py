@@ -121,23 +121,23 @@ class Place:
         """doorbell: None, for a drain that never has the place. take: take it for this process; returns whether that
         has it now. leave: leave it to others. clock: monotonic seconds."""
         self._doorbell, self._take, self._leave, self._clock = doorbell, take, leave, clock
-        self._is_taken, self._left_at = False, -math.inf
+        self._taken: Doorbell | None = None  # while this drain has the place
+        self._left_at = -math.inf
 
     @property
     def is_taken(self) -> bool:
         """Whether this drain has it."""
-        return self._is_taken
+        return self._taken is not None
 
     def take(self) -> bool:
         """Take it if it is free, and forget what has rung: whoever calls this looks next. Returns whether this drain
         has it."""
-        if self._doorbell is None:
-            return False
-        self._is_taken = self._is_taken or self._take()
-        if self._is_taken:
-            self._doorbell.open()
-            self._doorbell.take()
-        return self._is_taken
+        if self._taken is None and self._doorbell is not None and self._take():
+            self._taken = self._doorbell
+        if self._taken is not None:
+            self._taken.open()
+            self._taken.take()
+        return self.is_taken
 
     def take_back(self) -> bool:
         """The same, but not soon after this drain has left it to somebody else."""
@@ -145,20 +145,21 @@ class Place:
 
     def leave(self) -> bool:
         """Leave it, and listen no more. Returns whether this drain had it."""
-        had, self._is_taken = self._is_taken, False
-        if had and self._doorbell is not None:
-            self._left_at = self._clock()
-            self._doorbell.close()
-            self._leave()
-        return had
+        had, self._taken = self._taken, None
+        if had is None:
+            return False
+        self._left_at = self._clock()
+        had.close()
+        self._leave()
+        return True
 
     def fileno(self) -> int | None:
         """What can be read when it has rung; None without the place, or without Redis."""
-        return self._doorbell.fileno() if self._is_taken and self._doorbell is not None else None
+        return None if self._taken is None else self._taken.fileno()
 
     def wait(self, seconds: float) -> bool:
         """Wait for a ring, for at most so long. Returns whether it has rung. Without the place nothing does."""
-        if self._is_taken and self._doorbell is not None:
-            return self._doorbell.wait(seconds)
+        if self._taken is not None:
+            return self._taken.wait(seconds)
         time.sleep(seconds)
         return False

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import redis
 
-from app.delivery.doorbell import LATE_SECONDS, PAUSE_SECONDS, POP_SECONDS, Doorbell, Place
+from app.delivery.doorbell import BACK_SECONDS, LATE_SECONDS, PAUSE_SECONDS, POP_SECONDS, Doorbell, Place
 from app.delivery.drain import TURN_SECONDS, Drain
 from app.delivery.wake import BELL, Wake
 from app.local.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -121,22 +121,6 @@ def test_a_frozen_redis_is_noticed_and_keeps_nobody_waiting(own_redis: EmbeddedR
 
 
 @contextmanager
-def standing(world: World, **options: object) -> Iterator[Drain]:
-    """A drain that waits at the doorbell."""
-    stop = threading.Event()
-    place = Place(Doorbell(world.settings.redis_url), take=lambda: True, leave=lambda: None)
-    drain = world.drain(stopping=stop.is_set, place=place, **options)
-    thread = threading.Thread(target=drain.run)
-    thread.start()
-    try:
-        yield drain
-    finally:
-        stop.set()
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-@contextmanager
 def running(drain: Drain, stop: threading.Event, turn_seconds: float = TURN_SECONDS) -> Iterator[None]:
     """A drain's turn in a thread."""
     thread = threading.Thread(target=drain.run, args=(turn_seconds,), daemon=True)
@@ -145,8 +129,18 @@ def running(drain: Drain, stop: threading.Event, turn_seconds: float = TURN_SECO
         yield
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(10)
         assert not thread.is_alive()
+
+
+@contextmanager
+def standing(world: World, **options: object) -> Iterator[Drain]:
+    """A drain that waits at the doorbell."""
+    stop = threading.Event()
+    place = Place(Doorbell(world.settings.redis_url), take=lambda: True, leave=lambda: None)
+    drain = world.drain(stopping=stop.is_set, place=place, **options)
+    with running(drain, stop):
+        yield drain
 
 
 def hang(server: ScriptedServer, *_: object) -> None:
@@ -189,6 +183,19 @@ def test_when_nobody_can_be_called_whoever_has_the_place_goes_on(world: World, w
         world.publish()
         wake.ring()
         eventually(lambda: receiver.seen, 5)
+
+
+def test_the_place_is_not_taken_back_before_whoever_was_called_can_have_come(redis_url: str) -> None:
+    now = 100.0
+    place = Place(Doorbell(redis_url), lambda: True, clock=lambda: now)
+    assert place.take_back()
+    assert place.leave()
+    now += BACK_SECONDS - 0.01
+    assert not place.take_back()
+    now += 0.02
+    assert place.take_back()
+    assert place.leave()
+    assert not place.leave()
 
 
 def test_the_place_is_taken_while_transfers_hang(world: World) -> None:
